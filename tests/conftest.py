@@ -1,0 +1,15 @@
+"""Fixtures that all tests share."""
+
+import pathlib
+
+import pytest
+
+SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpora"
+
+
+@pytest.fixture(scope="session")
+def shared_corpora() -> pathlib.Path:
+    """The folder of real corpora; tests that use it skip where it is absent."""
+    if not SHARED_CORPORA.is_dir():
+        pytest.skip(f"{SHARED_CORPORA} is absent")
+    return SHARED_CORPORA

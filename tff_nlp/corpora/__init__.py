@@ -1,0 +1,1 @@
+"""Texts, labels and who wrote them: readers, names, the embedded corpus."""

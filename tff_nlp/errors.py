@@ -1,0 +1,9 @@
+"""The error that a user can mend."""
+
+
+class UserError(ValueError):
+    """A mistake in flags, files or data, told in one line that names the flag, file or row.
+
+    Scripts print the message and exit with code 2; every other exception is a defect and keeps
+    its stack trace.
+    """

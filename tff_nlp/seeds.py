@@ -1,0 +1,32 @@
+"""Seeds that derive from the run's seed, so that the same command gives the same result."""
+
+import hashlib
+
+import numpy as np
+
+
+def derive(run_seed: int, purpose: str, *parts: int | str) -> int:
+    """Returns a seed in [0, 2^63) for one random choice.
+
+    Args:
+      run_seed: The seed of the whole run.
+      purpose: What the random choice is for, for example "cohort" or "partition".
+      *parts: What tells this choice from others of the same purpose: round, client id.
+
+    Returns:
+      The first 63 bits of a SHA-256 digest of the arguments: seeds of different arguments are
+      independent for all practical purposes, and stable across machines and Python versions.
+    """
+    digest = hashlib.sha256(repr((int(run_seed), purpose, *parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator(run_seed: int, purpose: str, *parts: int | str) -> np.random.Generator:
+    """Returns a NumPy generator for one random choice (arguments as for `derive`)."""
+    return np.random.default_rng(derive(run_seed, purpose, *parts))
+
+
+def pair(run_seed: int, purpose: str, *parts: int | str) -> np.ndarray:
+    """Returns int32[2], the form of TensorFlow's stateless operations."""
+    seed = derive(run_seed, purpose, *parts)
+    return np.array([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], dtype=np.int32)
