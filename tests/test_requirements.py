@@ -28,7 +28,7 @@ def declared():
     """The keyword arguments of setup(), by name, as far as they are literals."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     call = next(
-        n for n in ast.walk(tree) if isinstance(n, ast.Call) and "setup" in ast.dump(n.func)
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "setup"
     )
     values = {}
     for keyword in call.keywords:
@@ -44,7 +44,7 @@ def own_entry(lock):
 
 
 def requirement(text, extra=None):
-    """Returns (name, extras, version range, extra that asks for it) of a requirement in setup.py."""
+    """Returns (name, extras, version range, extra that asks for it) of a line in setup.py."""
     name, extras, specifier = re.fullmatch(r"([\w.-]+)(\[[\w,-]+\])?(.*)", text).groups()
     wanted = tuple(sorted((extras or "[]")[1:-1].split(",")))
     return canonical(name), wanted, frozenset(specifier.split(",")), extra

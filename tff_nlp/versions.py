@@ -60,9 +60,7 @@ PINS = (
     ),
     Pin("tensorflow", "2.14.1", "2.14", "2.15", _WITH_TFF),
     Pin("keras", "2.14.0", "2.14", "2.15", "TensorFlow 2.14 loads Keras 2.14 and no other"),
-    Pin(
-        "tensorflow-text", "2.14.0", "2.14", "2.15", "its operators load into TensorFlow 2.14 only"
-    ),
+    Pin("tensorflow-text", "2.14.0", "2.14", "2.15", "its operators load into TensorFlow 2.14"),
     Pin("keras-nlp", "0.12.1", "0.12", "0.13", "0.14 and later need Keras 3"),
     Pin("tensorflow-privacy", "0.9.0", "0.9", "0.10", _WITH_TFF),
     Pin("dp-accounting", "0.4.3", "0.4.3", "0.5", _WITH_TFF + ", and epsilons are tested with it"),
@@ -87,7 +85,8 @@ PINS = (
         "80.10.2",
         "60",
         "81",
-        "tensorflow-hub needs pkg_resources, which 81 dropped; KerasNLP then misses tensorflow-text",
+        "tensorflow-hub needs pkg_resources, which 81 dropped; KerasNLP then finds no"
+        " tensorflow-text",
     ),
     Pin(
         "pyarrow",
