@@ -1,0 +1,1 @@
+"""Encoders, where their weights come from, and the classifiers built on them."""

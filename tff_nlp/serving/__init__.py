@@ -1,0 +1,1 @@
+"""Saved models that take texts, and prediction with them."""

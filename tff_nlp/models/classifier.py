@@ -1,0 +1,246 @@
+"""A text classifier: an encoder, a pooling and a dense head, and which of it trains."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tff_nlp.errors import UserError
+from tff_nlp.models import functional
+from tff_nlp.models.encoders import Encoder, truncated_normal, zero_variables
+from tff_nlp.models.tokenizer import Tokenizer
+
+POOLINGS = ("mean", "cls", "pooler")
+TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head")
+
+_TOKEN_EMBEDDING = "token_embedding/embeddings"
+_HEAD = "head/"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """A text classifier whose weights are values.
+
+    Attributes:
+      keras_model: int32[batch, length] padded token ids -> float32[batch, labels] logits, not
+        compiled; its trainable weights are those that train, in the order of the names.
+      tokenizer: Gives the token ids.
+      num_labels: Number of labels.
+      max_tokens: The longest input the encoder can read.
+      trainable_names: Unique names of the weights that train.
+      frozen_names: Unique names of the weights that are used but do not train.
+      token_embedding: Place of the token embedding table among the trainable weights, or None if
+        it does not train. The model reads it only by gathering `token_ids`.
+    """
+
+    keras_model: tf.keras.Model
+    tokenizer: Tokenizer
+    num_labels: int
+    max_tokens: int
+    trainable_names: tuple[str, ...]
+    frozen_names: tuple[str, ...]
+    token_embedding: int | None
+    _network: tf.keras.Model = dataclasses.field(repr=False)
+    _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """The number of numbers that train, and are uploaded."""
+        return _count(self._weights[: len(self.trainable_names)])
+
+    @property
+    def frozen_parameters(self) -> int:
+        """The number of numbers that are used but do not train."""
+        return _count(self._weights[len(self.trainable_names) :])
+
+    def initial_weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns float32 arrays (trainable, frozen), in the order of the names.
+
+        They are the present weights of `keras_model`: those it was built with, unless `fit` or the
+        like has changed them.
+        """
+        values = [weight.variable.numpy() for weight in self._weights]
+        count = len(self.trainable_names)
+        return values[:count], values[count:]
+
+    def logits(
+        self,
+        trainable: Sequence[Any],
+        frozen: Sequence[Any],
+        token_ids: Any,
+        padding_mask: Any,
+        *,
+        seed: Any | None,
+    ) -> tf.Tensor:
+        """The classifier as a pure function: no variable is created or read.
+
+        The token embedding may have other rows than the vocabulary, when `token_ids` are numbered
+        accordingly: what is padding is told by `padding_mask` alone.
+
+        Args:
+          trainable: Tensors in the order of `trainable_names`.
+          frozen: Tensors in the order of `frozen_names`.
+          token_ids: int32[batch, length].
+          padding_mask: bool[batch, length], true for real tokens.
+          seed: int32[2] that decides the dropout, or None for inference, without dropout.
+
+        Returns:
+          float32[batch, labels].
+        """
+        inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
+        values = (*trainable, *frozen)
+        return functional.call(self._network, self._weights, values, inputs, seed=seed)
+
+
+def build(
+    encoder: Encoder,
+    num_labels: int,
+    *,
+    pooling: str = "mean",
+    trainable: str = "all",
+    dropout: float | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """Builds a classifier on an encoder, which it takes over.
+
+    Args:
+      encoder: The encoder; its backbone becomes part of the classifier, so build another encoder
+        for another classifier.
+      num_labels: Number of labels, 2 or more.
+      pooling: What the head reads: "mean" of the real tokens' outputs, "cls" (the first token's
+        output) or "pooler" (BERT's dense tanh layer on the first token's output).
+      trainable: What trains: "all"; "no_embeddings" (all but the three tables and their layer
+        norm); "top_K", for example top_2 (the last K transformer layers, the pooler and the
+        head); "biases" (every bias and layer norm offset, and the head: BitFit, Ben Zaken et al.
+        2022); "head".
+      dropout: Dropout rate before the head; the encoder's own rate if None.
+      seed: The run's seed, for the head's initial weights.
+
+    Raises:
+      UserError: If a name or number is not possible.
+    """
+    if num_labels < 2:
+        raise UserError(f"--corpus: a classifier needs two labels or more, found {num_labels}")
+    if pooling not in POOLINGS:
+        raise UserError(f"--pooling={pooling}: must be one of {', '.join(POOLINGS)}")
+    dropout = encoder.backbone.dropout if dropout is None else dropout
+    if not 0 <= dropout < 1:
+        raise UserError(f"--dropout={dropout}: must be at least 0 and below 1")
+    trains = _selection(trainable, encoder.backbone.num_layers)
+    network = _network(encoder.backbone, num_labels, pooling, dropout)
+    network.get_layer("head").kernel.assign(
+        truncated_normal((encoder.backbone.hidden_dim, num_labels), seed, "head")
+    )
+    weights = functional.weights_of(network)
+    chosen = [weight for weight in weights if trains(weight.name)]
+    rest = [weight for weight in weights if not trains(weight.name)]
+    _set_trainable(chosen, rest)
+    trainable_names = tuple(weight.name for weight in chosen)
+    return Classifier(
+        keras_model=_padded_model(network, encoder.tokenizer.pad_id),
+        tokenizer=encoder.tokenizer,
+        num_labels=num_labels,
+        max_tokens=encoder.backbone.max_sequence_length,
+        trainable_names=trainable_names,
+        frozen_names=tuple(weight.name for weight in rest),
+        token_embedding=(
+            trainable_names.index(_TOKEN_EMBEDDING) if _TOKEN_EMBEDDING in trainable_names else None
+        ),
+        _network=network,
+        _weights=(*chosen, *rest),
+    )
+
+
+class MeanPooling(tf.keras.layers.Layer):
+    """Averages float32[batch, length, width] over the tokens that a mask says are real."""
+
+    def call(self, outputs: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
+        """Returns float32[batch, width]; a row without a real token gives zeros."""
+        real = tf.cast(padding_mask, outputs.dtype)
+        total = tf.linalg.matvec(outputs, real, transpose_a=True)
+        return total / tf.maximum(tf.reduce_sum(real, axis=1, keepdims=True), 1.0)
+
+
+class PaddedInputs(tf.keras.layers.Layer):
+    """Makes the network's inputs of int32[batch, length] token ids padded with `pad_id`."""
+
+    def __init__(self, pad_id: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._pad_id = pad_id
+
+    def call(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the inputs of the network."""
+        return _inputs(token_ids, tf.not_equal(token_ids, self._pad_id))
+
+
+def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tensor]:
+    # One segment id broadcasts over batch and length: the table is read once, not per token.
+    return {
+        "token_ids": token_ids,
+        "segment_ids": tf.zeros([1, 1], tf.int32),
+        "padding_mask": tf.cast(padding_mask, tf.int32),
+    }
+
+
+def _network(backbone: Any, num_labels: int, pooling: str, dropout: float) -> tf.keras.Model:
+    """Puts a head on a backbone; layers that the pooling does not read are left out."""
+    if pooling == "pooler":
+        pooled = backbone.output["pooled_output"]
+    elif pooling == "cls":
+        pooled = backbone.output["sequence_output"][:, 0, :]
+    else:
+        mask = backbone.input["padding_mask"]
+        pooled = MeanPooling(name="mean_pooling")(backbone.output["sequence_output"], mask)
+    pooled = tf.keras.layers.Dropout(dropout, name="head_dropout")(pooled)
+    with zero_variables():
+        logits = tf.keras.layers.Dense(num_labels, name="head")(pooled)
+    return tf.keras.Model(backbone.input, logits, name="network")
+
+
+def _padded_model(network: tf.keras.Model, pad_id: int) -> tf.keras.Model:
+    token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
+    logits = network(PaddedInputs(pad_id, name="padded_inputs")(token_ids))
+    return tf.keras.Model(token_ids, logits, name="classifier")
+
+
+def _selection(trainable: str, num_layers: int) -> Any:
+    """Returns a function from a weight's name to whether it trains."""
+    top = re.fullmatch(r"top_(\d+)", trainable)
+    if trainable == "all":
+        return lambda name: True
+    if trainable == "no_embeddings":
+        return lambda name: "embedding" not in name.partition("/")[0]
+    if trainable == "biases":
+        return lambda name: name.startswith(_HEAD) or name.endswith(("/bias", "/beta"))
+    if trainable == "head":
+        return lambda name: name.startswith(_HEAD)
+    if not top:
+        raise UserError(
+            f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
+        )
+    count = int(top[1])
+    if not 1 <= count <= num_layers:
+        raise UserError(f"--trainable={trainable}: the encoder has {num_layers} layers")
+    parts = {"pooled_dense", "head"}
+    parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
+    return lambda name: name.partition("/")[0] in parts
+
+
+def _set_trainable(chosen: list[functional.Weight], rest: list[functional.Weight]) -> None:
+    """Tells Keras, weight by weight: its layers only know all or nothing."""
+    for weight in (*chosen, *rest):
+        layer = weight.layer
+        for kept in (layer._trainable_weights, layer._non_trainable_weights):
+            kept[:] = [variable for variable in kept if variable is not weight.variable]
+    for weight in chosen:
+        weight.layer._trainable_weights.append(weight.variable)
+    for weight in rest:
+        weight.layer._non_trainable_weights.append(weight.variable)
+
+
+def _count(weights: Sequence[functional.Weight]) -> int:
+    return sum(math.prod(weight.variable.shape) for weight in weights)

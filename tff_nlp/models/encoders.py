@@ -1,0 +1,140 @@
+"""Encoders: a BERT backbone with its tokenizer, and where they come from."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tff_nlp import seeds
+from tff_nlp.errors import UserError
+from tff_nlp.models.tokenizer import Tokenizer, train_vocabulary
+
+# Standard deviation of BERT's initial weights (Devlin et al. 2019, released code).
+INITIALIZER_RANGE = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A BERT encoder.
+
+    Attributes:
+      name: For people and records: preset, folder or "random".
+      backbone: A `keras_nlp.models.BertBackbone`.
+      tokenizer: Gives the token ids that the backbone reads.
+      pretrained: Whether the weights were learned somewhere.
+    """
+
+    name: str
+    backbone: Any
+    tokenizer: Tokenizer
+    pretrained: bool
+
+
+def random(
+    texts: Sequence[str],
+    *,
+    layers: int = 2,
+    width: int = 128,
+    heads: int = 2,
+    vocabulary_size: int = 8000,
+    max_tokens: int = 128,
+    dropout: float = 0.1,
+    lowercase: bool = True,
+    seed: int = 0,
+) -> Encoder:
+    """Builds a BERT with random weights and a vocabulary learned from texts.
+
+    Args:
+      texts: The corpus that the vocabulary is learned from.
+      layers: Number of transformer layers.
+      width: Hidden size; the feed-forward layers are four times as wide.
+      heads: Attention heads; they must divide `width`.
+      vocabulary_size: The most word pieces.
+      max_tokens: The longest input: number of position embeddings.
+      dropout: Dropout rate of the encoder.
+      lowercase: Whether texts are lower-cased (accents are then stripped too).
+      seed: The run's seed; the weights depend on nothing else.
+
+    Raises:
+      UserError: If a size is not possible.
+    """
+    for flag, value in (("layers", layers), ("width", width), ("heads", heads)):
+        if value < 1:
+            raise UserError(f"--encoder_{flag}={value}: must be 1 or more")
+    if width % heads:
+        raise UserError(f"--encoder_width={width}: {heads} heads do not divide it")
+    vocabulary = train_vocabulary(texts, vocabulary_size, lowercase)
+    backbone = build_backbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=layers,
+        num_heads=heads,
+        hidden_dim=width,
+        intermediate_dim=4 * width,
+        dropout=dropout,
+        max_sequence_length=max_tokens,
+    )
+    initialize(backbone, seed)
+    return Encoder("random", backbone, Tokenizer(vocabulary, lowercase, lowercase), False)
+
+
+def build_backbone(*, gelu: str = "exact", **sizes: Any) -> Any:
+    """Builds a `keras_nlp.models.BertBackbone` whose weights are all zero.
+
+    Args:
+      gelu: "exact" (as the published BERT and PyTorch) or "tanh" (KerasNLP's approximation).
+      **sizes: Arguments of `BertBackbone`.
+    """
+    import keras_nlp
+
+    with zero_variables():
+        backbone = keras_nlp.models.BertBackbone(**sizes)
+    if gelu == "exact":
+        for layer in backbone.transformer_layers:
+            # BertBackbone has no argument for this; the dense layer looks it up at each call.
+            layer._feedforward_intermediate_dense.activation = tf.keras.activations.gelu
+    elif gelu != "tanh":
+        raise UserError(f"--gelu={gelu}: must be exact or tanh")
+    return backbone
+
+
+def initialize(backbone: Any, seed: int) -> None:
+    """Sets BERT's random initial weights: normal within 2 deviations, norms 1, biases 0."""
+    values = []
+    for index, variable in enumerate(backbone.weights):
+        kind = variable.name.rpartition("/")[2].partition(":")[0]
+        shape = tuple(variable.shape)
+        if kind == "gamma":
+            values.append(np.ones(shape, np.float32))
+        elif kind in ("beta", "bias"):
+            values.append(np.zeros(shape, np.float32))
+        else:
+            values.append(truncated_normal(shape, seed, "encoder", index))
+    backbone.set_weights(values)
+
+
+def truncated_normal(shape: tuple[int, ...], seed: int, *parts: int | str) -> np.ndarray:
+    """Returns float32 normal values (deviation 0.02), redrawn beyond two deviations."""
+    generator = seeds.generator(seed, "initial_weights", *parts)
+    values = generator.standard_normal(shape, np.float32)
+    beyond = np.abs(values) > 2
+    while beyond.any():
+        values[beyond] = generator.standard_normal(int(beyond.sum()), np.float32)
+        beyond = np.abs(values) > 2
+    return values * np.float32(INITIALIZER_RANGE)
+
+
+@contextlib.contextmanager
+def zero_variables() -> Iterator[None]:
+    """Variables start as zeros: real values follow, and drawing random ones takes time."""
+
+    def create(next_creator: Any, **kwargs: Any) -> Any:
+        shape, dtype = kwargs.get("shape"), kwargs.get("dtype")
+        if shape is not None and dtype is not None:
+            kwargs["initial_value"] = lambda: tf.zeros(shape, dtype)
+        return next_creator(**kwargs)
+
+    with tf.variable_creator_scope(create):
+        yield
