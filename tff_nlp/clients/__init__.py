@@ -1,0 +1,1 @@
+"""Partitions and their manifests, the token cache, ClientData, cohorts."""

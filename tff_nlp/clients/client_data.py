@@ -1,0 +1,304 @@
+"""Clients as TFF sees them: a `ClientData` that reads the token cache."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_nlp import seeds
+from tff_nlp.clients import batching
+from tff_nlp.clients.partition import Partition
+from tff_nlp.clients.token_cache import TokenCache
+from tff_nlp.errors import UserError
+
+# What `serializable_dataset_fn` may write into a graph; a graph cannot exceed 2 GiB.
+_MAX_GRAPH_BYTES = 1 << 30
+
+_ELEMENT_SPEC = collections.OrderedDict(
+    x=tf.TensorSpec([None, None], tf.int32), y=tf.TensorSpec([None], tf.int32)
+)
+
+
+class TokenClientData(tff.simulation.datasets.ClientData):
+    """Batches of token ids and labels, per client, from a token cache.
+
+    Elements are `OrderedDict(x=int32[batch, length], y=int32[batch])`, each batch padded to its
+    longest text (see `batching.plan_epoch` for who shares a batch). A client holds what it
+    trains on in a round: `epochs` passes over its examples or `local_steps` batches.
+
+    `round_dataset` is what training uses: another order in every round. The methods that TFF
+    defines, such as `create_tf_dataset_for_client`, know no round and give one fixed order.
+    """
+
+    def __init__(
+        self,
+        cache: TokenCache,
+        labels: np.ndarray,
+        partition: Partition,
+        *,
+        pad_id: int,
+        batch_size: int,
+        epochs: int = 1,
+        local_steps: int | None = None,
+        window_batches: int = batching.WINDOW_BATCHES,
+    ) -> None:
+        """Opens a population; nothing is read yet.
+
+        Args:
+          cache: The tokens of the corpus.
+          labels: int32[examples], the labels of the corpus.
+          partition: Who holds which rows of the corpus.
+          pad_id: The id that pads the batches.
+          batch_size: The most examples of a batch.
+          epochs: Passes over the client's examples, each in another order.
+          local_steps: If given, instead of `epochs`: exactly this many batches per client, in as
+            many passes as that takes.
+          window_batches: Batches per window within which texts are sorted by length; 1 turns the
+            grouping by length off.
+
+        Raises:
+          UserError: If a number is below 1.
+          ValueError: If cache, labels and partition belong to different corpora.
+        """
+        for flag, value in (
+            ("--batch_size", batch_size),
+            ("--client_epochs", epochs),
+            ("--local_steps", 1 if local_steps is None else local_steps),
+        ):
+            if value < 1:
+                raise UserError(f"{flag}={value}: must be 1 or more")
+        if not len(cache) == len(labels) == partition.corpus_examples:
+            raise ValueError(
+                f"{len(cache)} tokenized texts, {len(labels)} labels and a partition of "
+                f"{partition.corpus_examples} examples do not belong together"
+            )
+        self._cache = cache
+        self._labels = np.asarray(labels, dtype=np.int32)
+        self._partition = partition
+        self._pad_id = pad_id
+        self._batch_size = batch_size
+        self._epochs = epochs
+        self._local_steps = local_steps
+        self._window_batches = window_batches
+        self._default_seed = seeds.derive(0, "default_order")
+
+    @functools.cached_property
+    def client_ids(self) -> list[str]:
+        """The names of the clients, in the order of the partition."""
+        return list(self._partition.client_ids)
+
+    @property
+    def partition(self) -> Partition:
+        """Who holds what."""
+        return self._partition
+
+    @property
+    def element_type_structure(self) -> "collections.OrderedDict[str, tf.TensorSpec]":
+        """`OrderedDict(x=int32[?, ?], y=int32[?])`."""
+        return _ELEMENT_SPEC.copy()
+
+    def round_dataset(self, client: str | int, seed: int) -> tf.data.Dataset:
+        """Returns what a client trains on in one round.
+
+        Args:
+          client: The id of the client or its position.
+          seed: Decides the order; derive it from run seed, round and client.
+
+        Returns:
+          A dataset of batches; the same for the same arguments.
+
+        Raises:
+          ValueError: If there is no such client.
+        """
+        return _listed_dataset(self._batches(self._position(client), seed))
+
+    def create_tf_dataset_for_client(self, client_id: str) -> tf.data.Dataset:
+        """Returns the client's dataset in its fixed order, which is shuffled once for all.
+
+        Raises:
+          ValueError: If there is no such client.
+        """
+        return self.round_dataset(client_id, self._default_seed)
+
+    @functools.cached_property
+    def serializable_dataset_fn(self) -> Callable[[str], tf.data.Dataset]:
+        """A traceable function from a client id to the dataset in its fixed order.
+
+        The batches of all clients become constants of the graph, as in TFF's own in-memory
+        `ClientData`: meant for small populations.
+
+        Raises:
+          ValueError: If the batches of all clients are too large for a graph.
+        """
+        clients = range(self._partition.num_clients)
+        self._check_graph_size()
+        everyone = [self._batches(client, self._default_seed) for client in clients]
+        tokens, labels = (
+            np.concatenate([getattr(batches, field) for batches in everyone])
+            for field in ("tokens", "labels")
+        )
+        first_token, first_label, first_batch = (
+            _starts([len(getattr(batches, field)) for batches in everyone])
+            for field in ("tokens", "labels", "table")
+        )
+        table = np.concatenate(
+            [
+                batches.table + np.array([first_token[client], first_label[client], 0, 0])
+                for client, batches in enumerate(everyone)
+            ]
+        )
+        ids = np.array([client_id.encode() for client_id in self._partition.client_ids], object)
+        keys, order = _sorted_hashes(ids)
+
+        def dataset_fn(client_id: str) -> tf.data.Dataset:
+            found = tf.searchsorted(keys, _hash(client_id)[tf.newaxis])[0]
+            client = tf.gather(order, tf.minimum(found, len(order) - 1))
+            known = tf.debugging.Assert(
+                tf.equal(tf.gather(ids, client), client_id), ["no such client:", client_id]
+            )
+            with tf.control_dependencies([known] if known is not None else []):
+                start, end = tf.gather(first_batch, client), tf.gather(first_batch, client + 1)
+            return _mapped_dataset(
+                tf.constant(tokens), tf.constant(labels), tf.constant(table)[start:end]
+            )
+
+        return dataset_fn
+
+    def _position(self, client: str | int) -> int:
+        if isinstance(client, str):
+            if client not in self._partition.index:
+                raise ValueError(f"{client!r} is not a client of this population")
+            return self._partition.index[client]
+        if not 0 <= client < self._partition.num_clients:
+            raise ValueError(
+                f"client {client} is not one of the {self._partition.num_clients} clients"
+            )
+        return int(client)
+
+    def _batches(self, client: int, seed: int) -> "_Batches":
+        rows = self._partition.client_rows(client)
+        lengths = self._cache.offsets[rows + 1] - self._cache.offsets[rows]
+        rng = np.random.default_rng(seed)
+        if self._local_steps is None:
+            plan = batching.plan_epochs(
+                lengths, self._batch_size, rng, self._epochs, self._window_batches
+            )
+        else:
+            plan = batching.plan_steps(
+                lengths, self._batch_size, rng, self._local_steps, self._window_batches
+            )
+        sizes, widths = np.diff(plan.offsets), plan.widths(lengths)
+        ends = np.cumsum(sizes * widths)
+        # Where each text begins: its batch's place, then its row in the batch.
+        within = np.arange(len(plan.order)) - np.repeat(plan.offsets[:-1], sizes)
+        places = np.repeat(ends - sizes * widths, sizes) + within * np.repeat(widths, sizes)
+        chosen = rows[plan.order]
+        return _Batches(
+            tokens=self._cache.gather(chosen, places, int(ends[-1]), self._pad_id),
+            labels=self._labels[chosen],
+            table=np.stack([ends - sizes * widths, plan.offsets[:-1], sizes, widths], axis=1),
+        )
+
+    def _check_graph_size(self) -> None:
+        partition, cache = self._partition, self._cache
+        passes = self._epochs
+        if self._local_steps is not None:
+            passes = -(-self._local_steps * self._batch_size // max(1, int(partition.sizes.max())))
+        size = 4 * passes * int((cache.offsets[1:] - cache.offsets[:-1])[partition.rows].sum())
+        if size > _MAX_GRAPH_BYTES:
+            raise ValueError(
+                f"{partition.num_examples} examples ({size / 2**30:.1f} GiB) are too many for the "
+                "constants of one graph: use round_dataset or create_tf_dataset_for_client"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Batches:
+    """The batches of one client, padded and laid end to end.
+
+    Attributes:
+      tokens: int32[tokens], all batches flattened.
+      labels: int32[examples].
+      table: int64[batches, 4], each batch's first token, first label, examples and length.
+    """
+
+    tokens: np.ndarray
+    labels: np.ndarray
+    table: np.ndarray
+
+
+def _listed_dataset(batches: _Batches) -> tf.data.Dataset:
+    """Returns a dataset that holds the batches as a list of tensors.
+
+    A dataset with a mapped function, however small, takes some milliseconds to begin iterating,
+    for every client in every round; this one has no function.
+    """
+    tensors = []
+    for token, label, size, width in batches.table.tolist():
+        x = batches.tokens[token : token + size * width].reshape(size, width)
+        tensors += [tf.constant(x), tf.constant(batches.labels[label : label + size])]
+    variant = tf.raw_ops.ListDataset(
+        tensors=tensors,
+        output_types=[spec.dtype for spec in _ELEMENT_SPEC.values()],
+        output_shapes=[spec.shape for spec in _ELEMENT_SPEC.values()],
+    )
+    return tf.data.experimental.from_variant(_set_options(variant), _ELEMENT_SPEC)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.variant)], autograph=False)
+def _set_options(variant: tf.Tensor) -> tf.Tensor:
+    """Returns the dataset under our options (traced once, which is cheaper than each time)."""
+    dataset = tf.data.experimental.from_variant(variant, _ELEMENT_SPEC).with_options(_options())
+    return tf.data.experimental.to_variant(dataset)
+
+
+def _mapped_dataset(tokens: tf.Tensor, labels: tf.Tensor, table: tf.Tensor) -> tf.data.Dataset:
+    """Returns the dataset of the batches that `table` lists (shapes as in `_Batches`)."""
+
+    def batch(entry: tf.Tensor) -> "collections.OrderedDict[str, tf.Tensor]":
+        first_token, first_label, size, width = tf.unstack(entry, num=4)
+        x = tf.slice(tokens, [first_token], [size * width])
+        y = tf.slice(labels, [first_label], [size])
+        x = tf.reshape(x, tf.stack([size, width]))
+        return collections.OrderedDict(x=tf.ensure_shape(x, [None, None]), y=y)
+
+    dataset = tf.data.Dataset.from_tensor_slices(table).map(batch, deterministic=True)
+    return dataset.with_options(_options())
+
+
+def _options() -> tf.data.Options:
+    """Returns options under which tf.data starts no threads and rewrites nothing.
+
+    Rewriting the graph would take longer than reading a client's few batches, and the autotune
+    thread delays the end of every iterator.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.deterministic = True
+    options.experimental_optimization.apply_default_optimizations = False
+    return options
+
+
+def _hash(client_ids: tf.Tensor | np.ndarray | str) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_fast(client_ids, 2**63 - 1)
+
+
+def _sorted_hashes(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns int64[clients] hashes of the ids, ascending, and whose they are.
+
+    A sorted table needs no initialization, unlike TensorFlow's lookup tables, so it works in
+    every graph.
+    """
+    hashes = _hash(ids).numpy()
+    order = np.argsort(hashes, kind="stable")
+    if len(np.unique(hashes)) != len(hashes):
+        raise ValueError("two client ids have the same 63-bit hash; rename one")
+    return hashes[order], order
+
+
+def _starts(sizes: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

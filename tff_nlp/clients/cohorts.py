@@ -1,0 +1,71 @@
+"""Which clients take part in a round: a function of the seed and the round, and nothing else."""
+
+import math
+
+import numpy as np
+
+from tff_nlp import seeds
+from tff_nlp.errors import UserError
+
+
+def fixed_size_cohort(
+    seed: int, round_number: int, population: int, clients_per_round: int
+) -> np.ndarray:
+    """Draws a cohort of fixed size, uniformly and without replacement.
+
+    Time and memory grow with the cohort, not with the population.
+
+    Args:
+      seed: The seed of the run.
+      round_number: The round.
+      population: How many clients there are.
+      clients_per_round: How many take part.
+
+    Returns:
+      int64[clients_per_round], distinct client positions in ascending order.
+
+    Raises:
+      UserError: If the cohort is empty or larger than the population.
+    """
+    if clients_per_round < 1:
+        raise UserError(f"--clients_per_round={clients_per_round}: must be 1 or more")
+    if clients_per_round > population:
+        raise UserError(
+            f"--clients_per_round={clients_per_round}: there are only {population} clients"
+        )
+    rng = seeds.generator(seed, "cohort", round_number)
+    return _sample(rng, population, clients_per_round)
+
+
+def poisson_cohort(
+    seed: int, round_number: int, population: int, sampling_rate: float
+) -> np.ndarray:
+    """Draws a cohort in which every client takes part independently of the others.
+
+    This is the sampling that amplification by subsampling assumes for DP-SGD and DP-FedAvg
+    (Abadi et al. 2016, "Deep Learning with Differential Privacy", section 3.1; McMahan et al.
+    2018, "Learning Differentially Private Recurrent Language Models", section 2). The size is
+    drawn from the binomial distribution first and then a uniform set of that size, which is the
+    same law in time that grows with the cohort only.
+
+    Args:
+      seed: The seed of the run.
+      round_number: The round.
+      population: How many clients there are.
+      sampling_rate: The probability that a client takes part, above 0 and up to 1.
+
+    Returns:
+      int64[cohort], distinct client positions in ascending order; it may be empty.
+
+    Raises:
+      UserError: If the rate is out of range.
+    """
+    if not (math.isfinite(sampling_rate) and 0 < sampling_rate <= 1):
+        raise UserError(f"--sampling_rate={sampling_rate}: must be above 0 and at most 1")
+    rng = seeds.generator(seed, "poisson_cohort", round_number)
+    return _sample(rng, population, int(rng.binomial(population, sampling_rate)))
+
+
+def _sample(rng: np.random.Generator, population: int, count: int) -> np.ndarray:
+    drawn = rng.choice(population, count, replace=False, shuffle=False)
+    return np.sort(drawn).astype(np.int64, copy=False)

@@ -1,0 +1,292 @@
+"""A corpus, tokenised once and kept on disk, memory-mapped by every run that needs it."""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.errors import UserError
+
+Encode = Callable[[Sequence[str], int], tuple[np.ndarray, np.ndarray]]
+
+# Part of the key: a change of the layout or of its meaning never reads an old cache.
+_FORMAT = 1
+_CHUNK = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenCache:
+    """The token ids of every text of a corpus, without padding.
+
+    Text `i` is `tokens[offsets[i]:offsets[i + 1]]`.
+
+    Attributes:
+      tokens: uint16[tokens] or int32[tokens], read-only and usually memory-mapped.
+      offsets: int64[examples + 1].
+      max_tokens: The length that texts were cut to, special tokens included.
+      key: What the contents depend on, as a SHA-256: corpus, tokenizer, `max_tokens`, format.
+      path: The folder on disk, or None if the arrays live in memory only.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    max_tokens: int
+    key: str
+    path: pathlib.Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """int32[examples]: the number of tokens of each text."""
+        return np.diff(self.offsets).astype(np.int32)
+
+    def row(self, row: int) -> np.ndarray:
+        """Returns int32[length], the tokens of one text."""
+        return self.tokens[self.offsets[row] : self.offsets[row + 1]].astype(np.int32)
+
+    def padded(self, rows: np.ndarray, pad_id: int) -> np.ndarray:
+        """Returns int32[rows, longest of them], padded at the end."""
+        width = int(self.lengths[rows].max(initial=0))
+        flat = self.gather(rows, np.arange(len(rows)) * width, len(rows) * width, pad_id)
+        return flat.reshape(len(rows), width)
+
+    def gather(self, rows: np.ndarray, places: np.ndarray, size: int, pad_id: int) -> np.ndarray:
+        """Returns int32[size] where text `rows[i]` begins at `places[i]`, `pad_id` elsewhere.
+
+        Args:
+          rows: int64[texts], which texts.
+          places: int64[texts], where each begins in the result; they must not overlap.
+          size: The length of the result.
+          pad_id: Fills what no text covers.
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        ends = np.cumsum(lengths)
+        # Position within the text, for every token of the result.
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+        flat = np.full(size, pad_id, dtype=np.int32)
+        flat[within + np.repeat(places, lengths)] = self.tokens[within + np.repeat(starts, lengths)]
+        return flat
+
+
+def cache_key(corpus_fingerprint: str, tokenizer_fingerprint: str, max_tokens: int) -> str:
+    """Returns the SHA-256 that names the cache of a corpus, tokenizer and length."""
+    facts = json.dumps([_FORMAT, corpus_fingerprint, tokenizer_fingerprint, max_tokens])
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def open_token_cache(
+    cache_dir: str | os.PathLike[str],
+    corpus: Corpus,
+    encode: Encode,
+    *,
+    tokenizer_fingerprint: str,
+    vocabulary_size: int,
+    max_tokens: int,
+    progress: bool = True,
+) -> TokenCache:
+    """Opens the token cache of a corpus, and makes it first where it is missing or damaged.
+
+    The cache appears in one step (a folder renamed into place), so processes that start together
+    cannot spoil it: one makes it while the others wait, and where the file system has no locks
+    each makes its own and the first to finish wins.
+
+    Args:
+      cache_dir: The folder of all token caches.
+      corpus: The texts.
+      encode: Called as `encode(texts, max_tokens)`; returns the flat ids of these texts and
+        int32[texts] lengths, as `Tokenizer.encode` does.
+      tokenizer_fingerprint: Differs whenever `encode` gives other ids.
+      vocabulary_size: One more than the largest id; up to 65,536 takes two bytes a token.
+      max_tokens: The most tokens of one text, special tokens included.
+      progress: Whether to show a progress bar if it takes more than two seconds.
+
+    Raises:
+      UserError: If `max_tokens` is too small or the folder cannot be written.
+    """
+    if max_tokens < 3:
+        raise UserError(
+            f"--max_tokens={max_tokens}: must be 3 or more, to hold a word between [CLS] and [SEP]"
+        )
+    key = cache_key(corpus.fingerprint, tokenizer_fingerprint, max_tokens)
+    folder = pathlib.Path(cache_dir) / key
+    cache = _read(folder, key)
+    if cache is not None:
+        return cache
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_name(f"{key}.lock")) as alone:
+            if alone:
+                _remove_leftovers(folder)
+            cache = _read(folder, key)  # Another process may have made it meanwhile.
+            if cache is None:
+                chunks = _encoded(corpus, encode, vocabulary_size, max_tokens, progress)
+                _write(folder, key, chunks, vocabulary_size, max_tokens)
+                cache = _read(folder, key)
+    except OSError as error:
+        raise UserError(f"--cache_dir={cache_dir}: {error.strerror or error}") from error
+    if cache is None:
+        raise RuntimeError(f"{folder}: the token cache cannot be read right after it was written")
+    return cache
+
+
+def load_token_cache(path: str | os.PathLike[str]) -> TokenCache:
+    """Opens a cache by its folder, as another process that was told `TokenCache.path` does.
+
+    Raises:
+      FileNotFoundError: If there is no undamaged cache at this path.
+    """
+    folder = pathlib.Path(path)
+    cache = _read(folder, folder.name)
+    if cache is None:
+        raise FileNotFoundError(f"{folder}: no token cache, or a damaged one")
+    return cache
+
+
+def _encoded(
+    corpus: Corpus, encode: Encode, vocabulary_size: int, max_tokens: int, progress: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields ids and lengths of one chunk of texts after the other, checked."""
+    with tqdm.tqdm(
+        total=len(corpus),
+        desc=f"tokenizing {corpus.name}",
+        unit=" texts",
+        delay=2,
+        disable=not progress,
+        leave=False,
+    ) as bar:
+        for start in range(0, len(corpus), _CHUNK):
+            texts = corpus.texts[start : start + _CHUNK]
+            ids, lengths = (np.asarray(part) for part in encode(texts, max_tokens))
+            if lengths.shape != (len(texts),) or lengths.sum() != ids.size:
+                raise ValueError("the tokenizer returned lengths that do not fit texts and ids")
+            if lengths.min() < 1 or lengths.max() > max_tokens:
+                raise ValueError(f"the tokenizer returned a length outside 1 to {max_tokens}")
+            if ids.min() < 0 or ids.max() >= vocabulary_size:
+                raise ValueError(f"the tokenizer returned an id outside 0 to {vocabulary_size - 1}")
+            yield ids, lengths
+            bar.update(len(texts))
+
+
+def _write(
+    folder: pathlib.Path,
+    key: str,
+    chunks: Iterator[tuple[np.ndarray, np.ndarray]],
+    vocabulary_size: int,
+    max_tokens: int,
+) -> None:
+    """Writes the chunks into a temporary folder and renames it into place."""
+    dtype = np.dtype("<u2" if vocabulary_size <= 1 << 16 else "<i4")
+    temporary = folder.with_name(f".{key[:16]}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        digest = hashlib.sha256()
+        all_lengths = [np.zeros(1, dtype=np.int64)]
+        with (temporary / "tokens.bin").open("wb") as stream:
+            for ids, lengths in chunks:
+                data = ids.astype(dtype).tobytes()
+                digest.update(data)
+                stream.write(data)
+                all_lengths.append(lengths.astype(np.int64))
+            _sync(stream)
+        offsets = np.cumsum(np.concatenate(all_lengths)).astype("<i8").tobytes()
+        with (temporary / "offsets.bin").open("wb") as stream:
+            stream.write(offsets)
+            _sync(stream)
+        header = {
+            "format": _FORMAT,
+            "key": key,
+            "max_tokens": max_tokens,
+            "dtype": dtype.str,
+            "tokens_sha256": digest.hexdigest(),
+            "offsets_sha256": hashlib.sha256(offsets).hexdigest(),
+        }
+        with (temporary / "cache.json").open("w", encoding="utf-8") as stream:
+            json.dump(header, stream, indent=2)
+            _sync(stream)
+        _swap(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(temporary: pathlib.Path, folder: pathlib.Path) -> None:
+    """Renames a finished folder into place; a damaged one that is there makes way."""
+    if folder.exists():
+        damaged = temporary.with_name(f"{temporary.name}.damaged")
+        folder.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        # A process without a lock was faster; its cache has the same contents.
+        if not folder.is_dir():
+            raise
+
+
+def _read(folder: pathlib.Path, key: str) -> TokenCache | None:
+    """Opens a cache; None where it is missing, truncated or damaged."""
+    try:
+        header: dict[str, Any] = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        if header["key"] != key or header["format"] != _FORMAT:
+            return None
+        offset_bytes = (folder / "offsets.bin").read_bytes()
+        if hashlib.sha256(offset_bytes).hexdigest() != header["offsets_sha256"]:
+            return None
+        offsets = np.frombuffer(offset_bytes, dtype="<i8")
+        tokens = _map(folder / "tokens.bin", np.dtype(header["dtype"]), int(offsets[-1]))
+        if hashlib.sha256(tokens.view(np.uint8).data).hexdigest() != header["tokens_sha256"]:
+            return None
+        return TokenCache(tokens, offsets, int(header["max_tokens"]), key, folder)
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def _map(path: pathlib.Path, dtype: np.dtype, count: int) -> np.ndarray:
+    """Returns a read-only memory map as a plain array (its subclass slows every indexing)."""
+    if path.stat().st_size != count * dtype.itemsize:
+        raise ValueError(f"{path}: truncated")
+    if not count:  # An empty file cannot be mapped.
+        return np.zeros(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)
+
+
+def _sync(stream: Any) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[bool]:
+    """Holds an exclusive lock, which the system drops when its holder dies.
+
+    Yields:
+      Whether the lock is held: some network file systems have none.
+    """
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            locked = False
+        else:
+            locked = True
+        yield locked
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what killed processes left of this cache; only for the holder of the lock."""
+    for leftover in folder.parent.glob(f".{folder.name[:16]}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
