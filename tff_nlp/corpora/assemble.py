@@ -1,0 +1,246 @@
+"""From rows to a corpus: labels are mapped, bad rows are refused or counted."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tff_nlp.corpora import rows
+from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.corpora.lines import is_decodable
+from tff_nlp.corpora.report import LoadedCorpus, LoadReport
+from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
+from tff_nlp.corpora.source import DROP, CorpusSource, parse_label_map
+from tff_nlp.errors import UserError
+
+# More are no classes but texts, numbers or names: surely the wrong column.
+MAX_LABELS = 1000
+
+
+def assemble(
+    read: Iterable[Row | BadRow],
+    source: CorpusSource,
+    notes: ReadNotes,
+    *,
+    name: str,
+    files: Sequence[str],
+    format_name: str,
+    with_clients: bool,
+    label_names: Sequence[str] | None = None,
+    synthetic: bool = False,
+) -> LoadedCorpus:
+    """Returns the corpus of these rows, in their order.
+
+    Label names stand in the order of `--label_map` if there is one, else as the data set declares
+    them, else by value if all are numbers, else sorted by name.
+
+    Args:
+      read: The rows.
+      source: Label map, and what to do about bad rows.
+      notes: What the readers noticed; complete once all rows were read.
+      name: The corpus's name.
+      files: The files, for the report.
+      format_name: The format they were read as, for the report.
+      with_clients: Whether the rows carry clients.
+      label_names: The label names of the training corpus, which a test corpus must share.
+      synthetic: Whether the texts were generated.
+
+    Raises:
+      UserError: At a bad row under `--bad_rows=error`, a label that the map or the training corpus
+        lacks, fewer than two labels, or more than `MAX_LABELS`.
+    """
+    builder = _Builder(source, label_names)
+    for row in read:
+        builder.add(row)
+    labels, names = builder.labels(notes.declared_labels, ", ".join(files[:3]))
+    report = LoadReport(
+        files=tuple(files),
+        format=format_name,
+        rows_read=builder.rows_read,
+        rows_kept=len(labels),
+        skipped=builder.skipped,
+        first_skipped=builder.first_skipped,
+        dropped_by_label_map=builder.dropped,
+        notes=(*notes.lines(), *builder.notes(names, labels)),
+    )
+    authors = tuple(builder.clients) if with_clients else None
+    corpus = Corpus(name, tuple(builder.texts), labels, names, authors, synthetic)
+    return LoadedCorpus(corpus, report)
+
+
+class _Builder:
+    """Collects the usable rows and counts the others."""
+
+    def __init__(self, source: CorpusSource, label_names: Sequence[str] | None) -> None:
+        self._source = source
+        self._map = parse_label_map(source.label_map)
+        self._wanted = label_names
+        self._label_ids: dict[str, int] = {}
+        self._first_places: list[str] = []
+        self._ids: list[int] = []
+        self._own_clients = 0
+        self._stripped = 0
+        self.texts: list[str] = []
+        self.clients: list[str] = []
+        self.rows_read = 0
+        self.dropped = 0
+        self.skipped: dict[str, int] = {}
+        self.first_skipped: dict[str, str] = {}
+
+    def add(self, row: Row | BadRow) -> None:
+        self.rows_read += 1
+        if isinstance(row, BadRow):
+            self._refuse(row.file, row.place, row.reason, row.detail)
+            return
+        file, place, text, label, client = row
+        if text is not None and not is_decodable(text):
+            self._refuse(file, place, rows.UNDECODABLE, "in the text" + self._encoding_hint())
+            return
+        if not label:
+            self._refuse(file, place, rows.MISSING_LABEL)
+            return
+        new_label = self._map_label(label, file, place)
+        if new_label is None:
+            return
+        text = self._strip(text)
+        if not text:
+            self._refuse(file, place, rows.EMPTY_TEXT)
+            return
+        if not client and self._source.client_column:
+            if self._source.missing_client != "own":
+                hint = "--missing_client=own makes each such row its own client"
+                self._refuse(file, place, rows.MISSING_CLIENT, hint)
+                return
+            self._own_clients += 1
+            client = f"@nobody:{self.rows_read}"
+        elif client and not is_decodable(client):
+            self._refuse(file, place, rows.UNDECODABLE, "in --client_column")
+            return
+        self._ids.append(self._label_id(new_label, file, place))
+        self.texts.append(text)
+        self.clients.append(client or "")
+
+    def _refuse(self, file: str, place: str, reason: str, detail: str = "") -> None:
+        if self._source.bad_rows == "error":
+            detail = f" ({detail})" if detail else ""
+            raise UserError(
+                f"{file}, {place}: {reason}{detail}; --bad_rows=skip leaves such rows out"
+            )
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        self.first_skipped.setdefault(reason, f"{file}, {place}")
+
+    def _encoding_hint(self) -> str:
+        return f", which --encoding={self._source.encoding} cannot read"
+
+    def _strip(self, text: str | None) -> str:
+        if text and self._source.strip_prefix and text.startswith(self._source.strip_prefix):
+            self._stripped += 1
+            return text.removeprefix(self._source.strip_prefix).lstrip()
+        return text or ""
+
+    def _map_label(self, label: str, file: str, place: str) -> str | None:
+        """Returns the label's name, or None after counting a row that is not to be used."""
+        if not is_decodable(label):
+            self._refuse(file, place, rows.UNDECODABLE, "in the label")
+            return None
+        if self._map:
+            new = self._map.get(label, self._map.get("*"))
+            if new is None:
+                raise UserError(
+                    f"{file}, {place}: --label_map has no entry for the label '{_short(label)}';"
+                    f" it maps {', '.join(self._map)}"
+                )
+            if new == DROP:
+                self.dropped += 1
+                return None
+            label = new
+        if self._wanted is not None and label not in self._wanted:
+            raise UserError(
+                f"{file}, {place}: the training corpus has no label '{_short(label)}' (--label_map"
+                f" can rename it); it has {', '.join(self._wanted[:20])}"
+            )
+        return label
+
+    def _label_id(self, label: str, file: str, place: str) -> int:
+        """Returns the label's number in order of first appearance."""
+        found = self._label_ids.get(label)
+        if found is None:
+            found = self._label_ids[label] = len(self._label_ids)
+            self._first_places.append(f"{file}, {place}")
+            if found >= MAX_LABELS:
+                raise UserError(
+                    f"--label_column={self._source.label_column}: more than {MAX_LABELS} labels by"
+                    f" {file}, {place}, such as '{_short(label)}': is it another column?"
+                )
+        return found
+
+    def labels(self, declared: Sequence[str], files: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Returns int32[examples] labels and the label names they index."""
+        if not self._ids:
+            counts = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
+            because = f" ({counts or f'{self.dropped} dropped by --label_map'})"
+            raise UserError(f"{files}: no usable rows{because if self.rows_read else ': empty'}")
+        found = list(self._label_ids)
+        if self._wanted is None:
+            self._check_labels(found, files)
+        names = self._order(found, declared)
+        positions = {name: index for index, name in enumerate(names)}
+        renumber = np.array([positions[name] for name in found], dtype=np.int32)
+        return renumber[np.array(self._ids, dtype=np.int64)], names
+
+    def _order(self, found: list[str], declared: Sequence[str]) -> tuple[str, ...]:
+        if self._wanted is not None:
+            return tuple(self._wanted)
+        if self._map:
+            # All names of the map, so that train and test agree where one lacks a label.
+            kept = [new for old, new in self._map.items() if new != DROP]
+            return tuple(dict.fromkeys(kept))
+        if set(found) <= set(declared):
+            return tuple(declared)
+        return order_labels(found)
+
+    def _check_labels(self, found: list[str], files: str) -> None:
+        column = self._source.label_column
+        flag = f"--label_column={column}" if column else files
+        if len(found) == 1:
+            raise UserError(
+                f"{flag}: all {len(self._ids)} rows have the one label '{_short(found[0])}'; a"
+                " classifier needs two"
+            )
+        if len(self._ids) >= 20 and len(found) > len(self._ids) // 2:
+            raise UserError(
+                f"{flag}: {len(found)} labels in {len(self._ids)} rows, such as"
+                f" '{_short(found[0])}': is it another column?"
+            )
+        counts = np.bincount(self._ids)
+        if not self._source.header and not self._map and len(self._ids) >= 20 and counts[0] == 1:
+            raise UserError(
+                f"{self._first_places[0]}: the label '{_short(found[0])}' stands only in the first"
+                " row; if that is a header, say --header=true, and if not, list it in --label_map"
+            )
+
+    def notes(self, names: Sequence[str], labels: np.ndarray) -> list[str]:
+        """Returns what a person should know of the assembled rows."""
+        said = []
+        if self._stripped:
+            said.append(f"{self._stripped} texts had the prefix '{self._source.strip_prefix}'")
+        if self._own_clients:
+            said.append(f"{self._own_clients} rows without a client became clients of their own")
+        counts = np.bincount(labels, minlength=len(names))
+        absent = [name for name, count in zip(names, counts, strict=True) if not count]
+        if absent:
+            said.append(f"no row has the label {', '.join(absent)}")
+        return said
+
+
+def order_labels(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns label names in order of value if all are numbers, else sorted by name."""
+    values: Mapping[str, float] | None
+    try:
+        values = {name: float(name) for name in names}
+    except ValueError:
+        return tuple(sorted(names))
+    return tuple(sorted(values, key=lambda name: (values[name], name)))
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 40 else label[:37] + "..."

@@ -1,0 +1,117 @@
+"""Which value of a row a column flag means: by name, by number, or from the file's path."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tff_nlp.corpora.files import DataFile
+from tff_nlp.errors import UserError
+
+PSEUDO_COLUMNS = ("@file", "@stem", "@suffix", "@folder")
+
+# Returns the value of a column in a row, or None where the row has none.
+Getter = Callable[[Any], str | None]
+
+
+def pseudo_value(flag: str, column: str, file: DataFile) -> str:
+    """Returns what a pseudo-column says of a file.
+
+    Args:
+      flag: The column flag, for messages.
+      column: One of `PSEUDO_COLUMNS`.
+      file: The file whose rows are read.
+    """
+    path = file.inner_path
+    if column == "@file":
+        value = path.name
+    elif column == "@stem":
+        value = path.name.partition(".")[0]
+    elif column == "@suffix":
+        value = path.suffix.removeprefix(".")
+    elif column == "@folder":
+        # A relative path such as "a.txt" names no folder; the file system knows it.
+        value = path.parent.name if file.member else file.path.resolve().parent.name
+    else:
+        raise UserError(f"{flag}={column}: the pseudo-columns are {', '.join(PSEUDO_COLUMNS)}")
+    if not value:
+        raise UserError(f"{flag}={column}: {file} has no such part in its name")
+    return value
+
+
+def table_getter(flag: str, column: str, names: Sequence[str], file: DataFile) -> Getter:
+    """Returns the getter for one column of a table.
+
+    Args:
+      flag: The column flag, for messages.
+      column: A name among `names`, a number counted from 0, or a pseudo-column.
+      names: The header, or for a table without one the numbers of its columns as strings.
+      file: The table's file.
+
+    Raises:
+      UserError: Where there is no such column; the message lists those there are.
+    """
+    if column in names:
+        if list(names).count(column) > 1:
+            raise UserError(f"{flag}={column}: {file} has several columns of that name; number it")
+        index = list(names).index(column)
+    elif column.startswith("@"):
+        constant = pseudo_value(flag, column, file)
+        return lambda row: constant
+    elif column.isdecimal() and int(column) < len(names):
+        index = int(column)
+    else:
+        raise UserError(f"{flag}={column}: no such column in {file}; {describe(names)}")
+    return lambda row: row[index].strip()
+
+
+def record_getter(flag: str, column: str, file: DataFile) -> Getter:
+    """Returns the getter for one key of JSON objects, or one position of JSON lists.
+
+    A key of a nested object is written with dots, such as `user.name`.
+    """
+    if column.startswith("@"):
+        constant = pseudo_value(flag, column, file)
+        return lambda record: constant
+    return lambda record: as_text(_look_up(record, column))
+
+
+def joined_getter(getters: Sequence[Getter]) -> Getter:
+    """Returns the getter of several columns joined by blanks, leaving out empty ones."""
+    if len(getters) == 1:
+        return getters[0]
+    return lambda row: " ".join(filter(None, (getter(row) for getter in getters))) or None
+
+
+def split_text_columns(column: str) -> list[str]:
+    """Returns the columns that `--text_column` names."""
+    return [part.strip() for part in column.split(",") if part.strip()]
+
+
+def describe(names: Sequence[str]) -> str:
+    """Returns the columns of a table as a message lists them."""
+    if all(name == str(number) for number, name in enumerate(names)):
+        return f"its columns are 0 to {len(names) - 1} (--header=false)"
+    shown = [name if len(name) <= 30 else name[:27] + "..." for name in names[:30]]
+    more = ", ..." if len(names) > 30 else ""
+    return f"its columns are {', '.join(shown)}{more} (if these are data, say --header=false)"
+
+
+def as_text(value: Any) -> str | None:
+    """Returns a JSON value as a table would hold it: 5.0 is "5", true is "true", null is None."""
+    if value is None or isinstance(value, Mapping | list):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _look_up(record: Any, column: str) -> Any:
+    if isinstance(record, list):
+        return record[int(column)] if column.isdecimal() and int(column) < len(record) else None
+    if not isinstance(record, Mapping):
+        return None
+    if column in record:
+        return record[column]
+    first, dot, rest = column.partition(".")
+    return _look_up(record.get(first), rest) if dot else None

@@ -1,0 +1,140 @@
+"""From a corpus flag to the files it means: globs, comma lists, gzip and members of a zip."""
+
+import contextlib
+import dataclasses
+import fnmatch
+import glob
+import gzip
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, cast
+
+from tff_nlp.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """One file of texts, perhaps compressed or inside a zip.
+
+    Attributes:
+      path: The file on disk.
+      member: The file inside it, if `path` is a zip.
+      pattern: Which of the comma-separated paths it came from, counted from 0.
+      flag: The flag that named it, for messages.
+    """
+
+    path: pathlib.Path
+    member: str = ""
+    pattern: int = 0
+    flag: str = "--corpus"
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    @property
+    def inner_path(self) -> pathlib.PurePath:
+        """Path of the text itself: inside the zip, and without `.gz`."""
+        inner = pathlib.PurePosixPath(self.member) if self.member else self.path
+        return inner.with_suffix("") if inner.suffix.lower() == ".gz" else inner
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Yields the uncompressed bytes of the file.
+
+        Raises:
+          UserError: Where the file cannot be opened or is damaged, also while it is being read.
+        """
+        try:
+            with contextlib.ExitStack() as stack:
+                if self.member:
+                    archive = stack.enter_context(zipfile.ZipFile(self.path))
+                    stream = stack.enter_context(archive.open(self.member))
+                else:
+                    stream = stack.enter_context(self.path.open("rb"))
+                name = self.member or self.path.name
+                if name.lower().endswith(".gz"):
+                    # GzipFile reads like a binary file; only its declared type differs.
+                    unzipped = stack.enter_context(gzip.GzipFile(fileobj=stream))
+                    stream = cast(IO[bytes], unzipped)
+                yield stream
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+            raise UserError(f"{self.flag}={self}: cannot be read: {_reason(error)}") from error
+
+
+def find_files(flag: str, paths: str) -> tuple[DataFile, ...]:
+    """Returns the files that a flag names, globs expanded and sorted by name.
+
+    Args:
+      flag: The flag, for messages.
+      paths: A path or glob, or several separated by commas. A path that exists is taken as it
+        stands, whatever characters its name has.
+
+    Raises:
+      UserError: Where a path matches nothing, or is a folder.
+    """
+    parts = [paths]
+    if not pathlib.Path(paths).exists():
+        parts = [part.strip() for part in paths.split(",") if part.strip()]
+    found: dict[tuple[pathlib.Path, str], DataFile] = {}
+    for pattern, part in enumerate(parts):
+        for file in _match(flag, part, pattern):
+            found.setdefault((file.path, file.member), file)
+    return tuple(found.values())
+
+
+def _match(flag: str, part: str, pattern: int) -> list[DataFile]:
+    path = pathlib.Path(part).expanduser()
+    if not path.exists():
+        outer, zip_suffix, inner = part.partition(".zip/")
+        if zip_suffix and pathlib.Path(outer + ".zip").expanduser().is_file():
+            return _members(flag, pathlib.Path(outer + ".zip").expanduser(), inner, pattern)
+        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute globs too)
+        files = [match for match in map(pathlib.Path, matches) if match.is_file()]
+        if not files:
+            raise UserError(f"{flag}={part}: no such file, or no file matches")
+        return [file for match in files for file in _members_or_file(flag, match, pattern)]
+    if path.is_dir():
+        raise UserError(f"{flag}={part}: is a folder; name its files, for example {part}/*.txt")
+    return _members_or_file(flag, path, pattern)
+
+
+def _members_or_file(flag: str, path: pathlib.Path, pattern: int) -> list[DataFile]:
+    if path.suffix.lower() == ".zip":
+        return _members(flag, path, "", pattern)
+    return [DataFile(path, "", pattern, flag)]
+
+
+def _members(flag: str, path: pathlib.Path, wanted: str, pattern: int) -> list[DataFile]:
+    """Returns the members of a zip that match a glob, or its only member."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{flag}={path}: cannot be read: {_reason(error)}") from error
+    # macOS adds copies of its file attributes, which are not data.
+    members = [info for info in members if not info.filename.startswith("__MACOSX/")]
+    if any(info.flag_bits & 1 for info in members):
+        raise UserError(f"{flag}={path}: is encrypted; unpack it first")
+    names = [info.filename for info in members]
+    listing = f"it holds {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+    if not wanted:
+        if len(names) != 1:
+            raise UserError(
+                f"{flag}={path}: holds {len(names)} files; say which as {path}/NAME: {listing}"
+            )
+        chosen = names
+    elif wanted in names:
+        chosen = [wanted]
+    else:
+        chosen = sorted(name for name in names if fnmatch.fnmatchcase(name, wanted))
+        if not chosen:
+            raise UserError(f"{flag}={path}/{wanted}: no such file in the zip; {listing}")
+    return [DataFile(path, name, pattern, flag) for name in chosen]
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,91 @@
+"""LEAF JSON: examples grouped by user.
+
+The schema is that of LEAF's `all_data` files: `users`, `num_samples`, and `user_data` that holds
+for each user the lists `x` and `y` (Caldas et al. 2018, "LEAF: A Benchmark for Federated
+Settings").
+"""
+
+import pathlib
+from collections.abc import Iterator
+
+from tff_nlp.corpora import rows
+from tff_nlp.corpora.columns import as_text, split_text_columns
+from tff_nlp.corpora.files import DataFile
+from tff_nlp.corpora.json_rows import load_json
+from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
+from tff_nlp.corpora.source import CorpusSource
+from tff_nlp.errors import UserError
+
+
+def is_leaf_folder(path: pathlib.Path) -> bool:
+    """Returns whether a folder holds `train` and `test` folders."""
+    return (path / "train").is_dir() and (path / "test").is_dir()
+
+
+def leaf_files(path: pathlib.Path, split: str, flag: str) -> tuple[DataFile, ...]:
+    """Returns the JSON files of a LEAF folder.
+
+    Args:
+      path: A folder with `train` and `test` folders, or one of those.
+      split: "train" or "test" for the former; empty means "train".
+      flag: The flag that named the folder, for messages.
+    """
+    if is_leaf_folder(path):
+        if split not in ("", "train", "test"):
+            raise UserError(f"--split={split}: a LEAF folder has the splits train and test")
+        path = path / (split or "train")
+    files = sorted(path.glob("*.json")) + sorted(path.glob("*.json.gz"))
+    if not files:
+        raise UserError(f"{flag}={path}: a folder without LEAF's .json files")
+    return tuple(DataFile(file, flag=flag) for file in files)
+
+
+def read_leaf(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
+    """Yields the rows of one LEAF file; the client is the user.
+
+    `--text_column` is the number of the text where an example is a list, as in LEAF's sent140
+    (there 4), and must be empty where an example is the text itself. The label is the example's
+    `y`, so `--label_column` is not used.
+
+    Raises:
+      UserError: Where the file does not follow the schema.
+    """
+    data = load_json(file, source, notes)
+    if source.label_column or source.client_column:
+        raise UserError("--label_column and --client_column: LEAF files fix the label and the user")
+    if not isinstance(data, dict) or not isinstance(data.get("user_data"), dict):
+        raise UserError(f"{file}: no LEAF file: it has no object 'user_data'")
+    users = data.get("users", list(data["user_data"]))
+    for user in users:
+        held = data["user_data"].get(user)
+        if not isinstance(held, dict) or not {"x", "y"} <= held.keys():
+            raise UserError(f"{file}: user '{user}' has no lists 'x' and 'y' in 'user_data'")
+        if len(held["x"]) != len(held["y"]):
+            raise UserError(
+                f"{file}: user '{user}' has {len(held['x'])} texts and {len(held['y'])} labels"
+            )
+        for number, (example, label) in enumerate(zip(held["x"], held["y"], strict=True)):
+            place = f"user '{user}', example {number}"
+            text = _text(file, place, example, source.text_column)
+            if text is None:
+                yield BadRow(str(file), place, rows.MALFORMED_RECORD, "no text at that position")
+            else:
+                yield Row(str(file), place, text, as_text(label), str(user).strip())
+
+
+def _text(file: DataFile, place: str, example: object, column: str) -> str | None:
+    if isinstance(example, str):
+        if column:
+            raise UserError(f"--text_column={column}: {file}, {place} is a text, not a list")
+        return example.strip()
+    if not isinstance(example, list):
+        return None
+    positions = split_text_columns(column)
+    if not positions or not all(position.isdecimal() for position in positions):
+        raise UserError(
+            f"--text_column={column}: {file} holds lists of {len(example)} values; give the number"
+            " of the text, counted from 0"
+        )
+    if any(int(position) >= len(example) for position in positions):
+        return None
+    return " ".join(as_text(example[int(position)]) or "" for position in positions).strip()

@@ -1,0 +1,225 @@
+"""One function that loads any corpus, and one that loads a training corpus with its test corpus."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+
+from tff_nlp.corpora import names, overlap
+from tff_nlp.corpora.assemble import assemble
+from tff_nlp.corpora.files import DataFile, find_files
+from tff_nlp.corpora.json_rows import read_json_lines, read_json_list
+from tff_nlp.corpora.leaf import is_leaf_folder, leaf_files, read_leaf
+from tff_nlp.corpora.plain_text import read_documents, read_text_lines
+from tff_nlp.corpora.report import LoadedCorpus
+from tff_nlp.corpora.reviews import read_reviews
+from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
+from tff_nlp.corpora.source import CorpusSource
+from tff_nlp.corpora.synthetic import read_synthetic
+from tff_nlp.corpora.tables import read_table
+from tff_nlp.corpora.tfds_names import read_tfds
+from tff_nlp.errors import UserError
+
+_FORMAT_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".txt": "lines",
+    ".review": "reviews",
+}
+_READERS = {
+    "jsonl": read_json_lines,
+    "json": read_json_list,
+    "leaf": read_leaf,
+    "lines": read_text_lines,
+    "documents": read_documents,
+    "reviews": read_reviews,
+}
+_LEAF_START = re.compile(rb'\s*\{\s*"(users|num_samples|user_data|hierarchies)"\s*:')
+
+
+def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) -> LoadedCorpus:
+    """Returns the corpus that the flags describe, and a report of how it was read.
+
+    Args:
+      source: The values of the flags.
+      label_names: For a test corpus, the label names of its training corpus, in their order.
+
+    Raises:
+      UserError: Where a flag, a file or a row is wrong; the message names it.
+    """
+    notes = ReadNotes()
+    known = names.find(source.path)
+    if known is not None:
+        source = names.fill_in(source, known)
+        read = read_synthetic if known.kind == "synthetic" else read_tfds
+        return assemble(
+            read(source, notes),
+            source,
+            notes,
+            name=known.title or source.path,
+            files=[f"{source.path} ({source.split})"],
+            format_name=known.kind,
+            with_clients=bool(source.client_column),
+            label_names=label_names,
+            synthetic=known.kind == "synthetic",
+        )
+    files, format_name = _files_and_format(source)
+    _check_label_file(source, format_name)
+    return assemble(
+        _read_files(files, source, format_name, notes),
+        source,
+        notes,
+        name=_title(source.path),
+        files=[str(file) for file in files],
+        format_name=format_name,
+        with_clients=bool(source.client_column) or format_name == "leaf",
+        label_names=label_names,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainAndTest:
+    """A training and a test corpus that share label names.
+
+    Attributes:
+      train: The training corpus; its report speaks of the rows before `overlap`.
+      test: The test corpus.
+      origin: Where the test corpus came from, in words.
+      overlap: The texts that both held, and what was done about them.
+    """
+
+    train: LoadedCorpus
+    test: LoadedCorpus
+    origin: str
+    overlap: overlap.OverlapReport
+
+
+def load_train_and_test(
+    source: CorpusSource,
+    test_source: CorpusSource | None = None,
+    *,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    keep_overlap: bool = False,
+) -> TrainAndTest:
+    """Returns a training corpus and the corpus to test on.
+
+    The test corpus is `test_source`, else the test part that the source itself has (LEAF folders,
+    the names of `names.NAMES`), else a random part of the training corpus.
+
+    Args:
+      source: The training corpus.
+      test_source: The test corpus, or None.
+      test_fraction: Size of the random part, where one is taken: `--test_fraction`.
+      seed: The seed it derives from.
+      keep_overlap: Whether texts that stand in both stay in the training corpus.
+
+    Raises:
+      UserError: Where either cannot be loaded, or nothing of the training corpus would remain.
+    """
+    train = load_corpus(source)
+    if test_source is None:
+        test_source = _own_test_source(source)
+    if test_source is not None:
+        test = load_corpus(test_source, train.corpus.label_names)
+        origin = f"{test_source.corpus_flag}={test_source.path}"
+        if test_source.split:
+            origin += f", split {test_source.split}"
+    else:
+        kept, held_out = overlap.split(train.corpus, test_fraction, seed)
+        test = LoadedCorpus(held_out, train.report)
+        train = LoadedCorpus(kept, train.report)
+        origin = f"a random {test_fraction:.0%} of {source.corpus_flag}={source.path}"
+    clean, report = overlap.drop_overlap(train.corpus, test.corpus, keep=keep_overlap)
+    return TrainAndTest(LoadedCorpus(clean, train.report), test, origin, report)
+
+
+def _own_test_source(source: CorpusSource) -> CorpusSource | None:
+    known = names.find(source.path)
+    if source.split:
+        return None
+    if known is not None:
+        return dataclasses.replace(source, split=known.test_split) if known.test_split else None
+    if is_leaf_folder(pathlib.Path(source.path)):
+        return dataclasses.replace(source, split="test")
+    return None
+
+
+def _files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
+    path = pathlib.Path(source.path).expanduser()
+    if path.is_dir() and source.format in ("auto", "leaf"):
+        if is_leaf_folder(path) or source.format == "leaf" or any(path.glob("*.json*")):
+            return leaf_files(path, source.split, source.corpus_flag), "leaf"
+        raise UserError(
+            f"{source.corpus_flag}={path}: is a folder, and no LEAF folder; name its files, for"
+            f" example {path}/*.txt"
+        )
+    if source.split:
+        raise UserError(f"--split={source.split}: {source.path} has no splits of its own")
+    try:
+        files = find_files(source.corpus_flag, source.path)
+    except UserError as error:
+        if "/" in source.path or "." in source.path:
+            raise
+        raise UserError(f"{error}; the names of corpora are {', '.join(names.NAMES)}") from error
+    formats = {_format_of(file, source) for file in files}
+    if len(formats) > 1:
+        raise UserError(
+            f"{source.corpus_flag}={source.path}: files of several formats"
+            f" ({', '.join(sorted(formats))}); say which with --format"
+        )
+    return files, formats.pop()
+
+
+def _format_of(file: DataFile, source: CorpusSource) -> str:
+    if source.format == "tfds":
+        raise UserError(f"--format=tfds: write {source.corpus_flag}=tfds:NAME instead")
+    if source.format != "auto":
+        return source.format
+    suffix = file.inner_path.suffix.lower()
+    if suffix == ".json":
+        return _kind_of_json(file)
+    if suffix not in _FORMAT_OF_SUFFIX:
+        raise UserError(
+            f"--format is needed: the name of {file} does not end in"
+            f" {', '.join(_FORMAT_OF_SUFFIX)} or .json"
+        )
+    return _FORMAT_OF_SUFFIX[suffix]
+
+
+def _kind_of_json(file: DataFile) -> str:
+    with file.open() as stream:
+        start = stream.read(4096).removeprefix(b"\xef\xbb\xbf")
+    if _LEAF_START.match(start):
+        return "leaf"
+    # A list of objects; a line that is a list of values belongs to JSON Lines.
+    return "json" if re.match(rb"\s*\[\s*(\{|$)", start) else "jsonl"
+
+
+def _check_label_file(source: CorpusSource, format_name: str) -> None:
+    if source.label_file and format_name not in ("lines", "documents"):
+        raise UserError(
+            f"{source.label_file_flag}={source.label_file}: only --format=lines has labels in a"
+            f" file beside the texts; this is {format_name}"
+        )
+
+
+def _read_files(
+    files: Sequence[DataFile], source: CorpusSource, format_name: str, notes: ReadNotes
+) -> Iterator[Row | BadRow]:
+    for file in files:
+        if format_name in ("csv", "tsv"):
+            yield from read_table(file, source, format_name, notes)
+        else:
+            yield from _READERS[format_name](file, source, notes)
+
+
+def _title(path: str) -> str:
+    """Returns the last two parts of each path."""
+    parts = [path]
+    if not pathlib.Path(path).exists():
+        parts = [part.strip() for part in path.split(",") if part.strip()]
+    title = ", ".join("/".join(pathlib.PurePath(part).parts[-2:]) for part in parts)
+    return title if len(title) <= 80 else title[:77] + "..."

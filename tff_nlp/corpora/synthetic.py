@@ -1,0 +1,168 @@
+"""The embedded corpus: reviews that a seeded program writes, in the manner of some hundred authors.
+
+It serves the demo and the tests where no data may be downloaded. It is made so that the words of a
+review tell little and their order much: praise is denied, blame is conceded, hearsay is confirmed
+or refuted. A stated share of the labels is wrong, so that no classifier can be perfect.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tff_nlp import seeds
+from tff_nlp.corpora.overlap import normalize
+from tff_nlp.corpora.rows import ReadNotes, Row
+from tff_nlp.corpora.source import CorpusSource
+from tff_nlp.corpora.synthetic_author import LABEL_NAMES, Author, Review
+from tff_nlp.errors import UserError
+
+GROUPS = ("author", "domain")
+_MIN_REVIEWS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSettings:
+    """What to generate; written as `synthetic:train=2000,authors=40`.
+
+    Attributes:
+      train: Training reviews.
+      test: Test reviews, by the same authors.
+      authors: Number of authors.
+      label_noise: Share of the labels, in train and test, that are replaced by a wrong one; the
+        accuracy of a perfect classifier is one minus this.
+      seed: Seed of the generator, apart from the run's seed: runs share the corpus.
+    """
+
+    train: int = 6000
+    test: int = 1200
+    authors: int = 120
+    label_noise: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.authors < 1 or self.train < _MIN_REVIEWS * self.authors:
+            raise UserError(
+                f"--corpus=synthetic: train={self.train} reviews are too few for"
+                f" authors={self.authors} ({_MIN_REVIEWS} each)"
+            )
+        if self.test < 1:
+            raise UserError(f"--corpus=synthetic: test={self.test} must be positive")
+        if not 0.0 <= self.label_noise < 0.5:
+            raise UserError(f"--corpus=synthetic: label_noise={self.label_noise} must be below 0.5")
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticReview:
+    """A review with its author and its label, which may be wrong."""
+
+    text: str
+    label: str
+    author: str
+    domain: str
+
+
+def generate(settings: SyntheticSettings, split: str) -> tuple[SyntheticReview, ...]:
+    """Returns the reviews of one split, in random order; no text occurs twice in either.
+
+    Args:
+      settings: What to generate.
+      split: "train" or "test".
+    """
+    train: list[SyntheticReview] = []
+    test: list[SyntheticReview] = []
+    seen: set[str] = set()
+    train_counts = _counts(settings, settings.train, _MIN_REVIEWS)
+    test_counts = _counts(settings, settings.test, 0)
+    for number in range(settings.authors):
+        rng = seeds.generator(settings.seed, "synthetic author", number)
+        author = Author(rng)
+        for index in range(int(train_counts[number] + test_counts[number])):
+            review = _new_review(author, seen)
+            label = _noisy(review.label, settings.label_noise, rng)
+            made = SyntheticReview(
+                review.text, LABEL_NAMES[label], f"author {number:03d}", review.domain
+            )
+            (train if index < train_counts[number] else test).append(made)
+    reviews = {"train": train, "test": test}[split]
+    order = seeds.generator(settings.seed, "synthetic order", split).permutation(len(reviews))
+    return tuple(reviews[index] for index in order)
+
+
+def read_synthetic(source: CorpusSource, notes: ReadNotes) -> Iterator[Row]:
+    """Yields the rows of one split.
+
+    Args:
+      source: Path `synthetic` or `synthetic:key=value,...`; `client_column` is "author" or
+        "domain".
+      notes: Receives the label names.
+
+    Raises:
+      UserError: Where a key, a value, the split or the client column is unknown.
+    """
+    settings = parse_settings(source.path, source.corpus_flag)
+    if source.split not in ("train", "test"):
+        raise UserError(f"--split={source.split}: the synthetic corpus has the splits train, test")
+    if source.client_column not in GROUPS:
+        raise UserError(
+            f"--client_column={source.client_column}: the synthetic corpus has {', '.join(GROUPS)}"
+        )
+    for flag, column, only in (
+        ("--text_column", source.text_column, "text"),
+        ("--label_column", source.label_column, "label"),
+    ):
+        if column != only:
+            raise UserError(f"{flag}={column}: the synthetic corpus has only {only}")
+    notes.declared_labels = LABEL_NAMES
+    for number, review in enumerate(generate(settings, source.split)):
+        client = review.author if source.client_column == "author" else review.domain
+        yield Row(source.path, f"review {number}", review.text, review.label, client)
+
+
+def parse_settings(path: str, flag: str = "--corpus") -> SyntheticSettings:
+    """Returns the settings written after `synthetic:`.
+
+    Raises:
+      UserError: Where a key is unknown, or a value is no number.
+    """
+    kinds: Mapping[str, type] = {
+        field.name: type(field.default) for field in dataclasses.fields(SyntheticSettings)
+    }
+    values = {}
+    for entry in filter(None, path.partition(":")[2].split(",")):
+        key, _, value = entry.partition("=")
+        if key not in kinds:
+            raise UserError(f"{flag}={path}: '{key}' is none of {', '.join(kinds)}")
+        try:
+            values[key] = kinds[key](value)
+        except ValueError as error:
+            raise UserError(f"{flag}={path}: {key}={value} is no number") from error
+    return SyntheticSettings(**values)
+
+
+def _counts(settings: SyntheticSettings, total: int, least: int) -> np.ndarray:
+    """Returns int64[authors], a skewed number of reviews for each that adds up to the total."""
+    rng = seeds.generator(settings.seed, "synthetic sizes")
+    weights = rng.lognormal(0.0, 0.6, settings.authors)
+    spare = total - least * settings.authors
+    ideal = spare * weights / weights.sum()
+    counts = np.floor(ideal).astype(np.int64)
+    # The largest remainders get what rounding down left over.
+    rest = np.argsort(counts - ideal, kind="stable")[: spare - int(counts.sum())]
+    counts[rest] += 1
+    return counts + least
+
+
+def _new_review(author: Author, seen: set[str]) -> Review:
+    while True:
+        review = author.write()
+        key = normalize(review.text)
+        if key not in seen:
+            seen.add(key)
+            return review
+
+
+def _noisy(label: int, noise: float, rng: np.random.Generator) -> int:
+    if rng.random() < noise:
+        return int((label + rng.integers(1, len(LABEL_NAMES))) % len(LABEL_NAMES))
+    return label
