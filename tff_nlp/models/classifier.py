@@ -127,6 +127,8 @@ def build(
         raise UserError(f"--corpus: a classifier needs two labels or more, found {num_labels}")
     if pooling not in POOLINGS:
         raise UserError(f"--pooling={pooling}: must be one of {', '.join(POOLINGS)}")
+    if pooling == "pooler" and not encoder.has_pooler:
+        raise UserError(f"--pooling=pooler: the encoder {encoder.name} comes without a pooler")
     dropout = encoder.backbone.dropout if dropout is None else dropout
     if not 0 <= dropout < 1:
         raise UserError(f"--dropout={dropout}: must be at least 0 and below 1")

