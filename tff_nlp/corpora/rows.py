@@ -62,5 +62,8 @@ class ReadNotes:
         if self.null_characters:
             said.append(f"{self.null_characters} NUL characters replaced by blanks")
         if self.longest_row > 1:
-            said.append(f"quoted line breaks kept; the longest row spans {self.longest_row} lines")
+            said.append(
+                f"line breaks inside quotes were kept: the longest row spans {self.longest_row}"
+                " lines (--quoting=none if quotes are ordinary characters)"
+            )
         return said

@@ -31,7 +31,9 @@ _T = TypeVar("_T")
 class _Taste:
     """A weighted choice; authors weigh the same things differently."""
 
-    def __init__(self, rng: np.random.Generator, weights: Sequence[float] | np.ndarray, spread: float) -> None:
+    def __init__(
+        self, rng: np.random.Generator, weights: Sequence[float] | np.ndarray, spread: float
+    ) -> None:
         # Gamma variates of small shape make a few favourites and a long tail.
         drawn = np.asarray(weights) * rng.gamma(spread, size=len(weights)) + 1e-9
         self._cumulative = np.cumsum(drawn / drawn.sum())
@@ -114,10 +116,7 @@ class Author:
     def _opinion(self, domain: lexicon.Domain, label: int) -> str:
         rng = self._rng
         slots = self._slots(domain, label)
-        if label == NEUTRAL:
-            pattern = self._even_pattern()
-        else:
-            pattern = self._leaning_pattern()
+        pattern = self._even_pattern() if label == NEUTRAL else self._leaning_pattern()
         if pattern.startswith("{exclaimed}"):
             pattern = f"{self._choices['EXCLAMATIONS'].draw(rng)} {{same}}."
         return pattern.format(**slots)

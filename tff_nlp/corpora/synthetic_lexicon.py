@@ -3,6 +3,8 @@
 An aspect is written `noun phrase | praise; praise; praise | blame; blame; blame`. The same word
 praises here and blames there on purpose: a quiet hotel and a quiet loudspeaker.
 """
+# One line for each aspect reads best, however long.
+# ruff: noqa: E501
 
 import dataclasses
 
