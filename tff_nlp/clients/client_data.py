@@ -106,7 +106,8 @@ class TokenClientData(tff.simulation.datasets.ClientData):
 
         Args:
           client: The id of the client or its position.
-          seed: Decides the order; derive it from run seed, round and client.
+          seed: Decides the order, together with the client's id: clients of one round may share
+            a seed that derives from the run's seed and the round.
 
         Returns:
           A dataset of batches; the same for the same arguments.
@@ -151,17 +152,15 @@ class TokenClientData(tff.simulation.datasets.ClientData):
                 for client, batches in enumerate(everyone)
             ]
         )
-        ids = np.array([client_id.encode() for client_id in self._partition.client_ids], object)
-        keys, order = _sorted_hashes(ids)
+        ids = np.array([name.encode("utf-8") for name in self._partition.client_ids], object)
 
         def dataset_fn(client_id: str) -> tf.data.Dataset:
-            found = tf.searchsorted(keys, _hash(client_id)[tf.newaxis])[0]
-            client = tf.gather(order, tf.minimum(found, len(order) - 1))
-            known = tf.debugging.Assert(
-                tf.equal(tf.gather(ids, client), client_id), ["no such client:", client_id]
-            )
-            with tf.control_dependencies([known] if known is not None else []):
-                start, end = tf.gather(first_batch, client), tf.gather(first_batch, client + 1)
+            # A comparison with every name: unlike a lookup table, it needs no initialization.
+            found = tf.where(tf.equal(tf.constant(ids), client_id))[:, 0]
+            one = tf.debugging.Assert(tf.equal(tf.size(found), 1), ["no such client:", client_id])
+            with tf.control_dependencies([] if one is None else [one]):
+                client = tf.reduce_sum(found)
+            start, end = tf.gather(first_batch, client), tf.gather(first_batch, client + 1)
             return _mapped_dataset(
                 tf.constant(tokens), tf.constant(labels), tf.constant(table)[start:end]
             )
@@ -181,8 +180,8 @@ class TokenClientData(tff.simulation.datasets.ClientData):
 
     def _batches(self, client: int, seed: int) -> "_Batches":
         rows = self._partition.client_rows(client)
-        lengths = self._cache.offsets[rows + 1] - self._cache.offsets[rows]
-        rng = np.random.default_rng(seed)
+        lengths = self._cache.lengths[rows]
+        rng = seeds.generator(seed, "batches", self._partition.client_ids[client])
         if self._local_steps is None:
             plan = batching.plan_epochs(
                 lengths, self._batch_size, rng, self._epochs, self._window_batches
@@ -204,15 +203,15 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         )
 
     def _check_graph_size(self) -> None:
-        partition, cache = self._partition, self._cache
-        passes = self._epochs
+        sizes, lengths = self._partition.sizes, self._cache.lengths[self._partition.rows]
+        passes = np.full(len(sizes), float(self._epochs))
         if self._local_steps is not None:
-            passes = -(-self._local_steps * self._batch_size // max(1, int(partition.sizes.max())))
-        size = 4 * passes * int((cache.offsets[1:] - cache.offsets[:-1])[partition.rows].sum())
+            passes = self._local_steps * np.minimum(self._batch_size, sizes) / sizes
+        size = 4 * float(np.sum(passes * np.add.reduceat(lengths, self._partition.offsets[:-1])))
         if size > _MAX_GRAPH_BYTES:
             raise ValueError(
-                f"{partition.num_examples} examples ({size / 2**30:.1f} GiB) are too many for the "
-                "constants of one graph: use round_dataset or create_tf_dataset_for_client"
+                f"the batches of {len(sizes)} clients ({size / 2**30:.1f} GiB) are too many "
+                "for the constants of one graph: use round_dataset or create_tf_dataset_for_client"
             )
 
 
@@ -281,23 +280,6 @@ def _options() -> tf.data.Options:
     options.deterministic = True
     options.experimental_optimization.apply_default_optimizations = False
     return options
-
-
-def _hash(client_ids: tf.Tensor | np.ndarray | str) -> tf.Tensor:
-    return tf.strings.to_hash_bucket_fast(client_ids, 2**63 - 1)
-
-
-def _sorted_hashes(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns int64[clients] hashes of the ids, ascending, and whose they are.
-
-    A sorted table needs no initialization, unlike TensorFlow's lookup tables, so it works in
-    every graph.
-    """
-    hashes = _hash(ids).numpy()
-    order = np.argsort(hashes, kind="stable")
-    if len(np.unique(hashes)) != len(hashes):
-        raise ValueError("two client ids have the same 63-bit hash; rename one")
-    return hashes[order], order
 
 
 def _starts(sizes: list[int]) -> np.ndarray:
