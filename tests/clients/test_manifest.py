@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tff_nlp.clients import manifest, partitions
+from tff_nlp.clients.splits import split_clients
 from tff_nlp.errors import UserError
 
 
@@ -28,6 +29,18 @@ def test_round_trip(saved, corpus):
     assert np.array_equal(loaded.rows, partition.rows)
     assert loaded.parameters == {"min_examples": 3}
     assert loaded.unattributed_examples == partition.unattributed_examples > 0
+
+
+def test_empty_and_numpy_valued_partitions(tmp_path, make_corpus):
+    corpus = make_corpus(20)
+    partition = partitions.dirichlet(corpus, np.int64(4), np.float32(0.5), np.int64(3))
+    splits = split_clients(partition, corpus, 0, test_fraction=0.2)
+    assert splits.held_out.num_clients == 0
+    for part in (splits.held_out, splits.train):
+        manifest.save_partition(part, tmp_path / "part.json")
+        loaded = manifest.load_partition(tmp_path / "part.json", corpus)
+        assert loaded.checksum == part.checksum
+        assert loaded.summary() == part.summary()
 
 
 def test_manifest_is_readable(saved):

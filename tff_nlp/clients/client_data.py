@@ -152,7 +152,9 @@ class TokenClientData(tff.simulation.datasets.ClientData):
                 for client, batches in enumerate(everyone)
             ]
         )
-        ids = np.array([name.encode("utf-8") for name in self._partition.client_ids], object)
+        ids = np.array(
+            [name.encode("utf-8", "surrogatepass") for name in self._partition.client_ids], object
+        )
 
         def dataset_fn(client_id: str) -> tf.data.Dataset:
             # A comparison with every name: unlike a lookup table, it needs no initialization.

@@ -47,7 +47,13 @@ class Partition:
             array = np.array(getattr(self, name), dtype=np.int64)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "parameters", dict(self.parameters))
+        # NumPy's numbers would not go into a manifest.
+        plain = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in dict(self.parameters).items()
+        }
+        object.__setattr__(self, "parameters", plain)
+        object.__setattr__(self, "seed", int(self.seed))
         fault = self._fault()
         if fault:
             raise ValueError(f"{self.kind} partition: {fault}")

@@ -172,7 +172,11 @@ def dirichlet(
         client,
         _names(num_clients),
         kind="dirichlet",
-        parameters={"num_clients": num_clients, "alpha": alpha, "min_examples": min_examples},
+        parameters={
+            "num_clients": num_clients,
+            "alpha": float(alpha),
+            "min_examples": min_examples,
+        },
         seed=seed,
         moved_examples=moved,
     )
@@ -252,7 +256,11 @@ def quantity(
         client,
         _names(num_clients),
         kind="quantity",
-        parameters={"num_clients": num_clients, "alpha": alpha, "min_examples": min_examples},
+        parameters={
+            "num_clients": num_clients,
+            "alpha": float(alpha),
+            "min_examples": min_examples,
+        },
         seed=seed,
         moved_examples=moved,
     )

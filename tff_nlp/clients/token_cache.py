@@ -113,7 +113,7 @@ def open_token_cache(
       tokenizer_fingerprint: Differs whenever `encode` gives other ids.
       vocabulary_size: One more than the largest id; up to 65,536 takes two bytes a token.
       max_tokens: The most tokens of one text, special tokens included.
-      progress: Whether to show a progress bar if it takes more than two seconds.
+      progress: Whether to show a progress bar, on a terminal and after two seconds.
 
     Raises:
       UserError: If `max_tokens` is too small or the folder cannot be written.
@@ -166,7 +166,7 @@ def _encoded(
         desc=f"tokenizing {corpus.name}",
         unit=" texts",
         delay=2,
-        disable=not progress,
+        disable=None if progress else True,  # None: only on a terminal.
         leave=False,
     ) as bar:
         for start in range(0, len(corpus), _CHUNK):
