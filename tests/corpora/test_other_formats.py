@@ -1,5 +1,6 @@
 """JSON, LEAF, plain text, documents and pseudo-XML reviews."""
 
+import dataclasses
 import json
 
 import pytest
@@ -86,6 +87,8 @@ def test_leaf_folder_has_its_own_test_part(tmp_path):
     assert both.test.corpus.texts == ("poor",)
     assert both.test.corpus.label_names == both.train.corpus.label_names
     assert "split test" in both.origin
+    named = dataclasses.replace(source, flag_prefix="test_")
+    assert load_train_and_test(source, named).test.corpus.texts == ("poor",)
 
 
 def test_leaf_of_plain_texts_and_broken_leaf(tmp_path):

@@ -114,14 +114,15 @@ def load_train_and_test(
       test_source: The test corpus, or None.
       test_fraction: Size of the random part, where one is taken: `--test_fraction`.
       seed: The seed it derives from.
-      keep_overlap: Whether texts that stand in both stay in the training corpus.
+      keep_overlap: Whether texts that stand in both stay in the training corpus:
+        `--keep_overlap`.
 
     Raises:
       UserError: Where either cannot be loaded, or nothing of the training corpus would remain.
     """
     train = load_corpus(source)
-    if test_source is None:
-        test_source = _own_test_source(source)
+    # A data set that is named for testing gives its test part.
+    test_source = _test_part(source if test_source is None else test_source) or test_source
     if test_source is not None:
         test = load_corpus(test_source, train.corpus.label_names)
         origin = f"{test_source.corpus_flag}={test_source.path}"
@@ -136,7 +137,8 @@ def load_train_and_test(
     return TrainAndTest(LoadedCorpus(clean, train.report), test, origin, report)
 
 
-def _own_test_source(source: CorpusSource) -> CorpusSource | None:
+def _test_part(source: CorpusSource) -> CorpusSource | None:
+    """Returns the test part of a source that holds several parts, or None."""
     known = names.find(source.path)
     if source.split:
         return None
@@ -174,8 +176,6 @@ def _files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
 
 
 def _format_of(file: DataFile, source: CorpusSource) -> str:
-    if source.format == "tfds":
-        raise UserError(f"--format=tfds: write {source.corpus_flag}=tfds:NAME instead")
     if source.format != "auto":
         return source.format
     suffix = file.inner_path.suffix.lower()

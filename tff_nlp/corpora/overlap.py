@@ -74,7 +74,7 @@ def drop_overlap(
         raise UserError(
             f"--test_corpus: {report.train_rows} of the {len(train)} training texts also stand in"
             f" the test corpus; without them no row has the label"
-            f" '{train.label_names[int(np.argmax(lost))]}'"
+            f" '{train.label_names[int(np.argmax(lost))]}' (--keep_overlap keeps them)"
         )
     return remaining, report
 

@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 from collections.abc import Iterator
+from typing import NoReturn
 
 from tff_nlp.corpora.columns import pseudo_value
 from tff_nlp.corpora.files import DataFile
@@ -87,7 +88,7 @@ def find_label_file(file: DataFile, source: CorpusSource) -> DataFile:
     raise UserError(f"{flag}={wanted}: no such file, neither beside {file} nor here")
 
 
-def _refuse_lengths(file: DataFile, label_file: DataFile, source: CorpusSource) -> None:
+def _refuse_lengths(file: DataFile, label_file: DataFile, source: CorpusSource) -> NoReturn:
     counts = []
     for one in (file, label_file):
         with one.open() as stream:

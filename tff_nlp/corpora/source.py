@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tff_nlp.errors import UserError
 
-FORMATS = ("auto", "csv", "tsv", "jsonl", "json", "leaf", "lines", "documents", "reviews", "tfds")
+FORMATS = ("auto", "csv", "tsv", "jsonl", "json", "leaf", "lines", "documents", "reviews")
 QUOTINGS = ("csv", "none")
 BAD_ROWS = ("error", "skip")
 MISSING_CLIENTS = ("bad_row", "own")

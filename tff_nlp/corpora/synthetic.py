@@ -163,6 +163,6 @@ def _new_review(author: Author, seen: set[str]) -> Review:
 
 
 def _noisy(label: int, noise: float, rng: np.random.Generator) -> int:
-    if rng.random() < noise:
-        return int((label + rng.integers(1, len(LABEL_NAMES))) % len(LABEL_NAMES))
-    return label
+    # Both are always drawn, so that the texts do not depend on the noise.
+    is_wrong, shift = rng.random() < noise, int(rng.integers(1, len(LABEL_NAMES)))
+    return (label + shift) % len(LABEL_NAMES) if is_wrong else label

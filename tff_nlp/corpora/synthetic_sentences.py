@@ -60,10 +60,10 @@ HEARSAY: tuple[str, ...] = (
     "my sister let me know that {clause}.",
     "I had read somewhere that {clause}.",
     "people keep telling me that {clause}.",
-    "my first thought was that {clause}.",
+    "my mother maintains that {clause}.",
     "according to my neighbour, {clause}.",
     "the forums are full of people who write that {clause}.",
-    "I went into this sure that {clause}.",
+    "the first page of search results says that {clause}.",
     "my colleague insists that {clause}.",
 )
 # ... and was right,

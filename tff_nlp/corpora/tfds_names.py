@@ -60,10 +60,17 @@ def _builder(name: str, source: CorpusSource) -> Any:
             f"{flag}: tensorflow-datasets cannot be imported ({_first_line(error)}); install the"
             " 'tfds' extra of tff_nlp"
         ) from error
+    if not hasattr(tfds, "builder"):
+        # It only logs what fails while it is imported, and goes on without its interface.
+        raise UserError(
+            f"{flag}: tensorflow-datasets does not work with the packages beside it (its own"
+            " message stands above); install the 'tfds' extra of tff_nlp"
+        )
     try:
         return tfds.builder(name, data_dir=source.data_dir or None)
-    except (ValueError, KeyError, AttributeError, OSError, TypeError) as error:
-        # An unknown name, an unknown configuration of a known one, a folder of an old version.
+    except Exception as error:
+        # An unknown name or configuration, a folder of another version, a builder that needs a
+        # package: TFDS wraps each in an exception of its own.
         raise UserError(f"{flag}: {_first_line(error)}") from error
 
 
