@@ -18,7 +18,7 @@ setup(
         "keras-nlp==0.12.1",
         "matplotlib",
         "numpy<1.26",
-        "protobuf==3.20.3",
+        "protobuf==4.25.8",
         "safetensors",
         "scikit-learn",
         "setuptools<81",

@@ -16,6 +16,7 @@ def derive(run_seed: int, purpose: str, *parts: int | str) -> int:
     Returns:
       The first 63 bits of a SHA-256 digest of the arguments: seeds of different arguments are
       independent for all practical purposes, and stable across machines and Python versions.
+
     """
     digest = hashlib.sha256(repr((int(run_seed), purpose, *parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -16,6 +16,7 @@ class WrongVersionError(ImportError):
 
     Attributes:
       repair: The command that mends it.
+
     """
 
     def __init__(self, problems: Sequence[str], repair: str) -> None:
@@ -38,6 +39,7 @@ class Pin:
       below: The first newer version that does not.
       reason: What goes wrong outside of the range.
       required: Whether the package must be installed at all.
+
     """
 
     package: str
@@ -74,10 +76,11 @@ PINS = (
     Pin("jaxlib", "0.4.13", "0.4.13", "0.4.15", "it must match jax"),
     Pin(
         "protobuf",
-        "3.20.3",
-        "3.20.3",
-        "3.21",
-        "with newer ones deeply nested computations (distributed DP) die with a DecodeError",
+        "4.25.8",
+        "4.25",
+        "5",
+        "3.20 is pure Python on CPython 3.11, which makes computations compile several times "
+        "slower; TensorFlow 2.14 refuses 5",
     ),
     Pin("numpy", "1.25.2", "1.25", "1.26", _WITH_TFF),
     Pin(
@@ -113,6 +116,7 @@ def problem_with(pin: Pin, installed: str | None) -> str | None:
     Args:
       pin: What is needed.
       installed: The installed version; None when the package is absent.
+
     """
     wanted = f"{pin.package}=={pin.install}"
     if installed is None:
@@ -145,6 +149,7 @@ def check(
 
     Raises:
       WrongVersionError: If one is not, naming each violated pin, why it exists, and the repair.
+
     """
     if not _OLDEST_PYTHON <= python[:2] < _BELOW_PYTHON:
         running = ".".join(map(str, python))

@@ -1,0 +1,1 @@
+"""Where a round runs: the streaming context, Ray, TFF's own worker; the byte ledger."""

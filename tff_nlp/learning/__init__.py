@@ -1,0 +1,1 @@
+"""One round as TFF computations: client update, server update, the algorithms."""

@@ -1,0 +1,225 @@
+"""What one client computes in one round: some local steps, then the change of its weights.
+
+The update is a pure function of tensors. No variable is created, so that nothing has to be drawn
+at random only to be overwritten with the broadcast weights; and the token embedding is trained on
+the rows of the client's own tokens alone, because every other row of a client's copy would keep
+its value. The result has the dense shape that aggregators expect.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tff_nlp.learning import optimizers
+from tff_nlp.models import classifier
+
+Batch = collections.OrderedDict
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalTraining:
+    """How a client trains.
+
+    Attributes:
+      optimizer: The client optimizer.
+      proximal_strength: mu of FedProx (Li et al. 2020, equation 2); 0 for none.
+    """
+
+    optimizer: optimizers.ClientOptimizer
+    proximal_strength: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalVocabulary:
+    """The distinct tokens of one client.
+
+    Attributes:
+      tokens: int32[distinct], sorted token ids.
+      positions: int32[vocabulary], the position in `tokens` of each token that occurs.
+    """
+
+    tokens: tf.Tensor
+    positions: tf.Tensor
+
+
+def local_vocabulary(seen: tf.Tensor) -> LocalVocabulary:
+    """Numbers the tokens of a client.
+
+    Args:
+      seen: bool[vocabulary], whether the client has the token.
+    """
+    tokens = tf.cast(tf.squeeze(tf.where(seen), axis=1), tf.int32)
+    positions = tf.tensor_scatter_nd_update(
+        tf.zeros(tf.shape(seen), tf.int32), tokens[:, tf.newaxis], tf.range(tf.size(tokens))
+    )
+    return LocalVocabulary(tokens, positions)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batches:
+    """A client's batches, held as the ids that they are, in TensorFlow's variant lists."""
+
+    inputs: tf.Tensor
+    labels: tf.Tensor
+    count: tf.Tensor
+    seen: tf.Tensor
+    fingerprint: tf.Tensor
+
+    def read(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns int32[batch, length] token ids and int32[batch] labels."""
+        tokens, labels = (
+            tf.raw_ops.TensorListGetItem(
+                input_handle=handle, index=step, element_shape=-1, element_dtype=tf.int32
+            )
+            for handle in (self.inputs, self.labels)
+        )
+        return tf.ensure_shape(tokens, [None, None]), tf.ensure_shape(labels, [None])
+
+
+@tf.function
+def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor, ...]:
+    """Reads the data set once, since a shuffling one would differ when read again."""
+    inputs, labels = (
+        tf.raw_ops.EmptyTensorList(element_shape=-1, max_num_elements=-1, element_dtype=tf.int32)
+        for _ in range(2)
+    )
+    count, fingerprint = tf.zeros([], tf.int32), tf.zeros([], tf.int32)
+    seen = tf.zeros([vocabulary_size], tf.bool)
+    for batch in iter(dataset):
+        inputs = tf.raw_ops.TensorListPushBack(input_handle=inputs, tensor=batch["x"])
+        labels = tf.raw_ops.TensorListPushBack(input_handle=labels, tensor=batch["y"])
+        tokens = tf.reshape(batch["x"], [-1, 1])
+        seen = tf.tensor_scatter_nd_update(seen, tokens, tf.fill([tf.size(tokens)], True))
+        # Tells clients apart for their dropout; int32 wraps around, which is what a hash does.
+        fingerprint = fingerprint * 31 + tf.reduce_sum(tokens) * 7 + tf.reduce_sum(batch["y"])
+        count += 1
+    return inputs, labels, count, seen, fingerprint
+
+
+def build_client_update(
+    model: classifier.Classifier,
+    training: LocalTraining,
+) -> Callable[..., tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]]:
+    """Builds the client update.
+
+    Args:
+      model: The classifier, for its pure function and the shapes of its weights.
+      training: How the client trains.
+
+    Returns:
+      A function, to be traced into a graph, of (trainable weights, frozen weights, data set,
+      learning rate, int32[2] round seed). It returns the update, initial minus final weights as
+      TFF has it, in the shapes of the trainable weights, and the client's sums: "num_examples"
+      and "num_batches" (int64), "num_correct" and "loss_sum" (float32, over examples and steps),
+      "update_norm_squared", and "non_finite" (1.0 where loss or update overflowed: the update is
+      then zero).
+    """
+    decayed = [is_decayed(name) for name in model.trainable_names]
+
+    def gradients_of(
+        weights: Sequence[tf.Tensor],
+        frozen: Sequence[tf.Tensor],
+        tokens: tf.Tensor,
+        ids: tf.Tensor,
+        labels: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        weights = list(weights)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            mask = tf.not_equal(tokens, model.tokenizer.pad_id)
+            logits = model.logits(weights, frozen, ids, mask, seed=seed)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+        return (
+            [tf.convert_to_tensor(g) for g in gradients],
+            tf.reduce_sum(losses),
+            tf.reduce_sum(tf.cast(correct, tf.float32)),
+        )
+
+    def client_update(
+        trainable: tuple[tf.Tensor, ...],
+        frozen: tuple[tf.Tensor, ...],
+        dataset: tf.data.Dataset,
+        learning_rate: tf.Tensor,
+        round_seed: tf.Tensor,
+    ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
+        batches = _Batches(*_collect(dataset, len(model.tokenizer.vocabulary)))
+        seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
+        initial = list(trainable)
+        embedding = model.token_embedding
+        if embedding is not None:
+            vocabulary = local_vocabulary(batches.seen)
+            initial[embedding] = tf.gather(trainable[embedding], vocabulary.tokens)
+
+        def body(step: tf.Tensor, weights: tuple, state: tuple, sums: tuple) -> tuple:
+            tokens, labels = batches.read(step)
+            ids = tokens if embedding is None else tf.gather(vocabulary.positions, tokens)
+            gradients, loss, correct = gradients_of(
+                weights,
+                frozen,
+                tokens,
+                ids,
+                labels,
+                tf.random.experimental.stateless_fold_in(seed, step),
+            )
+            if training.proximal_strength:
+                gradients = [
+                    g + training.proximal_strength * (w - w0)
+                    for g, w, w0 in zip(gradients, weights, initial, strict=True)
+                ]
+            state, weights = training.optimizer.step(
+                state, weights, gradients, learning_rate, decayed
+            )
+            examples = tf.size(labels, out_type=tf.int64)
+            return (
+                step + 1,
+                weights,
+                state,
+                (sums[0] + examples, sums[1] + loss, sums[2] + correct),
+            )
+
+        start = (
+            tf.zeros([], tf.int32),
+            tuple(initial),
+            training.optimizer.initial_state(initial),
+            (tf.zeros([], tf.int64), tf.zeros([]), tf.zeros([])),
+        )
+        shapes = tf.nest.map_structure(lambda t: t.shape, start)
+        _, final, _, (examples, loss_sum, correct) = tf.while_loop(
+            lambda step, *_: step < batches.count,
+            body,
+            start,
+            shape_invariants=shapes,
+            parallel_iterations=1,
+        )
+        deltas = [w0 - w for w0, w in zip(initial, final, strict=True)]
+        norm_squared = tf.add_n([tf.reduce_sum(tf.square(d)) for d in deltas])
+        finite = tf.math.is_finite(norm_squared) & tf.math.is_finite(loss_sum)
+        deltas = tf.cond(finite, lambda: deltas, lambda: [tf.zeros_like(d) for d in deltas])
+        if embedding is not None:
+            deltas[embedding] = tf.scatter_nd(
+                vocabulary.tokens[:, tf.newaxis], deltas[embedding], trainable[embedding].shape
+            )
+        keep = tf.cast(finite, tf.float32)
+        metrics = collections.OrderedDict(
+            loss_sum=tf.where(finite, loss_sum, 0.0),
+            non_finite=1.0 - keep,
+            num_batches=tf.cast(batches.count, tf.int64),
+            num_correct=keep * correct,
+            num_examples=tf.where(finite, examples, 0),
+            update_norm_squared=tf.where(finite, norm_squared, 0.0),
+        )
+        return tuple(deltas), metrics
+
+    return client_update
+
+
+def is_decayed(name: str) -> bool:
+    """Whether weight decay applies to the weight: kernels and embeddings, as BERT was trained."""
+    last = name.rsplit("/", maxsplit=1)[-1]
+    return not (last.startswith("bias") or last in ("gamma", "beta"))
