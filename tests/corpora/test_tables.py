@@ -190,6 +190,12 @@ def test_rows_without_an_author_never_form_one_client(write):
     assert authors[2] == "ann"
 
 
+def test_a_client_of_its_own_for_every_row_is_told(write):
+    rows = b"".join(b"t,%s,user %d\n" % (b"pos" if n % 2 else b"neg", n) for n in range(20))
+    notes = load(write(HEADER + rows), client_column="who").report.notes
+    assert notes == ("--client_column=who is different in every row",)
+
+
 def test_prefix_is_stripped_once(write):
     loaded = load(write(HEADER + b"=@air late,pos,x\n==two,neg,y\nz=,pos,z\n"), strip_prefix="=")
     assert loaded.corpus.texts == ("@air late", "=two", "z=")

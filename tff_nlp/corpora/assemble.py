@@ -129,7 +129,8 @@ class _Builder:
         self.first_skipped.setdefault(reason, f"{file}, {place}")
 
     def _encoding_hint(self) -> str:
-        return f", which --encoding={self._source.encoding} cannot read"
+        tried = self._source.encoding
+        return f", which --encoding={tried} cannot read; --encoding={tried},latin-1 would"
 
     def _strip(self, text: str | None) -> str:
         if text and self._source.strip_prefix and text.startswith(self._source.strip_prefix):
@@ -225,6 +226,8 @@ class _Builder:
             said.append(f"{self._stripped} texts had the prefix '{self._source.strip_prefix}'")
         if self._own_clients:
             said.append(f"{self._own_clients} rows without a client became clients of their own")
+        if self._source.client_column and 20 <= len(labels) == len(set(self.clients)):
+            said.append(f"--client_column={self._source.client_column} is different in every row")
         counts = np.bincount(labels, minlength=len(names))
         absent = [name for name, count in zip(names, counts, strict=True) if not count]
         if absent:
