@@ -1,8 +1,10 @@
 """A text classifier: an encoder, a pooling and a dense head, and which of it trains."""
 
 import dataclasses
+import functools
 import math
 import re
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,14 +22,16 @@ TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head")
 _TOKEN_EMBEDDING = "token_embedding/embeddings"
 _HEAD = "head/"
 
+# Backbones that belong to a classifier. Two classifiers on one backbone would change each other:
+# which of its weights train, and their values after a `fit`.
+_taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
     """A text classifier whose weights are values.
 
     Attributes:
-      keras_model: int32[batch, length] padded token ids -> float32[batch, labels] logits, not
-        compiled; its trainable weights are those that train, in the order of the names.
       tokenizer: Gives the token ids.
       num_labels: Number of labels.
       max_tokens: The longest input the encoder can read.
@@ -37,7 +41,6 @@ class Classifier:
         it does not train. The model reads it only by gathering `token_ids`.
     """
 
-    keras_model: tf.keras.Model
     tokenizer: Tokenizer
     num_labels: int
     max_tokens: int
@@ -46,6 +49,18 @@ class Classifier:
     token_embedding: int | None
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def keras_model(self) -> tf.keras.Model:
+        """The classifier for Keras: padded token ids int32[batch, length] -> logits.
+
+        Built at first use (ask for it outside of graphs), not compiled; the logits are
+        float32[batch, labels]. Its trainable weights are those that
+        train, in the order of the names.
+        """
+        token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
+        inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
+        return tf.keras.Model(token_ids, self._network(inputs), name="classifier")
 
     @property
     def trainable_parameters(self) -> int:
@@ -107,9 +122,11 @@ def build(
 ) -> Classifier:
     """Builds a classifier on an encoder, which it takes over.
 
+    The encoder's backbone becomes part of the classifier, so another classifier needs another
+    encoder.
+
     Args:
-      encoder: The encoder; its backbone becomes part of the classifier, so build another encoder
-        for another classifier.
+      encoder: The encoder.
       num_labels: Number of labels, 2 or more.
       pooling: What the head reads: "mean" of the real tokens' outputs, "cls" (the first token's
         output) or "pooler" (BERT's dense tanh layer on the first token's output).
@@ -122,6 +139,7 @@ def build(
 
     Raises:
       UserError: If a name or number is not possible.
+      ValueError: If the encoder belongs to another classifier.
     """
     if num_labels < 2:
         raise UserError(f"--corpus: a classifier needs two labels or more, found {num_labels}")
@@ -133,6 +151,9 @@ def build(
     if not 0 <= dropout < 1:
         raise UserError(f"--dropout={dropout}: must be at least 0 and below 1")
     trains = _selection(trainable, encoder.backbone.num_layers)
+    if encoder.backbone in _taken:
+        raise ValueError("this encoder belongs to another classifier already: load it once more")
+    _taken.add(encoder.backbone)
     network = _network(encoder.backbone, num_labels, pooling, dropout)
     network.get_layer("head").kernel.assign(
         truncated_normal((encoder.backbone.hidden_dim, num_labels), seed, "head")
@@ -143,7 +164,6 @@ def build(
     _set_trainable(chosen, rest)
     trainable_names = tuple(weight.name for weight in chosen)
     return Classifier(
-        keras_model=_padded_model(network, encoder.tokenizer.pad_id),
         tokenizer=encoder.tokenizer,
         num_labels=num_labels,
         max_tokens=encoder.backbone.max_sequence_length,
@@ -201,12 +221,6 @@ def _network(backbone: Any, num_labels: int, pooling: str, dropout: float) -> tf
     with zero_variables():
         logits = tf.keras.layers.Dense(num_labels, name="head")(pooled)
     return tf.keras.Model(backbone.input, logits, name="network")
-
-
-def _padded_model(network: tf.keras.Model, pad_id: int) -> tf.keras.Model:
-    token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
-    logits = network(PaddedInputs(pad_id, name="padded_inputs")(token_ids))
-    return tf.keras.Model(token_ids, logits, name="classifier")
 
 
 def _selection(trainable: str, num_layers: int) -> Any:

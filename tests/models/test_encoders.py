@@ -1,0 +1,122 @@
+"""Encoders by name: random, presets, folders."""
+
+import json
+
+import keras_nlp
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_nlp.errors import UserError
+from tff_nlp.models import encoders
+from tff_nlp.models.tokenizer import SPECIAL_TOKENS
+
+WORDS = [*SPECIAL_TOKENS, *"abcdefgh"]
+
+
+@pytest.fixture
+def preset(tmp_path):
+    """A preset's folder, as KerasNLP lays it out (its own writer needs Keras 3)."""
+    backbone = keras_nlp.models.BertBackbone(
+        vocabulary_size=len(WORDS),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=20,
+    )
+    tokenizer = keras_nlp.models.BertTokenizer(WORDS, lowercase=True)
+    for value, name in ((backbone, "config.json"), (tokenizer, "tokenizer.json")):
+        config = tf.keras.saving.serialize_keras_object(value)
+        (tmp_path / name).write_text(json.dumps(config))
+    (tmp_path / "metadata.json").write_text(json.dumps({"keras_version": "2.14.0"}))
+    (tmp_path / "assets" / "tokenizer").mkdir(parents=True)
+    tokenizer.save_assets(str(tmp_path / "assets" / "tokenizer"))
+    backbone.save_weights(str(tmp_path / "model.weights.h5"))
+    return tmp_path, backbone
+
+
+def test_preset_folder(preset):
+    folder, backbone = preset
+    for name in (str(folder), f"preset:{folder}"):
+        encoder = encoders.load(name)
+        for left, right in zip(backbone.get_weights(), encoder.backbone.get_weights(), strict=True):
+            np.testing.assert_array_equal(left, right)
+        assert encoder.tokenizer.vocabulary == tuple(WORDS)
+        assert (encoder.tokenizer.lowercase, encoder.tokenizer.strip_accents) == (True, False)
+        assert encoder.pretrained
+
+
+def test_gelu_of_a_preset_can_be_changed(preset):
+    folder, backbone = preset
+    inputs = {
+        "token_ids": np.array([[2, 5, 6, 3]]),
+        "segment_ids": np.zeros([1, 4], np.int32),
+        "padding_mask": np.ones([1, 4], np.int32),
+    }
+    expected = backbone(inputs)["sequence_output"]
+    kept = encoders.load(str(folder)).backbone(inputs)["sequence_output"]
+    np.testing.assert_array_equal(kept, expected)
+    tanh = encoders.load(str(folder), gelu="tanh").backbone(inputs)["sequence_output"]
+    np.testing.assert_allclose(tanh, expected, atol=1e-6)
+    exact = encoders.load(str(folder), gelu="exact").backbone(inputs)["sequence_output"]
+    assert (exact != tanh).numpy().any()
+    with pytest.raises(UserError, match="--gelu=relu: must be exact or tanh"):
+        encoders.load(str(folder), gelu="relu")
+
+
+def test_damaged_preset(preset):
+    folder, _ = preset
+    (folder / "model.weights.h5").write_bytes(b"no")
+    with pytest.raises(UserError, match="cannot load the KerasNLP preset") as error:
+        encoders.load(str(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_preset_names_reach_keras_nlp(monkeypatch):
+    asked = []
+
+    def refuse(preset, *arguments, **keywords):
+        asked.append(preset)
+        raise ConnectionError("no\nnetwork")
+
+    monkeypatch.setattr(keras_nlp.models.BertTokenizer, "from_preset", refuse)
+    for name in ("bert_tiny_en_uncased", "preset:bert_tiny_en_uncased", "preset:kaggle://a/b/c/d"):
+        with pytest.raises(UserError, match="cannot load the KerasNLP preset: no network"):
+            encoders.load(name)
+    assert asked == ["bert_tiny_en_uncased"] * 2 + ["kaggle://a/b/c/d"]
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(UserError, match="--encoder=bert: neither .* bert_tiny_en_uncased"):
+        encoders.load("bert")
+    with pytest.raises(UserError, match="config.json is missing"):
+        encoders.load(str(tmp_path))
+
+
+def test_random_weights_have_berts_distribution(tiny, texts):
+    encoder = tiny(width=64)
+    assert not encoder.pretrained
+    assert encoder.backbone.vocabulary_size == len(encoder.tokenizer.vocabulary)
+    assert encoder.backbone.transformer_layers[0].dropout == 0.1
+    kernels = np.concatenate([w.ravel() for w in encoder.backbone.get_weights() if w.ndim > 1])
+    kernels = kernels[kernels != 0]
+    # A normal of deviation 0.02 cut at two deviations: its deviation is 0.8796 of that.
+    assert abs(kernels.std() - 0.02 * 0.8796) < 2e-4
+    assert np.abs(kernels).max() <= 0.04
+    for weight in encoder.backbone.weights:
+        if "gamma" in weight.name:
+            assert (weight.numpy() == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"width": 30, "heads": 4}, "--encoder_width=30: 4 heads do not divide it"),
+        ({"layers": 0}, "--encoder_layers=0"),
+        ({"vocabulary_size": 3}, "--vocabulary_size=3"),
+    ],
+)
+def test_impossible_sizes(texts, arguments, message):
+    with pytest.raises(UserError, match=message):
+        encoders.random(texts, **arguments)
