@@ -1,0 +1,1 @@
+"""Mechanisms, accounting, the contract check, empirical audit."""

@@ -1,0 +1,1 @@
+"""Entry points with absl flags; the only owner of flags and of the command line."""

@@ -1,0 +1,75 @@
+"""How every script starts and ends: flags in, one line on a user's mistake, an exit code."""
+
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import flags
+
+from tff_nlp.errors import UserError
+
+SUCCESS, INTERRUPTED, USER_ERROR = 0, 130, 2
+
+
+def _define_help(flag_values: flags.FlagValues) -> None:
+    if "help" not in flag_values:
+        flags.DEFINE_boolean(
+            "help", False, "Show this help.", short_name="h", flag_values=flag_values
+        )
+
+
+def _help(flag_values: flags.FlagValues) -> str:
+    """Returns the script's docstring and its flags, absl's own left out."""
+    by_module = flag_values.flags_by_module_dict()
+    own = [module for module in by_module if not module.startswith("absl")]
+    text = "\n".join(flag_values.module_help(module) for module in own)
+    return f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\n{text}"
+
+
+def _fail(program: str, error: Exception) -> int:
+    # One line, whatever the message holds.
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return USER_ERROR
+
+
+def status(
+    main: Callable[[], None], flag_values: flags.FlagValues, arguments: Sequence[str]
+) -> int:
+    """Parses flags, runs a script's main function, and returns its exit code.
+
+    Args:
+      main: Reads the flags and does the work.
+      flag_values: The flags to parse into.
+      arguments: The command line, the program's name first.
+
+    Returns:
+      0; or 2 after a mistake in flags, files or data (`UserError`), told in one line on stderr; or
+      130 when the user interrupts. Other exceptions are defects and pass.
+    """
+    program = pathlib.Path(arguments[0]).name
+    _define_help(flag_values)
+    try:
+        rest = flag_values(list(arguments))
+        if flag_values["help"].value:
+            print(_help(flag_values))
+            return SUCCESS
+        if len(rest) > 1:
+            raise UserError(f"unexpected argument {rest[1]!r}: flags start with --")
+        main()
+    except (flags.Error, UserError) as error:
+        return _fail(program, error)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return SUCCESS
+
+
+def run(main: Callable[[], None], flag_values: flags.FlagValues = flags.FLAGS) -> NoReturn:
+    """Runs a script with the process's command line and exits (see `status`).
+
+    Args:
+      main: Reads the flags and does the work.
+      flag_values: The flags to parse into; absl's by default.
+    """
+    sys.exit(status(main, flag_values, sys.argv))

@@ -1,0 +1,272 @@
+"""Privacy accounting before any training: of epsilon, noise and cohort (or rounds) the third.
+
+Give --population and, of --noise_multiplier, --clients_per_round, --rounds and --target_epsilon,
+all but one; the missing one is found. Prints the epsilon of all accountants with everything that
+they depend on, with the amplification by sampling and without it. Imports no TensorFlow.
+
+  experiments/epsilon.py --population=763430 --clients_per_round=5000 --noise_multiplier=1 \
+    --rounds=5000 --delta=1e-9
+  experiments/epsilon.py --population=3383 --noise_ratio=.01 --rounds=100 --delta=1e-5 \
+    --target_epsilon=2
+  experiments/epsilon.py --dp=tree_aggregation --population=342477 --clients_per_round=100 \
+    --rounds=1600 --max_participations=1 --min_separation=0 --delta=1e-6 --target_epsilon=2
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from absl import flags
+
+from experiments import entry
+from tff_nlp.errors import UserError
+from tff_nlp.privacy import accounting, budget, calibration, dp_ftrl
+
+MOST_ORDERS = 10_000
+
+# Flags of its own, so that other entry points may use the same names in the same process.
+FLAGS = flags.FlagValues()
+_OWN = {"flag_values": FLAGS}
+
+flags.DEFINE_integer("population", None, "How many clients may be drawn.", **_OWN)
+flags.DEFINE_integer("clients_per_round", None, "The (expected) cohort.", **_OWN)
+flags.DEFINE_float(
+    "noise_multiplier",
+    None,
+    "Standard deviation of the noise on the sum over the clipping norm.",
+    **_OWN,
+)
+flags.DEFINE_float(
+    "noise_ratio",
+    None,
+    "The noise multiplier over the cohort, which is the noise on the mean: in place of"
+    " --noise_multiplier, to find the smallest cohort that keeps a target.",
+    **_OWN,
+)
+flags.DEFINE_integer("rounds", None, "How many rounds.", **_OWN)
+flags.DEFINE_float("delta", None, "Of (epsilon, delta); population^-1.1 by default.", **_OWN)
+flags.DEFINE_float("target_epsilon", None, "The epsilon that may be reached.", **_OWN)
+flags.DEFINE_enum(
+    "accountant",
+    "rdp",
+    accounting.ACCOUNTANTS,
+    "Whose epsilon is held against --target_epsilon.",
+    **_OWN,
+)
+flags.DEFINE_enum("dp", budget.GAUSSIAN, budget.MECHANISMS, "The mechanism.", **_OWN)
+flags.DEFINE_enum(
+    "sampling",
+    "poisson",
+    ["poisson", "fixed_size"],
+    "How cohorts are drawn: poisson, each client by itself; fixed_size, always as many, without"
+    " replacement, which is accounted for with a weaker bound.",
+    **_OWN,
+)
+flags.DEFINE_enum("unit", "client", ["client", "example"], "What is protected.", **_OWN)
+flags.DEFINE_string(
+    "orders",
+    None,
+    "Order grid of both Renyi conversions, for example 2..33 or 1.1..10.9:0.1,11..63,128; by"
+    " default a fine grid for rdp and McMahan et al. 2018's integers 2..33 for rdp_classic.",
+    **_OWN,
+)
+flags.DEFINE_integer(
+    "max_participations", None, "tree_aggregation: a client's rounds at most.", **_OWN
+)
+flags.DEFINE_integer(
+    "min_separation", None, "tree_aggregation: rounds between two of a client's, at least.", **_OWN
+)
+flags.DEFINE_integer(
+    "restart_every", None, "tree_aggregation: a fresh tree after so many rounds.", **_OWN
+)
+flags.DEFINE_boolean("json", False, "Print JSON.", **_OWN)
+
+
+def parse_orders(text: str) -> tuple[float, ...]:
+    """Returns the order grid of a flag: numbers and stretches `from..to[:step]`, by commas.
+
+    Raises:
+      UserError: If it is not of that form, or an order is not above 1.
+    """
+    grid: list[float] = []
+    for part in text.split(","):
+        try:
+            ends, _, step = part.partition(":")
+            first, dots, last = ends.partition("..")
+            if dots:
+                width = float(step or 1)
+                count = round((float(last) - float(first)) / width)
+                if count > MOST_ORDERS:
+                    raise UserError(f"--orders: {part!r} is more than {MOST_ORDERS} orders")
+                grid += [round(float(first) + index * width, 9) for index in range(count + 1)]
+            else:
+                grid.append(float(part))
+        except UserError:
+            raise
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise UserError(f"--orders: {part!r} is neither a number nor from..to[:step]") from None
+    if not grid or not all(1 < order < math.inf for order in grid):
+        raise UserError(f"--orders={text}: orders must be above 1")
+    return tuple(grid)
+
+
+def question() -> budget.Question:
+    """Returns what the flags ask.
+
+    Raises:
+      UserError: If a value is out of range, or not exactly one is missing.
+    """
+    population = _needed("population", at_least=2)
+    cohort = _optional("clients_per_round", at_least=1)
+    rounds = _optional("rounds", at_least=1)
+    if cohort is not None and cohort > population:
+        raise UserError(
+            f"--clients_per_round={cohort}: larger than the population of {population:,}"
+        )
+    for name in ("noise_multiplier", "noise_ratio"):
+        value = FLAGS[name].value
+        if value is not None and not 0 <= value < math.inf:
+            raise UserError(f"--{name}={value:g}: must be a number from 0 on")
+    if FLAGS.noise_ratio is not None and FLAGS.noise_multiplier is not None:
+        raise UserError("--noise_ratio: replaces --noise_multiplier, give one of them")
+    if FLAGS.target_epsilon is not None:
+        calibration.check_target(FLAGS.target_epsilon)
+    delta = population**-1.1 if FLAGS.delta is None else FLAGS.delta
+    accounting.check_delta(delta, population, FLAGS.unit)
+    if FLAGS.dp == budget.ADAPTIVE and FLAGS.unit == "example":
+        raise UserError("--unit=example: adaptive clipping here is for clients")
+    asked = budget.Question(
+        dp=FLAGS.dp,
+        unit=FLAGS.unit,
+        sampling=FLAGS.sampling,
+        population=population,
+        delta=delta,
+        clients_per_round=cohort,
+        noise_multiplier=FLAGS.noise_multiplier,
+        noise_ratio=FLAGS.noise_ratio,
+        rounds=rounds,
+        target_epsilon=FLAGS.target_epsilon,
+        accountant=FLAGS.accountant,
+        orders=parse_orders(FLAGS.orders) if FLAGS.orders else None,
+        participation=_participation(),
+        restart_every=_optional("restart_every", at_least=1),
+    )
+    _check_one_is_missing(asked)
+    return asked
+
+
+def _needed(name: str, at_least: int) -> int:
+    value = _optional(name, at_least)
+    if value is None:
+        raise UserError(f"--{name}: must be given")
+    return value
+
+
+def _optional(name: str, at_least: int) -> int | None:
+    value = FLAGS[name].value
+    if value is not None and value < at_least:
+        raise UserError(f"--{name}={value}: must be at least {at_least}")
+    return value
+
+
+def _participation() -> dp_ftrl.Participation | None:
+    names = ("max_participations", "min_separation")
+    if FLAGS.dp != budget.TREE:
+        for name in (*names, "restart_every"):
+            if FLAGS[name].value is not None:
+                raise UserError(f"--{name}: belongs to --dp={budget.TREE}")
+        return None
+    for name in names:
+        if FLAGS[name].value is None:
+            raise UserError(
+                f"--{name}: must be given with --dp={budget.TREE}, whose epsilon rests on how often"
+                " the cohort sampler lets a client take part"
+            )
+    if FLAGS.unit != "client" or FLAGS["sampling"].value != "poisson":
+        raise UserError(f"--dp={budget.TREE}: is for clients and uses no sampling")
+    return dp_ftrl.Participation(FLAGS.max_participations, FLAGS.min_separation)
+
+
+def _check_one_is_missing(asked: budget.Question) -> None:
+    values = {
+        "noise_multiplier": (asked.noise_multiplier, asked.noise_ratio),
+        "clients_per_round": (asked.clients_per_round,),
+        "rounds": (asked.rounds,),
+        "target_epsilon": (asked.target_epsilon,),
+    }
+    if asked.dp == budget.TREE:
+        # Its epsilon does not depend on the cohort, which is printed beside it only.
+        if asked.clients_per_round is None or asked.noise_ratio is not None:
+            raise UserError(
+                f"--dp={budget.TREE}: needs --clients_per_round, and --noise_multiplier or --rounds"
+                " or --target_epsilon left out"
+            )
+        del values["clients_per_round"]
+    missing = [name for name, given in values.items() if given == (None,) * len(given)]
+    if not missing:
+        names = ", ".join(f"--{name}" for name in values)
+        raise UserError(f"--target_epsilon: nothing is left to find; leave out one of {names}")
+    if len(missing) > 1:
+        names = " or ".join(f"--{name}" for name in missing)
+        raise UserError(f"--{missing[0]}: too little is known, give {names}")
+
+
+def as_json(result: budget.Answer) -> dict[str, Any]:
+    """Returns an answer as values that json can write."""
+    values = result.stated.to_json()
+    values["found"] = result.found
+    if result.asked.target_epsilon is not None:
+        values["target_epsilon"] = result.asked.target_epsilon
+        values["accountant"] = result.asked.accountant
+    if result.split is not None:
+        values["noise_split"] = dataclasses.asdict(result.split)
+    if result.asked.participation is not None:
+        values.update(dataclasses.asdict(result.asked.participation))
+        values["restart_every"] = result.asked.restart_every
+        values["squared_sensitivity"] = result.squared_sensitivity
+    return values
+
+
+def in_words(result: budget.Answer) -> str:
+    """Returns an answer as lines of text."""
+    lines = [result.stated.in_words()]
+    if result.split is not None:
+        lines += [
+            "",
+            f"noise split: {result.split.updates:.10g} on the updates,"
+            f" {result.split.count_stddev:g} clients on the count of those not clipped",
+        ]
+    if result.asked.participation is not None:
+        bound = result.asked.participation
+        trees = result.asked.restart_every
+        lines += [
+            "",
+            f"participation: at most {bound.max_participations} times, at least"
+            f" {bound.min_separation} rounds between; squared sensitivity"
+            f" {result.squared_sensitivity} in"
+            + (f" trees of {trees} rounds" if trees else " one tree"),
+        ]
+    if result.found != "epsilon":
+        values = result.stated.to_json()
+        extreme = "smallest" if result.found == "noise_multiplier" else "largest"
+        if result.found == "clients_per_round" and result.asked.noise_ratio is not None:
+            extreme = "smallest"
+        limit = result.found == "rounds" and values["rounds"] == calibration.MOST_ROUNDS
+        lines += [
+            "",
+            f"found: --{result.found}={values[result.found]:.10g}, the {extreme} that keeps"
+            f" {result.asked.accountant} at {result.asked.target_epsilon:g} or below"
+            + (" within the search's limit" if limit else ""),
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Answers the flags' question on stdout."""
+    result = budget.answer(question())
+    print(json.dumps(as_json(result), indent=2) if FLAGS.json else in_words(result))
+
+
+if __name__ == "__main__":
+    entry.run(main, FLAGS)

@@ -1,0 +1,59 @@
+"""The noise of adaptive clipping: one part for the updates, one for the count of those unclipped.
+
+Andrew et al. 2021, "Differentially Private Learning with Adaptive Clipping", theorem 1.
+"""
+
+import dataclasses
+
+from tff_nlp.errors import UserError
+
+# The count's noise by default, as a share of the cohort (section 3.1: "sigma_b = m / 20").
+COUNT_NOISE_SHARE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseSplit:
+    """Noise whose two parts together cost no more privacy than the stated multiplier.
+
+    Attributes:
+      updates: Noise multiplier on the sum of the clipped updates; a little more than the stated.
+      count_stddev: Standard deviation of the noise on the count of unclipped clients.
+    """
+
+    updates: float
+    count_stddev: float
+
+
+def split_noise(
+    noise_multiplier: float, clients_per_round: float, count_stddev: float | None = None
+) -> NoiseSplit:
+    """Splits noise so that z^-2 = z_updates^-2 + (2 sigma_b)^-2.
+
+    A client moves the count by at most one half, once it is centred; hence the 2.
+
+    Args:
+      noise_multiplier: z, what the accountant is told; 0 for no noise at all.
+      clients_per_round: The expected cohort.
+      count_stddev: sigma_b; by default a twentieth of the cohort.
+
+    Raises:
+      UserError: If the count's noise leaves nothing of the stated privacy: z must stay below
+        2 sigma_b, a tenth of the cohort by default.
+    """
+    if noise_multiplier < 0:
+        raise UserError(f"--noise_multiplier={noise_multiplier:g}: must not be negative")
+    if noise_multiplier == 0:
+        return NoiseSplit(0.0, 0.0)
+    if count_stddev is None:
+        count_stddev = COUNT_NOISE_SHARE * clients_per_round
+    if noise_multiplier >= 2 * count_stddev:
+        raise UserError(
+            f"--noise_multiplier={noise_multiplier:g}: adaptive clipping needs it below"
+            f" {2 * count_stddev:g}, twice the noise on its count of clients, with"
+            f" --clients_per_round={clients_per_round:g}; take a larger cohort (above"
+            f" {noise_multiplier / (2 * COUNT_NOISE_SHARE):g}), less noise or fixed clipping"
+        )
+    return NoiseSplit(
+        (noise_multiplier**-2 - (2 * count_stddev) ** -2) ** -0.5,
+        count_stddev,
+    )

@@ -1,0 +1,185 @@
+"""One question about a privacy budget and its answer: the third from any two.
+
+Of epsilon, noise multiplier and cohort (or rounds), what is missing is found so that the target
+holds, and the privacy of the whole is stated.
+"""
+
+import dataclasses
+
+import dp_accounting as dpa
+
+from tff_nlp.privacy import (
+    accounting,
+    adaptive_clipping,
+    calibration,
+    dp_ftrl,
+    events,
+    statement,
+)
+
+GAUSSIAN, ADAPTIVE, TREE = MECHANISMS = ("gaussian", "adaptive_clipping", "tree_aggregation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is known about a run; None for what is not.
+
+    Of noise (multiplier or ratio), cohort, rounds and target epsilon, exactly one is None. For tree
+    aggregation, whose epsilon does not depend on the cohort, that is never the cohort.
+
+    Attributes:
+      dp: One of `MECHANISMS`.
+      unit: What is protected.
+      sampling: "poisson" or "fixed_size".
+      population: How many units there are.
+      delta: Above 0, at most 1/population.
+      clients_per_round: The expected cohort.
+      noise_multiplier: Noise on the sum over the clipping norm.
+      noise_ratio: The noise multiplier over the cohort, in place of `noise_multiplier`.
+      rounds: How many.
+      target_epsilon: The epsilon that may be reached.
+      accountant: Whose epsilon is held against the target.
+      orders: The grid of both conversions, None for the default grids.
+      participation: What the schedule guarantees; for tree aggregation only.
+      restart_every: A fresh tree begins after so many rounds; None for one tree.
+    """
+
+    dp: str
+    unit: str
+    sampling: str
+    population: int
+    delta: float
+    clients_per_round: int | None
+    noise_multiplier: float | None
+    noise_ratio: float | None
+    rounds: int | None
+    target_epsilon: float | None
+    accountant: str
+    orders: tuple[float, ...] | None
+    participation: dp_ftrl.Participation | None
+    restart_every: int | None
+
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """The order grids of the two conversions, as keyword arguments."""
+        if self.orders:
+            return {"orders": self.orders, "classic_orders": self.orders}
+        return {"orders": accounting.FINE_ORDERS, "classic_orders": accounting.INTEGER_ORDERS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The statement, and what was found to get there.
+
+    Attributes:
+      found: The flag that was missing.
+      stated: The whole statement.
+      split: The noise of adaptive clipping, for that mechanism.
+      squared_sensitivity: Of a tree, in squared clipping norms, for tree aggregation.
+    """
+
+    asked: Question
+    found: str
+    stated: statement.PrivacyStatement
+    split: adaptive_clipping.NoiseSplit | None = None
+    squared_sensitivity: int | None = None
+
+
+def _sampled(asked: Question, cohort: int, noise: float, rounds: int) -> dpa.DpEvent:
+    if asked.sampling == "fixed_size":
+        one = events.fixed_size_round(asked.population, cohort, noise)
+    else:
+        one = events.poisson_round(cohort / asked.population, noise)
+    return events.compose([dpa.SelfComposedDpEvent(one, rounds)])
+
+
+def answer(asked: Question) -> Answer:
+    """Finds what is missing and states the privacy of the whole.
+
+    Raises:
+      UserError: If nothing keeps the target, or the noise cannot be split for adaptive clipping.
+    """
+    if asked.participation is not None:
+        return _answer_tree(asked, asked.participation)
+    epsilon_of = calibration.epsilon_by(asked.accountant, asked.delta, **asked.grids)
+    cohort, noise, rounds = asked.clients_per_round, asked.noise_multiplier, asked.rounds
+    ratio, target = asked.noise_ratio, asked.target_epsilon
+    if ratio is not None and cohort is not None:
+        noise = ratio * cohort
+    found = "epsilon"
+    if rounds is None and cohort is not None and noise is not None and target is not None:
+        found, known = "rounds", (cohort, noise)
+        rounds = calibration.most_rounds(lambda n: _sampled(asked, *known, n), target, epsilon_of)
+    elif noise is None and cohort is not None and rounds is not None and target is not None:
+        found, parts = "noise_multiplier", (cohort, rounds)
+        noise = calibration.smallest_noise(
+            lambda z: _sampled(asked, parts[0], z, parts[1]), target, epsilon_of
+        )
+    elif cohort is None and rounds is not None and target is not None:
+        found = "clients_per_round"
+        cohort = _find_cohort(asked, rounds, target, epsilon_of)
+        noise = ratio * cohort if ratio is not None else noise
+    if cohort is None or noise is None or rounds is None:
+        raise RuntimeError("the question was not validated")
+    split = adaptive_clipping.split_noise(noise, cohort) if asked.dp == ADAPTIVE else None
+    stated = statement.state(
+        _sampled(asked, cohort, noise, rounds),
+        mechanism=asked.dp,
+        population=asked.population,
+        clients_per_round=cohort,
+        delta=asked.delta,
+        unit=asked.unit,
+        **asked.grids,
+    )
+    return Answer(asked, found, stated, split)
+
+
+def _find_cohort(
+    asked: Question, rounds: int, target: float, epsilon_of: calibration.EpsilonOf
+) -> int:
+    ratio, noise = asked.noise_ratio, asked.noise_multiplier
+    if ratio is not None:
+        return calibration.smallest_cohort(
+            lambda n: _sampled(asked, n, ratio * n, rounds), asked.population, target, epsilon_of
+        )
+    if noise is None:
+        raise RuntimeError("the question was not validated")
+    return calibration.largest_cohort(
+        lambda n: _sampled(asked, n, noise, rounds), asked.population, target, epsilon_of
+    )
+
+
+def _answer_tree(asked: Question, participation: dp_ftrl.Participation) -> Answer:
+    orders = asked.orders or accounting.FINE_ORDERS
+    epsilon_of = calibration.epsilon_by(
+        asked.accountant, asked.delta, orders, orders, accounting.ZERO_OUT
+    )
+    noise, rounds, target = asked.noise_multiplier, asked.rounds, asked.target_epsilon
+
+    def squared(count: int) -> int:
+        return dp_ftrl.squared_sensitivity(participation, count, asked.restart_every)
+
+    found = "epsilon"
+    if rounds is None and noise is not None and target is not None:
+        found, sigma = "rounds", noise
+        rounds = calibration.most_rounds(
+            lambda n: dp_ftrl.event_of(sigma, squared(n)), target, epsilon_of
+        )
+    elif noise is None and rounds is not None and target is not None:
+        found, change = "noise_multiplier", squared(rounds)
+        noise = calibration.smallest_noise(
+            lambda z: dp_ftrl.event_of(z, change), target, epsilon_of
+        )
+    if rounds is None or noise is None or asked.clients_per_round is None:
+        raise RuntimeError("the question was not validated")
+    stated = statement.state_bounded(
+        dp_ftrl.event_of(noise, squared(rounds)),
+        mechanism=asked.dp,
+        population=asked.population,
+        clients_per_round=asked.clients_per_round,
+        noise_multiplier=noise,
+        rounds=rounds,
+        delta=asked.delta,
+        orders=orders,
+    )
+    return Answer(asked, found, stated, squared_sensitivity=squared(rounds))

@@ -1,0 +1,293 @@
+"""What a run may claim about privacy: the whole sentence, in words and as JSON."""
+
+import dataclasses
+import math
+from typing import Any
+
+import dp_accounting as dpa
+
+from tff_nlp.privacy import accounting, events
+from tff_nlp.privacy.accounting import Epsilons
+
+ADJACENCY_WORDS = {
+    accounting.ADD_OR_REMOVE: "add or remove one {unit}",
+    accounting.REPLACE_ONE: "replace one {unit} by another",
+    accounting.ZERO_OUT: "replace all updates of one {unit} by zeros",
+}
+
+_SAMPLING_WORDS = {
+    "poisson": "each {unit} takes part in a round with probability {probability:.6g},"
+    " independently",
+    "fixed_size": "exactly {cohort:g} {unit}s per round, drawn uniformly without replacement",
+    "bounded": "a schedule that bounds how often a {unit} takes part, not secret",
+    "none": "not secret",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PrivacyStatement:
+    """Everything that an epsilon needs beside it to mean something.
+
+    Attributes:
+      mechanism: Its name, as in --dp.
+      unit: What is protected: "client", or "example" within a client.
+      population: How many of them there are.
+      clients_per_round: The expected cohort (or batch).
+      sampling: "poisson", "fixed_size", "bounded" (DP-FTRL's schedule) or "none".
+      noise_multiplier: Noise on the sum over the clipping norm; None if it changed between rounds.
+      rounds: How many rounds happened.
+      epsilons: With delta, accountants, order grids and adjacency, given the sampling.
+      unamplified: The same if nobody's absence is secret and a client may be in every round; for
+        a bounded schedule it is equal to `epsilons`.
+      violations: Where the run departs from what the accountants assume; if there are any, nothing
+        is guaranteed.
+    """
+
+    mechanism: str
+    unit: str
+    population: int
+    clients_per_round: float
+    sampling: str
+    noise_multiplier: float | None
+    rounds: int
+    epsilons: Epsilons
+    unamplified: Epsilons
+    violations: tuple[str, ...] = ()
+
+    @property
+    def delta(self) -> float:
+        """The probability with which epsilon may not hold."""
+        return self.epsilons.delta
+
+    @property
+    def adjacency(self) -> str:
+        """Which data sets count as neighbours, in words."""
+        return ADJACENCY_WORDS[self.epsilons.adjacency].format(unit=self.unit)
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether there is any guarantee: noise in every round, and no violated assumption."""
+        return not self.violations and math.isfinite(self.epsilons.rdp)
+
+    def line(self) -> str:
+        """Returns the guarantee in one line, by the tightest accountant that applies."""
+        if self.violations:
+            return "no guarantee: " + "; ".join(self.violations)
+        if not self.guaranteed:
+            return "no guarantee: epsilon is infinite without noise"
+        tightest = min(accounting.ACCOUNTANTS, key=self.epsilons.by)
+        return (
+            f"epsilon {_number(self.epsilons.by(tightest))} ({tightest}) at delta {self.delta:.3g}"
+            f" for one {self.unit} of {self.population:,} ({self.adjacency}), {self.rounds:,}"
+            " rounds"
+        )
+
+    def in_words(self) -> str:
+        """Returns the whole statement as lines of text."""
+        noise = "varied" if self.noise_multiplier is None else f"{self.noise_multiplier:.6g}"
+        sampling = _SAMPLING_WORDS[self.sampling].format(
+            unit=self.unit,
+            cohort=self.clients_per_round,
+            probability=self.clients_per_round / self.population,
+        )
+        lines = [
+            f"mechanism    {self.mechanism}, noise multiplier {noise} (noise on the sum over the"
+            " clipping norm)",
+            f"unit         one {self.unit} of {self.population:,}; neighbours: {self.adjacency}",
+            f"sampling     {sampling}",
+            f"rounds       {self.rounds:,} with {self.clients_per_round:g} {self.unit}s expected in"
+            " each",
+            f"delta        {self.delta:.4g}",
+        ]
+        if self.violations:
+            return "\n".join([*lines, *(f"no guarantee {reason}" for reason in self.violations)])
+        return "\n".join([*lines, "", *self._table()])
+
+    def _table(self) -> list[str]:
+        rows = [("epsilon", "with this sampling", "without amplification", "computed on")]
+        grids = {
+            "rdp_classic": f"{_grid(self.epsilons.rdp_classic_orders)}, best at"
+            f" {self.epsilons.rdp_classic_order:g}",
+            "rdp": f"{_grid(self.epsilons.rdp_orders)}, best at {self.epsilons.rdp_order:g}",
+            "pld": f"privacy losses in steps of {self.epsilons.pld_interval:.3g}",
+        }
+        for accountant, grid in grids.items():
+            rows.append(
+                (
+                    accountant,
+                    _number(getattr(self.epsilons, accountant)),
+                    _number(getattr(self.unamplified, accountant)),
+                    grid,
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return [
+            "  ".join(
+                [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
+            )
+            for row in rows
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the statement as values that json can write; a null epsilon is none at all."""
+        shown = self.epsilons
+        return {
+            "guaranteed": self.guaranteed,
+            "violations": list(self.violations),
+            "mechanism": self.mechanism,
+            "unit": self.unit,
+            "adjacency": self.adjacency,
+            "sampling": self.sampling,
+            "population": self.population,
+            "clients_per_round": self.clients_per_round,
+            "noise_multiplier": self.noise_multiplier,
+            "rounds": self.rounds,
+            "delta": self.delta,
+            **self._json_epsilons(shown),
+            "rdp_classic_order": shown.rdp_classic_order,
+            "rdp_classic_orders": _grid(shown.rdp_classic_orders),
+            "rdp_order": shown.rdp_order,
+            "rdp_orders": _grid(shown.rdp_orders),
+            "pld_interval": shown.pld_interval,
+            "unamplified": self._json_epsilons(self.unamplified),
+        }
+
+    def _json_epsilons(self, epsilons: Epsilons) -> dict[str, float | None]:
+        values = {name: getattr(epsilons, name) for name in accounting.ACCOUNTANTS}
+        hidden = bool(self.violations)
+        return {
+            name: None if hidden or value is None or math.isinf(value) else value
+            for name, value in values.items()
+        }
+
+
+def _number(epsilon: float | None) -> str:
+    if epsilon is None:
+        return "no method"
+    return "infinite" if math.isinf(epsilon) else f"{epsilon:.4f}"
+
+
+def _grid(orders: tuple[float, ...]) -> str:
+    """Returns an order grid in words: stretches of equal steps, as `orders 2..33 by 1`."""
+    stretches: list[str] = []
+    start = 0
+    while start < len(orders):
+        end = start + 1
+        step = orders[end] - orders[start] if end < len(orders) else 0.0
+        while end + 1 < len(orders) and math.isclose(orders[end + 1] - orders[end], step):
+            end += 1
+        if end - start >= 2 and end < len(orders):
+            stretches.append(f"{orders[start]:g}..{orders[end]:g} by {step:g}")
+            start = end + 1
+        else:
+            stretches.append(f"{orders[start]:g}")
+            start += 1
+    return "orders " + ", ".join(stretches)
+
+
+def without_amplification(event: dpa.DpEvent) -> dpa.DpEvent:
+    """Returns what happened as if anybody could have been in every round."""
+    rounds = []
+    for one, count in events.rounds_of(event):
+        noise = events.noise_multiplier_of(one)
+        plain = dpa.NonPrivateDpEvent() if noise is None else events.everybody_round(noise)
+        rounds.append(dpa.SelfComposedDpEvent(plain, count))
+    return events.compose(rounds)
+
+
+def _sampling_of(event: dpa.DpEvent) -> str:
+    kinds = {type(one) for one, _ in events.rounds_of(event)}
+    if dpa.SampledWithoutReplacementDpEvent in kinds:
+        return "fixed_size"
+    return "poisson" if kinds == {dpa.PoissonSampledDpEvent} else "none"
+
+
+def state(
+    event: dpa.DpEvent,
+    *,
+    mechanism: str,
+    population: int,
+    clients_per_round: float,
+    delta: float,
+    unit: str = "client",
+    orders: tuple[float, ...] = accounting.FINE_ORDERS,
+    classic_orders: tuple[float, ...] = accounting.INTEGER_ORDERS,
+    violations: tuple[str, ...] = (),
+) -> PrivacyStatement:
+    """Returns the statement of a run of sampled rounds, from what happened in it.
+
+    Args:
+      event: The rounds as they happened, one event each, as `events.compose` merges them.
+      mechanism: Its name, as in --dp.
+      population: How many units there are.
+      clients_per_round: The expected cohort.
+      delta: Above 0, at most 1/population.
+      unit: What is protected.
+      orders: The order grid of the improved conversion.
+      classic_orders: The order grid of the classic conversion.
+      violations: Where the run departs from what the accountants assume.
+
+    Raises:
+      UserError: If delta means nothing for the population.
+    """
+    accounting.check_delta(delta, population, unit)
+    rounds = events.rounds_of(event)
+    noises = {events.noise_multiplier_of(one) for one, _ in rounds}
+    return PrivacyStatement(
+        mechanism=mechanism,
+        unit=unit,
+        population=population,
+        clients_per_round=clients_per_round,
+        sampling=_sampling_of(event),
+        noise_multiplier=noises.pop() if len(noises) == 1 else None,
+        rounds=sum(count for _, count in rounds),
+        epsilons=accounting.epsilons(event, delta, orders, classic_orders),
+        unamplified=accounting.epsilons(
+            without_amplification(event), delta, orders, classic_orders
+        ),
+        violations=violations,
+    )
+
+
+def state_bounded(
+    event: dpa.DpEvent,
+    *,
+    mechanism: str,
+    population: int,
+    clients_per_round: float,
+    noise_multiplier: float,
+    rounds: int,
+    delta: float,
+    orders: tuple[float, ...] = accounting.FINE_ORDERS,
+    violations: tuple[str, ...] = (),
+) -> PrivacyStatement:
+    """Returns the statement of a run whose schedule bounds participation: DP-FTRL.
+
+    Args:
+      event: The whole run as one Gaussian mechanism, as `dp_ftrl.event_of` makes it.
+      mechanism: Its name, as in --dp.
+      population: How many clients there are.
+      clients_per_round: The cohort.
+      noise_multiplier: Standard deviation of each node's noise over the clipping norm.
+      rounds: How many rounds happened.
+      delta: Above 0, at most 1/population.
+      orders: The order grid of both conversions.
+      violations: Where the run departs from what the accountants assume.
+
+    Raises:
+      UserError: If delta means nothing for the population.
+    """
+    accounting.check_delta(delta, population)
+    found = accounting.epsilons(event, delta, orders, orders, accounting.ZERO_OUT)
+    return PrivacyStatement(
+        mechanism=mechanism,
+        unit="client",
+        population=population,
+        clients_per_round=clients_per_round,
+        sampling="bounded",
+        noise_multiplier=noise_multiplier,
+        rounds=rounds,
+        epsilons=found,
+        unamplified=found,
+        violations=violations,
+    )
