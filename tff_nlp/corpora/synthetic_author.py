@@ -15,13 +15,13 @@ LABEL_NAMES = ("negative", "neutral", "positive")
 
 # How often each kind of sentence states an opinion, before authors bend it to their taste: stated,
 # denied, hearsay, conceded, awaited, exclaimed.
-_KIND_WEIGHTS = (0.14, 0.19, 0.25, 0.20, 0.16, 0.06)
+_KIND_WEIGHTS = (0.20, 0.22, 0.14, 0.20, 0.18, 0.06)
 # The same for reviews without a lean: balanced, indifferent, undecided hearsay.
-_EVEN_KIND_WEIGHTS = (0.45, 0.22, 0.33)
+_EVEN_KIND_WEIGHTS = (0.50, 0.30, 0.20)
 _LABEL_WEIGHTS = (0.33, 0.27, 0.40)
 
-_OPENERS = ("", "", "", "Hi all.", "Short and sweet:", "My two cents:", "OK then.", "Update:")
-_SIGNATURES = ("", "", "", "Cheers.", "Over and out.", "Hope that helps.", "So much for that.")
+_OPENERS = ("", "", "", "", "", "Hi all.", "Short and sweet:", "My two cents:", "OK then.", "Update:")
+_SIGNATURES = ("", "", "", "", "", "Cheers.", "Over and out.", "Hope that helps.", "So much for that.")
 _ARTICLE = re.compile(r"\b([Aa]) (?=[aeiou])(?!use|one)")
 _SENTENCE_START = re.compile(r"(^|[.?!:] )([a-z])")
 
@@ -89,7 +89,7 @@ class Author:
         self._bad = _Choice(rng, lexicon.BAD, 0.6)
         self._even = _Choice(rng, lexicon.EVEN, 0.6)
         self._second_sentence = rng.uniform(0.0, 0.7)
-        self._aside = rng.uniform(0.0, 0.7)
+        self._aside = rng.uniform(0.0, 0.4)
         self._end = rng.uniform(0.0, 0.45)
         self._opener = _OPENERS[rng.integers(len(_OPENERS))]
         self._signature = _SIGNATURES[rng.integers(len(_SIGNATURES))]
