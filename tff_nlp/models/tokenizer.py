@@ -33,7 +33,7 @@ class Tokenizer:
       strip_accents: Whether accents are removed first.
     """
 
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...] = dataclasses.field(repr=False)
     lowercase: bool
     strip_accents: bool
 

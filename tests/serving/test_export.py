@@ -1,0 +1,148 @@
+"""A saved model takes texts and says what the classifier says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_nlp.errors import UserError
+from tff_nlp.models import classifier, encoders
+from tff_nlp.serving import export, predictor
+
+TEXTS = ("The cat sat on the mat!", "A good film, not bad.", "外卖很好吃，下次再来。") * 5
+ODD = [
+    "",
+    " \n\t ",
+    "good\nfilm\r\nnot bad",
+    "👍🏽 good 👎",
+    "外卖很好吃 film",
+    "good " * 500,
+    "x" * 5000,
+    "Café naïve",
+    "[CLS] [SEP] [PAD]",
+    "\x00\x07 good",
+    "\ud800 lone",
+    "good film",
+]
+LABELS = ("schlecht", "gut", "好")
+MAX_TOKENS = 12
+
+
+@pytest.fixture(scope="module")
+def model():
+    encoder = encoders.random(
+        TEXTS, layers=2, width=32, heads=2, vocabulary_size=120, max_tokens=16
+    )
+    return classifier.build(encoder, 3, trainable="top_1")
+
+
+@pytest.fixture(scope="module")
+def weights(model):
+    """Other weights than the Keras model's own: exporting must use those it is given."""
+    trainable, frozen = model.initial_weights()
+    generator = np.random.default_rng(1)
+    noise = [generator.normal(0, 0.3, w.shape).astype(np.float32) for w in trainable]
+    changed = [w + n for w, n in zip(trainable, noise, strict=True)]
+    # Labels that are about as likely as each other, so that texts differ in theirs.
+    changed[-1] = np.array([1.2, -0.8, 0.0], np.float32)
+    return changed, frozen
+
+
+@pytest.fixture(scope="module")
+def saved(model, weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "model"
+    export.export(folder, model, *weights, LABELS, MAX_TOKENS, info={"encoder": "random"})
+    return folder
+
+
+def expected(model, weights, texts):
+    """Each text alone, through `Tokenizer.encode` and `Classifier.logits`."""
+    rows = []
+    for text in texts:
+        ids, _ = model.tokenizer.encode([text], MAX_TOKENS)
+        logits = model.logits(*weights, ids[None], np.ones([1, len(ids)], bool), seed=None)
+        rows.append(tf.nn.softmax(logits)[0].numpy())
+    return np.stack(rows)
+
+
+def test_saved_model_equals_the_classifier(model, weights, saved):
+    right = expected(model, weights, ODD)
+    assert len(set(right.argmax(axis=1))) > 1
+    result = predictor.load(saved).predict(ODD, batch_size=5)
+    np.testing.assert_allclose(result.probabilities, right, atol=1e-6)
+    assert result.labels == tuple(LABELS[i] for i in right.argmax(axis=1))
+    outputs = tf.saved_model.load(str(saved)).signatures["serving_default"](
+        texts=tf.constant(["good film", "bad"])
+    )
+    assert sorted(outputs) == ["label", "probabilities"]
+    assert outputs["label"].numpy()[0].decode() == result.labels[-1]
+
+
+def test_no_texts_and_one_string(saved):
+    loaded = predictor.load(saved)
+    assert loaded.label_names == LABELS
+    empty = loaded.predict([])
+    assert (empty.labels, empty.probabilities.shape) == ((), (0, 3))
+    with pytest.raises(TypeError, match="one string"):
+        loaded.predict("good")
+
+
+def test_info(model, saved):
+    info = json.loads((saved / export.INFO_FILE).read_text("utf-8"))
+    assert info["label_names"] == list(LABELS)
+    assert info["max_tokens"] == MAX_TOKENS
+    assert info["tokenizer"]["fingerprint"] == model.tokenizer.fingerprint
+    assert info["encoder"] == "random"
+
+
+def test_fresh_process(model, weights, saved, tmp_path):
+    code = (
+        "import sys, json; from tff_nlp.serving import predictor;"
+        "p = predictor.load(sys.argv[1]).predict(json.load(open(sys.argv[2])));"
+        "assert not {'keras_nlp', 'tensorflow_federated'} & set(sys.modules);"
+        "print(json.dumps(p.probabilities.tolist()))"
+    )
+    texts = tmp_path / "texts.json"
+    texts.write_text(json.dumps(ODD))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(saved), str(texts)],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    probabilities = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(probabilities, expected(model, weights, ODD), atol=1e-6)
+
+
+def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
+    folder = tmp_path / "model"
+    export.export(folder, model, *weights, LABELS, MAX_TOKENS)
+    stale = tmp_path / ".model.partial"
+    stale.mkdir()
+    (stale / "half").write_text("written")
+    export.export(folder, model, *weights, ("x", "y", "z"), MAX_TOKENS)
+    assert predictor.load(folder).label_names == ("x", "y", "z")
+    assert not stale.exists()
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter.txt").write_text("precious")
+    with pytest.raises(UserError, match="thesis holds something that is not an exported model"):
+        export.export(other, model, *weights, LABELS, MAX_TOKENS)
+    with pytest.raises(UserError, match="chapter.txt is a file"):
+        export.export(other / "chapter.txt", model, *weights, LABELS, MAX_TOKENS)
+    with pytest.raises(UserError, match="--output_dir: cannot write"):
+        export.export(other / "chapter.txt" / "model", model, *weights, LABELS, MAX_TOKENS)
+    assert (other / "chapter.txt").read_text() == "precious"
+
+
+def test_wrong_arguments(model, weights, tmp_path):
+    with pytest.raises(ValueError, match="3 labels, 2 names"):
+        export.export(tmp_path / "m", model, *weights, ("a", "b"), MAX_TOKENS)
+    with pytest.raises(UserError, match="--max_tokens=17: the encoder reads 2 to 16"):
+        export.export(tmp_path / "m", model, *weights, LABELS, 17)
+    assert not list(tmp_path.iterdir())

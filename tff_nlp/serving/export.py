@@ -1,0 +1,152 @@
+"""A trained classifier as a SavedModel that takes texts."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tff_nlp.errors import UserError
+from tff_nlp.models.classifier import Classifier
+
+# Beside the SavedModel, for people and other programs.
+INFO_FILE = "info.json"
+
+
+class TextClassifier(tf.Module):
+    """What is saved: raw texts in, label names and probabilities out.
+
+    Args:
+      classifier: The classifier.
+      trainable: Arrays in the order of its `trainable_names`.
+      frozen: Arrays in the order of its `frozen_names`.
+      label_names: Names of the labels, in index order.
+      max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        trainable: Sequence[np.ndarray],
+        frozen: Sequence[np.ndarray],
+        label_names: Sequence[str],
+        max_tokens: int,
+    ) -> None:
+        super().__init__(name="text_classifier")
+        self._classifier = classifier
+        self._trainable = [tf.Variable(value, trainable=False) for value in trainable]
+        self._frozen = [tf.Variable(value, trainable=False) for value in frozen]
+        self._label_names = tf.constant([name.encode() for name in label_names], tf.string)
+        self._max_tokens = max_tokens
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
+    def predict(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Labels texts.
+
+        Args:
+          texts: string[batch], UTF-8.
+
+        Returns:
+          label: string[batch], the name of the most probable label.
+          probabilities: float32[batch, labels].
+        """
+        tokens = self._classifier.tokenizer.encode_tensor(texts, self._max_tokens)
+        logits = self._classifier.logits(
+            [tf.convert_to_tensor(weight) for weight in self._trainable],
+            [tf.convert_to_tensor(weight) for weight in self._frozen],
+            tokens.to_tensor(self._classifier.tokenizer.pad_id),
+            tf.sequence_mask(tokens.row_lengths()),
+            seed=None,
+        )
+        return {
+            "label": tf.gather(self._label_names, tf.argmax(logits, axis=1)),
+            "probabilities": tf.nn.softmax(logits),
+        }
+
+    @tf.function(input_signature=[])
+    def label_names(self) -> dict[str, tf.Tensor]:
+        """Returns the names of the labels, string[labels], in the order of the probabilities."""
+        return {"label_names": tf.identity(self._label_names)}
+
+
+def export(
+    folder: str | pathlib.Path,
+    classifier: Classifier,
+    trainable: Sequence[np.ndarray],
+    frozen: Sequence[np.ndarray],
+    label_names: Sequence[str],
+    max_tokens: int,
+    *,
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a SavedModel with the signatures "serving_default" (`predict`) and "label_names".
+
+    The folder appears only when it is complete; an older export in its place is replaced.
+
+    Args:
+      folder: Where to.
+      classifier: The classifier.
+      trainable: Arrays in the order of its `trainable_names`.
+      frozen: Arrays in the order of its `frozen_names`.
+      label_names: Names of the labels, in index order.
+      max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
+      info: Further entries for info.json, which always has label_names, max_tokens, and the
+        tokenizer's fingerprint, lowercase and strip_accents.
+
+    Raises:
+      UserError: If the folder cannot be written or holds something else.
+    """
+    folder = pathlib.Path(folder)
+    if len(label_names) != classifier.num_labels:
+        raise ValueError(f"{classifier.num_labels} labels, {len(label_names)} names")
+    if not 2 <= max_tokens <= classifier.max_tokens:
+        raise UserError(
+            f"--max_tokens={max_tokens}: the encoder reads 2 to {classifier.max_tokens} tokens"
+        )
+    _check_replaceable(folder)
+    module = TextClassifier(classifier, trainable, frozen, label_names, max_tokens)
+    partial = folder.with_name(f".{folder.name}.partial")
+    tokenizer = classifier.tokenizer
+    content = {
+        "label_names": list(label_names),
+        "max_tokens": max_tokens,
+        "tokenizer": {
+            "fingerprint": tokenizer.fingerprint,
+            "lowercase": tokenizer.lowercase,
+            "strip_accents": tokenizer.strip_accents,
+        },
+        **(info or {}),
+    }
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _save(module, partial)
+        (partial / INFO_FILE).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except (OSError, tf.errors.OpError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"--output_dir: cannot write {folder}: {error}") from error
+
+
+def _save(module: TextClassifier, folder: pathlib.Path) -> None:
+    tf.saved_model.save(
+        module,
+        str(folder),
+        signatures={"serving_default": module.predict, "label_names": module.label_names},
+    )
+
+
+def _check_replaceable(folder: pathlib.Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"--output_dir: {folder} is a file")
+    if any(folder.iterdir()) and not (folder / INFO_FILE).exists():
+        raise UserError(f"--output_dir: {folder} holds something that is not an exported model")
