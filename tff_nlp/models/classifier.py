@@ -55,8 +55,8 @@ class Classifier:
         """The classifier for Keras: padded token ids int32[batch, length] -> logits.
 
         Built at first use (ask for it outside of graphs), not compiled; the logits are
-        float32[batch, labels]. Its trainable weights are those that
-        train, in the order of the names.
+        float32[batch, labels]. Its trainable weights are those that train, in the order of the
+        names.
         """
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)

@@ -102,54 +102,26 @@ def load(name: str, *, gelu: str | None = None) -> Encoder:
     Raises:
       UserError: If there is no such encoder or it cannot be read.
     """
-    from tff_nlp.models import huggingface
+    from tff_nlp.models import huggingface, presets
 
     if name == "minilm":
         return huggingface.load_minilm(gelu=gelu)
     if name.startswith("preset:"):
-        return load_preset(name.removeprefix("preset:"), gelu=gelu)
+        return presets.load_preset(name.removeprefix("preset:"), gelu=gelu)
     folder = pathlib.Path(name)
     if folder.is_dir():
         # Only a KerasNLP preset has this file.
         if (folder / "metadata.json").exists():
-            return load_preset(name, gelu=gelu)
+            return presets.load_preset(name, gelu=gelu)
         return huggingface.load_folder(folder, gelu=gelu)
     import keras_nlp
 
     if name in keras_nlp.models.BertBackbone.presets:
-        return load_preset(name, gelu=gelu)
+        return presets.load_preset(name, gelu=gelu)
     raise UserError(
         f"--encoder={name}: neither minilm, random, a folder nor a KerasNLP preset; "
         f"presets are {', '.join(sorted(keras_nlp.models.BertBackbone.presets))}"
     )
-
-
-def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
-    """Loads a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
-
-    Built-in presets are downloaded from Kaggle at their first use.
-
-    Raises:
-      UserError: If it cannot be found, downloaded or read, or is no BERT.
-    """
-    import keras_nlp
-
-    try:
-        tokenizer = keras_nlp.models.BertTokenizer.from_preset(preset)
-        backbone = keras_nlp.models.BertBackbone.from_preset(preset)
-    except Exception as error:  # The hub's clients raise exceptions of many libraries.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
-    if gelu is not None:
-        set_gelu(backbone, gelu)
-    vocabulary = tuple(tokenizer.get_vocabulary())
-    if len(vocabulary) > backbone.vocabulary_size:
-        raise UserError(
-            f"--encoder={preset}: the vocabulary has {len(vocabulary)} pieces, the token embedding "
-            f"{backbone.vocabulary_size} rows"
-        )
-    words = Tokenizer(vocabulary, bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
-    return Encoder(preset, backbone, words, pretrained=True)
 
 
 def build_backbone(

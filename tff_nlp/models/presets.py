@@ -1,0 +1,65 @@
+"""Encoders from KerasNLP presets."""
+
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+from tff_nlp.errors import UserError
+from tff_nlp.models.encoders import Encoder, set_gelu, zero_variables
+from tff_nlp.models.tokenizer import Tokenizer
+
+# The attention's parts have an underscore in files of Keras 2 and early Keras 3, later none.
+_LATE = tuple(f"_self_attention_layer/{part}_dense" for part in ("query", "key", "value", "output"))
+
+
+def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
+    """Loads a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
+
+    Built-in presets are downloaded from Kaggle at their first use.
+
+    Raises:
+      UserError: If it cannot be found, downloaded or read, or is no BERT.
+    """
+    import keras_nlp
+    from keras_nlp.src.utils import preset_utils
+
+    try:
+        tokenizer = keras_nlp.models.BertTokenizer.from_preset(preset)
+        with zero_variables():
+            backbone = keras_nlp.models.BertBackbone.from_preset(preset, load_weights=False)
+        # KerasNLP's own way to a preset's files, which it does not export.
+        _load_weights(backbone, preset_utils.get_file(preset, "model.weights.h5"))
+    except Exception as error:  # The hub's clients raise exceptions of many libraries.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
+    if gelu is not None:
+        set_gelu(backbone, gelu)
+    vocabulary = tuple(tokenizer.get_vocabulary())
+    if len(vocabulary) > backbone.vocabulary_size:
+        raise UserError(
+            f"--encoder={preset}: the vocabulary has {len(vocabulary)} pieces, the token embedding "
+            f"{backbone.vocabulary_size} rows"
+        )
+    words = Tokenizer(vocabulary, bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
+    return Encoder(preset, backbone, words, pretrained=True)
+
+
+def _load_weights(backbone: Any, path: str) -> None:
+    """Loads a weights file of Keras 2 or 3."""
+    import h5py
+
+    late: list[str] = []
+    with h5py.File(path, "r") as file:
+        file.visit(lambda name: late.append(name) if name.endswith(_LATE) else None)
+    if not late:
+        backbone.load_weights(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "model.weights.h5"
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as file:
+            for name in late:
+                parent, _, part = name.rpartition("/")
+                file.move(name, f"{parent}/_{part}")
+        backbone.load_weights(str(copy))
