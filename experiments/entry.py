@@ -7,9 +7,9 @@ from typing import NoReturn
 
 from absl import flags
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import RunError, UserError
 
-SUCCESS, INTERRUPTED, USER_ERROR = 0, 130, 2
+SUCCESS, RUN_ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
 def _define_help(flag_values: flags.FlagValues) -> None:
@@ -27,10 +27,10 @@ def _help(flag_values: flags.FlagValues) -> str:
     return f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\n{text}"
 
 
-def _fail(program: str, error: Exception) -> int:
+def _fail(program: str, error: Exception, code: int) -> int:
     # One line, whatever the message holds.
     print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-    return USER_ERROR
+    return code
 
 
 def status(
@@ -44,8 +44,9 @@ def status(
       arguments: The command line, the program's name first.
 
     Returns:
-      0; or 2 after a mistake in flags, files or data (`UserError`), told in one line on stderr; or
-      130 when the user interrupts. Other exceptions are defects and pass.
+      0; or, told in one line on stderr, 2 after a mistake in flags, files or data (`UserError`)
+      and 1 after a failure of the run (`RunError`); or 130 when the user interrupts. Other
+      exceptions are defects and pass.
     """
     program = pathlib.Path(arguments[0]).name
     _define_help(flag_values)
@@ -58,7 +59,9 @@ def status(
             raise UserError(f"unexpected argument {rest[1]!r}: flags start with --")
         main()
     except (flags.Error, UserError) as error:
-        return _fail(program, error)
+        return _fail(program, error, USER_ERROR)
+    except RunError as error:
+        return _fail(program, error, RUN_ERROR)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED

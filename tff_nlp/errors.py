@@ -7,3 +7,10 @@ class UserError(ValueError):
     Scripts print the message and exit with code 2; every other exception is a defect and keeps
     its stack trace.
     """
+
+
+class RunError(RuntimeError):
+    """A failure while a run goes on that is nobody's defect: training diverged, a client failed.
+
+    Scripts print the message and exit with code 1; what was saved before stays.
+    """

@@ -1,0 +1,1 @@
+"""How client updates become one: mean, compressed, robust, secure."""

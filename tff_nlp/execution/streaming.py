@@ -22,7 +22,7 @@ from tff_nlp.execution import forms, graphs, lanes, secure_sums, structures, wor
 _log = logging.getLogger(__name__)
 
 
-class ClientError(RuntimeError):
+class ClientError(errors.RunError):
     """A client's part of a round failed.
 
     Attributes:
@@ -175,8 +175,8 @@ class _RoundProgram:
         pool: concurrent.futures.Executor,
         max_failed: int,
     ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[ClientError]]:
-        while len(self._lanes) < len(self.devices):
-            self._lanes.append(lanes.build_lane(self.form, self.devices[len(self._lanes)]))
+        if not self._lanes:
+            self._lanes = lanes.build_lanes(self.form, self.devices)
         data = [structures.flatten(client, self.form.data_type) for client in clients]
         shares = _share([_cost(client) for client in clients], len(self._lanes))
         runs = [_LaneRun(lane, self._sums, max_failed) for lane in self._lanes]

@@ -1,0 +1,1 @@
+"""Many rounds: cohorts, evaluation, checkpoints, results, report."""

@@ -1,0 +1,223 @@
+"""Plans a privacy budget before any training: which cohorts, noises and rounds it allows.
+
+For each cohort and number of rounds, the smallest noise that keeps (epsilon, delta) and the signal-
+to-noise ratio that it leaves; as a table, a picture (--output) and JSON. With --signal_to_noise,
+the smallest cohort that serves this wish too. Imports no TensorFlow.
+
+  experiments/plan_budget.py --population=1000000 --target_epsilon=2 \
+    --trainable_parameters=298754 --signal_to_noise=1 --output=plan.png
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+from absl import flags
+
+from experiments import entry
+from tff_nlp.errors import UserError
+from tff_nlp.privacy import accounting, frontier
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot  # noqa: E402  (after the choice of a backend without a display)
+
+# Flags of its own, so that other entry points may use the same names in the same process.
+FLAGS = flags.FlagValues()
+_OWN = {"flag_values": FLAGS}
+
+flags.DEFINE_integer("population", None, "How many clients may be drawn.", **_OWN)
+flags.DEFINE_float("target_epsilon", None, "The epsilon that may be reached.", **_OWN)
+flags.DEFINE_float("delta", None, "Of (epsilon, delta); population^-1.1 by default.", **_OWN)
+flags.DEFINE_list(
+    "clients_per_round",
+    None,
+    "Cohorts to compare; by default 50, 100, 200, 500, ... up to half of the population.",
+    **_OWN,
+)
+flags.DEFINE_list("rounds", ["100", "300", "1000", "3000"], "Rounds to compare.", **_OWN)
+flags.DEFINE_integer(
+    "trainable_parameters",
+    None,
+    "How many parameters are trained, and so get noise; experiments/train.py prints it.",
+    **_OWN,
+)
+flags.DEFINE_float(
+    "update_norm",
+    1.0,
+    "L2 norm of the mean of the clipped updates over the clipping norm; 1 is the most there can be,"
+    " clients that pull in different directions have less.",
+    **_OWN,
+)
+flags.DEFINE_float("signal_to_noise", None, "Wished ratio in each round.", **_OWN)
+flags.DEFINE_enum(
+    "accountant", "rdp", accounting.ACCOUNTANTS, "Whose epsilon keeps the target.", **_OWN
+)
+flags.DEFINE_string("output", None, "Picture to write, as PNG.", **_OWN)
+flags.DEFINE_boolean("json", False, "Print JSON.", **_OWN)
+
+
+def _whole_numbers(name: str, at_most: int | None = None) -> list[int] | None:
+    """Returns a flag's list of numbers from 1 on, in order, each once."""
+    if FLAGS[name].value is None:
+        return None
+    numbers = set()
+    for text in FLAGS[name].value:
+        if not text.strip().isdecimal() or int(text) < 1:
+            raise UserError(f"--{name}: {text!r} is not a whole number from 1 on")
+        if at_most is not None and int(text) > at_most:
+            raise UserError(f"--{name}: {text} is larger than the population of {at_most:,}")
+        numbers.add(int(text))
+    if not numbers:
+        raise UserError(f"--{name}: is empty")
+    return sorted(numbers)
+
+
+def budget_of_flags() -> frontier.Budget:
+    """Returns the validated budget.
+
+    Raises:
+      UserError: Naming the flag that is missing or out of range.
+    """
+    for name in ("population", "target_epsilon", "trainable_parameters"):
+        if FLAGS[name].value is None:
+            raise UserError(f"--{name}: must be given")
+    population = FLAGS.population
+    default = max(population, 2) ** -1.1
+    budget = frontier.Budget(
+        population=population,
+        target_epsilon=FLAGS.target_epsilon,
+        delta=default if FLAGS.delta is None else FLAGS.delta,
+        accountant=FLAGS.accountant,
+        parameters=FLAGS.trainable_parameters,
+        update_norm=FLAGS.update_norm,
+    )
+    frontier.check(budget)
+    return budget
+
+
+def heading(budget: frontier.Budget) -> str:
+    """Returns what all points share, in words."""
+    return (
+        f"epsilon {budget.target_epsilon:g} ({budget.accountant}) at delta {budget.delta:.3g} for"
+        f" one client of {budget.population:,}; neighbours: add or remove one client; cohorts are"
+        f" Poisson samples\nsignal: mean update of {budget.update_norm:g} clipping norms against"
+        f" noise on {budget.parameters:,} parameters"
+    )
+
+
+def table(points: Sequence[frontier.Point]) -> str:
+    """Returns points as lines of text under a head."""
+    lines = [
+        "   clients  rounds     noise   noise on       signal/noise     rounds of",
+        "  a round         multiplier   the mean    a round  whole run  one client",
+    ]
+    for point in points:
+        mark = "*" if point.best else " "
+        lines.append(
+            f"{mark} {point.clients_per_round:8,} {point.rounds:7,} {point.noise_multiplier:9.4f}"
+            f" {point.noise_on_mean:10.3g} {point.signal_to_noise:10.3g}"
+            f" {point.signal_to_noise_of_run:10.3g} {point.participations:11.3g}"
+        )
+    return "\n".join(lines)
+
+
+def draw(
+    path: pathlib.Path,
+    budget: frontier.Budget,
+    points: Sequence[frontier.Point],
+    wish: float | None,
+) -> None:
+    """Writes the picture: signal-to-noise by cohort, and by the work it costs the clients.
+
+    Raises:
+      UserError: If the file cannot be written.
+    """
+    figure, (by_cohort, by_work) = pyplot.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
+    for rounds in sorted({point.rounds for point in points}):
+        line = [point for point in points if point.rounds == rounds]
+        label = f"{rounds:,} rounds"
+        by_cohort.plot(
+            [point.clients_per_round for point in line],
+            [point.signal_to_noise for point in line],
+            marker="o",
+            label=label,
+        )
+        by_work.plot(
+            [point.work for point in line],
+            [point.signal_to_noise_of_run for point in line],
+            marker="o",
+            label=label,
+        )
+    best = sorted((point for point in points if point.best), key=lambda point: point.work)
+    by_work.plot(
+        [point.work for point in best],
+        [point.signal_to_noise_of_run for point in best],
+        "k--",
+        linewidth=1,
+        label="most signal for the work",
+    )
+    if wish is not None:
+        by_cohort.axhline(wish, color="black", linestyle=":", label=f"wish: {wish:g}")
+    by_cohort.set(xlabel="clients per round", ylabel="signal-to-noise of one round")
+    by_work.set(xlabel="client updates in the whole run", ylabel="signal-to-noise of the whole run")
+    for axes in (by_cohort, by_work):
+        axes.set(xscale="log", yscale="log")
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.suptitle(heading(budget), fontsize="small")
+    try:
+        figure.savefig(path, format="png", dpi=120)
+    except OSError as error:
+        raise UserError(f"--output={path}: {error.strerror or error}") from error
+    finally:
+        pyplot.close(figure)
+
+
+def main() -> None:
+    """Plans the flags' budget on stdout and into --output."""
+    budget = budget_of_flags()
+    rounds = _whole_numbers("rounds")
+    cohorts = _whole_numbers("clients_per_round", at_most=budget.population)
+    wish = FLAGS.signal_to_noise
+    if wish is not None and not wish > 0:
+        raise UserError(f"--signal_to_noise={wish:g}: must be above 0")
+    output = pathlib.Path(FLAGS.output) if FLAGS.output else None
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {output.parent}")
+    points = frontier.plan(
+        budget, cohorts or frontier.usual_cohorts(budget.population), rounds or []
+    )
+    serving = {
+        count: frontier.smallest_that_serves(budget, wish, count)
+        for count in (rounds or [])
+        if wish is not None
+    }
+    if FLAGS.json:
+        values = {
+            **dataclasses.asdict(budget),
+            "points": [dataclasses.asdict(point) for point in points],
+            "serving_the_wish": {
+                str(count): None if point is None else dataclasses.asdict(point)
+                for count, point in serving.items()
+            },
+        }
+        print(json.dumps(values, indent=2))
+    else:
+        print(f"{heading(budget)}\n\n{table(points)}")
+        print("\n* no other point has as much signal in its run for as little work of the clients")
+        if serving:
+            print(f"\nsmallest cohorts with a signal-to-noise of {wish:g} or more in each round:")
+            print(table([point for point in serving.values() if point is not None]))
+            for count in (count for count, point in serving.items() if point is None):
+                print(
+                    f"  {count:,} rounds: not even with all {budget.population:,} clients in each"
+                )
+    if output is not None:
+        draw(output, budget, points, wish)
+
+
+if __name__ == "__main__":
+    entry.run(main, FLAGS)

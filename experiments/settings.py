@@ -1,0 +1,177 @@
+"""The flags of the experiments, in groups; each group is checked when it is parsed."""
+
+import dataclasses
+import math
+
+from experiments.flag_groups import flag
+from tff_nlp import errors
+from tff_nlp.clients import partitions
+from tff_nlp.corpora import source
+
+# Stated here, too, so that flags are checked before TensorFlow is imported; a test compares.
+CONTEXTS = ("streaming", "tff")
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusFlags:
+    """What to train and test on."""
+
+    corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.")
+    test_corpus: str = flag("", "Test corpus, read as --corpus is; empty: the corpus's own.")
+    test_fraction: float = flag(0.2, "Share of --corpus for testing where it has no test part.")
+    format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
+    text_column: str = flag("", "Column of the text: name or number from 0.")
+    label_column: str = flag("", "Column of the label, or @file, @stem, @suffix, @folder.")
+    client_column: str = flag("", "Column of author, domain or other group; also @stem, @folder.")
+    label_map: str = flag("", "from:to,from:to; 'to' may be drop, * stands for all others.")
+    label_file: str = flag("", "Labels line by line beside the texts.")
+    test_label_file: str = flag("", "The same for --test_corpus.")
+    header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
+    delimiter: str = flag("", "One character instead of the format's own.")
+    quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
+    encoding: str = flag("utf-8", "Encodings to try on each line, separated by commas.")
+    bad_rows: str = flag("error", "Rows that cannot be used: stop or count.", source.BAD_ROWS)
+    missing_client: str = flag(
+        "bad_row", "Rows without a --client_column value.", source.MISSING_CLIENTS
+    )
+    strip_prefix: str = flag("", "Removed once from the start of each text that has it.")
+    keep_overlap: bool = flag(False, "Keep training texts that the test corpus holds, too.")
+    max_train_examples: int | None = flag(None, "Train on this many random examples only.")
+    tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.")
+
+    def __post_init__(self) -> None:
+        _check(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
+        _at_least(1, "max_train_examples", self.max_train_examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientFlags:
+    """Who holds what, and who takes part."""
+
+    partition: str = flag(
+        "auto",
+        "natural: --client_column's values; grouped; iid; dirichlet; shards; quantity; domains; "
+        "auto: natural where the corpus has clients, else iid.",
+        ("auto", *partitions.KINDS),
+    )
+    num_clients: int = flag(100, "Clients of a synthetic partition.")
+    dirichlet_alpha: float = flag(0.5, "Concentration; small is skewed.")
+    shards_per_client: int = flag(2, "Shards of sorted labels that a client gets.")
+    min_examples_per_client: int = flag(1, "Fewest examples of a client.")
+    client_test_fraction: float = flag(0.1, "Share of each client's examples kept for scoring it.")
+    held_out_fraction: float = flag(0.0, "Share of the clients that never train.")
+    clients_per_round: int = flag(10, "Size of the cohort; its mean with --sampling=poisson.")
+    sampling: str = flag(
+        "fixed",
+        "fixed: that many, without replacement; poisson: each at random.",
+        ("fixed", "poisson"),
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(1, "num_clients", self.num_clients)
+        _at_least(1, "clients_per_round", self.clients_per_round)
+        for name in ("client_test_fraction", "held_out_fraction"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, name, value, "at least 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFlags:
+    """The classifier."""
+
+    encoder: str = flag(
+        "minilm",
+        "minilm, random, a Hugging Face checkpoint folder, or a KerasNLP preset's name.",
+    )
+    encoder_layers: int = flag(2, "Layers of --encoder=random.")
+    encoder_width: int = flag(128, "Width of --encoder=random.")
+    encoder_heads: int = flag(2, "Attention heads of --encoder=random.")
+    vocabulary_size: int = flag(8000, "Most word pieces of --encoder=random.")
+    pooling: str = flag("mean", "What the head reads.", ("mean", "cls", "pooler"))
+    dropout: float = flag(0.1, "Dropout rate before the head.")
+    trainable: str = flag(
+        "all", "What trains: all, no_embeddings, top_K (for example top_2), biases, head."
+    )
+    max_tokens: int = flag(64, "Longer texts are cut.")
+
+    def __post_init__(self) -> None:
+        _at_least(3, "max_tokens", self.max_tokens)
+        _check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientTrainingFlags:
+    """How one holder of data trains; central training is one holder of everything."""
+
+    batch_size: int = flag(32, "Most examples of a batch.")
+    client_optimizer: str = flag("adamw", "Optimizer of a client.", ("sgd", "adamw"))
+    client_learning_rate: float = flag(1e-4, "Learning rate of a client.")
+    client_momentum: float = flag(0.0, "Momentum of sgd.")
+    client_weight_decay: float = flag(0.0, "Weight decay of adamw; not on biases and norms.")
+    client_clip_norm: float | None = flag(None, "Largest L2 norm of a batch's gradient.")
+
+    def __post_init__(self) -> None:
+        _at_least(1, "batch_size", self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class FederatedFlags:
+    """The federated algorithm."""
+
+    algorithm: str = flag("fedavg", "Federated algorithm.", ("fedavg", "fedprox"))
+    proximal_strength: float = flag(0.0, "mu of fedprox.")
+    weighting: str = flag("examples", "Weights of the clients.", ("examples", "uniform"))
+    client_epochs: int = flag(1, "Passes of a client over its examples in a round.")
+    local_steps: int | None = flag(None, "Batches per client and round, instead of epochs.")
+    warmup_rounds: int = flag(0, "Rounds over which the client's learning rate rises.")
+    decay_learning_rate: bool = flag(False, "Let it fall linearly to 0 over the rounds.")
+    server_optimizer: str = flag(
+        "sgd", "Optimizer of the server.", ("sgd", "adam", "yogi", "adagrad")
+    )
+    server_learning_rate: float = flag(1.0, "Learning rate of the server.")
+    server_momentum: float = flag(0.0, "Momentum of sgd at the server.")
+    server_epsilon: float = flag(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
+    max_failed_clients: int = flag(0, "How many clients of a round may fail before it does.")
+
+    def __post_init__(self) -> None:
+        _at_least(1, "client_epochs", self.client_epochs)
+        _at_least(1, "local_steps", self.local_steps)
+        _at_least(0, "max_failed_clients", self.max_failed_clients)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """How long, how often, which randomness."""
+
+    rounds: int = flag(20, "Rounds of training.")
+    eval_every: int = flag(5, "Evaluate after every so many rounds, and after the last.")
+    client_eval_examples: int = flag(
+        2000, "Clients are scored on about so many of their examples between the last round's."
+    )
+    checkpoint_every: int = flag(1, "Checkpoint after every so many rounds, and after the last.")
+    seed: int = flag(0, "Every random choice derives from it.")
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "eval_every", "checkpoint_every", "client_eval_examples"):
+            _at_least(1, name, getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaceFlags:
+    """Where things are and run."""
+
+    output_dir: str = flag(
+        "", "Receives the run; empty: a folder below runs/ named by corpus and flags."
+    )
+    cache_dir: str = flag("", "Token caches, shared by runs; empty: ~/.cache/tff_nlp.")
+    context: str = flag("streaming", "Where rounds run: in this process or TFF's worker.", CONTEXTS)
+    devices: str = flag("", "TensorFlow devices, one per client in flight; empty: all there are.")
+
+
+def _check(good: bool, name: str, value: object, must_be: str) -> None:
+    if not good or (isinstance(value, float) and math.isnan(value)):
+        raise errors.UserError(f"--{name}={value}: must be {must_be}")
+
+
+def _at_least(lowest: int, name: str, value: int | None) -> None:
+    _check(value is None or value >= lowest, name, value, f"{lowest} or more")

@@ -1,0 +1,73 @@
+"""Checkpoints that a kill cannot leave half written."""
+
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_nlp import errors
+
+_NAME = re.compile(r"round_(\d{6})\.npz")
+_KEPT = 2
+
+
+def save(folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray]) -> None:
+    """Saves a state; the two newest checkpoints are kept.
+
+    Args:
+      folder: Where checkpoints live.
+      round_number: Rounds completed.
+      leaves: The state's arrays, in a fixed order.
+    """
+    path = folder / f"round_{round_number:06d}.npz"
+    temporary = path.with_suffix(".partial")
+    with temporary.open("wb") as file:
+        np.savez(file, **{f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)})
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    for number in _rounds(folder)[:-_KEPT]:
+        (folder / f"round_{number:06d}.npz").unlink()
+
+
+def latest(folder: pathlib.Path) -> int | None:
+    """Returns the number of completed rounds of the newest checkpoint, None without any."""
+    rounds = _rounds(folder)
+    return rounds[-1] if rounds else None
+
+
+def load(folder: pathlib.Path, round_number: int, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Loads a checkpoint.
+
+    Args:
+      folder: Where checkpoints live.
+      round_number: Which one.
+      like: Arrays of the shapes and types that the checkpoint must have.
+
+    Raises:
+      UserError: If the file is damaged or belongs to another model.
+    """
+    path = folder / f"round_{round_number:06d}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            # The zip format keeps a checksum per array, which reading compares.
+            leaves = [file[name] for name in sorted(file.files)]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise errors.UserError(
+            f"--output_dir: the checkpoint {path} is damaged ({error}); delete it to go on from "
+            "the one before"
+        ) from error
+    shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+    if shapes != [(leaf.shape, leaf.dtype) for leaf in like]:
+        raise errors.UserError(
+            f"--output_dir: the checkpoint {path} is not of this model; use another folder"
+        )
+    return leaves
+
+
+def _rounds(folder: pathlib.Path) -> list[int]:
+    matches = (_NAME.fullmatch(path.name) for path in folder.glob("round_*.npz"))
+    return sorted(int(match[1]) for match in matches if match)

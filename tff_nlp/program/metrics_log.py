@@ -1,0 +1,62 @@
+"""metrics.csv: one row per round, neither lost nor doubled when a run is killed and resumed."""
+
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+KEY = "round"
+
+
+class MetricsLog:
+    """A CSV file whose columns are fixed by the first row and whose key is the round.
+
+    A cell stays empty where a round has no value, as for scores between evaluations.
+    """
+
+    def __init__(self, path: pathlib.Path, columns: Sequence[str]) -> None:
+        """Opens the log.
+
+        Args:
+          path: The file; made with the first row.
+          columns: The columns after the round.
+        """
+        self._path = path
+        self._columns = (KEY, *columns)
+
+    def rewind(self, rounds: int) -> None:
+        """Drops the rows after a round, which are about to be computed again.
+
+        Args:
+          rounds: Rounds completed: rows up to this one stay.
+        """
+        rows = [row for row in self.rows() if int(row[KEY]) <= rounds]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({c: row.get(c, "") for c in self._columns} for row in rows)
+        temporary = self._path.with_suffix(".partial")
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.rename(self._path)
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Adds a row and waits until it is on disk."""
+        unknown = set(row) - set(self._columns)
+        if unknown:
+            raise ValueError(f"no such columns: {', '.join(sorted(unknown))}")
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+            writer.writerow(row)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[dict[str, str]]:
+        """Returns all complete rows."""
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            # A row that a kill cut short lacks its last cells or its line end.
+            complete = [line for line in file if line.endswith("\n")]
+        rows = csv.DictReader(complete, restval=None)
+        return [row for row in rows if None not in row.values() and row[KEY].isdigit()]

@@ -1,0 +1,200 @@
+"""The training program: rounds, evaluation, checkpoints, and going on after a kill."""
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+import tqdm
+
+from tff_nlp import errors, seeds
+from tff_nlp.program import checkpoints, evaluation, metrics_log
+from tff_nlp.program.run_directory import RunDirectory
+
+State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
+Predict = Callable[[Any], evaluation.Predict]
+
+_TRAIN = ("loss", "accuracy", "num_examples", "non_finite_clients", "update_norm")
+_TEST = ("accuracy", "macro_f1", "loss")
+_CLIENTS = ("mean", "worst_decile", "standard_deviation")
+
+
+class DivergedError(errors.RunError):
+    """Training produced numbers that are not finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingProgram:
+    """What to train and how long.
+
+    Attributes:
+      process: The federated process.
+      initial_state: Makes the state of round 0.
+      cohort: Round number (from 0) to the positions of the clients that take part.
+      dataset: (client position, seed) to the batches that the client trains on.
+      predict: Weights to the function that scores token ids.
+      evaluation_sets: What to score on; the one named "test" decides what is best.
+      num_labels: Number of labels.
+      rounds: Rounds in all.
+      eval_every: Evaluation after every so many rounds, and after the last.
+      checkpoint_every: Checkpoint after every so many rounds, and after the last.
+      seed: The run's seed.
+    """
+
+    process: tff.learning.templates.LearningProcess
+    initial_state: Callable[[], State]
+    cohort: Callable[[int], np.ndarray]
+    dataset: Callable[[int, int], tf.data.Dataset]
+    predict: Predict
+    evaluation_sets: Sequence[evaluation.EvaluationSet]
+    num_labels: int
+    rounds: int
+    eval_every: int
+    checkpoint_every: int
+    seed: int
+
+    def run(self, directory: RunDirectory) -> "Outcome":
+        """Trains, from the last checkpoint if there is one.
+
+        Args:
+          directory: Receives checkpoints, metrics.csv and TensorBoard events.
+
+        Raises:
+          DivergedError: If losses or weights are no longer finite; the checkpoints before stay.
+        """
+        initial = self.initial_state()
+        start = checkpoints.latest(directory.checkpoints) or 0
+        state = initial
+        if start:
+            leaves = checkpoints.load(directory.checkpoints, start, _leaves(initial))
+            state = _with_leaves(initial, leaves)
+        log = metrics_log.MetricsLog(directory.path / "metrics.csv", self._columns())
+        log.rewind(start)
+        board = _TensorBoard(directory.path / "tensorboard", log.rows())
+        scores: dict[str, evaluation.Scores] = {}
+        with tqdm.tqdm(total=self.rounds, initial=start, unit="round", desc="training") as bar:
+            for number in range(start, self.rounds):
+                began = time.monotonic()
+                state, row = self._round(state, number)
+                finished = number + 1 == self.rounds
+                if finished or (number + 1) % self.eval_every == 0:
+                    scores = self.evaluate(state)
+                    row.update(_score_columns(scores))
+                row["seconds"] = time.monotonic() - began
+                log.append(row)
+                board.add(row)
+                if finished or (number + 1) % self.checkpoint_every == 0:
+                    checkpoints.save(directory.checkpoints, number + 1, _leaves(state))
+                bar.set_postfix(_shown(row, bar), refresh=False)
+                bar.update()
+        board.close()
+        return Outcome(state, scores or self.evaluate(state), log.rows())
+
+    def evaluate(self, state: State) -> dict[str, evaluation.Scores]:
+        """Returns the scores on every evaluation set, by name."""
+        predict = self.predict(self.process.get_model_weights(state))
+        return {s.name: evaluation.score(s, predict, self.num_labels) for s in self.evaluation_sets}
+
+    def _round(self, state: State, number: int) -> tuple[State, dict[str, float]]:
+        clients = self.cohort(number)
+        seed = seeds.derive(self.seed, "client_order", number)
+        output = self.process.next(state, [self.dataset(int(c), seed) for c in clients])
+        train = {k: float(v) for k, v in output.metrics["client_work"]["train"].items()}
+        server = output.metrics["finalizer"]
+        where = f"round {number + 1}"
+        if int(server["update_non_finite"]) or not math.isfinite(train["loss"]):
+            raise DivergedError(f"{where}: the aggregated update is not a number (NaN)")
+        if len(clients) and train["non_finite_clients"] == len(clients):
+            raise DivergedError(
+                f"{where}: the loss of all {len(clients)} clients is not a number (NaN); lower "
+                "--client_learning_rate"
+            )
+        row: dict[str, float] = {"round": number + 1, "clients": len(clients)}
+        row.update({f"train_{name}": train[name] for name in _TRAIN})
+        row["server_update_norm"] = float(server["update_norm"])
+        return output.state, row
+
+    def _columns(self) -> list[str]:
+        columns = ["clients", *(f"train_{n}" for n in _TRAIN), "server_update_norm"]
+        for evaluation_set in self.evaluation_sets:
+            columns += [f"{evaluation_set.name}_{n}" for n in _TEST]
+            if evaluation_set.clients is not None:
+                columns += [f"{evaluation_set.name}_{n}_accuracy" for n in _CLIENTS]
+        return [*columns, "seconds"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What training gave.
+
+    Attributes:
+      state: After the last round.
+      scores: Of the last evaluation, by evaluation set.
+      rows: All rows of metrics.csv.
+    """
+
+    state: State
+    scores: Mapping[str, evaluation.Scores]
+    rows: Sequence[Mapping[str, str]]
+
+
+def _leaves(state: State) -> list[np.ndarray]:
+    """Returns the state's arrays without the frozen weights, which never change."""
+    weights = state.global_model_weights
+    rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
+    return [np.asarray(leaf) for leaf in tf.nest.flatten((weights.trainable, *rest))]
+
+
+def _with_leaves(state: State, leaves: Sequence[np.ndarray]) -> State:
+    weights = state.global_model_weights
+    rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
+    packed = tf.nest.pack_sequence_as((weights.trainable, *rest), list(leaves))
+    return type(state)(
+        type(weights)(packed[0], weights.non_trainable), packed[1], packed[2], packed[3], packed[4]
+    )
+
+
+def _score_columns(scores: Mapping[str, evaluation.Scores]) -> dict[str, float]:
+    row = {}
+    for name, score in scores.items():
+        row.update({f"{name}_{n}": getattr(score, n) for n in _TEST})
+        if score.clients is not None:
+            row.update({f"{name}_{n}_accuracy": getattr(score.clients, n) for n in _CLIENTS})
+    return row
+
+
+def _shown(row: Mapping[str, float], bar: Any) -> dict[str, str]:
+    # The last test accuracy stays on the bar between evaluations.
+    shown = {"loss": f"{row['train_loss']:.3f}", "accuracy": f"{row['train_accuracy']:.3f}"}
+    if "test_accuracy" in row:
+        bar.test_accuracy = f"{row['test_accuracy']:.3f}"
+    if hasattr(bar, "test_accuracy"):
+        shown["test"] = bar.test_accuracy
+    return shown
+
+
+class _TensorBoard:
+    """TensorBoard events, written anew from metrics.csv when a run resumes."""
+
+    def __init__(self, folder: pathlib.Path, rows: Sequence[Mapping[str, str]]) -> None:
+        for old in folder.glob("events.out.*"):
+            old.unlink()
+        self._writer = tf.summary.create_file_writer(str(folder))
+        for row in rows:
+            self.add({name: float(cell) for name, cell in row.items() if cell})
+
+    def add(self, row: Mapping[str, float]) -> None:
+        with self._writer.as_default(step=int(row["round"])):
+            for name, value in row.items():
+                if name != "round":
+                    group, _, rest = name.partition("_")
+                    tf.summary.scalar(f"{group}/{rest}" if rest else name, value)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
