@@ -92,6 +92,9 @@ def test_leaf_folder_has_its_own_test_part(tmp_path):
 
 
 def test_leaf_of_plain_texts_and_broken_leaf(tmp_path):
+    nobody = leaf([("", [("good", 1), ("bad", 0)])])
+    with pytest.raises(UserError, match="user '', example 0: missing client"):
+        load_corpus(CorpusSource(write(tmp_path, "nobody.json", nobody)))
     path = write(tmp_path, "a.json", leaf([("ann", [("good", 1), ("bad", 0)])]))
     assert load_corpus(CorpusSource(path)).corpus.texts == ("good", "bad")
     with pytest.raises(UserError, match="--text_column=4"):

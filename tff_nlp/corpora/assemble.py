@@ -48,7 +48,7 @@ def assemble(
       UserError: At a bad row under `--bad_rows=error`, a label that the map or the training corpus
         lacks, fewer than two labels, or more than `MAX_LABELS`.
     """
-    builder = _Builder(source, label_names)
+    builder = _Builder(source, label_names, with_clients)
     for row in read:
         builder.add(row)
     labels, names = builder.labels(notes.declared_labels, ", ".join(files[:3]))
@@ -70,10 +70,13 @@ def assemble(
 class _Builder:
     """Collects the usable rows and counts the others."""
 
-    def __init__(self, source: CorpusSource, label_names: Sequence[str] | None) -> None:
+    def __init__(
+        self, source: CorpusSource, label_names: Sequence[str] | None, with_clients: bool
+    ) -> None:
         self._source = source
         self._map = parse_label_map(source.label_map)
         self._wanted = label_names
+        self._with_clients = with_clients
         self._label_ids: dict[str, int] = {}
         self._first_places: list[str] = []
         self._ids: list[int] = []
@@ -105,7 +108,7 @@ class _Builder:
         if not text:
             self._refuse(file, place, rows.EMPTY_TEXT)
             return
-        if not client and self._source.client_column:
+        if not client and self._with_clients:
             if self._source.missing_client != "own":
                 hint = "--missing_client=own makes each such row its own client"
                 self._refuse(file, place, rows.MISSING_CLIENT, hint)

@@ -20,8 +20,29 @@ _KIND_WEIGHTS = (0.20, 0.22, 0.14, 0.20, 0.18, 0.06)
 _EVEN_KIND_WEIGHTS = (0.50, 0.30, 0.20)
 _LABEL_WEIGHTS = (0.33, 0.27, 0.40)
 
-_OPENERS = ("", "", "", "", "", "Hi all.", "Short and sweet:", "My two cents:", "OK then.", "Update:")
-_SIGNATURES = ("", "", "", "", "", "Cheers.", "Over and out.", "Hope that helps.", "So much for that.")
+_OPENERS = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "Hi all.",
+    "Short and sweet:",
+    "My two cents:",
+    "OK then.",
+    "Update:",
+)
+_SIGNATURES = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "Cheers.",
+    "Over and out.",
+    "Hope that helps.",
+    "So much for that.",
+)
 _ARTICLE = re.compile(r"\b([Aa]) (?=[aeiou])(?!use|one)")
 _SENTENCE_START = re.compile(r"(^|[.?!:] )([a-z])")
 
