@@ -210,16 +210,23 @@ def train_vocabulary(
 
 
 def _learn_pieces(words: list[tuple[str, int]], size: int) -> list[str]:
-    """Returns about `size` word pieces, best first, from (word, count) pairs."""
+    """Returns about `size` word pieces, best first, from (word, count) pairs, most frequent first.
+
+    The learner searches for the count from which on a piece gets a row. Every word as frequent as
+    that gets one, so the count is at least that of the `size`-th word. Where it is far above, the
+    learner returns too many pieces, of which the caller keeps the first.
+    """
     from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
     if not words:
         return []
+    least = max(2, words[min(size, len(words)) - 1][1])
     return learner.learn(
         words,
         vocab_size=size,
         reserved_tokens=[],
-        lower_thresh=2,
+        lower_thresh=least,
+        upper_thresh=4 * least,
         # Each character takes two rows ("x" and "##x"); at least half the rows stay for pieces.
         max_unique_chars=max(1, size // 4),
     )
