@@ -13,16 +13,12 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
 from absl import flags
+from matplotlib.figure import Figure
 
 from experiments import entry
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import accounting, frontier
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot  # noqa: E402  (after the choice of a backend without a display)
 
 # Flags of its own, so that other entry points may use the same names in the same process.
 FLAGS = flags.FlagValues()
@@ -103,8 +99,8 @@ def heading(budget: frontier.Budget) -> str:
     return (
         f"epsilon {budget.target_epsilon:g} ({budget.accountant}) at delta {budget.delta:.3g} for"
         f" one client of {budget.population:,}; neighbours: add or remove one client; cohorts are"
-        f" Poisson samples\nsignal: mean update of {budget.update_norm:g} clipping norms against"
-        f" noise on {budget.parameters:,} parameters"
+        f" Poisson samples\nsignal: a mean update of {budget.update_norm:g} x the clipping norm"
+        f" against the noise on {budget.parameters:,} parameters"
     )
 
 
@@ -135,7 +131,8 @@ def draw(
     Raises:
       UserError: If the file cannot be written.
     """
-    figure, (by_cohort, by_work) = pyplot.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    by_cohort, by_work = figure.subplots(1, 2)
     for rounds in sorted({point.rounds for point in points}):
         line = [point for point in points if point.rounds == rounds]
         label = f"{rounds:,} rounds"
@@ -172,8 +169,6 @@ def draw(
         figure.savefig(path, format="png", dpi=120)
     except OSError as error:
         raise UserError(f"--output={path}: {error.strerror or error}") from error
-    finally:
-        pyplot.close(figure)
 
 
 def main() -> None:

@@ -92,12 +92,12 @@ def check_delta(delta: float, population: int, unit: str = "client") -> None:
       unit: What is protected, for the message.
 
     Raises:
-      UserError: If delta is no probability above 0, or above 1/population, where a mechanism may publish
-        somebody whole and yet keep its promise.
+      UserError: If delta is no probability above 0, or above 1/population, where a mechanism may
+        publish somebody whole and yet keep its promise.
     """
     if not 0 < delta < 1:
         raise UserError(
-            f"--delta={delta:g}: must be between 0 and 1; Gaussian noise promises nothing at delta 0"
+            f"--delta={delta:g}: must be between 0 and 1; Gaussian noise promises nothing at 0"
         )
     if delta > 1 / population:
         raise UserError(

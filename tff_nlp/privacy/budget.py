@@ -60,11 +60,16 @@ class Question:
     restart_every: int | None
 
     @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
-        """The order grids of the two conversions, as keyword arguments."""
-        if self.orders:
-            return {"orders": self.orders, "classic_orders": self.orders}
-        return {"orders": accounting.FINE_ORDERS, "classic_orders": accounting.INTEGER_ORDERS}
+    def fine_orders(self) -> tuple[float, ...]:
+        """The order grid of the improved conversion."""
+        return self.orders or accounting.FINE_ORDERS
+
+    @property
+    def classic_orders(self) -> tuple[float, ...]:
+        """The order grid of the classic conversion; published values of trees are on a fine one."""
+        if self.participation is not None:
+            return self.fine_orders
+        return self.orders or accounting.INTEGER_ORDERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +106,9 @@ def answer(asked: Question) -> Answer:
     """
     if asked.participation is not None:
         return _answer_tree(asked, asked.participation)
-    epsilon_of = calibration.epsilon_by(asked.accountant, asked.delta, **asked.grids)
+    epsilon_of = calibration.epsilon_by(
+        asked.accountant, asked.delta, asked.fine_orders, asked.classic_orders
+    )
     cohort, noise, rounds = asked.clients_per_round, asked.noise_multiplier, asked.rounds
     ratio, target = asked.noise_ratio, asked.target_epsilon
     if ratio is not None and cohort is not None:
@@ -129,7 +136,8 @@ def answer(asked: Question) -> Answer:
         clients_per_round=cohort,
         delta=asked.delta,
         unit=asked.unit,
-        **asked.grids,
+        orders=asked.fine_orders,
+        classic_orders=asked.classic_orders,
     )
     return Answer(asked, found, stated, split)
 
@@ -150,9 +158,12 @@ def _find_cohort(
 
 
 def _answer_tree(asked: Question, participation: dp_ftrl.Participation) -> Answer:
-    orders = asked.orders or accounting.FINE_ORDERS
     epsilon_of = calibration.epsilon_by(
-        asked.accountant, asked.delta, orders, orders, accounting.ZERO_OUT
+        asked.accountant,
+        asked.delta,
+        asked.fine_orders,
+        asked.classic_orders,
+        accounting.ZERO_OUT,
     )
     noise, rounds, target = asked.noise_multiplier, asked.rounds, asked.target_epsilon
 
@@ -180,6 +191,6 @@ def _answer_tree(asked: Question, participation: dp_ftrl.Participation) -> Answe
         noise_multiplier=noise,
         rounds=rounds,
         delta=asked.delta,
-        orders=orders,
+        orders=asked.fine_orders,
     )
     return Answer(asked, found, stated, squared_sensitivity=squared(rounds))

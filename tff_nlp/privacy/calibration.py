@@ -58,7 +58,10 @@ def epsilon_by(
 
 
 def smallest_noise(
-    event_of: Callable[[float], dpa.DpEvent], target_epsilon: float, epsilon_of: EpsilonOf
+    event_of: Callable[[float], dpa.DpEvent],
+    target_epsilon: float,
+    epsilon_of: EpsilonOf,
+    near: float | None = None,
 ) -> float:
     """Returns the smallest noise multiplier whose epsilon does not exceed a target.
 
@@ -66,6 +69,7 @@ def smallest_noise(
       event_of: The mechanism, all rounds of it, of a noise multiplier.
       target_epsilon: The epsilon that may be reached.
       epsilon_of: The accountant.
+      near: A noise multiplier somewhat above the result, if one is known; saves most of the work.
 
     Raises:
       UserError: If no noise reaches it: with a finite order grid, epsilon has a floor.
@@ -77,25 +81,34 @@ def smallest_noise(
         # Compared as logarithms, epsilon is nearly a straight line, which the search likes.
         return math.log(max(epsilon, 1e-12) / target_epsilon) if epsilon < math.inf else 700.0
 
-    low, high = math.log(SMALLEST_NOISE), math.log(LARGEST_NOISE)
-    if excess(low) <= 0:
-        return SMALLEST_NOISE
+    low, high = _noise_bracket(excess, near)
     if excess(high) > 0:
         floor = epsilon_of(event_of(LARGEST_NOISE))
         raise UserError(
             f"--target_epsilon={target_epsilon:g}: no noise reaches it, this accountant's epsilon"
             f" stays above {floor:.3g} however large the noise"
         )
-    # Walking up from 1/64 avoids the accountants' slow region of next to no noise.
-    upper = math.log(1 / 64)
-    while excess(upper) > 0:
-        low, upper = upper, min(upper + math.log(4), high)
-    if upper <= low:
+    if excess(low) <= 0:
         return math.exp(low)
-    root = optimize.brentq(excess, low, upper, xtol=_PRECISION, rtol=1e-12)
+    root = optimize.brentq(excess, low, high, xtol=_PRECISION, rtol=1e-12)
     while excess(root) > 0:
         root += _PRECISION
     return math.exp(root)
+
+
+def _noise_bracket(excess: Callable[[float], float], near: float | None) -> tuple[float, float]:
+    """Returns logarithms of noise around the target, or the end of what can be searched."""
+    step = math.log(4)
+    if near is not None:
+        low, high = math.log(near) - 0.02, math.log(near) + 1e-9
+        if excess(high) <= 0 < excess(low):
+            return low, high
+    low, high = math.log(SMALLEST_NOISE), math.log(LARGEST_NOISE)
+    # Walking up, the accountants' slow region of next to no noise is left at once.
+    upper = low
+    while upper < high and excess(upper) > 0:
+        low, upper = upper, min(upper + step, high)
+    return low, upper
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:
