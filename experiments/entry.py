@@ -34,7 +34,11 @@ def _fail(program: str, error: Exception, code: int) -> int:
 
 
 def status(
-    main: Callable[[], None], flag_values: flags.FlagValues, arguments: Sequence[str]
+    main: Callable[..., None],
+    flag_values: flags.FlagValues,
+    arguments: Sequence[str],
+    *,
+    takes_arguments: bool = False,
 ) -> int:
     """Parses flags, runs a script's main function, and returns its exit code.
 
@@ -42,6 +46,8 @@ def status(
       main: Reads the flags and does the work.
       flag_values: The flags to parse into.
       arguments: The command line, the program's name first.
+      takes_arguments: Whether `main` takes the list of what is left of the command line; otherwise
+        nothing may be left.
 
     Returns:
       0; or, told in one line on stderr, 2 after a mistake in flags, files or data (`UserError`)
@@ -55,9 +61,12 @@ def status(
         if flag_values["help"].value:
             print(_help(flag_values))
             return SUCCESS
-        if len(rest) > 1:
+        if takes_arguments:
+            main(rest[1:])
+        elif len(rest) > 1:
             raise UserError(f"unexpected argument {rest[1]!r}: flags start with --")
-        main()
+        else:
+            main()
     except (flags.Error, UserError) as error:
         return _fail(program, error, USER_ERROR)
     except RunError as error:
@@ -68,11 +77,17 @@ def status(
     return SUCCESS
 
 
-def run(main: Callable[[], None], flag_values: flags.FlagValues = flags.FLAGS) -> NoReturn:
+def run(
+    main: Callable[..., None],
+    flag_values: flags.FlagValues = flags.FLAGS,
+    *,
+    takes_arguments: bool = False,
+) -> NoReturn:
     """Runs a script with the process's command line and exits (see `status`).
 
     Args:
       main: Reads the flags and does the work.
       flag_values: The flags to parse into; absl's by default.
+      takes_arguments: As for `status`.
     """
-    sys.exit(status(main, flag_values, sys.argv))
+    sys.exit(status(main, flag_values, sys.argv, takes_arguments=takes_arguments))

@@ -56,7 +56,9 @@ class FederatedRun:
             "corpus (fingerprint)": data.train.fingerprint,
             "test_corpus (fingerprint)": data.test.fingerprint,
         }
-        directory = run_directory.RunDirectory(self._output_dir(config), config)
+        directory = run_directory.RunDirectory(
+            output_dir(self.place.output_dir, self.corpus.corpus, config), config
+        )
         done = directory.result()
         if done is not None:
             print(f"{directory.path}: finished, nothing to do")
@@ -168,7 +170,7 @@ class FederatedRun:
             initial_state=lambda: algorithms.initial_state(process, model),
             cohort=_cohorts(clients, split.train.num_clients, seed),
             dataset=population.round_dataset,
-            predict=_predictor(model),
+            predict=predictor(model),
             evaluation_sets=sets,
             num_labels=model.num_labels,
             rounds=self.rounds.rounds,
@@ -190,12 +192,14 @@ class FederatedRun:
         names = sorted(set(devices))
         return f"{', '.join(names)}; {len(devices)} clients at a time"
 
-    def _output_dir(self, config: Mapping[str, Any]) -> pathlib.Path:
-        if self.place.output_dir:
-            return pathlib.Path(self.place.output_dir)
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-        stem = pathlib.PurePath(self.corpus.corpus.split(",")[0]).name.split(".")[0]
-        return pathlib.Path("runs") / f"{stem or 'run'}-{digest[:8]}"
+
+def output_dir(flag: str, corpus: str, config: Mapping[str, Any]) -> pathlib.Path:
+    """Returns --output_dir, or a folder below runs/ that the same flags give again."""
+    if flag:
+        return pathlib.Path(flag)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    stem = pathlib.PurePath(corpus.split(",")[0]).name.split(".")[0].strip("*") or "run"
+    return pathlib.Path("runs") / f"{stem}-{digest[:8]}"
 
 
 def _cohorts(clients: settings.ClientFlags, population: int, seed: int) -> Any:
@@ -219,7 +223,8 @@ def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.nd
     return np.concatenate(rows), np.repeat(chosen, [len(r) for r in rows])
 
 
-def _predictor(model: classifier.Classifier) -> training.Predict:
+def predictor(model: classifier.Classifier) -> training.Predict:
+    """Returns the function from weights to the function that scores token ids."""
     trainable, frozen = (
         [tf.TensorSpec(w.shape, tf.float32) for w in part] for part in model.initial_weights()
     )

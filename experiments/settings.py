@@ -157,6 +157,22 @@ class RunFlags:
 
 
 @dataclasses.dataclass(frozen=True)
+class CentralFlags:
+    """How long central training goes on."""
+
+    epochs: int = flag(2, "Passes over the training corpus.")
+    warmup_fraction: float = flag(0.1, "Share of the steps over which the learning rate rises.")
+    decay_learning_rate: bool = flag(True, "Let it fall linearly to 0 over the steps.")
+    evals_per_epoch: int = flag(2, "Evaluations per epoch.")
+    seed: int = flag(0, "Every random choice derives from it.")
+
+    def __post_init__(self) -> None:
+        _at_least(1, "epochs", self.epochs)
+        _at_least(1, "evals_per_epoch", self.evals_per_epoch)
+        _check(0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "in [0, 1)")
+
+
+@dataclasses.dataclass(frozen=True)
 class PlaceFlags:
     """Where things are and run."""
 

@@ -101,7 +101,9 @@ def resolve_partition(flags: settings.ClientFlags, corpus: Corpus) -> settings.C
     return dataclasses.replace(flags, partition="natural" if corpus.authors else "iid")
 
 
-def split_clients(flags: settings.ClientFlags, corpus: Corpus, seed: int) -> tuple[partition.Partition, splits.ClientSplits]:
+def split_clients(
+    flags: settings.ClientFlags, corpus: Corpus, seed: int
+) -> tuple[partition.Partition, splits.ClientSplits]:
     """Partitions the training corpus and splits every client's examples.
 
     Raises:

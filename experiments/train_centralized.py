@@ -1,0 +1,39 @@
+"""Trains the same classifier on all texts in one place: the upper bound of federated training.
+
+  experiments/train_centralized.py --corpus=reviews.csv --text_column=text --label_column=stars \
+    --epochs=2 --output_dir=runs/reviews_central
+
+Plain Keras `fit`, written apart from the federated code, so that one checks the other. The curves
+are over epochs; a run is short and starts anew when it was stopped.
+"""
+
+import time
+
+from absl import flags
+
+from experiments import entry, flag_groups, quiet, settings  # noqa: F401
+
+FLAGS = flags.FlagValues()
+GROUPS = (
+    settings.CorpusFlags,
+    settings.ModelFlags,
+    settings.ClientTrainingFlags,
+    settings.CentralFlags,
+    settings.PlaceFlags,
+)
+for _group in GROUPS:
+    flag_groups.define(_group, FLAGS)
+
+
+def main() -> None:
+    """Runs the script."""
+    began = time.monotonic()
+    groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
+    # Late, so that a mistake in the flags is told at once.
+    from experiments import central_run
+
+    central_run.CentralRun(*groups).run(began)
+
+
+if __name__ == "__main__":
+    entry.run(main, FLAGS)
