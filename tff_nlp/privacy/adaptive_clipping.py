@@ -46,7 +46,8 @@ def split_noise(
         return NoiseSplit(0.0, 0.0)
     if count_stddev is None:
         count_stddev = COUNT_NOISE_SHARE * clients_per_round
-    if noise_multiplier >= 2 * count_stddev:
+    # The slack is for cohorts on the limit, where rounding would let an absurd split through.
+    if noise_multiplier >= 2 * count_stddev * (1 - 1e-9):
         raise UserError(
             f"--noise_multiplier={noise_multiplier:g}: adaptive clipping needs it below"
             f" {2 * count_stddev:g}, twice the noise on its count of clients, with"
