@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp.execution import graphs
@@ -63,7 +64,9 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
     returns_state = _is_stateful(signature)
     try:
         stateful = computation if returns_state else _with_state(computation)
-        form = tff.backends.mapreduce.get_map_reduce_form_for_computation(stateful)
+        form = tff.backends.mapreduce.get_map_reduce_form_for_computation(
+            stateful, _no_graph_optimizer()
+        )
     except Exception as error:  # TFF raises many kinds, some of its own and not public
         raise NoFormError(f"{type(error).__name__}: {error}") from error
     pieces = {
@@ -90,6 +93,13 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
     )
 
 
+def _no_graph_optimizer() -> tf.compat.v1.ConfigProto:
+    """Returns the setting that leaves graphs as they are; TensorFlow optimizes its functions."""
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
+
+
 def compile_initialization(computation: tff.framework.ConcreteComputation) -> graphs.Graph:
     """Returns the graph of a computation without argument that makes a server state.
 
@@ -98,7 +108,9 @@ def compile_initialization(computation: tff.framework.ConcreteComputation) -> gr
     """
     try:
         return graphs.from_computation(
-            tff.backends.mapreduce.get_state_initialization_computation(computation)
+            tff.backends.mapreduce.get_state_initialization_computation(
+                computation, _no_graph_optimizer()
+            )
         )
     except Exception as error:  # see compile_round
         raise NoFormError(f"{type(error).__name__}: {error}") from error

@@ -11,7 +11,6 @@ import tensorflow_federated as tff
 from tff_nlp.execution import structures
 
 _names = itertools.count()
-_RESOURCE_OPS = ("VarHandleOp", "HashTableV2", "MutableHashTableV2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +18,12 @@ class Graph:
     """The graph of a TensorFlow computation.
 
     Attributes:
-      graph_def: The graph; its library functions have names that no other `Graph` uses.
+      graph_def: What the outputs need; its library functions have names that no other `Graph`
+        uses.
       inputs: Names of the placeholders, in the order of the flattened parameter.
       outputs: Names of the result's tensors, in the order of the flattened result.
-      initialize_op: Name of the operation that must run before, or None.
+      initialization: The part of the graph that must run before, once per run, or None.
+      initialize_op: Name of the operation in `initialization`, or None.
       session_token: Name of a string placeholder that TFF's runtime feeds, or None.
       parameter_type: Of the computation; None without a parameter.
       result_type: Of the computation.
@@ -31,6 +32,7 @@ class Graph:
     graph_def: tf.compat.v1.GraphDef
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    initialization: tf.compat.v1.GraphDef | None
     initialize_op: str | None
     session_token: str | None
     parameter_type: tff.Type | None
@@ -45,50 +47,48 @@ class Graph:
     def has_resources(self) -> bool:
         """Whether the graph owns variables or tables, so that two runs at once would collide."""
         return self.initialize_op is not None or any(
-            node.op in _RESOURCE_OPS for node in _all_nodes(self.graph_def)
+            "shared_name" in node.attr for node in _all_nodes(self.graph_def)
         )
 
-    def emplace(self, inputs: Sequence[tf.Tensor]) -> "Emplaced":
-        """Adds the graph to the current one, with variables of its own."""
+    def with_own_resources(self) -> "Graph":
+        """Returns the graph with variables that no other graph shares."""
+        if not self.has_resources:
+            return self
+        suffix = f"_{next(_names)}".encode()
+        return dataclasses.replace(
+            self,
+            graph_def=_with_shared_names(self.graph_def, suffix),
+            initialization=self.initialization and _with_shared_names(self.initialization, suffix),
+        )
+
+    def emplace(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Adds the graph to the current one and returns its outputs."""
+        if not self.outputs:
+            return []
         feeds = dict(zip(self.inputs, inputs, strict=True))
         if self.session_token is not None:
             feeds[self.session_token] = tf.constant("")
-        wanted = list(self.outputs)
-        if self.initialize_op is not None:
-            wanted.append(self.initialize_op)
-        found = tf.graph_util.import_graph_def(
-            self._with_own_resources() if self.has_resources else self.graph_def,
-            input_map=feeds,
-            return_elements=wanted,
+        used = {name for node in self.graph_def.node for name in node.input} | set(self.outputs)
+        return tf.graph_util.import_graph_def(
+            self.graph_def,
+            input_map={name: t for name, t in feeds.items() if _reference(name) & used},
+            return_elements=list(self.outputs),
             name="graph",
         )
-        count = len(self.outputs)
-        return Emplaced(found[:count], found[count:])
 
-    def _with_own_resources(self) -> tf.compat.v1.GraphDef:
-        """Returns a copy whose variables no other copy shares."""
-        graph_def = tf.compat.v1.GraphDef()
-        graph_def.CopyFrom(self.graph_def)
-        suffix = f"_{next(_names)}".encode()
-        for node in _all_nodes(graph_def):
-            if "shared_name" in node.attr:
-                node.attr["shared_name"].s = (
-                    node.attr["shared_name"].s or node.name.encode()
-                ) + suffix
-        return graph_def
+    def initializer(self) -> Callable[[], Any] | None:
+        """Returns the function to call before every run, or None."""
+        if self.initialization is None:
+            return None
 
+        def trace() -> tf.Tensor:
+            (operation,) = tf.graph_util.import_graph_def(
+                self.initialization, return_elements=[self.initialize_op], name="initialization"
+            )
+            with tf.control_dependencies([operation]):
+                return tf.constant(True)
 
-@dataclasses.dataclass(frozen=True)
-class Emplaced:
-    """A graph inside of another one.
-
-    Attributes:
-      outputs: Its output tensors.
-      initializers: Operations that must run before every run of the graph.
-    """
-
-    outputs: list[tf.Tensor]
-    initializers: list[tf.Operation]
+        return tf.compat.v1.wrap_function(trace, signature=[])
 
 
 def tensor_spec(type_spec: tff.Type) -> tf.TensorSpec:
@@ -111,14 +111,17 @@ def from_computation(computation: tff.framework.ConcreteComputation) -> Graph:
     proto.graph_def.Unpack(graph_def)
     _make_names_unique(graph_def)
     _drop_waits_for_placeholders(graph_def)
+    outputs = tuple(_flatten_binding(proto.result))
+    initialize_op = proto.initialize_op or None
+    main = _part_for(graph_def, outputs)
     token = proto.session_token_tensor_name
-    present = {node.name for node in graph_def.node}
     return Graph(
-        graph_def=graph_def,
+        graph_def=main,
         inputs=tuple(_flatten_binding(proto.parameter)),
-        outputs=tuple(_flatten_binding(proto.result)),
-        initialize_op=proto.initialize_op or None,
-        session_token=token if token and token.split(":")[0] in present else None,
+        outputs=outputs,
+        initialization=_part_for(graph_def, [initialize_op]) if initialize_op else None,
+        initialize_op=initialize_op,
+        session_token=token or None,
         parameter_type=computation.type_signature.parameter,
         result_type=computation.type_signature.result,
     )
@@ -138,6 +141,50 @@ def _flatten_binding(binding: Any) -> list[str]:
 def _all_nodes(graph_def: tf.compat.v1.GraphDef) -> Iterator[tf.compat.v1.NodeDef]:
     functions = (function.node_def for function in graph_def.library.function)
     return itertools.chain(graph_def.node, *functions)
+
+
+def _reference(name: str) -> set[str]:
+    """Returns how a graph's nodes may write a tensor's name."""
+    return {name, name.removesuffix(":0")}
+
+
+def _part_for(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> tf.compat.v1.GraphDef:
+    """Returns the nodes that tensors or operations need, without placeholders."""
+    nodes = {node.name: node for node in graph_def.node}
+    pending = [target.split(":")[0] for target in targets]
+    needed: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending.extend(i.removeprefix("^").split(":")[0] for i in nodes[name].input)
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    part.node.extend(n for n in graph_def.node if n.name in needed and n.op != "Placeholder")
+    present = {node.name for node in part.node}
+    for node in part.node:
+        _drop_colocations(node, present)
+    return part
+
+
+def _drop_colocations(node: tf.compat.v1.NodeDef, present: set[str]) -> None:
+    """Drops the wish to be on the device of a node that is not there."""
+    if "_class" in node.attr:
+        wishes = node.attr["_class"].list.s
+        kept = [w for w in wishes if w.decode().removeprefix("loc:@") in present]
+        del wishes[:]
+        wishes.extend(kept)
+        if not kept:
+            del node.attr["_class"]
+
+
+def _with_shared_names(graph_def: tf.compat.v1.GraphDef, suffix: bytes) -> tf.compat.v1.GraphDef:
+    copy = tf.compat.v1.GraphDef()
+    copy.CopyFrom(graph_def)
+    for node in _all_nodes(copy):
+        if "shared_name" in node.attr:
+            own = node.attr["shared_name"].s or node.name.encode()
+            node.attr["shared_name"].s = own + suffix
+    return copy
 
 
 def _drop_waits_for_placeholders(graph_def: tf.compat.v1.GraphDef) -> None:
@@ -181,28 +228,32 @@ FlatFunction = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 
 def build_function(
-    function: Callable[..., Emplaced], specs: Sequence[tf.TensorSpec]
+    function: Callable[..., Sequence[tf.Tensor]],
+    specs: Sequence[tf.TensorSpec],
+    owners: Sequence[Graph] = (),
 ) -> FlatFunction:
     """Traces a function of flat tensors and returns it for eager calls.
 
-    What the outputs do not need is cut off, initializers included; those run in a call of their
-    own before, as they would in TFF's runtime.
+    Args:
+      function: What is traced; of what it adds to the graph, only what its results need may have
+        effects.
+      specs: Of its arguments.
+      owners: The graphs in it, whose initializers run in a call of their own before, as they
+        would in TFF's runtime.
     """
-    emplaced: list[Emplaced] = []
+    outputs: list[Any] = []
 
     def trace(*inputs: tf.Tensor) -> list[tf.Tensor]:
-        emplaced.append(function(*inputs))
-        return emplaced[-1].outputs
+        outputs.extend(function(*inputs))
+        return outputs
 
-    wrapped = tf.compat.v1.wrap_function(trace, signature=list(specs))
-    outputs, initializers = emplaced[-1].outputs, emplaced[-1].initializers
+    run = tf.compat.v1.wrap_function(trace, signature=list(specs))
     if not outputs:
         return lambda inputs: []
-    run = wrapped.prune(wrapped.inputs[: len(specs)], outputs)
-    initialize = wrapped.prune([], initializers) if initializers else None
+    initializers = [i for i in (owner.initializer() for owner in owners) if i is not None]
 
     def call(inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        if initialize is not None:
+        for initialize in initializers:
             initialize()
         return list(run(*inputs))
 
@@ -211,4 +262,5 @@ def build_function(
 
 def wrap(graph: Graph) -> FlatFunction:
     """Returns the graph as a function of flat eager tensors."""
-    return build_function(lambda *inputs: graph.emplace(inputs), graph.input_specs)
+    own = graph.with_own_resources()
+    return build_function(lambda *inputs: own.emplace(inputs), own.input_specs, [own])

@@ -11,23 +11,38 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tff_nlp.execution import forms, graphs, structures
+from tff_nlp.execution import forms, graphs, secure_sums, structures
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneFunctions:
+    """What a lane runs, of flat tensors and at last the resource handles of its accumulator.
+
+    Attributes:
+      specs: Of the accumulator.
+      reset: (handles) to nothing.
+      run: (client data, broadcast, handles) to a client's inputs to the secure sums.
+      merge: (another lane's accumulator, handles) to nothing.
+    """
+
+    specs: tuple[tf.TensorSpec, ...]
+    reset: graphs.FlatFunction
+    run: graphs.FlatFunction
+    merge: graphs.FlatFunction
 
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """One accumulator and the functions that feed it; `build_lane` makes them."""
+    """An accumulator on a device and the functions that feed it."""
 
     device: str
     accumulator: tuple[tf.Variable, ...]
-    _reset: graphs.FlatFunction
-    _run: graphs.FlatFunction
-    _merge: graphs.FlatFunction
+    functions: LaneFunctions
 
     def reset(self) -> None:
         """Empties the accumulator."""
         with tf.device(self.device):
-            self._reset(self._handles())
+            self.functions.reset(self._handles())
 
     def run(self, data: Sequence[tf.Tensor], broadcast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Runs a client and adds its update to the accumulator.
@@ -40,12 +55,12 @@ class Lane:
           The client's inputs to the secure sums, flattened.
         """
         with tf.device(self.device):
-            return self._run([*data, *broadcast, *self._handles()])[1:]
+            return self.functions.run([*data, *broadcast, *self._handles()])[1:]
 
     def merge(self, other: "Lane") -> None:
         """Adds another lane's accumulator to this one."""
         with tf.device(self.device):
-            self._merge([*(tf.identity(v) for v in other.values()), *self._handles()])
+            self.functions.merge([*(tf.identity(v) for v in other.values()), *self._handles()])
 
     def values(self) -> list[tf.Tensor]:
         """Returns the accumulator."""
@@ -55,41 +70,66 @@ class Lane:
         return [v.handle for v in self.accumulator]
 
 
-def build_lane(form: forms.RoundForm, device: str) -> Lane:
-    """Builds a lane on a device."""
+def build_lanes(
+    form: forms.RoundForm, summands: Sequence[secure_sums.Summand], devices: Sequence[str]
+) -> list[Lane]:
+    """Builds one lane per device.
+
+    Graphs without variables or tables of their own are traced once for all lanes.
+
+    Args:
+      form: The round.
+      summands: Its secure sums.
+      devices: TensorFlow device names.
+    """
+    alone = form.work.has_resources or form.accumulate.has_resources or form.merge.has_resources
+    shared = None if alone else build_functions(form, summands)
+    lanes = []
+    for device in devices:
+        functions = shared or build_functions(form, summands)
+        with tf.device(device):
+            variables = tuple(_accumulator_variable(spec) for spec in functions.specs)
+        lanes.append(Lane(device, variables, functions))
+    return lanes
+
+
+def build_functions(
+    form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
+) -> LaneFunctions:
+    """Traces the functions of a lane."""
     specs = [graphs.tensor_spec(t) for t in structures.flatten_types(form.zero.result_type)]
     handle_specs = [tf.TensorSpec([], tf.resource) for _ in specs]
-    work_specs = form.work.input_specs
-    num_updates = len(form.accumulate.input_specs) - len(specs)
+    zero, work, accumulate, merge = (
+        graph.with_own_resources() for graph in (form.zero, form.work, form.accumulate, form.merge)
+    )
+    work_specs = work.input_specs
+    num_updates = len(accumulate.input_specs) - len(specs)
 
-    def reset(*handles: tf.Tensor) -> graphs.Emplaced:
-        zero = form.zero.emplace([])
+    def run_reset(*handles: tf.Tensor) -> list[tf.Tensor]:
         writes = [
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-            for handle, value in zip(handles, zero.outputs, strict=True)
+            for handle, value in zip(handles, zero.emplace([]), strict=True)
         ]
-        return graphs.Emplaced([_grouped(writes)], zero.initializers)
+        return [_grouped(writes)]
 
-    def run(*arguments: tf.Tensor) -> graphs.Emplaced:
+    def run_client(*arguments: tf.Tensor) -> list[tf.Tensor]:
         inputs, handles = arguments[: len(work_specs)], arguments[len(work_specs) :]
-        work = form.work.emplace(inputs)
-        updates, secure = work.outputs[:num_updates], work.outputs[num_updates:]
-        accumulated = _accumulate(form.accumulate, specs, handles, updates)
-        return graphs.Emplaced(
-            [*accumulated.outputs, *secure], [*work.initializers, *accumulated.initializers]
-        )
+        results = work.emplace(inputs)
+        updates, secure = results[:num_updates], results[num_updates:]
+        checks = [op for s, t in zip(summands, secure, strict=True) for op in s.check(t)]
+        written = _accumulate(accumulate, specs, handles, updates, [*secure, *checks])
+        return [written, *secure]
 
-    def merge(*arguments: tf.Tensor) -> graphs.Emplaced:
-        return _accumulate(form.merge, specs, arguments[len(specs) :], arguments[: len(specs)])
+    def run_merge(*arguments: tf.Tensor) -> list[tf.Tensor]:
+        values, handles = arguments[: len(specs)], arguments[len(specs) :]
+        return [_accumulate(merge, specs, handles, values)]
 
-    with tf.device(device):
-        return Lane(
-            device,
-            tuple(_accumulator_variable(spec) for spec in specs),
-            graphs.build_function(reset, handle_specs),
-            graphs.build_function(run, [*work_specs, *handle_specs]),
-            graphs.build_function(merge, [*specs, *handle_specs]),
-        )
+    return LaneFunctions(
+        tuple(specs),
+        graphs.build_function(run_reset, handle_specs, [zero]),
+        graphs.build_function(run_client, [*work_specs, *handle_specs], [work, accumulate]),
+        graphs.build_function(run_merge, [*specs, *handle_specs], [merge]),
+    )
 
 
 def _accumulator_variable(spec: tf.TensorSpec) -> tf.Variable:
@@ -108,16 +148,25 @@ def _accumulate(
     specs: Sequence[tf.TensorSpec],
     handles: Sequence[tf.Tensor],
     values: Sequence[tf.Tensor],
-) -> graphs.Emplaced:
-    """Applies accumulate or merge to variables, in place where the graph only adds."""
+    first: Sequence[tf.Tensor | tf.Operation] = (),
+) -> tf.Tensor:
+    """Applies accumulate or merge to variables, in place where the graph only adds.
+
+    Args:
+      graph: Of (accumulator, values) to the new accumulator.
+      specs: Of the accumulator.
+      handles: Of the variables that hold it.
+      values: What is added.
+      first: What must be computed before anything is written, besides the values.
+
+    Returns:
+      A tensor to wait for.
+    """
     current = [
-        tf.raw_ops.ReadVariableOp(resource=h, dtype=s.dtype)
-        for h, s in zip(handles, specs, strict=True)
+        _read(handle, spec) if reads else _placeholder(spec)
+        for handle, spec, reads in zip(handles, specs, _reads(graph, specs), strict=True)
     ]
-    for tensor, spec in zip(current, specs, strict=True):
-        tensor.set_shape(spec.shape)
-    emplaced = graph.emplace([*current, *values])
-    results = emplaced.outputs
+    results = graph.emplace([*current, *values])
     summands = [_summand(r, c) for r, c in zip(results, current, strict=True)]
     # Nothing is written before everything is computed: a client that fails leaves no trace.
     needed = [r if s is None else s for r, s in zip(results, summands, strict=True)]
@@ -127,7 +176,7 @@ def _accumulate(
         for tensor, rows in zip(needed, scattered, strict=True)
         for part in ([tensor] if rows is None else rows)
     ]
-    with tf.control_dependencies(waits):
+    with tf.control_dependencies([*waits, *first]):
         writes = []
         for handle, result, summand, rows in zip(
             handles, results, summands, scattered, strict=True
@@ -140,7 +189,38 @@ def _accumulate(
                 writes.append(tf.raw_ops.AssignAddVariableOp(resource=handle, value=summand))
             else:
                 writes.append(tf.raw_ops.AssignVariableOp(resource=handle, value=result))
-        return graphs.Emplaced([_grouped(writes)], emplaced.initializers)
+        return _grouped(writes)
+
+
+def _reads(graph: graphs.Graph, specs: Sequence[tf.TensorSpec]) -> list[bool]:
+    """Returns for each tensor of the accumulator whether its value is needed to add to it.
+
+    What is read is held, and a variable that is held is copied before it is changed.
+    """
+    with tf.Graph().as_default():
+        inputs = [_placeholder(spec) for spec in graph.input_specs]
+        current = inputs[: len(specs)]
+        results = graph.emplace(inputs)
+        summands = [_summand(r, c) for r, c in zip(results, current, strict=True)]
+        pending = [(r if s is None else s).op for r, s in zip(results, summands, strict=True)]
+        upstream: set[tf.Operation] = set()
+        while pending:
+            operation = pending.pop()
+            if operation not in upstream:
+                upstream.add(operation)
+                pending.extend(operation.control_inputs)
+                pending.extend(i.op for i in operation.inputs)
+        return [tensor.op in upstream for tensor in current]
+
+
+def _read(handle: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+    tensor = tf.raw_ops.ReadVariableOp(resource=handle, dtype=spec.dtype)
+    tensor.set_shape(spec.shape)
+    return tensor
+
+
+def _placeholder(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.compat.v1.placeholder(spec.dtype, spec.shape)
 
 
 def _source(tensor: tf.Tensor) -> tf.Tensor:
@@ -153,7 +233,10 @@ def _source(tensor: tf.Tensor) -> tf.Tensor:
 def _summand(result: tf.Tensor, accumulator: tf.Tensor) -> tf.Tensor | None:
     """Returns what is added if the result is the accumulator plus something, else None."""
     result = _source(result)
-    if result.op.type not in ("Add", "AddV2"):
+    # Strings can be added too, but not to a variable; unknown sizes might broadcast.
+    if result.op.type not in ("Add", "AddV2") or result.dtype == tf.string:
+        return None
+    if not accumulator.shape.is_fully_defined():
         return None
     left, right = (_source(i) for i in result.op.inputs)
     for one, other in ((left, right), (right, left)):

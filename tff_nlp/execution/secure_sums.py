@@ -6,7 +6,7 @@ arithmetic: `federated_secure_sum_bitwidth` refuses inputs that need more bits,
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -14,63 +14,73 @@ import tensorflow_federated as tff
 from tff_nlp.execution import forms, graphs, structures
 
 
-class RangeError(ValueError):
-    """A client's input to a secure sum is outside of the range that the sum was built for."""
-
-
 @dataclasses.dataclass(frozen=True)
-class SecureSums:
-    """The secure sums of one computation; values are flat lists of integer tensors.
+class Summand:
+    """One tensor that clients send to a secure sum.
 
     Attributes:
-      kinds: For each summand "bitwidth", "max_input" or "modulus".
-      limits: For each summand its bitwidth, largest input or modulus.
-      specs: For each summand its shape and integer type.
+      kind: "bitwidth", "max_input" or "modulus".
+      limit: Its bitwidth, largest input or modulus.
+      spec: Its shape and integer type.
     """
 
-    kinds: tuple[str, ...]
-    limits: tuple[int, ...]
-    specs: tuple[tf.TensorSpec, ...]
+    kind: str
+    limit: int
+    spec: tf.TensorSpec
 
-    def zero(self) -> list[tf.Tensor]:
-        """Returns the empty sums."""
-        return [tf.zeros(s.shape, s.dtype) for s in self.specs]
+    @property
+    def highest(self) -> int:
+        """The largest input."""
+        return {"bitwidth": 2**self.limit, "max_input": self.limit + 1, "modulus": self.limit}[
+            self.kind
+        ] - 1
 
-    def add_client(self, sums: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Adds a client's inputs.
+    @property
+    def bits(self) -> int:
+        """How many bits one of its integers needs on the way to the server."""
+        return max(self.highest.bit_length(), 1)
 
-        Raises:
-          RangeError: If an input is negative or above what its sum allows.
+    def check(self, tensor: tf.Tensor) -> list[tf.Operation]:
+        """Returns operations, to be traced into a graph, that fail if the input is out of range.
+
+        A modular sum takes any integer, as in TFF: each has a remainder.
         """
-        for tensor, kind, limit in zip(inputs, self.kinds, self.limits, strict=True):
-            self._check(tensor, kind, limit)
-        return self.add(sums, inputs)
+        if self.kind == "modulus":
+            return []
+        low = tf.reduce_min(tf.cast(tensor, tf.int64))
+        high = tf.reduce_max(tf.cast(tensor, tf.int64))
+        fits = tf.equal(tf.size(tensor), 0) | ((low >= 0) & (high <= min(self.highest, 2**63 - 1)))
+        message = f"a secure sum over the integers 0 to {self.highest} was given"
+        return [tf.debugging.Assert(fits, [message, tf.where(low < 0, low, high)])]
 
-    def add(self, left: Sequence[tf.Tensor], right: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Adds two lists of sums."""
-        result = []
-        for a, b, kind, limit in zip(left, right, self.kinds, self.limits, strict=True):
-            total = a + b
-            result.append(
-                tf.math.floormod(total, tf.cast(limit, total.dtype)) if kind == "modulus" else total
-            )
-        return result
-
-    def _check(self, tensor: tf.Tensor, kind: str, limit: int) -> None:
-        if kind == "modulus":
-            return  # any integer has a remainder, as in TFF
-        highest = limit if kind == "max_input" else 2**limit - 1
-        low, high = int(tf.reduce_min(tensor)), int(tf.reduce_max(tensor))
-        if low < 0 or high > highest:
-            outside = low if low < 0 else high
-            raise RangeError(f"a secure sum over the integers 0 to {highest} was given {outside}")
+    def add(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Adds two partial sums."""
+        if self.kind != "modulus":
+            return left + right
+        modulus = tf.cast(self.limit, self.spec.dtype)
+        # Stays between -modulus and modulus, where the plain sum might not fit the type.
+        total = tf.math.floormod(left, modulus) - (modulus - tf.math.floormod(right, modulus))
+        return tf.where(total < 0, total + modulus, total)
 
 
-def build(form: forms.RoundForm) -> SecureSums:
-    """Returns the secure sums of a round."""
-    kinds: list[str] = []
-    limits: list[int] = []
-    specs: list[tf.TensorSpec] = []
+def zero(summands: Sequence[Summand]) -> list[tf.Tensor]:
+    """Returns the empty sums."""
+    return [tf.zeros(s.spec.shape, s.spec.dtype) for s in summands]
+
+
+def add(
+    summands: Sequence[Summand], left: Sequence[tf.Tensor], right: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """Adds two lists of partial sums."""
+    return [s.add(a, b) for s, a, b in zip(summands, left, right, strict=True)]
+
+
+def summands_of(form: forms.RoundForm) -> tuple[Summand, ...]:
+    """Returns the summands of a round, in the order of the work's secure-sum inputs."""
+    return tuple(_summands(form))
+
+
+def _summands(form: forms.RoundForm) -> Iterator[Summand]:
     groups = (
         ("bitwidth", form.bitwidths),
         ("max_input", form.max_inputs),
@@ -78,14 +88,12 @@ def build(form: forms.RoundForm) -> SecureSums:
     )
     for index, (kind, graph) in enumerate(groups, start=1):
         values = iter(graphs.wrap(graph)([]))
-        summands = tff.structure.iter_elements(form.work.result_type[index])
+        inputs = tff.structure.iter_elements(form.work.result_type[index])
         bounds = tff.structure.iter_elements(graph.result_type)
-        for (_, summand), (_, bound) in zip(summands, bounds, strict=True):
-            tensor_types = list(structures.flatten_types(summand))
-            given = [int(next(values)) for _ in structures.flatten_types(bound)]
+        for (_, value_type), (_, bound_type) in zip(inputs, bounds, strict=True):
+            tensor_types = list(structures.flatten_types(value_type))
+            given = [int(next(values)) for _ in structures.flatten_types(bound_type)]
             # One bound serves a whole structure, or each of its tensors has one.
             given *= len(tensor_types) // len(given)
-            kinds.extend(kind for _ in tensor_types)
-            limits.extend(given)
-            specs.extend(graphs.tensor_spec(t) for t in tensor_types)
-    return SecureSums(tuple(kinds), tuple(limits), tuple(specs))
+            for limit, tensor_type in zip(given, tensor_types, strict=True):
+                yield Summand(kind, limit, graphs.tensor_spec(tensor_type))

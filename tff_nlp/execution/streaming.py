@@ -7,6 +7,7 @@ weights stay where they are from round to round.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.python.eager import cancellation
 
 from tff_nlp import errors
 from tff_nlp.execution import forms, graphs, lanes, secure_sums, structures, worker
@@ -148,7 +150,7 @@ class _RoundProgram:
         self._prepare = graphs.wrap(form.prepare)
         self._report = graphs.wrap(form.report)
         self._update = graphs.wrap(form.update)
-        self._sums = secure_sums.build(form)
+        self._summands = secure_sums.summands_of(form)
         self._lanes: list[lanes.Lane] = []
 
     def run(
@@ -159,8 +161,10 @@ class _RoundProgram:
         if not isinstance(clients, (list, tuple)):
             raise TypeError(f"expected a list with one value per client, found {type(clients)}")
         state = structures.flatten(server, self.form.state_type)
+        data = [_flatten_client(p, c, self.form.data_type) for p, c in enumerate(clients)]
+        shares = _share([_cost(client) for client in clients], len(self.devices))
         broadcast = self._prepare(state)
-        aggregate, secure, failures = self._stream(clients, broadcast, pool, max_failed)
+        aggregate, secure, failures = self._stream(data, shares, broadcast, pool, max_failed)
         outputs = iter(self._update([*state, *aggregate, *secure]))
         if self.form.returns_state:
             return structures.pack(outputs, self.form.result_type), failures
@@ -170,31 +174,69 @@ class _RoundProgram:
 
     def _stream(
         self,
-        clients: Sequence[Any],
+        data: Sequence[list[tf.Tensor]],
+        shares: Sequence[Sequence[int]],
         broadcast: list[tf.Tensor],
         pool: concurrent.futures.Executor,
         max_failed: int,
     ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[ClientError]]:
         if not self._lanes:
-            self._lanes = lanes.build_lanes(self.form, self.devices)
-        data = [structures.flatten(client, self.form.data_type) for client in clients]
-        shares = _share([_cost(client) for client in clients], len(self._lanes))
-        runs = [_LaneRun(lane, self._sums, max_failed) for lane in self._lanes]
+            self._lanes = lanes.build_lanes(self.form, self._summands, self.devices)
+        progress = _Progress(max_failed)
+        runs = [_LaneRun(lane, self._summands, progress) for lane in self._lanes]
         futures = [
             pool.submit(run.clients, [(p, data[p]) for p in share], broadcast)
             for run, share in zip(runs, shares, strict=True)
         ]
-        concurrent.futures.wait(futures)
+        try:
+            concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+        finally:
+            # When all went well there is nothing left to stop.
+            progress.stop()
+            concurrent.futures.wait(futures)
         for future in futures:
             future.result()
-        failures = sorted((f for r in runs for f in r.failures), key=lambda f: f.position)
+        failures = sorted(progress.failures, key=lambda f: f.position)
         if len(failures) > max_failed:
             raise failures[0]
         first, *others = runs
         for other in others:
             first.lane.merge(other.lane)
-            first.secure = self._sums.add(first.secure, other.secure)
+            first.secure = secure_sums.add(self._summands, first.secure, other.secure)
         return self._report(first.lane.values()), first.secure, failures
+
+
+class _Progress:
+    """What the lanes of a round share: who failed, and whether to stop.
+
+    Attributes:
+      failures: The clients that failed so far.
+    """
+
+    def __init__(self, max_failed: int) -> None:
+        self.failures: list[ClientError] = []
+        self._max_failed = max_failed
+        self._cancellation = cancellation.CancellationManager()
+
+    @property
+    def stopped(self) -> bool:
+        return self._cancellation.is_cancelled
+
+    def fail(self, failure: ClientError) -> None:
+        """Notes a failed client; one more than allowed stops every lane."""
+        if self.stopped:
+            return  # it failed because it was stopped
+        self.failures.append(failure)
+        if len(self.failures) > self._max_failed:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stops every lane, in the middle of its client."""
+        self._cancellation.start_cancel()
+
+    def stoppable(self) -> contextlib.AbstractContextManager[None]:
+        """Returns the context in which TensorFlow functions stop when the round does."""
+        return cancellation.CancellationManagerContext(self._cancellation)
 
 
 @dataclasses.dataclass
@@ -202,25 +244,33 @@ class _LaneRun:
     """What one lane does in one round."""
 
     lane: lanes.Lane
-    sums: secure_sums.SecureSums
-    max_failed: int
-    failures: list[ClientError] = dataclasses.field(default_factory=list)
+    summands: Sequence[secure_sums.Summand]
+    progress: _Progress
 
     def clients(
         self, data: Sequence[tuple[int, list[tf.Tensor]]], broadcast: list[tf.Tensor]
     ) -> None:
         self.lane.reset()
-        self.secure = self.sums.zero()
-        for position, tensors in data:
-            if len(self.failures) > self.max_failed:
-                return
-            try:
-                inputs = self.lane.run(tensors, broadcast)
-                self.secure = self.sums.add_client(self.secure, inputs)
-            except (tf.errors.OpError, secure_sums.RangeError) as error:
-                failure = ClientError(position, error)
-                failure.__cause__ = error
-                self.failures.append(failure)
+        self.secure = secure_sums.zero(self.summands)
+        with self.progress.stoppable():
+            for position, tensors in data:
+                if self.progress.stopped:
+                    return
+                try:
+                    inputs = self.lane.run(tensors, broadcast)
+                except tf.errors.OpError as error:
+                    failure = ClientError(position, error)
+                    failure.__cause__ = error
+                    self.progress.fail(failure)
+                else:
+                    self.secure = secure_sums.add(self.summands, self.secure, inputs)
+
+
+def _flatten_client(position: int, client: Any, data_type: tff.Type) -> list[tf.Tensor]:
+    try:
+        return structures.flatten(client, data_type)
+    except TypeError as error:
+        raise TypeError(f"client {position}: {error}") from error
 
 
 def _cost(client: Any) -> int:

@@ -126,7 +126,21 @@ def _sequence(value: Any, type_spec: tff.SequenceType) -> tf.Tensor:
     element_type = tff.types.tensorflow_to_type(value.element_spec)
     if not type_spec.element.is_assignable_from(element_type):
         raise TypeError(f"expected a data set of {type_spec.element}, found {element_type}")
-    return tf.data.experimental.to_variant(value)
+    return tf.data.experimental.to_variant(_without_rewriting(value))
+
+
+def _without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Tells tf.data not to optimize a data set, which takes longer than reading a small client.
+
+    What the data set's maker has set stays.
+    """
+    given = dataset.options()
+    options = tf.data.Options()
+    if given.autotune.enabled is None:
+        options.autotune.enabled = False
+    if given.experimental_optimization.apply_default_optimizations is None:
+        options.experimental_optimization.apply_default_optimizations = False
+    return dataset.with_options(options)
 
 
 def _element_spec(type_spec: tff.Type) -> Any:
