@@ -54,6 +54,7 @@ class CentralRun:
             return
         tf.keras.utils.set_random_seed(seeds.derive(self.central.seed, "keras") & 0x7FFFFFFF)
         model = task.build_classifier(self.model, data.train, self.central.seed)
+        directory.begin()
         for line in task.describe(data, model, self.model):
             print(line)
         print(f"output    {path}", flush=True)

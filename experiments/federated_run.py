@@ -65,6 +65,7 @@ class FederatedRun:
             outcome.print_summary(done)
             return
         model = task.build_classifier(self.model, data.train, seed)
+        directory.begin()
         for line in task.describe(data, model, self.model):
             print(line)
         print(f"clients   {whole.summary()}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_nlp import errors
+from tff_nlp.program import run_directory
 
 _NAME = re.compile(r"round_(\d{6})\.npz")
 _KEPT = 2
@@ -21,16 +22,20 @@ def save(folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray]) 
       folder: Where checkpoints live.
       round_number: Rounds completed.
       leaves: The state's arrays, in a fixed order.
+
+    Raises:
+      RunError: If it cannot be written.
     """
     path = folder / f"round_{round_number:06d}.npz"
     temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
-        np.savez(file, **{f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)})
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    for number in _rounds(folder)[:-_KEPT]:
-        (folder / f"round_{number:06d}.npz").unlink()
+    with run_directory.writing(path):
+        with temporary.open("wb") as file:
+            np.savez(file, **{f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)})
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        for number in _rounds(folder)[:-_KEPT]:
+            (folder / f"round_{number:06d}.npz").unlink()
 
 
 def latest(folder: pathlib.Path) -> int | None:

@@ -6,6 +6,9 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from tff_nlp import errors
+from tff_nlp.program import run_directory
+
 KEY = "round"
 
 
@@ -30,22 +33,39 @@ class MetricsLog:
 
         Args:
           rounds: Rounds completed: rows up to this one stay.
+
+        Raises:
+          UserError: If rows of completed rounds are not there.
+          RunError: If the file cannot be written.
         """
         rows = [row for row in self.rows() if int(row[KEY]) <= rounds]
+        if [int(row[KEY]) for row in rows] != list(range(1, rounds + 1)):
+            raise errors.UserError(
+                f"--output_dir: {self._path} should have a row for each of the {rounds} rounds of "
+                "the last checkpoint; use another folder"
+            )
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({c: row.get(c, "") for c in self._columns} for row in rows)
         temporary = self._path.with_suffix(".partial")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.rename(self._path)
+        with run_directory.writing(self._path):
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+            temporary.rename(self._path)
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Adds a row and waits until it is on disk."""
+        """Adds a row and waits until it is on disk.
+
+        Raises:
+          RunError: If it cannot be written.
+        """
         unknown = set(row) - set(self._columns)
         if unknown:
             raise ValueError(f"no such columns: {', '.join(sorted(unknown))}")
-        with self._path.open("a", newline="", encoding="utf-8") as file:
+        with (
+            run_directory.writing(self._path),
+            self._path.open("a", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
             writer.writerow(row)
             file.flush()
@@ -55,8 +75,8 @@ class MetricsLog:
         """Returns all complete rows."""
         if not self._path.exists():
             return []
-        with self._path.open(newline="", encoding="utf-8") as file:
+        with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
             # A row that a kill cut short lacks its last cells or its line end.
             complete = [line for line in file if line.endswith("\n")]
         rows = csv.DictReader(complete, restval=None)
-        return [row for row in rows if None not in row.values() and row[KEY].isdigit()]
+        return [row for row in rows if None not in row.values() and row.get(KEY, "").isdigit()]

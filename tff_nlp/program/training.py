@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
-import tqdm
 
 from tff_nlp import errors, seeds
-from tff_nlp.program import checkpoints, evaluation, metrics_log
+from tff_nlp.program import checkpoints, evaluation, metrics_log, progress
 from tff_nlp.program.run_directory import RunDirectory
 
 State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
 Predict = Callable[[Any], evaluation.Predict]
 
-_TRAIN = ("loss", "accuracy", "num_examples", "non_finite_clients", "update_norm")
+_MEANS = ("loss", "accuracy")
+_SUMS = ("num_examples", "non_finite_clients", "update_norm")
+_TRAIN = (*_MEANS, *_SUMS)
 _TEST = ("accuracy", "macro_f1", "loss")
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
@@ -77,10 +78,11 @@ class TrainingProgram:
         log.rewind(start)
         board = _TensorBoard(directory.path / "tensorboard", log.rows())
         scores: dict[str, evaluation.Scores] = {}
-        with tqdm.tqdm(total=self.rounds, initial=start, unit="round", desc="training") as bar:
+        with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
                 state, row = self._round(state, number)
+                leaves = _finite_leaves(state, number)
                 finished = number + 1 == self.rounds
                 if finished or (number + 1) % self.eval_every == 0:
                     scores = self.evaluate(state)
@@ -89,9 +91,8 @@ class TrainingProgram:
                 log.append(row)
                 board.add(row)
                 if finished or (number + 1) % self.checkpoint_every == 0:
-                    checkpoints.save(directory.checkpoints, number + 1, _leaves(state))
-                bar.set_postfix(_shown(row, bar), refresh=False)
-                bar.update()
+                    checkpoints.save(directory.checkpoints, number + 1, leaves)
+                _show(row, shown)
         board.close()
         return Outcome(state, scores or self.evaluate(state), log.rows())
 
@@ -104,18 +105,14 @@ class TrainingProgram:
         clients = self.cohort(number)
         seed = seeds.derive(self.seed, "client_order", number)
         output = self.process.next(state, [self.dataset(int(c), seed) for c in clients])
-        train = {k: float(v) for k, v in output.metrics["client_work"]["train"].items()}
+        measured = output.metrics["client_work"]["train"]
+        train = {name: np.asarray(value).item() for name, value in measured.items()}
         server = output.metrics["finalizer"]
-        where = f"round {number + 1}"
-        if int(server["update_non_finite"]) or not math.isfinite(train["loss"]):
-            raise DivergedError(f"{where}: the aggregated update is not a number (NaN)")
-        if len(clients) and train["non_finite_clients"] == len(clients):
-            raise DivergedError(
-                f"{where}: the loss of all {len(clients)} clients is not a number (NaN); lower "
-                "--client_learning_rate"
-            )
         row: dict[str, float] = {"round": number + 1, "clients": len(clients)}
-        row.update({f"train_{name}": train[name] for name in _TRAIN})
+        row.update({f"train_{name}": train[name] for name in _SUMS})
+        if len(clients):  # Poisson sampling may draw nobody, and nobody has no loss.
+            _check_finite(number, len(clients), train, int(server["update_non_finite"]))
+            row.update({f"train_{name}": train[name] for name in _MEANS})
         row["server_update_norm"] = float(server["update_norm"])
         return output.state, row
 
@@ -168,14 +165,42 @@ def _score_columns(scores: Mapping[str, evaluation.Scores]) -> dict[str, float]:
     return row
 
 
-def _shown(row: Mapping[str, float], bar: Any) -> dict[str, str]:
-    # The last test accuracy stays on the bar between evaluations.
-    shown = {"loss": f"{row['train_loss']:.3f}", "accuracy": f"{row['train_accuracy']:.3f}"}
-    if "test_accuracy" in row:
-        bar.test_accuracy = f"{row['test_accuracy']:.3f}"
-    if hasattr(bar, "test_accuracy"):
-        shown["test"] = bar.test_accuracy
-    return shown
+def _check_finite(
+    number: int, clients: int, train: Mapping[str, float], update_non_finite: int
+) -> None:
+    """Raises DivergedError if a round gave nothing that could be used."""
+    if train["non_finite_clients"] == clients:
+        what = f"the loss of all {clients} clients is not a number (NaN)"
+    elif update_non_finite or not math.isfinite(train["loss"]):
+        what = "the sum of the clients' updates is not a number (NaN)"
+    else:
+        return
+    raise DivergedError(f"round {number + 1}: {what}; lower --client_learning_rate")
+
+
+def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
+    """Returns the state's arrays, as they are saved.
+
+    Raises:
+      DivergedError: If a number among them is not finite.
+    """
+    leaves = _leaves(state)
+    if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
+        raise DivergedError(
+            f"round {number + 1}: the weights are not numbers (NaN) any more; lower "
+            "--server_learning_rate"
+        )
+    return leaves
+
+
+def _show(row: Mapping[str, float], shown: progress.Progress) -> None:
+    if row["train_non_finite_clients"]:
+        shown.say(
+            f"warning: round {row['round']}: the loss of {row['train_non_finite_clients']} of "
+            f"{row['clients']} clients is not a number (NaN); they are left out"
+        )
+    values = {name: row[f"train_{name}"] for name in _MEANS if f"train_{name}" in row}
+    shown.advance(values, {"test": row["test_accuracy"]} if "test_accuracy" in row else None)
 
 
 class _TensorBoard:
