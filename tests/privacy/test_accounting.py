@@ -197,6 +197,14 @@ def test_delta_of_one_over_population_is_the_limit():
 def test_epsilons_beyond_use_are_still_quick():
     found = accounting.epsilons(sampled(0.5, 0.05, 100), 1e-5)
     assert 1e3 < found.pld <= found.rdp * 1.01 < math.inf
+    absurd = accounting.epsilons(sampled(0.1, 0.01, 100_000), 1e-6)
+    assert 1e7 < absurd.pld <= absurd.rdp < math.inf
+
+
+def test_rounding_of_losses_does_not_pile_up_over_a_million_rounds():
+    found = accounting.epsilons(sampled(1e-3, 2.611, 1_000_000), 2.5e-7)
+    assert found.pld < found.rdp
+    assert found.pld_interval < 1e-3
 
 
 def test_the_whole_room_needs_no_tensorflow():

@@ -40,6 +40,11 @@ INTEGER_ORDERS: tuple[float, ...] = tuple(range(2, 34))
 
 ACCOUNTANTS = ("rdp_classic", "rdp", "pld")
 
+# Widths of the grid of privacy losses.
+_FINEST_INTERVAL, _COARSEST_INTERVAL = 1e-5, 1e-3
+# Beyond it the distributions leave the range of floating point numbers.
+_LARGEST_EPSILON = 1e7
+
 # Less than this double precision cannot tell from zero, and may get below zero.
 _SMALLEST_DIVERGENCE = 1e-14
 
@@ -174,36 +179,45 @@ def improved_epsilon(
     return float(epsilon), float(order)
 
 
-def pld_interval_for(epsilon: float) -> float:
-    """Returns a grid of privacy losses fine enough for an epsilon, coarse enough to be quick.
-
-    A thousandth of epsilon where epsilon is small, because the rounding adds up over the rounds;
-    one that keeps the distribution below some 100,000 points where epsilon is beyond use.
-
-    Args:
-      epsilon: By another accountant.
-    """
-    if not math.isfinite(epsilon):
-        return 1e-3
-    return max(min(1e-3, max(epsilon / 1000, 1e-5)), epsilon / 1e5)
-
-
 def pld_epsilon(
-    event: dpa.DpEvent, delta: float, interval: float, adjacency: dpa.NeighboringRelation
-) -> float | None:
-    """Returns epsilon by privacy loss distributions, or None where they have no method.
+    event: dpa.DpEvent, delta: float, bound: float, adjacency: dpa.NeighboringRelation
+) -> tuple[float | None, float]:
+    """Returns epsilon by privacy loss distributions, and the width of the grid of losses.
 
     Args:
       event: What happened.
       delta: Above 0.
-      interval: Width of the grid of privacy losses.
+      bound: Epsilon by Renyi divergences, which tells how fine the grid must be.
       adjacency: Which data sets count as neighbours.
+
+    Returns:
+      Epsilon, None where these distributions have no method, `bound` itself where it is far beyond
+      any use; and the grid's interval.
     """
-    accountant = pld.PLDAccountant(adjacency, interval)
+    interval = _first_interval(bound)
     plain = events.simplify(event)
-    if not accountant.supports(plain):
-        return None
-    return float(accountant.compose(plain).get_epsilon(delta))
+    if not pld.PLDAccountant(adjacency).supports(plain):
+        return None, interval
+    if bound > _LARGEST_EPSILON:
+        return bound, interval
+    while True:
+        accountant = pld.PLDAccountant(adjacency, interval)
+        epsilon = float(accountant.compose(plain).get_epsilon(delta))
+        # Rounding adds up over very many rounds. That it got worse than the looser bound shows it.
+        if epsilon <= bound or interval <= _FINEST_INTERVAL:
+            return epsilon, interval
+        interval = max(interval / 10, _FINEST_INTERVAL)
+
+
+def _first_interval(bound: float) -> float:
+    """Returns a grid of privacy losses fine enough for an epsilon, coarse enough to be quick.
+
+    A thousandth of epsilon where it is small; where it is beyond use, what keeps the distribution
+    below some 100,000 points.
+    """
+    if not math.isfinite(bound):
+        return _COARSEST_INTERVAL
+    return max(min(_COARSEST_INTERVAL, max(bound / 1000, _FINEST_INTERVAL)), bound / 1e5)
 
 
 def epsilons(
@@ -228,7 +242,7 @@ def epsilons(
     coarse = rdp_of(event, classic_orders, adjacency)
     classic, classic_order = classic_epsilon(classic_orders, coarse, delta)
     improved, order = improved_epsilon(orders, fine, delta)
-    interval = pld_interval_for(improved)
+    loss, interval = pld_epsilon(event, delta, improved, adjacency)
     return Epsilons(
         delta=delta,
         adjacency=adjacency,
@@ -238,8 +252,6 @@ def epsilons(
         rdp=improved,
         rdp_order=order,
         rdp_orders=tuple(orders),
-        pld=(
-            pld_epsilon(event, delta, interval, adjacency) if math.isfinite(improved) else math.inf
-        ),
+        pld=loss,
         pld_interval=interval,
     )

@@ -34,7 +34,7 @@ def epsilon_by(
     Args:
       accountant: One of `accounting.ACCOUNTANTS`.
       delta: Above 0.
-      orders: The order grid of the improved conversion, which `pld` too uses to find its interval.
+      orders: The order grid of the improved conversion, which `pld` too needs.
       classic_orders: The order grid of the classic conversion.
       adjacency: As for `accounting.epsilons`.
     """
@@ -46,10 +46,9 @@ def epsilon_by(
             return accounting.classic_epsilon(classic_orders, divergences, delta)[0]
         divergences = accounting.rdp_of(event, orders, relation)
         bound = accounting.improved_epsilon(orders, divergences, delta)[0]
-        if accountant == "rdp" or not math.isfinite(bound):
+        if accountant == "rdp":
             return bound
-        interval = accounting.pld_interval_for(bound)
-        tight = accounting.pld_epsilon(event, delta, interval, relation)
+        tight, _ = accounting.pld_epsilon(event, delta, bound, relation)
         if tight is None:
             raise UserError("--accountant=pld: cannot account for sampling without replacement")
         return tight
