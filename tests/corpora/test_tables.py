@@ -206,8 +206,6 @@ def test_prefix_is_stripped_once(write):
     ("flags", "message"),
     [
         ({"text_column": "txt"}, "--text_column=txt: no such column.*text, label, who"),
-        ({"text_column": ""}, "--text_column is needed.*text, label, who"),
-        ({"label_column": ""}, "--label_column is needed"),
         ({"label_column": "3"}, "--label_column=3: no such column"),
         ({"client_column": "@user"}, "--client_column=@user: the pseudo-columns are @file"),
         ({"header": False, "text_column": "text"}, "--text_column=text.*0 to 2"),

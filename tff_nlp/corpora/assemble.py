@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tff_nlp.corpora import rows
+from tff_nlp.corpora import columns, rows
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.corpora.lines import is_decodable
 from tff_nlp.corpora.report import LoadedCorpus, LoadReport
@@ -172,8 +172,9 @@ class _Builder:
             self._first_places.append(f"{file}, {place}")
             if found >= MAX_LABELS:
                 raise UserError(
-                    f"--label_column={self._source.label_column}: more than {MAX_LABELS} labels by"
-                    f" {file}, {place}, such as '{_short(label)}': is it another column?"
+                    f"--label_column={self._source.label_column or columns.LABEL}: more than"
+                    f" {MAX_LABELS} labels by {file}, {place}, such as '{_short(label)}': is it"
+                    " another column?"
                 )
         return found
 

@@ -1,15 +1,48 @@
 """Which value of a row a column flag means: by name, by number, or from the file's path."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tff_nlp.corpora.files import DataFile
+from tff_nlp.corpora.rows import ReadNotes
+from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import UserError
 
 PSEUDO_COLUMNS = ("@file", "@stem", "@suffix", "@folder")
 
+# What --text_column and --label_column are where they are not given and a file has such columns.
+TEXT, LABEL = "text", "label"
+
 # Returns the value of a column in a row, or None where the row has none.
 Getter = Callable[[Any], str | None]
+
+
+def with_default_columns(
+    source: CorpusSource, names: Collection[str], file: DataFile, known: str, notes: ReadNotes
+) -> CorpusSource:
+    """Returns the source with columns of exactly the names "text" and "label" where none is given.
+
+    Args:
+      source: The flags.
+      names: The columns that the file has.
+      file: The file, for messages.
+      known: What is known of its columns, for messages.
+      notes: Receives what was taken by its name.
+
+    Raises:
+      UserError: Where a column is not given and there is none of that name.
+    """
+    text, label = source.text_column or TEXT, source.label_column or LABEL
+    for flag, given, column in (
+        ("text_column", source.text_column, text),
+        ("label_column", source.label_column, label),
+    ):
+        if not given and column not in names:
+            raise UserError(f"--{flag} is needed to read {file}; {known}")
+        if not given:
+            notes.default_columns[flag] = column
+    return dataclasses.replace(source, text_column=text, label_column=label)
 
 
 def pseudo_value(flag: str, column: str, file: DataFile) -> str:

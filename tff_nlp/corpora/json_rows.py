@@ -17,7 +17,7 @@ def read_json_lines(
 ) -> Iterator[Row | BadRow]:
     """Yields the rows of a JSON Lines file: one object, or one list, on each line."""
     name = str(file)
-    make_row = _row_maker(file, source)
+    make_row = _row_maker(file, source, notes)
     with file.open() as stream:
         for number, line in enumerate(read_lines(stream, name, source.encodings, notes), start=1):
             if not line.strip():
@@ -38,7 +38,7 @@ def read_json_list(
     file: DataFile, source: CorpusSource, notes: ReadNotes
 ) -> Iterator[Row | BadRow]:
     """Yields the rows of a JSON file that holds one list."""
-    make_row = _row_maker(file, source)
+    make_row = _row_maker(file, source, notes)
     records = load_json(file, source, notes)
     if not isinstance(records, list):
         raise UserError(f"{file}: --format=json needs a list of objects; is it --format=jsonl?")
@@ -60,14 +60,28 @@ def load_json(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Any:
         raise UserError(f"{file}: malformed JSON: {error}") from error
 
 
-def _row_maker(file: DataFile, source: CorpusSource) -> Callable[[str, Any], Row | BadRow]:
+_MakeRow = Callable[[str, Any], Row | BadRow]
+
+
+def _row_maker(file: DataFile, source: CorpusSource, notes: ReadNotes) -> _MakeRow:
     """Returns the function that turns a place and a parsed JSON value into a row."""
-    for flag, column in (
-        ("--text_column", source.text_column),
-        ("--label_column", source.label_column),
-    ):
-        if not column:
-            raise UserError(f"{flag} is needed to read {file}: a key of its objects")
+    known = None
+
+    def make_row(place: str, record: Any) -> Row | BadRow:
+        nonlocal known
+        if known is None:  # The first record shows which keys there are.
+            keys = list(record) if isinstance(record, dict) else []
+            said = f"the first object has {_describe(record)}" if keys else "a key of its objects"
+            known = _known_row_maker(
+                file, columns.with_default_columns(source, keys, file, said, notes)
+            )
+        return known(place, record)
+
+    return make_row
+
+
+def _known_row_maker(file: DataFile, source: CorpusSource) -> _MakeRow:
+    """Returns the same for given columns."""
     name = str(file)
     wanted = columns.split_text_columns(source.text_column)
     text_of = columns.joined_getter(

@@ -43,6 +43,7 @@ class ReadNotes:
       null_characters: NUL characters that became blanks.
       longest_row: How many lines the longest row spans.
       other_encodings: How many lines needed another than the first encoding.
+      default_columns: Column flags that were not given, and the columns taken by their names.
     """
 
     def __init__(self) -> None:
@@ -51,10 +52,14 @@ class ReadNotes:
         self.null_characters = 0
         self.longest_row = 1
         self.other_encodings: dict[str, int] = {}
+        self.default_columns: dict[str, str] = {}
 
     def lines(self) -> list[str]:
         """Returns one sentence for each thing that happened."""
         said = []
+        if self.default_columns:
+            flags = " ".join(f"--{flag}={name}" for flag, name in self.default_columns.items())
+            said.append(f"taken by the names of the columns: {flags}")
         for encoding, count in self.other_encodings.items():
             said.append(f"{count} lines decoded as {encoding}")
         if self.blank_lines:

@@ -29,7 +29,8 @@ class CorpusSource:
       format: `--format`: one of `FORMATS`; "auto" goes by the file's extension, and for `.json` by
         its first bytes.
       text_column: `--text_column`: column of the text; several separated by commas are joined by a
-        blank.
+        blank. Without it, and without `--label_column`, tables and JSON objects are read by
+        columns of exactly the names "text" and "label", and the report says so.
       label_column: `--label_column`.
       client_column: `--client_column`: author, domain or other group; the corpus has none
         without it (a LEAF corpus always has its users).

@@ -47,6 +47,7 @@ def read_table(
             names = [name.strip() for name in header]
         else:
             names = [str(number) for number in range(len(header))]
+        source = columns.with_default_columns(source, names, file, columns.describe(names), notes)
         text, label, client = _getters(file, source, names)
         header_label = None
         if not source.header:
@@ -74,12 +75,6 @@ def read_table(
 def _getters(
     file: DataFile, source: CorpusSource, names: list[str]
 ) -> tuple[columns.Getter, columns.Getter, columns.Getter | None]:
-    for flag, column in (
-        ("--text_column", source.text_column),
-        ("--label_column", source.label_column),
-    ):
-        if not column:
-            raise UserError(f"{flag} is needed to read {file}; {columns.describe(names)}")
     wanted = [source.text_column]
     if source.text_column not in names:
         wanted = columns.split_text_columns(source.text_column)
