@@ -3,7 +3,8 @@
   experiments/predict.py --run=runs/demo "Not bad at all." "It broke on day two."
   experiments/predict.py --run=runs/demo --file=texts.txt --json > labels.jsonl
 
-Texts are arguments, the lines of --file, or the lines of standard input; one line out for each.
+Texts are arguments, the lines of --file, or the lines of standard input; one line out for each,
+the empty ones too, so that line n of the output belongs to line n of the input.
 """
 
 import json
@@ -44,7 +45,8 @@ def main(texts: list[str]) -> None:
     for text, label, row in zip(texts, predictions.labels, predictions.probabilities, strict=True):
         shares = {n: round(float(p), 6) for n, p in zip(loaded.label_names, row, strict=True)}
         if FLAGS.json:
-            print(json.dumps({"text": text, "label": label, "probabilities": shares}))
+            line = {"text": text, "label": label, "probabilities": shares}
+            print(json.dumps(line, ensure_ascii=False))
         else:
             print(f"{label}\t{max(shares.values()):.4f}\t{text}")
 
@@ -58,7 +60,8 @@ def _lines() -> list[str]:
         else:
             data = sys.stdin.buffer.read()
         # Split at line ends only: str.splitlines would also split inside of some texts.
-        return [line.rstrip("\r") for line in data.decode("utf-8").split("\n") if line.strip()]
+        lines = data.decode("utf-8-sig").split("\n")
+        return [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])]
     except OSError as error:
         raise UserError(f"--file={FLAGS.file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

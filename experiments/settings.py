@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+import re
+from typing import Any, NoReturn
 
+from experiments import flag_groups
 from experiments.flag_groups import flag
 from tff_nlp import errors
 from tff_nlp.clients import partitions
@@ -68,8 +71,14 @@ class ClientFlags:
     )
 
     def __post_init__(self) -> None:
-        _at_least(1, "num_clients", self.num_clients)
-        _at_least(1, "clients_per_round", self.clients_per_round)
+        for name in (
+            "num_clients",
+            "shards_per_client",
+            "min_examples_per_client",
+            "clients_per_round",
+        ):
+            _at_least(1, name, getattr(self, name))
+        _above_zero("dirichlet_alpha", self.dirichlet_alpha)
         for name in ("client_test_fraction", "held_out_fraction"):
             value = getattr(self, name)
             _check(0 <= value < 1, name, value, "at least 0 and below 1")
@@ -95,8 +104,15 @@ class ModelFlags:
     max_tokens: int = flag(64, "Longer texts are cut.")
 
     def __post_init__(self) -> None:
-        _at_least(3, "max_tokens", self.max_tokens)
+        # Attention takes memory with the square of the length.
+        in_range = 3 <= self.max_tokens <= 4096
+        _check(in_range, "max_tokens", self.max_tokens, "from 3 to 4096")
         _check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        known = re.fullmatch(r"all|no_embeddings|top_[1-9]\d*|biases|head", self.trainable)
+        names = "all, no_embeddings, top_K (for example top_2), biases or head"
+        _check(bool(known), "trainable", self.trainable, names)
+        for name in ("encoder_layers", "encoder_width", "encoder_heads", "vocabulary_size"):
+            _at_least(1, name, getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +128,14 @@ class ClientTrainingFlags:
 
     def __post_init__(self) -> None:
         _at_least(1, "batch_size", self.batch_size)
+        _above_zero("client_learning_rate", self.client_learning_rate)
+        _momentum("client", self.client_optimizer, self.client_momentum)
+        decay = self.client_weight_decay
+        _check(0 <= decay < math.inf, "client_weight_decay", decay, "0 or more, and finite")
+        if decay and self.client_optimizer != "adamw":
+            _refuse("client_weight_decay", decay, "only --client_optimizer=adamw uses it")
+        if self.client_clip_norm is not None:
+            _above_zero("client_clip_norm", self.client_clip_norm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +155,24 @@ class FederatedFlags:
     server_learning_rate: float = flag(1.0, "Learning rate of the server.")
     server_momentum: float = flag(0.0, "Momentum of sgd at the server.")
     server_epsilon: float = flag(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
-    max_failed_clients: int = flag(0, "How many clients of a round may fail before it does.")
 
     def __post_init__(self) -> None:
         _at_least(1, "client_epochs", self.client_epochs)
         _at_least(1, "local_steps", self.local_steps)
-        _at_least(0, "max_failed_clients", self.max_failed_clients)
+        if self.local_steps is not None and self.client_epochs != 1:
+            _refuse("client_epochs", self.client_epochs, "--local_steps is given instead")
+        _at_least(0, "warmup_rounds", self.warmup_rounds)
+        _above_zero("server_learning_rate", self.server_learning_rate)
+        _above_zero("server_epsilon", self.server_epsilon)
+        _momentum("server", self.server_optimizer, self.server_momentum)
+        self._check_proximal_strength()
+
+    def _check_proximal_strength(self) -> None:
+        strength = self.proximal_strength
+        if self.algorithm == "fedprox":
+            _above_zero("proximal_strength", strength, " with --algorithm=fedprox")
+        elif strength:
+            _refuse("proximal_strength", strength, "only --algorithm=fedprox uses it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,19 +210,78 @@ class CentralFlags:
 
 @dataclasses.dataclass(frozen=True)
 class PlaceFlags:
-    """Where things are and run."""
+    """Where things are."""
 
     output_dir: str = flag(
         "", "Receives the run; empty: a folder below runs/ named by corpus and flags."
     )
     cache_dir: str = flag("", "Token caches, shared by runs; empty: ~/.cache/tff_nlp.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionFlags:
+    """Where rounds run."""
+
     context: str = flag("streaming", "Where rounds run: in this process or TFF's worker.", CONTEXTS)
     devices: str = flag("", "TensorFlow devices, one per client in flight; empty: all there are.")
+    max_failed_clients: int = flag(0, "How many clients of a round may fail before it does.")
+
+    def __post_init__(self) -> None:
+        _at_least(0, "max_failed_clients", self.max_failed_clients)
+        if self.context != "streaming":
+            for name in ("devices", "max_failed_clients"):
+                if getattr(self, name):
+                    _refuse(name, getattr(self, name), "only --context=streaming uses it")
+
+
+# Flags that other flags' values leave without a meaning.
+_MEANT_FOR = {
+    "num_clients": ("partition", ("grouped", "iid", "dirichlet", "shards", "quantity")),
+    "dirichlet_alpha": ("partition", ("dirichlet", "quantity")),
+    "shards_per_client": ("partition", ("shards",)),
+    "encoder_layers": ("encoder", ("random",)),
+    "encoder_width": ("encoder", ("random",)),
+    "encoder_heads": ("encoder", ("random",)),
+    "vocabulary_size": ("encoder", ("random",)),
+    "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
+}
+
+
+def without_effect(*groups: Any) -> list[str]:
+    """Returns a sentence for every flag that was set and that the other flags leave unused.
+
+    Args:
+      *groups: Parsed groups, --partition=auto resolved.
+    """
+    defaults = {f.name: f.default for group in groups for f in dataclasses.fields(group)}
+    values = flag_groups.record(*groups)
+    return [
+        f"--{name}={values[name]} has no effect with --{other}={values[other]}"
+        for name, (other, choices) in _MEANT_FOR.items()
+        if name in values
+        and other in values
+        and values[name] != defaults[name]
+        and values[other] not in choices
+    ]
+
+
+def _refuse(name: str, value: object, why: str) -> NoReturn:
+    raise errors.UserError(f"--{name}={value}: {why}")
 
 
 def _check(good: bool, name: str, value: object, must_be: str) -> None:
     if not good or (isinstance(value, float) and math.isnan(value)):
-        raise errors.UserError(f"--{name}={value}: must be {must_be}")
+        _refuse(name, value, f"must be {must_be}")
+
+
+def _above_zero(name: str, value: float, when: str = "") -> None:
+    _check(0 < value < math.inf, name, value, f"above 0 and finite{when}")
+
+
+def _momentum(side: str, optimizer: str, value: float) -> None:
+    _check(0 <= value < 1, f"{side}_momentum", value, "at least 0 and below 1")
+    if value and optimizer != "sgd":
+        _refuse(f"{side}_momentum", value, f"only --{side}_optimizer=sgd uses it")
 
 
 def _at_least(lowest: int, name: str, value: int | None) -> None:

@@ -1,136 +1,18 @@
-"""From flags to a task: corpora, clients, tokens and the classifier."""
+"""From texts and flags to tokens, the classifier and what it is scored on."""
 
-import dataclasses
-import os
-import pathlib
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from experiments import settings
-from tff_nlp import errors, seeds
-from tff_nlp.clients import batching, partition, partitions, splits, token_cache
-from tff_nlp.corpora import load
+from experiments import place, settings
+from tff_nlp import errors
+from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.models import classifier, encoders
-from tff_nlp.program import evaluation
+from tff_nlp.program import evaluation, training
 
 EVALUATION_BATCH = 128
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Data:
-    """The texts of a task.
-
-    Attributes:
-      train: Training corpus.
-      test: Test corpus, with the same label names.
-      notes: What loading did, a sentence each.
-    """
-
-    train: Corpus
-    test: Corpus
-    notes: tuple[str, ...]
-
-
-def load_data(flags: settings.CorpusFlags, seed: int) -> Data:
-    """Loads the corpora.
-
-    Raises:
-      UserError: Where a flag, a file or a row is wrong.
-    """
-    source = _source(flags)
-    test_source = None
-    if flags.test_corpus:
-        test_source = dataclasses.replace(
-            source,
-            path=flags.test_corpus,
-            label_file=flags.test_label_file,
-            split="",
-            flag_prefix="test_",
-        )
-    loaded = load.load_train_and_test(
-        source,
-        test_source,
-        test_fraction=flags.test_fraction,
-        seed=seed,
-        keep_overlap=flags.keep_overlap,
-    )
-    train = loaded.train.corpus
-    notes = [*loaded.train.report.lines(), f"tested on {loaded.origin}", *_overlap(loaded)]
-    if flags.max_train_examples is not None and flags.max_train_examples < len(train):
-        rng = seeds.generator(seed, "max_train_examples")
-        train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
-        notes.append(f"{len(train)} random training examples by --max_train_examples")
-    return Data(train, loaded.test.corpus, tuple(notes))
-
-
-def _overlap(loaded: load.TrainAndTest) -> list[str]:
-    report = loaded.overlap
-    if not report.train_rows:
-        return []
-    done = "dropped from training" if report.dropped else "kept (--keep_overlap)"
-    return [f"{report.train_rows} training rows whose text is also in the test corpus: {done}"]
-
-
-def _source(flags: settings.CorpusFlags) -> CorpusSource:
-    return CorpusSource(
-        path=flags.corpus,
-        format=flags.format,
-        text_column=flags.text_column,
-        label_column=flags.label_column,
-        client_column=flags.client_column,
-        label_map=flags.label_map,
-        label_file=flags.label_file,
-        header=flags.header,
-        delimiter=flags.delimiter,
-        quoting=flags.quoting,
-        encoding=flags.encoding,
-        bad_rows=flags.bad_rows,
-        missing_client=flags.missing_client,
-        strip_prefix=flags.strip_prefix,
-        data_dir=flags.tfds_data_dir,
-    )
-
-
-def resolve_partition(flags: settings.ClientFlags, corpus: Corpus) -> settings.ClientFlags:
-    """Replaces --partition=auto by what it stands for on this corpus."""
-    if flags.partition != "auto":
-        return flags
-    return dataclasses.replace(flags, partition="natural" if corpus.authors else "iid")
-
-
-def split_clients(
-    flags: settings.ClientFlags, corpus: Corpus, seed: int
-) -> tuple[partition.Partition, splits.ClientSplits]:
-    """Partitions the training corpus and splits every client's examples.
-
-    Raises:
-      UserError: Where a flag does not fit the corpus.
-    """
-    whole = partitions.build(
-        corpus,
-        flags.partition,
-        seed,
-        num_clients=flags.num_clients,
-        alpha=flags.dirichlet_alpha,
-        shards_per_client=flags.shards_per_client,
-        min_examples=flags.min_examples_per_client,
-    )
-    split = splits.split_clients(
-        whole,
-        corpus,
-        seed,
-        test_fraction=flags.client_test_fraction,
-        held_out_fraction=flags.held_out_fraction,
-    )
-    if flags.clients_per_round > split.train.num_clients:
-        raise errors.UserError(
-            f"--clients_per_round={flags.clients_per_round}: there are only "
-            f"{split.train.num_clients} training clients"
-        )
-    return whole, split
 
 
 def build_classifier(
@@ -169,24 +51,26 @@ def build_classifier(
     return model
 
 
+def describe(model: classifier.Classifier, flags: settings.ModelFlags) -> str:
+    """Returns the classifier in a sentence, for people."""
+    return (
+        f"{flags.encoder}, {flags.pooling} pooling, trains {flags.trainable}: "
+        f"{model.trainable_parameters:,} parameters train, {model.frozen_parameters:,} are frozen"
+    )
+
+
 def tokenize(
     corpus: Corpus, model: classifier.Classifier, max_tokens: int, cache_dir: str
 ) -> token_cache.TokenCache:
     """Returns the tokens of a corpus from the cache that all runs share."""
     return token_cache.open_token_cache(
-        default_cache_dir() if not cache_dir else pathlib.Path(cache_dir),
+        place.cache_dir(cache_dir),
         corpus,
         model.tokenizer.encode,
         tokenizer_fingerprint=model.tokenizer.fingerprint,
         vocabulary_size=len(model.tokenizer.vocabulary),
         max_tokens=max_tokens,
     )
-
-
-def default_cache_dir() -> pathlib.Path:
-    """Returns ~/.cache/tff_nlp, or below $XDG_CACHE_HOME."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "tff_nlp"
 
 
 def evaluation_set(
@@ -208,22 +92,22 @@ def evaluation_set(
     )
 
 
-def describe(data: Data, model: classifier.Classifier, flags: settings.ModelFlags) -> list[str]:
-    """Returns what a run will work on, for people, a sentence a line."""
-    synthetic = " (synthetic)" if data.train.synthetic else ""
-    counts = ", ".join(
-        f"{name} {count:,}"
-        for name, count in zip(data.train.label_names, data.train.label_counts(), strict=True)
+def predictor(model: classifier.Classifier) -> training.Predict:
+    """Returns the function from weights to the function that scores token ids."""
+    trainable, frozen = (
+        [tf.TensorSpec(w.shape, tf.float32) for w in part] for part in model.initial_weights()
     )
-    return [
-        *(f"corpus    {note}" for note in data.notes),
-        f"corpus    {data.train.name}{synthetic}: {len(data.train):,} training examples "
-        f"({counts}), {len(data.test):,} test examples",
-        f"model     {flags.encoder}, {flags.pooling} pooling, trains {flags.trainable}: "
-        f"{model.trainable_parameters:,} parameters train, {model.frozen_parameters:,} are frozen",
-    ]
 
+    @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
+    def logits(trainable: Any, frozen: Any, tokens: tf.Tensor) -> tf.Tensor:
+        mask = tf.not_equal(tokens, model.tokenizer.pad_id)
+        return model.logits(trainable, frozen, tokens, mask, seed=None)
 
-def fingerprints(data: Data) -> Mapping[str, str]:
-    """Returns the fingerprints of the corpora."""
-    return {"train": data.train.fingerprint, "test": data.test.fingerprint}
+    def predict(weights: Any) -> evaluation.Predict:
+        trained, fixed = (
+            [tf.convert_to_tensor(w) for w in part]
+            for part in (weights.trainable, weights.non_trainable)
+        )
+        return lambda tokens: logits(trained, fixed, tf.constant(tokens)).numpy()
+
+    return predict

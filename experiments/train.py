@@ -21,6 +21,7 @@ GROUPS = (
     settings.ClientTrainingFlags,
     settings.FederatedFlags,
     settings.RunFlags,
+    settings.ExecutionFlags,
     settings.PlaceFlags,
 )
 for _group in GROUPS:
@@ -31,8 +32,7 @@ def main() -> None:
     """Runs the script."""
     began = time.monotonic()
     groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
-    # Late, so that a mistake in the flags is told at once.
-    from experiments import federated_run
+    from experiments import federated_run  # After the flags, whose mistakes are told at once.
 
     federated_run.FederatedRun(*groups).run(began)
 

@@ -29,8 +29,7 @@ def main() -> None:
     """Runs the script."""
     began = time.monotonic()
     groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
-    # Late, so that a mistake in the flags is told at once.
-    from experiments import central_run
+    from experiments import central_run  # After the flags, whose mistakes are told at once.
 
     central_run.CentralRun(*groups).run(began)
 

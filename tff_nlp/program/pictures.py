@@ -1,14 +1,22 @@
 """Curves and confusion matrices as PNG."""
 
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 
+from tff_nlp.program import run_directory
+
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
+
+
+# Beyond these numbers of labels a confusion matrix has no names, and no counts, on it.
+_NAMED_LABELS, _COUNTED_LABELS = 40, 20
+_LARGEST = 12  # inches
 
 
 def draw_curves(
@@ -40,7 +48,7 @@ def draw_curves(
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(fontsize="small")
-    figure.suptitle(title)
+    figure.suptitle(_plain(title))
     _save(figure, path)
 
 
@@ -61,18 +69,19 @@ def draw_confusion(
     """
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = max(3.5, 1.5 + 0.7 * len(label_names))
+    size = min(max(3.5, 1.5 + 0.7 * len(counts)), _LARGEST)
     figure, axes = plt.subplots(figsize=(size + 1, size), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(label_names))
-    axes.set_xticks(ticks, label_names, rotation=45, ha="right")
-    axes.set_yticks(ticks, label_names)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    if len(label_names) <= 20:
-        for i in ticks:
-            for j in ticks:
-                colour = "white" if shares[i, j] > 0.5 else "black"
-                axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", color=colour)
+    axes.set(xlabel="predicted", ylabel="true", title=_plain(title))
+    if len(counts) <= _NAMED_LABELS:
+        places = range(len(counts))
+        names = [_plain(name) for name in label_names]
+        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(places, names)
+    if len(counts) <= _COUNTED_LABELS:
+        for (i, j), count in np.ndenumerate(counts):
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{count:,}", ha="center", va="center", color=colour)
     figure.colorbar(image, label="share of the true label")
     _save(figure, path)
 
@@ -84,8 +93,17 @@ def _curve(axes: plt.Axes, rows: Sequence[Mapping[str, str]], column: str, label
         axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
 
 
+def _plain(name: str) -> str:
+    """Returns a name of bearable length that matplotlib does not read as a formula."""
+    name = name if len(name) <= 60 else name[:59] + "…"
+    return name.replace("$", r"\$")
+
+
 def _save(figure: plt.Figure, path: pathlib.Path) -> None:
     temporary = path.with_suffix(".partial")
-    figure.savefig(temporary, format="png", dpi=120)
+    with run_directory.writing(path), warnings.catch_warnings():
+        # Names in scripts that matplotlib's own font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(temporary, format="png", dpi=120)
+        temporary.rename(path)
     plt.close(figure)
-    temporary.rename(path)

@@ -31,14 +31,14 @@ class RunDirectory:
         Args:
           path: The folder; made if it is missing, and removed by `close` if nothing began in it.
           config: The resolved configuration: flag names to JSON values.
-          late: Names of the configuration whose values `begin` adds.
+          late: Names of the configuration whose values `begin` gives.
 
         Raises:
           UserError: If the folder cannot be written, is in use, holds a run of another
             configuration, or holds something else.
         """
         self.path = path
-        self._config = dict(config)
+        self._config = {name: value for name, value in config.items() if name not in late}
         self._late = set(late)
         self._check_content()
         self._lock = _locked(path)

@@ -1,0 +1,159 @@
+"""From flags to texts and who holds them: all that can be told before TensorFlow is loaded."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from experiments import settings
+from tff_nlp import errors, seeds
+from tff_nlp.clients import partition, partitions, splits
+from tff_nlp.corpora import load
+from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.corpora.source import CorpusSource
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """The texts of a task.
+
+    Attributes:
+      train: Training corpus.
+      test: Test corpus, with the same label names.
+      notes: What loading did, a sentence each.
+    """
+
+    train: Corpus
+    test: Corpus
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The corpus's name, which says so where the texts are synthetic."""
+        # The embedded corpus has the word in its name already.
+        synthetic = self.train.synthetic and "synthetic" not in self.train.name
+        return self.train.name + (" (synthetic)" if synthetic else "")
+
+    def describe(self) -> list[str]:
+        """Returns what was loaded, for people, a sentence a line."""
+        counts = ", ".join(
+            f"{name} {count:,}"
+            for name, count in zip(self.train.label_names, self.train.label_counts(), strict=True)
+        )
+        return [
+            *self.notes,
+            f"{self.title}: {len(self.train):,} training examples ({counts}), "
+            f"{len(self.test):,} test examples",
+        ]
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """Returns what the configuration records of the texts."""
+        return {
+            "corpus (fingerprint)": self.train.fingerprint,
+            "test_corpus (fingerprint)": self.test.fingerprint,
+        }
+
+
+def load_data(flags: settings.CorpusFlags, seed: int) -> Data:
+    """Loads the corpora.
+
+    Raises:
+      UserError: Where a flag, a file or a row is wrong.
+    """
+    source = _source(flags)
+    test_source = None
+    if flags.test_corpus:
+        test_source = dataclasses.replace(
+            source,
+            path=flags.test_corpus,
+            label_file=flags.test_label_file,
+            split="",
+            flag_prefix="test_",
+        )
+    loaded = load.load_train_and_test(
+        source,
+        test_source,
+        test_fraction=flags.test_fraction,
+        seed=seed,
+        keep_overlap=flags.keep_overlap,
+    )
+    train = loaded.train.corpus
+    notes = [*loaded.train.report.lines(), f"tested on {loaded.origin}", *_overlap(loaded)]
+    if flags.max_train_examples is not None and flags.max_train_examples < len(train):
+        rng = seeds.generator(seed, "max_train_examples")
+        train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
+        notes.append(f"{len(train)} random training examples by --max_train_examples")
+    return Data(train, loaded.test.corpus, tuple(notes))
+
+
+def _overlap(loaded: load.TrainAndTest) -> list[str]:
+    report = loaded.overlap
+    if not report.train_rows:
+        return []
+    done = "dropped from training" if report.dropped else "kept (--keep_overlap)"
+    return [f"{report.train_rows} training rows whose text is also in the test corpus: {done}"]
+
+
+def _source(flags: settings.CorpusFlags) -> CorpusSource:
+    return CorpusSource(
+        path=flags.corpus,
+        format=flags.format,
+        text_column=flags.text_column,
+        label_column=flags.label_column,
+        client_column=flags.client_column,
+        label_map=flags.label_map,
+        label_file=flags.label_file,
+        header=flags.header,
+        delimiter=flags.delimiter,
+        quoting=flags.quoting,
+        encoding=flags.encoding,
+        bad_rows=flags.bad_rows,
+        missing_client=flags.missing_client,
+        strip_prefix=flags.strip_prefix,
+        data_dir=flags.tfds_data_dir,
+    )
+
+
+def resolve_partition(flags: settings.ClientFlags, corpus: Corpus) -> settings.ClientFlags:
+    """Replaces --partition=auto by what it stands for on this corpus."""
+    if flags.partition != "auto":
+        return flags
+    return dataclasses.replace(flags, partition="natural" if corpus.authors else "iid")
+
+
+def split_clients(
+    flags: settings.ClientFlags, corpus: Corpus, seed: int
+) -> tuple[partition.Partition, splits.ClientSplits]:
+    """Partitions the training corpus and splits every client's examples.
+
+    Raises:
+      UserError: Where a flag does not fit the corpus.
+    """
+    whole = partitions.build(
+        corpus,
+        flags.partition,
+        seed,
+        num_clients=flags.num_clients,
+        alpha=flags.dirichlet_alpha,
+        shards_per_client=flags.shards_per_client,
+        min_examples=flags.min_examples_per_client,
+    )
+    split = splits.split_clients(
+        whole,
+        corpus,
+        seed,
+        test_fraction=flags.client_test_fraction,
+        held_out_fraction=flags.held_out_fraction,
+    )
+    if flags.clients_per_round > split.train.num_clients:
+        raise errors.UserError(
+            f"--clients_per_round={flags.clients_per_round}: there are only "
+            f"{split.train.num_clients} training clients"
+        )
+    return whole, split
+
+
+def say(subject: str, lines: Sequence[str]) -> None:
+    """Prints lines with their subject before them, at once."""
+    for line in lines:
+        print(f"{subject:9} {line}", flush=True)

@@ -1,0 +1,197 @@
+"""The part of a federated run that needs TensorFlow: model, process, rounds, results."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import data, outcome, quiet, result, settings, task
+from experiments.federated_run import FederatedRun
+from tff_nlp import seeds
+from tff_nlp.clients import client_data, cohorts, partition, picture, splits
+from tff_nlp.execution import contexts, streaming
+from tff_nlp.learning import algorithms, optimizers, schedules
+from tff_nlp.models import classifier
+from tff_nlp.program import run_directory, training
+
+
+def train(
+    run: FederatedRun,
+    texts: data.Data,
+    split: splits.ClientSplits,
+    directory: run_directory.RunDirectory,
+    config: Mapping[str, Any],
+    began: float,
+) -> None:
+    """Trains and writes the results.
+
+    Args:
+      run: The flags.
+      texts: The corpora.
+      split: Who holds what.
+      directory: Receives the run; nothing is written before everything is built.
+      config: The configuration, but for the devices.
+      began: When the program started, by `time.monotonic`.
+
+    Raises:
+      UserError: Where a flag or a file is wrong.
+      RunError: If training fails.
+    """
+    streaming.configure_threads()
+    quiet.import_keras_nlp()
+    algorithm = algorithm_config(run)
+    model = task.build_classifier(run.model, texts.train, run.rounds.seed)
+    devices = _devices(run.execution)
+    bytes_per_client = 4 * model.trainable_parameters
+    data.say("model", [task.describe(model, run.model)])
+    data.say("round", [_describe_round(run.clients, split, bytes_per_client)])
+    data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
+    contexts.install(
+        run.execution.context, devices, max_failed_clients=run.execution.max_failed_clients
+    )
+    program = _program(run, texts, split, model, algorithm)
+    late = {"devices": list(devices)}
+    directory.begin(**late)
+    picture.draw_partition(
+        split.train,
+        texts.train.labels,
+        texts.train.label_names,
+        directory.path / "clients.png",
+        title=f"{texts.title}: {run.clients.partition}",
+    )
+    trained = program.run(directory)
+    outcome.write(
+        directory,
+        trained,
+        result.Facts(
+            began=began,
+            config={**config, **late},
+            data=texts,
+            model=model,
+            max_tokens=run.model.max_tokens,
+            partition_checksum=split.train.checksum,
+            bytes_down=bytes_per_client,
+            bytes_up=bytes_per_client,
+            rounds=run.rounds.rounds,
+            weights=program.process.get_model_weights(trained.state),
+        ),
+    )
+
+
+def algorithm_config(run: FederatedRun) -> algorithms.AlgorithmConfig:
+    """Returns the algorithm that the flags describe."""
+    federated, client = run.federated, run.client_training
+    return algorithms.AlgorithmConfig(
+        name=federated.algorithm,
+        client_optimizer=optimizers.ClientOptimizer(
+            name=client.client_optimizer,
+            learning_rate=client.client_learning_rate,
+            momentum=client.client_momentum,
+            weight_decay=client.client_weight_decay,
+            clip_norm=client.client_clip_norm,
+        ),
+        server_optimizer=optimizers.ServerOptimizer(
+            name=federated.server_optimizer,
+            learning_rate=federated.server_learning_rate,
+            momentum=federated.server_momentum,
+            epsilon=federated.server_epsilon,
+        ),
+        weighting=federated.weighting,
+        proximal_strength=federated.proximal_strength,
+        schedule=schedules.LinearSchedule(
+            warmup_rounds=federated.warmup_rounds,
+            total_rounds=run.rounds.rounds if federated.decay_learning_rate else None,
+        ),
+    )
+
+
+def _program(
+    run: FederatedRun,
+    texts: data.Data,
+    split: splits.ClientSplits,
+    model: classifier.Classifier,
+    algorithm: algorithms.AlgorithmConfig,
+) -> training.TrainingProgram:
+    seed = run.rounds.seed
+    cache, test_cache = (
+        task.tokenize(corpus, model, run.model.max_tokens, run.place.cache_dir)
+        for corpus in (texts.train, texts.test)
+    )
+    pad_id = model.tokenizer.pad_id
+    population = client_data.TokenClientData(
+        cache,
+        texts.train.labels,
+        split.train,
+        pad_id=pad_id,
+        batch_size=run.client_training.batch_size,
+        epochs=run.federated.client_epochs,
+        local_steps=run.federated.local_steps,
+    )
+    sets = [task.evaluation_set("test", test_cache, texts.test.labels, pad_id)]
+    for name, part in (("clients", split.test), ("held_out", split.held_out)):
+        rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
+        if len(rows):
+            sets.append(
+                task.evaluation_set(
+                    name, cache, texts.train.labels, pad_id, rows=rows, clients=holders
+                )
+            )
+    process = algorithms.build_process(model, algorithm, seed=seeds.derive(seed, "dropout"))
+    return training.TrainingProgram(
+        process=process,
+        initial_state=lambda: algorithms.initial_state(process, model),
+        cohort=_cohorts(run.clients, split.train.num_clients, seed),
+        dataset=population.round_dataset,
+        predict=task.predictor(model),
+        evaluation_sets=sets,
+        num_labels=model.num_labels,
+        rounds=run.rounds.rounds,
+        eval_every=run.rounds.eval_every,
+        checkpoint_every=run.rounds.checkpoint_every,
+        seed=seed,
+    )
+
+
+def _cohorts(
+    clients: settings.ClientFlags, population: int, seed: int
+) -> Callable[[int], np.ndarray]:
+    def cohort(round_number: int) -> np.ndarray:
+        if clients.sampling == "poisson":
+            rate = clients.clients_per_round / population
+            return cohorts.poisson_cohort(seed, round_number, population, rate)
+        return cohorts.fixed_size_cohort(seed, round_number, population, clients.clients_per_round)
+
+    return cohort
+
+
+def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rows of whole clients, drawn at random, until there are enough; and their clients."""
+    order = seeds.generator(seed, "evaluated_clients").permutation(part.num_clients)
+    enough = np.searchsorted(np.cumsum(part.sizes[order]), wanted) + 1
+    chosen = np.sort(order[:enough])
+    if not len(chosen):
+        return np.zeros([0], np.int64), np.zeros([0], np.int64)
+    rows = [part.client_rows(int(client)) for client in chosen]
+    return np.concatenate(rows), np.repeat(chosen, [len(r) for r in rows])
+
+
+def _devices(execution: settings.ExecutionFlags) -> tuple[str, ...]:
+    if execution.context != "streaming":
+        return ()
+    named = tuple(d.strip() for d in execution.devices.split(",") if d.strip())
+    return named or streaming.default_devices()
+
+
+def _describe_devices(devices: tuple[str, ...]) -> str:
+    if not devices:
+        return "CPU"
+    return f"{', '.join(sorted(set(devices)))}; {len(devices)} clients at a time"
+
+
+def _describe_round(
+    clients: settings.ClientFlags, split: splits.ClientSplits, bytes_per_client: int
+) -> str:
+    return (
+        f"{clients.clients_per_round} of {split.train.num_clients} clients ({clients.sampling}), "
+        f"{bytes_per_client / 1e6:,.2f} MB down and up per client"
+    )

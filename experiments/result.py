@@ -1,0 +1,128 @@
+"""result.json: what a finished run found, as docs/result.md describes it, and a summary of it."""
+
+import dataclasses
+import importlib.metadata
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
+    from experiments.data import Data
+    from tff_nlp.models.classifier import Classifier
+    from tff_nlp.program.evaluation import Scores
+    from tff_nlp.program.training import Outcome
+
+_VERSIONS = ("tff_nlp", "tensorflow", "tensorflow-federated", "keras-nlp", "numpy")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Facts:
+    """What the result needs beside the scores.
+
+    Attributes:
+      began: When the program started, by `time.monotonic`.
+      config: The resolved configuration.
+      data: The corpora.
+      model: The classifier.
+      max_tokens: Longest text of the exported model.
+      partition_checksum: Of who holds what, None without clients.
+      bytes_down: Sent to a client per round, None without clients.
+      bytes_up: Sent by a client per round, None without clients.
+      rounds: Rounds, or epochs of central training.
+      weights: Final weights, `trainable` and `non_trainable`.
+    """
+
+    began: float
+    config: Mapping[str, Any]
+    data: "Data"
+    model: "Classifier"
+    max_tokens: int
+    partition_checksum: str | None
+    bytes_down: int | None
+    bytes_up: int | None
+    rounds: int
+    weights: Any
+
+
+def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
+    """Returns the content of result.json."""
+    result: dict[str, Any] = {name: _scores(s) for name, s in outcome.scores.items()}
+    result["test"]["label_names"] = list(facts.data.train.label_names)
+    result["best"] = _best(outcome.rows)
+    seconds = [float(row["seconds"]) for row in outcome.rows]
+    result.update(
+        rounds=facts.rounds,
+        trainable_parameters=facts.model.trainable_parameters,
+        frozen_parameters=facts.model.frozen_parameters,
+        seconds={
+            "total": round(sum(seconds), 3),
+            "per_round": round(statistics.median(seconds), 3),
+            "this_program": round(time.monotonic() - facts.began, 3),
+        },
+        synthetic=facts.data.train.synthetic,
+        fingerprints={
+            "train": facts.data.train.fingerprint,
+            "test": facts.data.test.fingerprint,
+        },
+        versions={name: _version(name) for name in _VERSIONS},
+        config=dict(facts.config),
+    )
+    if facts.bytes_down is not None:
+        result["bytes_per_client"] = {"down": facts.bytes_down, "up": facts.bytes_up}
+        result["fingerprints"]["partition"] = facts.partition_checksum
+    return result
+
+
+def summary(result: Mapping[str, Any]) -> list[str]:
+    """Returns the scores of a result in a few lines, for people."""
+    test = result["test"]
+    lines = [
+        f"test      accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}; always the "
+        f"most frequent label: {test['majority_accuracy']:.4f} ({test['examples']:,} examples)"
+    ]
+    for name in ("clients", "held_out"):
+        if name in result:
+            over = result[name]["over_clients"]
+            lines.append(
+                f"{name:9} mean {over['mean']:.4f}, worst tenth {over['worst_decile']:.4f}, "
+                f"standard deviation {over['standard_deviation']:.4f} over {over['clients']} "
+                "clients"
+            )
+    if test["warning"]:
+        lines.append(f"warning   {test['warning']}")
+    return lines
+
+
+def _scores(scores: "Scores") -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "accuracy": scores.accuracy,
+        "macro_f1": scores.macro_f1,
+        "loss": scores.loss,
+        "majority_accuracy": scores.majority_accuracy,
+        "examples": scores.examples,
+        "confusion": [list(row) for row in scores.confusion],
+        "warning": scores.warning(),
+    }
+    if scores.clients is not None:
+        values["over_clients"] = dataclasses.asdict(scores.clients)
+    return values
+
+
+def _best(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Returns the best evaluated round by test accuracy: chosen on the test set, so optimistic."""
+    scored = [row for row in rows if row.get("test_accuracy")]
+    best = max(scored, key=lambda row: float(row["test_accuracy"]))
+    return {
+        "round": int(best["round"]),
+        "test_accuracy": float(best["test_accuracy"]),
+        "test_macro_f1": float(best["test_macro_f1"]),
+        "chosen_on": "test",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # Run from a clone that is on the path but not installed.
