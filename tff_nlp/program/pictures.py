@@ -4,16 +4,27 @@ import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tff_nlp.program import run_directory
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-
-
+# Distinguishable for colour-blind readers (Okabe and Ito 2008).
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+_LOSSES = {
+    "train_loss": ("while training", _BLUE),
+    "test_loss": ("test", _ORANGE),
+}
+_ACCURACIES = {
+    "train_accuracy": ("while training", _BLUE),
+    "test_accuracy": ("test", _ORANGE),
+    "clients_mean_accuracy": ("clients, mean", _GREEN),
+    "clients_worst_decile_accuracy": ("clients, worst tenth", _RED),
+    "held_out_mean_accuracy": ("held-out clients, mean", _PURPLE),
+}
 # Beyond these numbers of labels a confusion matrix has no names, and no counts, on it.
 _NAMED_LABELS, _COUNTED_LABELS = 40, 20
 _LARGEST = 12  # inches
@@ -22,7 +33,7 @@ _LARGEST = 12  # inches
 def draw_curves(
     rows: Sequence[Mapping[str, str]], path: pathlib.Path, *, title: str, majority: float
 ) -> None:
-    """Draws loss and accuracy over rounds.
+    """Draws loss and accuracy over rounds, or over epochs where the rows have them.
 
     Args:
       rows: Rows of metrics.csv; empty cells are left out.
@@ -30,25 +41,27 @@ def draw_curves(
       title: Of the picture.
       majority: Accuracy of always predicting the most frequent label, drawn as a line.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for column, label in (("train_loss", "clients, while training"), ("test_loss", "test")):
-        _curve(left, rows, column, label)
-    left.set(xlabel="round", ylabel="cross-entropy (nats)")
-    for column, label in (
-        ("train_accuracy", "clients, while training"),
-        ("test_accuracy", "test"),
-        ("clients_mean_accuracy", "mean over clients"),
-        ("clients_worst_decile_accuracy", "worst tenth of the clients"),
-        ("held_out_mean_accuracy", "mean over held-out clients"),
-    ):
-        _curve(right, rows, column, label)
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    unit = "epoch" if rows and "epoch" in rows[0] else "round"
+    _draw_columns(left, rows, unit, _LOSSES)
+    left.set(xlabel=unit, ylabel="cross-entropy (nats)")
+    _draw_columns(right, rows, unit, _ACCURACIES)
     right.axhline(majority, color="grey", linestyle=":", label="most frequent label")
-    right.set(xlabel="round", ylabel="accuracy")
+    right.set(xlabel=unit, ylabel="accuracy")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(fontsize="small")
-    figure.suptitle(_plain(title))
+        axes.set_xlim(0, max((float(row[unit]) for row in rows), default=1) * 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # Below the axes, where no curve runs.
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.16),
+            ncols=2,
+            fontsize="small",
+            frameon=False,
+        )
+    figure.suptitle(_plain(title, 80))
     _save(figure, path)
 
 
@@ -69,41 +82,49 @@ def draw_confusion(
     """
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = min(max(3.5, 1.5 + 0.7 * len(counts)), _LARGEST)
-    figure, axes = plt.subplots(figsize=(size + 1, size), layout="constrained")
+    size = min(max(3.5, 2.5 + 0.6 * len(counts)), _LARGEST)
+    figure = Figure(figsize=(size + 1.4, size), layout="constrained")
+    axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=_plain(title))
+    axes.set(xlabel="predicted", ylabel="true", title=_plain(title, 40))
     if len(counts) <= _NAMED_LABELS:
         places = range(len(counts))
-        names = [_plain(name) for name in label_names]
+        names = [_plain(name, 18) for name in label_names]
         axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(places, names)
     if len(counts) <= _COUNTED_LABELS:
         for (i, j), count in np.ndenumerate(counts):
             colour = "white" if shares[i, j] > 0.5 else "black"
             axes.text(j, i, f"{count:,}", ha="center", va="center", color=colour)
-    figure.colorbar(image, label="share of the true label")
+    figure.colorbar(image, label="share of the true label", shrink=0.8)
     _save(figure, path)
 
 
-def _curve(axes: plt.Axes, rows: Sequence[Mapping[str, str]], column: str, label: str) -> None:
-    points = [(int(row["round"]), float(row[column])) for row in rows if row.get(column)]
-    if points:
-        marker = "o" if len(points) <= 30 else None
-        axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
+def _draw_columns(
+    axes: Axes,
+    rows: Sequence[Mapping[str, str]],
+    unit: str,
+    columns: Mapping[str, tuple[str, str]],
+) -> None:
+    for column, (label, colour) in columns.items():
+        points = [(float(row[unit]), float(row[column])) for row in rows if row.get(column)]
+        if points:
+            marker = "o" if len(points) <= 30 else None
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, color=colour, label=label, marker=marker, markersize=3)
 
 
-def _plain(name: str) -> str:
+def _plain(name: str, longest: int) -> str:
     """Returns a name of bearable length that matplotlib does not read as a formula."""
-    name = name if len(name) <= 60 else name[:59] + "…"
+    name = name if len(name) <= longest else name[: longest - 1] + "…"
     return name.replace("$", r"\$")
 
 
-def _save(figure: plt.Figure, path: pathlib.Path) -> None:
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    FigureCanvasAgg(figure)
     temporary = path.with_suffix(".partial")
     with run_directory.writing(path), warnings.catch_warnings():
         # Names in scripts that matplotlib's own font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(temporary, format="png", dpi=120)
         temporary.rename(path)
-    plt.close(figure)
