@@ -1,12 +1,16 @@
 """Package metadata of tff_nlp; the build and uv tables are in pyproject.toml."""
 
+import pathlib
+
 from setuptools import find_packages, setup
+
+_ROOT = pathlib.Path(__file__).parent
 
 setup(
     name="tff_nlp",
     version="0.1.0",
     description="Private federated learning on text with TensorFlow Federated",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=(_ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     # The scripts are a package too, so that they run from anywhere: python -m experiments.train
