@@ -57,6 +57,8 @@ def load(folder: pathlib.Path, round_number: int, like: Sequence[np.ndarray]) ->
     """
     path = folder / f"round_{round_number:06d}.npz"
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("its end is missing")
         with np.load(path, allow_pickle=False) as file:
             # The zip format keeps a checksum per array, which reading compares.
             leaves = [file[name] for name in sorted(file.files)]

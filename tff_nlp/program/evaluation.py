@@ -30,6 +30,10 @@ class EvaluationSet:
     batches: Batches
     clients: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            raise ValueError(f"{self.name}: no examples to score on")
+
     def __len__(self) -> int:
         return len(self.labels)
 

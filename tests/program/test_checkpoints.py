@@ -1,0 +1,131 @@
+"""Checkpoints: whole or not at all, two of them, and never of another model."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tff_nlp import errors
+from tff_nlp.program import checkpoints
+
+
+@pytest.fixture
+def leaves():
+    generator = np.random.default_rng(0)
+    return [
+        generator.standard_normal((30, 4)).astype(np.float32),
+        np.int32(7),
+        np.array([], np.float32),
+        np.arange(3, dtype=np.int64),
+        *(np.float32(n) for n in range(12)),  # More than ten: names must sort.
+    ]
+
+
+def saved(folder, leaves, *rounds):
+    for number in rounds:
+        checkpoints.save(folder, number, leaves)
+    return folder / f"round_{rounds[-1]:06d}.npz"
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, leaves):
+    leaves[0][0, :3] = [np.nan, -0.0, 1e-45]
+    saved(tmp_path, leaves, 3)
+    loaded = checkpoints.load(tmp_path, 3, leaves)
+    assert [(a.tobytes(), a.dtype, a.shape) for a in loaded] == [
+        (np.asarray(a).tobytes(), np.asarray(a).dtype, np.asarray(a).shape) for a in leaves
+    ]
+
+
+def test_the_two_newest_stay(tmp_path, leaves):
+    assert checkpoints.latest(tmp_path) is None
+    saved(tmp_path, leaves, 2, 4, 9, 10, 1_000_000 - 1)
+    assert checkpoints.latest(tmp_path) == 999_999
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["round_000010.npz", "round_999999.npz"]
+
+
+def test_a_kill_while_writing_leaves_the_one_before(tmp_path, leaves, monkeypatch):
+    saved(tmp_path, leaves, 1)
+
+    def killed(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        saved(tmp_path, leaves, 2)
+    monkeypatch.undo()
+    assert checkpoints.latest(tmp_path) == 1
+    checkpoints.load(tmp_path, 1, leaves)
+    saved(tmp_path, leaves, 2)
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".npz", ".npz"]
+
+
+def test_other_files_are_no_checkpoints_and_stay(tmp_path, leaves):
+    for name in ("round_000009.npz.partial", "round_9.npz", "notes.txt", "round_abcdef.npz"):
+        (tmp_path / name).write_text("mine")
+    saved(tmp_path, leaves, 1, 2, 3)
+    assert checkpoints.latest(tmp_path) == 3
+    assert (tmp_path / "round_9.npz").read_text() == "mine"
+
+
+def truncate(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1  # Inside the first array.
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: truncate(path, 0.5),
+        lambda path: truncate(path, 0.99),
+        lambda path: truncate(path, 0),
+        flip,
+        lambda path: path.write_text("not a checkpoint at all\n"),
+        lambda path: np.save(path.open("wb"), np.zeros(3)),
+        lambda path: np.save(path.open("wb"), np.array([{}], object)),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path, leaves, damage):
+    path = saved(tmp_path, leaves, 4, 5)
+    damage(path)
+    with pytest.raises(errors.UserError) as raised:
+        checkpoints.load(tmp_path, 5, leaves)
+    message = str(raised.value)
+    assert str(path) in message
+    assert "damaged" in message
+    assert "\n" not in message
+    assert len(checkpoints.load(tmp_path, 4, leaves)) == len(leaves)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda leaves: leaves[:-1],
+        lambda leaves: [*leaves, np.float32(0)],
+        lambda leaves: [leaves[0].T, *leaves[1:]],
+        lambda leaves: [leaves[0].astype(np.float64), *leaves[1:]],
+    ],
+)
+def test_another_models_checkpoint_is_refused(tmp_path, leaves, other):
+    path = saved(tmp_path, leaves, 5)
+    with pytest.raises(errors.UserError, match="not of this model") as raised:
+        checkpoints.load(tmp_path, 5, other(leaves))
+    assert str(path) in str(raised.value)
+
+
+def test_a_full_disk_is_one_line(tmp_path, leaves, monkeypatch):
+    saved(tmp_path, leaves, 1)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.RunError, match=r"round_000002.npz: .*No space left on device"):
+        saved(tmp_path, leaves, 2)
+    assert checkpoints.latest(tmp_path) == 1
