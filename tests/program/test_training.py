@@ -1,0 +1,302 @@
+"""Rounds, and going on after a stop at any place, with a process small enough to compute by hand.
+
+tests/experiments/test_resume.py does the same with a real model.
+"""
+
+import csv
+import os
+import pathlib
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_nlp import errors
+from tff_nlp.program import evaluation, training
+from tff_nlp.program.run_directory import RunDirectory
+
+ROUNDS = 7
+LABELS = np.array([0, 1, 1, 0, 1], np.int32)
+
+
+class Killed(BaseException):
+    """What nobody catches."""
+
+
+class Process:
+    """Adds the cohort's sum, with momentum, to one weight; its state has a round and a velocity."""
+
+    def __init__(self):
+        self.calls = []
+        self.metrics = {}
+        self.weight_at = {}
+
+    def next(self, state, data):
+        number = int(state.client_work)
+        self.calls.append((number, tuple(data)))
+        velocity = np.float32(0.9) * state.finalizer + np.float32(sum(data)) / np.float32(3)
+        weights = state.global_model_weights
+        weight = self.weight_at.get(number, weights.trainable[0] + velocity)
+        train = {
+            "loss": np.float32(1 / (1 + number)),
+            "accuracy": np.float32(0.5),
+            "num_examples": np.int64(10 * len(data)),
+            "num_batches": np.int64(len(data)),
+            "non_finite_clients": np.int32(0),
+            "update_norm": np.float32(velocity),
+        }
+        server = {"update_non_finite": np.int32(0), "update_norm": np.float32(abs(velocity))}
+        changes = self.metrics.get(number, {})
+        train.update({k: v for k, v in changes.items() if k in train and k != "update_norm"})
+        server.update({k: v for k, v in changes.items() if k in server})
+        new = tff.learning.templates.LearningAlgorithmState(
+            tff.learning.models.ModelWeights((np.float32(weight),), weights.non_trainable),
+            (),
+            np.int32(number + 1),
+            (),
+            np.float32(velocity),
+        )
+        metrics = {"client_work": {"train": train}, "finalizer": server}
+        return types.SimpleNamespace(state=new, metrics=metrics)
+
+    def get_model_weights(self, state):
+        return state.global_model_weights
+
+
+def initial_state():
+    return tff.learning.templates.LearningAlgorithmState(
+        tff.learning.models.ModelWeights((np.float32(0.1),), (np.ones(3, np.float32),)),
+        (),
+        np.int32(0),
+        (),
+        np.float32(0),
+    )
+
+
+def predict(weights):
+    """Predicts label 1 above a threshold that moves with the weight."""
+    threshold = float(weights.trainable[0]) % 5
+
+    def logits(tokens):
+        return np.stack([np.full(len(tokens), threshold), tokens[:, 0]], 1).astype(np.float32)
+
+    return logits
+
+
+def build(process, **changes):
+    rows = np.arange(len(LABELS))
+    batches = [(np.repeat(rows[:, None], 2, axis=1).astype(np.int32), rows)]
+    sets = [
+        evaluation.EvaluationSet("test", LABELS, lambda: batches),
+        evaluation.EvaluationSet("clients", LABELS, lambda: batches, rows // 2),
+    ]
+    arguments = {
+        "process": process,
+        "initial_state": initial_state,
+        "cohort": lambda number: np.arange(number % 3 + 1),
+        "dataset": lambda client, seed: client + seed % 7,
+        "predict": predict,
+        "evaluation_sets": sets,
+        "num_labels": 2,
+        "rounds": ROUNDS,
+        "eval_every": 3,
+        "checkpoint_every": 1,
+        "seed": 5,
+        **changes,
+    }
+    return training.TrainingProgram(**arguments)
+
+
+def run(folder, process=None, **changes):
+    with RunDirectory(folder, {}) as directory:
+        directory.begin()
+        return build(process or Process(), **changes).run(directory)
+
+
+def facts(folder, outcome):
+    """Returns all that must not depend on stops: final numbers, rows, TensorBoard's steps."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+    state = [np.asarray(leaf).tobytes() for leaf in tf.nest.flatten(outcome.state)]
+    return state, rows, dict(outcome.scores), events(folder)
+
+
+def events(folder):
+    """Returns tag and step of each TensorBoard event but for the time that a round took."""
+    found = {}
+    for path in sorted((folder / "tensorboard").iterdir()):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                found.setdefault(value.tag, []).append((event.step, number))
+    found.pop("seconds")
+    return found
+
+
+@pytest.fixture
+def undisturbed(tmp_path):
+    return facts(tmp_path / "undisturbed", run(tmp_path / "undisturbed"))
+
+
+def test_rows_and_columns(tmp_path, undisturbed):
+    _, rows, scores, _ = undisturbed
+    assert [row["round"] for row in rows] == [str(n) for n in range(1, ROUNDS + 1)]
+    assert [row["clients"] for row in rows] == ["1", "2", "3", "1", "2", "3", "1"]
+    assert [bool(row["test_accuracy"]) for row in rows] == [n in (3, 6, 7) for n in range(1, 8)]
+    assert rows[0]["train_num_examples"] == "10"
+    assert float(rows[-1]["test_accuracy"]) == scores["test"].accuracy
+    assert (
+        float(rows[-1]["clients_worst_decile_accuracy"]) == scores["clients"].clients.worst_decile
+    )
+
+
+def test_tensorboard_says_what_the_rows_say(undisturbed):
+    _, rows, _, board = undisturbed
+    assert [step for step, _ in board["train/loss"]] == list(range(1, ROUNDS + 1))
+    assert [step for step, _ in board["test/accuracy"]] == [3, 6, 7]
+    for (_, number), row in zip(board["train/loss"], rows, strict=True):
+        assert number == pytest.approx(float(row["train_loss"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 2, 3, 100])
+def test_a_stop_at_any_write_changes_nothing(tmp_path, undisturbed, monkeypatch, checkpoint_every):
+    """Stops before and after each of the program's writes in turn, until none is left."""
+    stopped = 0
+    for place in range(1000):
+        folder = tmp_path / str(place)
+        with monkeypatch.context() as patch:
+            stop_at(patch, place)
+            try:
+                outcome = run(folder, checkpoint_every=checkpoint_every)
+            except Killed:
+                stopped += 1
+                outcome = None
+        if outcome is not None:
+            break
+        outcome = run(folder, checkpoint_every=checkpoint_every)
+        assert facts(folder, outcome) == undisturbed
+    assert stopped > 2 * ROUNDS
+
+
+def stop_at(patch, place):
+    """Lets the `place`-th of the calls that write end the program, before or after it is done."""
+    count = iter(range(1_000_000))
+    fsync, rename = os.fsync, pathlib.Path.rename
+
+    def before(call):
+        def stopping(*arguments):
+            if next(count) == place:
+                raise Killed
+            result = call(*arguments)
+            if next(count) == place:
+                raise Killed
+            return result
+
+        return stopping
+
+    patch.setattr(os, "fsync", before(fsync))
+    patch.setattr(pathlib.Path, "rename", before(rename))
+
+
+def test_many_stops_in_one_run(tmp_path, undisturbed, monkeypatch):
+    folder = tmp_path / "run"
+    for place in (9, 4, 11, 2, 15, 7):
+        with monkeypatch.context() as patch:
+            stop_at(patch, place)
+            with pytest.raises(Killed):
+                run(folder, checkpoint_every=2)
+    assert facts(folder, run(folder, checkpoint_every=2)) == undisturbed
+
+
+def test_only_the_rounds_after_the_checkpoint_are_computed_again(tmp_path):
+    process = Process()
+    with pytest.raises(RuntimeError, match="client"):
+        run(tmp_path, process, dataset=failing_in(5), checkpoint_every=2)
+    assert [number for number, _ in process.calls] == [0, 1, 2, 3, 4]
+    process = Process()
+    run(tmp_path, process, checkpoint_every=2)
+    assert [number for number, _ in process.calls] == [4, 5, 6]
+
+
+def failing_in(number):
+    """A `dataset` that fails in the round of this number, counted by the cohort sizes 1, 2, 3."""
+    calls = iter(range(1000))
+    first = sum(n % 3 + 1 for n in range(number))
+
+    def dataset(client, seed):
+        if next(calls) == first:
+            raise RuntimeError("client")
+        return client + seed % 7
+
+    return dataset
+
+
+def test_a_run_whose_rounds_are_done_is_only_scored_again(tmp_path, undisturbed):
+    run(tmp_path / "run")
+    process = Process()
+    assert facts(tmp_path / "run", run(tmp_path / "run", process)) == undisturbed
+    assert process.calls == []
+
+
+def test_a_damaged_checkpoint_changes_nothing_else(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    run(folder)
+    newest = folder / "checkpoints" / "round_000007.npz"
+    newest.write_bytes(newest.read_bytes()[:100])
+    rows = (folder / "metrics.csv").read_bytes()
+    with pytest.raises(errors.UserError, match="delete it to go on from the one before"):
+        run(folder)
+    assert (folder / "metrics.csv").read_bytes() == rows
+    newest.unlink()
+    assert facts(folder, run(folder)) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"non_finite_clients": np.int32(3)}, "round 3: the loss of all 3 clients is not a number"),
+        ({"update_non_finite": np.int32(1)}, "round 3: the sum of the clients' updates"),
+        ({"loss": np.float32("nan")}, "round 3: the sum"),
+        ({"loss": np.float32("inf")}, "round 3: the sum"),
+    ],
+)
+def test_a_round_of_no_numbers_ends_the_run(tmp_path, metrics, message):
+    process = Process()
+    process.metrics[2] = metrics
+    with pytest.raises(training.DivergedError, match=message) as raised:
+        run(tmp_path, process)
+    assert isinstance(raised.value, errors.RunError)
+    assert "--client_learning_rate" in str(raised.value)
+    assert kept(tmp_path) == ["round_000001.npz", "round_000002.npz"]
+
+
+@pytest.mark.parametrize("weight", ["nan", "inf"])
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path, weight):
+    process = Process()
+    process.weight_at[4] = np.float32(weight)
+    with pytest.raises(training.DivergedError, match="round 5: the weights are not numbers"):
+        run(tmp_path, process)
+    assert kept(tmp_path) == ["round_000003.npz", "round_000004.npz"]
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 5
+
+
+def kept(folder):
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_some_clients_without_numbers_are_told(tmp_path, capsys):
+    process = Process()
+    process.metrics[2] = {"non_finite_clients": np.int32(1)}
+    run(tmp_path, process)
+    assert "round 3: the loss of 1 of 3 clients is not a number" in capsys.readouterr().err
+
+
+def test_a_round_of_nobody_is_a_round(tmp_path):
+    process = Process()
+    process.metrics[1] = {"update_non_finite": np.int32(1)}  # A mean over nobody is 0/0.
+    outcome = run(tmp_path, process, cohort=lambda number: np.arange(0 if number == 1 else 2))
+    assert [row["clients"] for row in outcome.rows] == ["2", "0", *"22222"]
+    assert outcome.rows[1]["train_loss"] == ""
+    assert outcome.rows[1]["train_num_examples"] == "0"
