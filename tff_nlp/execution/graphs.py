@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.python.eager import cancellation, context, execute
 
 from tff_nlp.execution import structures
 
@@ -224,7 +225,45 @@ def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
         gradient.gradient_func += suffix if gradient.gradient_func in functions else ""
 
 
-FlatFunction = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+@dataclasses.dataclass(frozen=True)
+class FlatFunction:
+    """A function of flat eager tensors; `build_function` makes them.
+
+    Attributes:
+      traced: The TensorFlow function.
+      initializers: What runs before every call.
+    """
+
+    traced: Any
+    initializers: tuple[Callable[[], Any], ...]
+
+    def __call__(
+        self, inputs: Sequence[tf.Tensor], stop: "cancellation.CancellationManager | None" = None
+    ) -> list[tf.Tensor]:
+        """Returns the results; without any, nothing runs.
+
+        Args:
+          inputs: Eager tensors.
+          stop: Stops the function in the middle when it is cancelled, and is cancelled itself
+            when the function fails.
+        """
+        if not self.traced.outputs:
+            return []
+        for initialize in self.initializers:
+            initialize()
+        if stop is None:
+            return list(self.traced(*inputs))
+        # TensorFlow's own way to say this holds for all threads at once.
+        eager = context.context()
+        options = eager.function_call_options.as_attrs().items()
+        return execute.execute_with_cancellation(
+            self.traced.name.decode(),
+            num_outputs=len(self.traced.outputs),
+            inputs=[*inputs, *self.traced.captured_inputs],
+            attrs=tuple(itertools.chain.from_iterable(options)),
+            ctx=eager,
+            cancellation_manager=stop,
+        )
 
 
 def build_function(
@@ -241,23 +280,11 @@ def build_function(
       owners: The graphs in it, whose initializers run in a call of their own before, as they
         would in TFF's runtime.
     """
-    outputs: list[Any] = []
-
-    def trace(*inputs: tf.Tensor) -> list[tf.Tensor]:
-        outputs.extend(function(*inputs))
-        return outputs
-
-    run = tf.compat.v1.wrap_function(trace, signature=list(specs))
-    if not outputs:
-        return lambda inputs: []
-    initializers = [i for i in (owner.initializer() for owner in owners) if i is not None]
-
-    def call(inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        for initialize in initializers:
-            initialize()
-        return list(run(*inputs))
-
-    return call
+    traced = tf.compat.v1.wrap_function(
+        lambda *inputs: list(function(*inputs)), signature=list(specs)
+    )
+    initializers = (owner.initializer() for owner in owners)
+    return FlatFunction(traced, tuple(i for i in initializers if i is not None))
 
 
 def wrap(graph: Graph) -> FlatFunction:

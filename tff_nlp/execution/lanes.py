@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.python.eager import cancellation
 
 from tff_nlp.execution import forms, graphs, secure_sums, structures
 
@@ -44,18 +45,24 @@ class Lane:
         with tf.device(self.device):
             self.functions.reset(self._handles())
 
-    def run(self, data: Sequence[tf.Tensor], broadcast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def run(
+        self,
+        data: Sequence[tf.Tensor],
+        broadcast: Sequence[tf.Tensor],
+        stop: cancellation.CancellationManager,
+    ) -> list[tf.Tensor]:
         """Runs a client and adds its update to the accumulator.
 
         Args:
           data: The client's flattened data.
           broadcast: The flattened broadcast.
+          stop: Stops the client in the middle when it is cancelled.
 
         Returns:
           The client's inputs to the secure sums, flattened.
         """
         with tf.device(self.device):
-            return self.functions.run([*data, *broadcast, *self._handles()])[1:]
+            return self.functions.run([*data, *broadcast, *self._handles()], stop)[1:]
 
     def merge(self, other: "Lane") -> None:
         """Adds another lane's accumulator to this one."""

@@ -11,7 +11,8 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -32,8 +33,18 @@ class ClientError(errors.RunError):
     """
 
     def __init__(self, position: int, cause: BaseException) -> None:
-        super().__init__(f"client {position} of the round failed: {cause}")
+        super().__init__(f"client {position} of the round failed: {_reason(cause)}")
         self.position = position
+
+
+def _reason(error: BaseException) -> str:
+    """Returns what an error says, without where in TensorFlow's graphs it was."""
+    if not isinstance(error, tf.errors.OpError):
+        return str(error)
+    lines = (line.split("[[{{node")[0].strip() for line in error.message.splitlines())
+    noise = ("", "Graph execution error:", "<stack traces unavailable>")
+    kept = [line for line in lines if line not in noise and not line.startswith("Detected at ")]
+    return kept[0] if kept else type(error).__name__
 
 
 def configure_threads() -> None:
@@ -70,7 +81,9 @@ class StreamingContext(tff.framework.SyncContext):
 
     Attributes:
       devices: One entry per lane, that is, per client in flight.
+      max_failed_clients: How many clients of a round may fail.
       failed_clients: Positions of the clients that failed in the last round and were left out.
+      pool: The threads of the lanes.
     """
 
     def __init__(
@@ -87,17 +100,28 @@ class StreamingContext(tff.framework.SyncContext):
             raise errors.UserError(f"--max_failed_clients={max_failed_clients}: must be 0 or more")
         self.devices = tuple(devices) if devices else default_devices()
         self.failed_clients: tuple[int, ...] = ()
-        self._max_failed_clients = max_failed_clients
-        self._pool = concurrent.futures.ThreadPoolExecutor(len(self.devices), "lane")
+        self.max_failed_clients = max_failed_clients
+        self.pool = concurrent.futures.ThreadPoolExecutor(len(self.devices), "lane")
         self._programs: dict[int, tuple[Any, Callable[[Any], Any]]] = {}
         self._worker: tff.framework.SyncContext | None = None
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
         """Runs a computation; called by TFF."""
+        return self._program(comp)(arg)
+
+    def form(self, comp: tff.framework.ConcreteComputation) -> forms.RoundForm | None:
+        """Returns a computation as it is compiled here, or None if it is not a round.
+
+        It is compiled once, for this and for running it.
+        """
+        program = self._program(comp)
+        return program.form if isinstance(program, _Round) else None
+
+    def _program(self, comp: tff.framework.ConcreteComputation) -> Callable[[Any], Any]:
         if id(comp) not in self._programs:
             # The computation is kept, so that no other one can get its id.
             self._programs[id(comp)] = (comp, self._compile(comp))
-        return self._programs[id(comp)][1](arg)
+        return self._programs[id(comp)][1]
 
     def _compile(self, comp: tff.framework.ConcreteComputation) -> Callable[[Any], Any]:
         if graphs.is_tensorflow(comp):
@@ -110,16 +134,20 @@ class StreamingContext(tff.framework.SyncContext):
         except forms.NoFormError as error:
             _log.info("not a single round, so TFF's own worker runs it (%s)", error)
             return lambda arg: self._run_in_worker(comp, arg)
-        program = _RoundProgram(form, comp.type_signature.parameter, self.devices)
-        return lambda arg: self._run_round(program, arg)
+        return _Round(self, form, comp.type_signature.parameter)
 
-    def _run_round(self, program: "_RoundProgram", arg: Any) -> Any:
-        self.failed_clients = ()
-        result, failures = program.run(arg, self._pool, self._max_failed_clients)
-        self.failed_clients = tuple(sorted(f.position for f in failures))
-        for failure in failures:
+    def note_failures(self, failures: Sequence[ClientError]) -> None:
+        """Reports the clients of a round that failed.
+
+        Raises:
+          ClientError: If they are more than allowed; the first of them.
+        """
+        ordered = sorted(failures, key=lambda f: f.position)
+        self.failed_clients = tuple(f.position for f in ordered)
+        if len(ordered) > self.max_failed_clients:
+            raise ordered[0]
+        for failure in ordered:
             _log.warning("%s; the round goes on without it", failure)
-        return result
 
     def _run_in_worker(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
         if self._worker is None:
@@ -137,55 +165,53 @@ def _local_program(graph: graphs.Graph, result_type: tff.Type) -> Callable[[Any]
     return program
 
 
-@dataclasses.dataclass
-class _RoundProgram:
-    """A compiled round."""
+class _Round:
+    """A compiled round.
 
-    form: forms.RoundForm
-    parameter: tff.Type
-    devices: tuple[str, ...]
+    Attributes:
+      form: Its pieces.
+    """
 
-    def __post_init__(self) -> None:
-        form = self.form
+    def __init__(
+        self, context: StreamingContext, form: forms.RoundForm, parameter: tff.Type
+    ) -> None:
+        self.form = form
+        self._context = context
+        self._parameter = parameter
         self._prepare = graphs.wrap(form.prepare)
         self._report = graphs.wrap(form.report)
         self._update = graphs.wrap(form.update)
         self._summands = secure_sums.summands_of(form)
         self._lanes: list[lanes.Lane] = []
 
-    def run(
-        self, arg: Any, pool: concurrent.futures.Executor, max_failed: int
-    ) -> tuple[Any, list[ClientError]]:
-        """Runs the round; returns its result and the clients that failed."""
-        server, clients = forms.split_argument(arg, self.parameter)
+    def __call__(self, arg: Any) -> Any:
+        """Runs the round."""
+        server, clients = forms.split_argument(arg, self._parameter)
         if not isinstance(clients, (list, tuple)):
             raise TypeError(f"expected a list with one value per client, found {type(clients)}")
         state = structures.flatten(server, self.form.state_type)
         data = [_flatten_client(p, c, self.form.data_type) for p, c in enumerate(clients)]
-        shares = _share([_cost(client) for client in clients], len(self.devices))
-        broadcast = self._prepare(state)
-        aggregate, secure, failures = self._stream(data, shares, broadcast, pool, max_failed)
+        shares = _share([_cost(client) for client in clients], len(self._context.devices))
+        aggregate, secure = self._stream(data, shares, self._prepare(state))
         outputs = iter(self._update([*state, *aggregate, *secure]))
-        if self.form.returns_state:
-            return structures.pack(outputs, self.form.result_type), failures
-        for _ in state:
-            next(outputs)
-        return structures.pack(outputs, self.form.result_type), failures
+        if not self.form.returns_state:
+            for _ in state:
+                next(outputs)
+        return structures.pack(outputs, self.form.result_type)
 
     def _stream(
         self,
         data: Sequence[list[tf.Tensor]],
         shares: Sequence[Sequence[int]],
         broadcast: list[tf.Tensor],
-        pool: concurrent.futures.Executor,
-        max_failed: int,
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[ClientError]]:
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the aggregate and the secure sums."""
         if not self._lanes:
-            self._lanes = lanes.build_lanes(self.form, self._summands, self.devices)
-        progress = _Progress(max_failed)
+            self._lanes = lanes.build_lanes(self.form, self._summands, self._context.devices)
+        progress = _Progress(self._context.max_failed_clients)
         runs = [_LaneRun(lane, self._summands, progress) for lane in self._lanes]
         futures = [
-            pool.submit(run.clients, [(p, data[p]) for p in share], broadcast)
+            self._context.pool.submit(run.clients, [(p, data[p]) for p in share], broadcast)
             for run, share in zip(runs, shares, strict=True)
         ]
         try:
@@ -196,14 +222,12 @@ class _RoundProgram:
             concurrent.futures.wait(futures)
         for future in futures:
             future.result()
-        failures = sorted(progress.failures, key=lambda f: f.position)
-        if len(failures) > max_failed:
-            raise failures[0]
+        self._context.note_failures(progress.failures)
         first, *others = runs
         for other in others:
             first.lane.merge(other.lane)
             first.secure = secure_sums.add(self._summands, first.secure, other.secure)
-        return self._report(first.lane.values()), first.secure, failures
+        return self._report(first.lane.values()), first.secure
 
 
 class _Progress:
@@ -211,16 +235,15 @@ class _Progress:
 
     Attributes:
       failures: The clients that failed so far.
+      stopped: Whether no other client shall start.
     """
 
     def __init__(self, max_failed: int) -> None:
         self.failures: list[ClientError] = []
+        self.stopped = False
         self._max_failed = max_failed
-        self._cancellation = cancellation.CancellationManager()
-
-    @property
-    def stopped(self) -> bool:
-        return self._cancellation.is_cancelled
+        self._lock = threading.Lock()
+        self._running: set[cancellation.CancellationManager] = set()
 
     def fail(self, failure: ClientError) -> None:
         """Notes a failed client; one more than allowed stops every lane."""
@@ -232,11 +255,25 @@ class _Progress:
 
     def stop(self) -> None:
         """Stops every lane, in the middle of its client."""
-        self._cancellation.start_cancel()
+        with self._lock:
+            self.stopped = True
+            for manager in self._running:
+                manager.start_cancel()
 
-    def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Returns the context in which TensorFlow functions stop when the round does."""
-        return cancellation.CancellationManagerContext(self._cancellation)
+    @contextlib.contextmanager
+    def client(self) -> Iterator[cancellation.CancellationManager]:
+        """The context of one client; gives what stops it when the round stops."""
+        # One per client: TensorFlow cancels the manager of a function that fails.
+        manager = cancellation.CancellationManager()
+        with self._lock:
+            self._running.add(manager)
+            if self.stopped:
+                manager.start_cancel()
+        try:
+            yield manager
+        finally:
+            with self._lock:
+                self._running.discard(manager)
 
 
 @dataclasses.dataclass
@@ -252,18 +289,18 @@ class _LaneRun:
     ) -> None:
         self.lane.reset()
         self.secure = secure_sums.zero(self.summands)
-        with self.progress.stoppable():
-            for position, tensors in data:
-                if self.progress.stopped:
-                    return
-                try:
-                    inputs = self.lane.run(tensors, broadcast)
-                except tf.errors.OpError as error:
-                    failure = ClientError(position, error)
-                    failure.__cause__ = error
-                    self.progress.fail(failure)
-                else:
-                    self.secure = secure_sums.add(self.summands, self.secure, inputs)
+        for position, tensors in data:
+            if self.progress.stopped:
+                return
+            try:
+                with self.progress.client() as stop:
+                    inputs = self.lane.run(tensors, broadcast, stop)
+            except tf.errors.OpError as error:
+                failure = ClientError(position, error)
+                failure.__cause__ = error
+                self.progress.fail(failure)
+            else:
+                self.secure = secure_sums.add(self.summands, self.secure, inputs)
 
 
 def _flatten_client(position: int, client: Any, data_type: tff.Type) -> list[tf.Tensor]:

@@ -52,7 +52,16 @@ def flatten(value: Any, type_spec: tff.Type | None) -> list[tf.Tensor]:
 
 
 def pack(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
-    """Returns the value of a type from its tensors, in the Python containers of the type."""
+    """Returns the value of a type from its tensors, in the Python containers of the type.
+
+    Args:
+      tensors: In the order of `flatten_types`.
+      type_spec: The type; placements are looked through.
+
+    Returns:
+      Scalars are NumPy's, other tensors stay TensorFlow's, on their device; sequences are data
+      sets.
+    """
     return tff.types.type_to_py_container(_pack_struct(tensors, type_spec), type_spec)
 
 
@@ -68,8 +77,9 @@ def _pack_struct(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
         )
     tensor = next(tensors)
     if isinstance(type_spec, tff.SequenceType):
-        return list(tf.data.experimental.from_variant(tensor, _element_spec(type_spec.element)))
-    return tensor
+        return tf.data.experimental.from_variant(tensor, _element_spec(type_spec.element))
+    # Scalars as NumPy's, as in TFF; larger values stay where they are.
+    return tensor.numpy() if tensor.shape.rank == 0 else tensor
 
 
 def _elements(value: Any, type_spec: tff.StructType) -> list[Any]:
@@ -100,15 +110,17 @@ def _check_names(given: list[str | None], names: list[str | None], type_spec: tf
 
 def _tensor(value: Any, type_spec: tff.TensorType) -> tf.Tensor:
     dtype = tf.dtypes.as_dtype(type_spec.dtype)
+    # As TFF does: Python's numbers take the type asked for, typed values must have it.
+    given = getattr(value, "dtype", None)
+    if given is not None and tf.dtypes.as_dtype(given) != dtype and dtype != tf.string:
+        name = tf.dtypes.as_dtype(given).name
+        raise TypeError(f"expected a value of type {type_spec}, found a value of type {name}")
+    if isinstance(value, int) and dtype.is_integer and not dtype.min <= value <= dtype.max:
+        raise TypeError(f"expected a value of type {type_spec}, found {value}")
     try:
-        tensor = tf.convert_to_tensor(value)
-        if tensor.dtype != dtype:
-            # As TFF does: Python numbers take the type asked for, typed values must have it.
-            if isinstance(value, (tf.Tensor, tf.Variable)):
-                raise TypeError(f"a {tensor.dtype.name} tensor")
-            tensor = tf.convert_to_tensor(value, dtype)
+        tensor = tf.convert_to_tensor(value, dtype)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"expected a value of type {type_spec}, found {error}") from error
+        raise TypeError(f"expected a value of type {type_spec}, found {value!r}") from error
     shape = tf.TensorShape(type_spec.shape)
     if not shape.is_compatible_with(tensor.shape):
         raise TypeError(f"expected a value of type {type_spec}, found shape {tensor.shape}")

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import os
 import pathlib
 import signal
@@ -16,8 +17,24 @@ def worker_context() -> tff.framework.SyncContext:
     TFF leaves its worker process running when Python exits, and with it whatever waits for the
     program's output; here it is ended with the program.
     """
-    atexit.register(end_workers)
+    atexit.unregister(_end)
+    atexit.register(_end)
     return tff.backends.native.create_sync_local_cpp_execution_context()
+
+
+def _end() -> None:
+    # Without a default context TFF's own clean-up runs now; later it would find its modules gone
+    # and write a stack trace.
+    tff.framework.set_default_context(_Ended())
+    gc.collect()
+    end_workers()
+
+
+class _Ended(tff.framework.SyncContext):
+    """The default context of a program that ends."""
+
+    def invoke(self, comp: tff.framework.ConcreteComputation, arg: object) -> object:
+        raise RuntimeError("the program is ending")
 
 
 def end_workers(patience: float = 2.0) -> None:
@@ -31,14 +48,14 @@ def end_workers(patience: float = 2.0) -> None:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + patience
     while pids and time.monotonic() < deadline:
-        pids = [pid for pid in pids if not _reaped(pid)]
         time.sleep(0.02)
+        pids = [pid for pid in pids if pid in _workers()]
     for pid in pids:
         _signal(pid, signal.SIGKILL)
-        _reaped(pid)
 
 
 def _workers() -> list[int]:
+    """Returns the ids of this process's workers that run, also one that TFF itself waits for."""
     parent = str(os.getpid())
     found = []
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
@@ -55,10 +72,3 @@ def _workers() -> list[int]:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _reaped(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True

@@ -71,9 +71,9 @@ class _Batches:
         """Returns int32[batch, length] token ids and int32[batch] labels."""
         tokens, labels = (
             tf.raw_ops.TensorListGetItem(
-                input_handle=handle, index=step, element_shape=-1, element_dtype=tf.int32
+                input_handle=handle, index=step, element_shape=shape, element_dtype=tf.int32
             )
-            for handle in (self.inputs, self.labels)
+            for handle, shape in ((self.inputs, [-1, -1]), (self.labels, [-1]))
         )
         return tf.ensure_shape(tokens, [None, None]), tf.ensure_shape(labels, [None])
 
@@ -81,9 +81,11 @@ class _Batches:
 @tf.function
 def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor, ...]:
     """Reads the data set once, since a shuffling one would differ when read again."""
+    # Vectors for shapes: TensorFlow refuses to copy a graph whose shape is the scalar -1 when it
+    # happens to visit the operation before the constant.
     inputs, labels = (
-        tf.raw_ops.EmptyTensorList(element_shape=-1, max_num_elements=-1, element_dtype=tf.int32)
-        for _ in range(2)
+        tf.raw_ops.EmptyTensorList(element_shape=shape, max_num_elements=-1, element_dtype=tf.int32)
+        for shape in ([-1, -1], [-1])
     )
     count, fingerprint = tf.zeros([], tf.int32), tf.zeros([], tf.int32)
     seen = tf.zeros([vocabulary_size], tf.bool)

@@ -32,7 +32,8 @@ class ClientOptimizer:
         embedding to the rows of the client's own tokens.
       beta_1: Decay of the first moment of "adamw".
       beta_2: Decay of the second moment of "adamw".
-      epsilon: Added to the root of the second moment of "adamw".
+      epsilon: Added to the root of the uncorrected second moment of "adamw", as TFF and Keras do
+        ("epsilon hat" in section 2 of Kingma & Ba 2015).
       clip_norm: Largest global L2 norm of a batch's gradient, or None.
     """
 
@@ -50,13 +51,19 @@ class ClientOptimizer:
             raise errors.UserError(
                 f"--client_optimizer={self.name}: choose one of {', '.join(CLIENT_OPTIMIZERS)}"
             )
-        _check_rate("--client_learning_rate", self.learning_rate)
-        if not 0 <= self.momentum < 1:
-            raise errors.UserError(f"--client_momentum={self.momentum}: must be in [0, 1)")
-        if self.weight_decay < 0:
-            raise errors.UserError(f"--client_weight_decay={self.weight_decay}: must be 0 or more")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise errors.UserError(f"--client_clip_norm={self.clip_norm}: must be above 0")
+        _check_above_zero("--client_learning_rate", self.learning_rate)
+        _check_momentum("client", self.name, self.momentum)
+        _check_moments("client", self.beta_1, self.beta_2, self.epsilon)
+        if not 0 <= self.weight_decay < float("inf"):
+            raise errors.UserError(
+                f"--client_weight_decay={self.weight_decay}: must be 0 or more, and finite"
+            )
+        if self.weight_decay and self.name != "adamw":
+            raise errors.UserError(
+                f"--client_weight_decay={self.weight_decay}: only --client_optimizer=adamw uses it"
+            )
+        if self.clip_norm is not None:
+            _check_above_zero("--client_clip_norm", self.clip_norm)
 
     def initial_state(self, weights: Sequence[tf.Tensor]) -> OptimizerState:
         """Returns the state before the first step: zeros shaped like the weights."""
@@ -114,11 +121,9 @@ class ClientOptimizer:
     ) -> tuple[OptimizerState, tuple[tf.Tensor, ...]]:
         steps = state[0] + 1.0
         firsts, seconds = state[1 : 1 + len(weights)], state[1 + len(weights) :]
-        # The bias corrections of both moments, moved into step size and epsilon: two passes over
-        # the weights less, the same update.
-        correction_2 = tf.sqrt(1.0 - tf.pow(self.beta_2, steps))
-        rate = learning_rate * correction_2 / (1.0 - tf.pow(self.beta_1, steps))
-        epsilon = self.epsilon * correction_2
+        # The bias corrections of both moments, moved into the step size.
+        correction = tf.sqrt(1.0 - tf.pow(self.beta_2, steps)) / (1.0 - tf.pow(self.beta_1, steps))
+        rate = learning_rate * correction
         new_firsts, new_seconds, new_weights = [], [], []
         for m, v, w, g, decay in zip(firsts, seconds, weights, gradients, decayed, strict=True):
             m = self.beta_1 * m + (1.0 - self.beta_1) * g
@@ -127,7 +132,7 @@ class ClientOptimizer:
                 w = w * (1.0 - learning_rate * self.weight_decay)
             new_firsts.append(m)
             new_seconds.append(v)
-            new_weights.append(w - rate * m / (tf.sqrt(v) + epsilon))
+            new_weights.append(w - rate * m / (tf.sqrt(v) + self.epsilon))
         return (steps, *new_firsts, *new_seconds), tuple(new_weights)
 
 
@@ -139,9 +144,11 @@ class ServerOptimizer:
       name: "sgd" (with momentum), "adam", "yogi" or "adagrad".
       learning_rate: Step size; 1.0 with "sgd" and no momentum is plain FedAvg.
       momentum: Of "sgd".
-      beta_1: Of "adam" and "yogi".
+      beta_1: Of "adam" and "yogi", whose moments are corrected for starting at zero.
       beta_2: Of "adam" and "yogi".
-      epsilon: The adaptivity tau of Reddi et al.; their advice is 1e-3.
+      epsilon: The adaptivity tau of Reddi et al., who advise 1e-3. "adam" and "yogi" divide by
+        sqrt(v) + tau, where v starts at 0 for "adam" and at tau^2 for "yogi"; "adagrad" divides
+        by sqrt(v) alone, where v starts at tau^2.
     """
 
     name: str = "sgd"
@@ -156,23 +163,39 @@ class ServerOptimizer:
             raise errors.UserError(
                 f"--server_optimizer={self.name}: choose one of {', '.join(SERVER_OPTIMIZERS)}"
             )
-        _check_rate("--server_learning_rate", self.learning_rate)
-        if not 0 <= self.momentum < 1:
-            raise errors.UserError(f"--server_momentum={self.momentum}: must be in [0, 1)")
+        _check_above_zero("--server_learning_rate", self.learning_rate)
+        _check_momentum("server", self.name, self.momentum)
+        _check_moments("server", self.beta_1, self.beta_2, self.epsilon)
 
     def build(self) -> tff.learning.optimizers.Optimizer:
         """Returns TFF's optimizer of this name and these values."""
         optimizers = tff.learning.optimizers
         if self.name == "sgd":
             return optimizers.build_sgdm(self.learning_rate, self.momentum or None)
+        # TFF's own epsilon of Adagrad is inside of the root: 1e-3 there would act like 0.03.
         if self.name == "adagrad":
-            return optimizers.build_adagrad(
-                self.learning_rate, initial_preconditioner_value=0.0, epsilon=self.epsilon
-            )
-        build = optimizers.build_adam if self.name == "adam" else optimizers.build_yogi
-        return build(self.learning_rate, self.beta_1, self.beta_2, self.epsilon)
+            return optimizers.build_adagrad(self.learning_rate, self.epsilon**2, epsilon=0.0)
+        moments = (self.learning_rate, self.beta_1, self.beta_2, self.epsilon)
+        if self.name == "adam":
+            return optimizers.build_adam(*moments)
+        return optimizers.build_yogi(*moments, initial_preconditioner_value=self.epsilon**2)
 
 
-def _check_rate(flag: str, value: float) -> None:
+def _check_above_zero(flag: str, value: float) -> None:
     if not 0 < value < float("inf"):
         raise errors.UserError(f"{flag}={value}: must be above 0 and finite")
+
+
+def _check_momentum(side: str, name: str, momentum: float) -> None:
+    if not 0 <= momentum < 1:
+        raise errors.UserError(f"--{side}_momentum={momentum}: must be in [0, 1)")
+    if momentum and name != "sgd":
+        raise errors.UserError(f"--{side}_momentum={momentum}: only --{side}_optimizer=sgd uses it")
+
+
+def _check_moments(side: str, beta_1: float, beta_2: float, epsilon: float) -> None:
+    for key, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+        if not 0 <= value < 1:
+            raise errors.UserError(f"--{side}_{key}={value}: must be in [0, 1)")
+    # Without it, a weight that never had a gradient would be divided by zero.
+    _check_above_zero(f"--{side}_epsilon", epsilon)

@@ -1,0 +1,518 @@
+"""The streaming context's own behaviour: forms, failures, determinism, devices, accumulation."""
+
+import collections
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tests.execution.conftest import (
+    assert_close,
+    batches,
+    cohort,
+    keras_model_fn,
+    leaves,
+    run_in,
+    to_numpy,
+)
+from tff_nlp import errors
+from tff_nlp.execution import forms, lanes, secure_sums, streaming
+
+_INTS = tff.SequenceType(np.int32)
+_modular_sum = tff.backends.mapreduce.federated_secure_modular_sum
+
+
+@tff.tensorflow.computation(_INTS)
+def _total(numbers):
+    return numbers.reduce(0, lambda a, b: a + b)
+
+
+@tff.tensorflow.computation(np.int32, np.int32)
+def _plus(a, b):
+    return a + b
+
+
+@tff.federated_computation(
+    tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(_INTS, tff.CLIENTS)
+)
+def add_up(state, numbers):
+    """A round: the state and the sum of all clients' numbers, added."""
+    total = tff.federated_sum(tff.federated_map(_total, numbers))
+    return tff.federated_map(_plus, (state, total)), total
+
+
+def _fed_avg():
+    return tff.learning.algorithms.build_weighted_fed_avg(
+        keras_model_fn, tff.learning.optimizers.build_sgdm(0.1)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _streaming(context):
+    with tff.framework.get_context_stack().install(context):
+        yield
+
+
+class TestSignatures:
+    def test_server_and_clients(self):
+        assert add_up(5, [[1, 2], [3]]) == (11, 6)
+
+    def test_the_state_goes_on(self):
+        state, _ = add_up(5, [[1]])
+        assert add_up(state, [[1], [1]])[0] == 8
+
+    def test_clients_only(self):
+        @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+        def mean(values):
+            return tff.federated_mean(values)
+
+        assert mean([1.0, 2.0, 6.0]) == 3.0
+
+    def test_several_client_arguments(self):
+        clients = tff.FederatedType(np.float32, tff.CLIENTS)
+
+        @tff.federated_computation(clients, tff.FederatedType(np.float32, tff.SERVER), clients)
+        def weighted(values, offset, weights):
+            return tff.federated_mean(values, weights), offset
+
+        assert weighted([1.0, 5.0], 7.0, [3.0, 1.0]) == (2.0, 7.0)
+
+    def test_a_model_and_data_to_metrics(self):
+        evaluate = tff.learning.algorithms.build_fed_eval(keras_model_fn)
+        state = evaluate.initialize()
+        output = evaluate.next(state, list(cohort()))
+        metrics = output.metrics["client_work"]["eval"]["current_round_metrics"]
+        assert metrics["num_examples"] == 35
+
+    def test_one_server_argument_of_many_parts_and_no_state_returned(self):
+        @tff.tensorflow.computation(np.float32, np.float32)
+        def scale(x, y):
+            return x * y
+
+        @tff.federated_computation(
+            tff.FederatedType((np.float32, np.float32), tff.SERVER),
+            tff.FederatedType(np.float32, tff.CLIENTS),
+        )
+        def scaled(pair, values):
+            factors = tff.federated_broadcast(tff.federated_map(scale, pair))
+            return tff.federated_sum(tff.federated_map(scale, (factors, values)))
+
+        assert scaled((2.0, 3.0), [1.0, 1.0]) == 12.0
+
+    def test_no_argument(self):
+        @tff.federated_computation
+        def three():
+            return tff.federated_eval(tff.tensorflow.computation(lambda: 3), tff.SERVER)
+
+        assert three() == 3
+
+    def test_plain_tensorflow(self):
+        assert _plus(2, 3) == 5
+        assert [int(n) for n in _squares(4)] == [0, 1, 4, 9]
+
+    def test_server_only(self, context, caplog):
+        @tff.federated_computation(tff.FederatedType((np.int32, np.int32), tff.SERVER))
+        def plus(pair):
+            return tff.federated_map(_plus, pair)
+
+        assert plus((2, 3)) == 5
+
+    def test_no_client(self):
+        assert add_up(5, []) == (5, 0)
+
+    def test_two_phases_go_to_the_worker_with_a_log_line(self, context, reference, caplog):
+        @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+        def above_the_mean(values):
+            mean = tff.federated_broadcast(tff.federated_mean(values))
+            above = tff.federated_map(
+                tff.tensorflow.computation(
+                    lambda v, m: tf.cast(v > m, tf.int32), (np.float32, np.float32)
+                ),
+                (values, mean),
+            )
+            return tff.federated_sum(above)
+
+        context._worker = reference
+        with caplog.at_level(logging.INFO, logger="tff_nlp.execution.streaming"):
+            assert above_the_mean([1.0, 2.0, 6.0]) == 1
+        assert "TFF's own worker runs it" in caplog.text
+        assert context.form(above_the_mean) is None
+
+
+@tff.tensorflow.computation(np.int64)
+def _squares(count):
+    return tf.data.Dataset.range(count).map(lambda n: n * n)
+
+
+class TestArguments:
+    def test_lists_of_elements_are_data(self):
+        evaluate = tff.learning.algorithms.build_fed_eval(keras_model_fn)
+        state = evaluate.initialize()
+        as_lists = [list(d.as_numpy_iterator()) for d in cohort()]
+        assert_close(evaluate.next(state, as_lists), evaluate.next(state, list(cohort())), 0.0)
+
+    @pytest.mark.parametrize(
+        ("state", "clients", "message"),
+        [
+            (1.5, [[1]], "int32"),
+            (2**40, [[1]], "1099511627776"),
+            (np.int64(1), [[1]], "int64"),
+            (tf.constant(1.0), [[1]], "float32"),
+            (np.array([1, 2], np.int32), [[1]], r"shape \(2,\)"),
+            ("x", [[1]], "'x'"),
+            (1, [tf.data.Dataset.range(2)], "client 0.*int64"),
+            (1, [[1], 7], "client 1.*int"),
+            (1, 7, "list with one value per client"),
+            (1, tf.data.Dataset.range(2), "list with one value per client"),
+        ],
+    )
+    def test_wrong_types_are_type_errors(self, state, clients, message):
+        with pytest.raises(TypeError, match=message):
+            add_up(state, clients)
+
+    def test_a_plain_dict_for_an_ordered_one(self):
+        x = tf.zeros([2, 5])
+        wrong = tf.data.Dataset.from_tensors({"x": x, "z": tf.zeros([2], tf.int32)})
+        evaluate = tff.learning.algorithms.build_fed_eval(keras_model_fn)
+        with pytest.raises(TypeError, match="client 0"):
+            evaluate.next(evaluate.initialize(), [wrong])
+
+    def test_a_state_with_a_part_missing(self):
+        process = _fed_avg()
+        state = process.initialize()
+        broken = state.global_model_weights._replace if False else None
+        del broken
+        with pytest.raises(TypeError):
+            process.next(tff.structure.Struct([("x", 1)]), list(cohort()))
+
+
+def _failing(position, after=1):
+    """Data whose element `after` cannot be read, for the client at a position."""
+
+    def make(index, values):
+        data = tf.data.Dataset.from_tensor_slices(tf.constant(values, tf.int32))
+        if index != position:
+            return data
+        return (
+            data.enumerate()
+            .map(
+                lambda i, v: (
+                    tf.debugging.check_numerics(tf.where(i < after, 1.0, np.inf), "broken") * 0.0
+                    + tf.cast(v, tf.float32)
+                )
+            )
+            .map(lambda v: tf.cast(v, tf.int32))
+        )
+
+    return make
+
+
+class TestFailures:
+    VALUES = ([1, 2], [3, 4], [5, 6], [7, 8])
+
+    def data(self, *positions):
+        return [
+            _failing(i if i in positions else None)(i, values)
+            for i, values in enumerate(self.VALUES)
+        ]
+
+    def test_the_error_has_the_clients_position(self):
+        with pytest.raises(streaming.ClientError, match="client 2 .*broken") as raised:
+            add_up(0, self.data(2))
+        assert raised.value.position == 2
+
+    def test_the_context_works_after_an_error(self):
+        with pytest.raises(streaming.ClientError):
+            add_up(0, self.data(0, 1, 2, 3))
+        assert add_up(0, self.data()) == (36, 36)
+
+    def test_the_round_goes_on_without_it(self, caplog):
+        context = streaming.StreamingContext(["/CPU:0"] * 2, max_failed_clients=2)
+        result = run_in(context, add_up, 0, self.data(1, 2))
+        assert result == (18, 18)
+        assert context.failed_clients == (1, 2)
+        assert "client 1" in caplog.text
+        assert run_in(context, add_up, 0, self.data()) == (36, 36)
+        assert context.failed_clients == ()
+
+    def test_one_more_than_allowed_ends_it(self):
+        context = streaming.StreamingContext(["/CPU:0"] * 2, max_failed_clients=1)
+        with pytest.raises(streaming.ClientError):
+            run_in(context, add_up, 0, self.data(0, 1))
+
+    def test_it_leaves_no_trace_in_a_training_round(self):
+        context = streaming.StreamingContext(["/CPU:0"], max_failed_clients=1)
+        process = _fed_avg()
+        state = run_in(context, process.initialize)
+        good = list(cohort())
+        # It fails at its last batch, when it has trained already.
+        bad = batches(9, 12).map(_poisoned)
+        with_it = run_in(context, process.next, state, [good[0], bad, *good[1:]])
+        assert context.failed_clients == (1,)
+        without = run_in(context, process.next, state, good)
+        for a, b in zip(leaves(with_it), leaves(without), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_a_wrong_number_names_the_flag(self):
+        with pytest.raises(errors.UserError, match="--max_failed_clients=-1"):
+            streaming.StreamingContext(max_failed_clients=-1)
+
+
+def _poisoned(batch):
+    bad = tf.reduce_sum(batch["x"]) * np.inf
+    keep = tf.random.stateless_uniform([], [1, 2]) > 2.0
+    with tf.control_dependencies([tf.debugging.assert_equal(keep, True, f"poison {bad.name}")]):
+        return collections.OrderedDict(x=tf.identity(batch["x"]), y=batch["y"])
+
+
+def _secure_round(secure_sum, dtype=np.int32):
+    value_type = tff.TensorType(dtype, [2])
+
+    @tff.federated_computation(
+        tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(value_type, tff.CLIENTS)
+    )
+    def total(state, values):
+        return state, secure_sum(values)
+
+    return total
+
+
+def _run_secure(total, *clients, dtype=np.int32, context=None):
+    values = [np.array(c, dtype) for c in clients]
+    return run_in(context, lambda: total(0, values)[1]) if context else total(0, values)[1]
+
+
+class TestSecureSums:
+    def test_bitwidth(self):
+        total = _secure_round(lambda v: tff.federated_secure_sum_bitwidth(v, 3))
+        assert list(_run_secure(total, [0, 7], [7, 7])) == [7, 14]
+
+    @pytest.mark.parametrize("wrong", [8, -1])
+    def test_bitwidth_exceeded(self, wrong):
+        total = _secure_round(lambda v: tff.federated_secure_sum_bitwidth(v, 3))
+        with pytest.raises(streaming.ClientError, match=f"0 to 7 was given.*{wrong}") as raised:
+            _run_secure(total, [0, 7], [0, wrong])
+        assert raised.value.position == 1
+
+    @pytest.mark.parametrize("wrong", [11, -1])
+    def test_largest_input(self, wrong):
+        total = _secure_round(lambda v: tff.federated_secure_sum(v, 10))
+        assert list(_run_secure(total, [10, 1], [10, 2])) == [20, 3]
+        with pytest.raises(streaming.ClientError, match=f"0 to 10 was given.*{wrong}"):
+            _run_secure(total, [wrong, 0])
+
+    def test_modular_sums_wrap(self):
+        total = _secure_round(lambda v: _modular_sum(v, 10))
+        assert list(_run_secure(total, [9, 3], [9, 3], [9, 3])) == [7, 9]
+        assert list(_run_secure(total, [-1, 12], [0, 0])) == [9, 2]
+
+    def test_modular_sums_near_the_end_of_their_type(self):
+        modulus = 2**31 - 1
+        total = _secure_round(lambda v: _modular_sum(v, modulus))
+        values = [modulus - 1, modulus - 2]
+        assert list(_run_secure(total, values, values, values)) == [modulus - 3, modulus - 6]
+
+    def test_modulus_of_64_bits(self):
+        modulus = 2**62
+        total = _secure_round(lambda v: _modular_sum(v, modulus), np.int64)
+        values = [modulus - 1, 1]
+        assert list(_run_secure(total, values, values, dtype=np.int64)) == [modulus - 2, 2]
+
+    def test_a_client_out_of_range_is_left_out_entirely(self):
+        @tff.federated_computation(
+            tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(np.int32, tff.CLIENTS)
+        )
+        def both(state, values):
+            return state, (tff.federated_sum(values), tff.federated_secure_sum(values, 10))
+
+        context = streaming.StreamingContext(["/CPU:0"] * 2, max_failed_clients=1)
+        assert run_in(context, both, 0, [1, 2, 30, 4]) == (0, (7, 7))
+        assert context.failed_clients == (2,)
+
+    def test_structures_with_limits_of_their_own(self):
+        value_type = tff.to_type((np.int32, np.int64))
+
+        @tff.federated_computation(
+            tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(value_type, tff.CLIENTS)
+        )
+        def total(state, values):
+            return state, tff.federated_secure_sum_bitwidth(values, (3, 40))
+
+        assert total(0, [(7, 2**40 - 1), (1, 1)])[1] == (8, 2**40)
+        with pytest.raises(streaming.ClientError, match="0 to 7"):
+            total(0, [(8, 0)])
+
+    def test_quantized_sums_are_near_the_plain_ones(self):
+        spec = tff.TensorType(np.float32, [500])
+        factory = tff.aggregators.SecureSumFactory(2.0, -2.0)
+        process = factory.create(spec)
+        rng = np.random.default_rng(0)
+        values = [rng.uniform(-1.9, 1.9, 500).astype(np.float32) for _ in range(7)]
+        output = process.next(process.initialize(), values)
+        # 32-bit steps of a range of 4 for each of 7 clients, and float32 rounding of the sum.
+        np.testing.assert_allclose(output.result, np.sum(values, axis=0), atol=7 * 4 / 2**32 + 1e-5)
+        again = process.next(process.initialize(), values)
+        np.testing.assert_array_equal(output.result, again.result)
+
+
+class TestDeterminism:
+    def test_the_same_devices_give_the_same_bits(self):
+        process = _fed_avg()
+        state = process.initialize()
+        results = []
+        for _ in range(3):
+            context = streaming.StreamingContext(["/CPU:0"] * 3)
+            first = run_in(context, process.next, state, list(cohort()))
+            results.append(run_in(context, process.next, first.state, list(cohort())))
+        for other in results[1:]:
+            for a, b in zip(leaves(results[0]), leaves(other), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("count", [1, 2, 7])
+    def test_the_number_of_lanes_changes_the_order_of_additions_only(self, count):
+        process = _fed_avg()
+        state = process.initialize()
+        one = run_in(streaming.StreamingContext(["/CPU:0"]), process.next, state, list(cohort()))
+        context = streaming.StreamingContext(["/CPU:0"] * count)
+        assert_close(run_in(context, process.next, state, list(cohort())), one, 1e-6)
+
+    def test_variables_of_lanes_are_their_own(self):
+        # Twelve clients that train different models at once, each in its own Keras variables.
+        process = _fed_avg()
+        data = [batches(s, 40, 2) for s in range(12)]
+        state = process.initialize()
+        results = [
+            run_in(streaming.StreamingContext(["/CPU:0"] * n), process.next, state, data)
+            for n in (1, 4)
+        ]
+        assert_close(*results, 1e-6)
+
+    def test_clients_are_shared_out_by_cost(self):
+        assert streaming._share([1, 1, 8, 1, 3, 3], 2) == [[2, 3], [0, 1, 4, 5]]
+        assert streaming._share([], 2) == [[], []]
+
+
+class TestAccumulation:
+    def test_a_token_embedding_is_added_by_rows_and_the_rest_in_place(self):
+        from tests.learning.conftest import tiny_classifier
+        from tff_nlp.learning import algorithms
+
+        model = tiny_classifier()
+        process = algorithms.build_process(model, algorithms.AlgorithmConfig())
+        counts = _write_operations(forms.compile_round(process.next))
+        assert counts["ResourceScatterAdd"] == 1
+        assert counts["AssignVariableOp"] == 0
+        # Another read would hold the tensor, and what is held is copied before it is changed.
+        assert counts["ReadVariableOp"] == 0
+        assert counts["AssignAddVariableOp"] >= len(model.trainable_names) - 1
+
+    def test_what_is_not_a_sum_is_computed_and_written(self):
+        @tff.tensorflow.computation(np.float32, np.float32)
+        def larger(a, b):
+            return tf.maximum(a, b)
+
+        @tff.tensorflow.computation(np.float32)
+        def same(a):
+            return a
+
+        @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+        def maximum(values):
+            return tff.federated_aggregate(values, -1.0, larger, larger, same)
+
+        assert maximum([1.0, 7.0, 3.0]) == 7.0
+        assert maximum([-5.0, -7.0]) == -1.0
+
+    def test_an_accumulator_that_counts_too(self):
+        @tff.tensorflow.computation((np.float32, np.float32), np.float32)
+        def accumulate(a, v):
+            # The second sum reads the first one's old value.
+            return a[0] + v, a[1] + a[0]
+
+        @tff.tensorflow.computation((np.float32, np.float32), (np.float32, np.float32))
+        def merge(a, b):
+            return a[0] + b[0], a[1] + b[1]
+
+        @tff.tensorflow.computation((np.float32, np.float32))
+        def report(a):
+            return a
+
+        @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+        def sums(values):
+            return tff.federated_aggregate(values, (0.0, 0.0), accumulate, merge, report)
+
+        context = streaming.StreamingContext(["/CPU:0"])
+        assert run_in(context, sums, [1.0, 2.0, 4.0]) == (7.0, 0.0 + 1.0 + 3.0)
+
+    def test_strings_and_growing_accumulators(self):
+        @tff.federated_computation(tff.FederatedType(np.str_, tff.CLIENTS))
+        def collect(values):
+            return tff.aggregators.federated_sample(values, 10)
+
+        context = streaming.StreamingContext(["/CPU:0"] * 2)
+        result = run_in(context, collect, ["a", "b", "c"])
+        assert sorted(np.asarray(result).tolist()) == [b"a", b"b", b"c"]
+
+
+def _write_operations(form):
+    functions = lanes.build_functions(form, secure_sums.summands_of(form))
+    graph = functions.run.traced.graph
+    return collections.Counter(op.type for op in graph.get_operations())
+
+
+def _program(source, *, lines=None, **environment):
+    """Runs a program under a pipe and returns its output; fails if the pipe does not end."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+class TestPrograms:
+    def test_several_devices(self):
+        output = _program(
+            """
+            import json, numpy as np, tensorflow as tf
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+            import tff_nlp
+            import tensorflow_federated as tff
+            from tff_nlp.execution import streaming
+            from tests.execution.test_streaming import _fed_avg, add_up
+            from tests.execution.conftest import cohort, leaves, run_in
+            devices = [f"/CPU:{i}" for i in range(3)]
+            context = streaming.StreamingContext(devices)
+            process = _fed_avg()
+            state = run_in(context, process.initialize)
+            many = run_in(context, process.next, state, list(cohort()))
+            program = context._programs[id(process.next)][1]
+            places = [v.device[-5:] for lane in program._lanes for v in lane.accumulator[:1]]
+            one = run_in(streaming.StreamingContext(["/CPU:0"]), process.next, state,
+                         list(cohort()))
+            worst = max(float(np.abs(a - b).max()) for a, b in
+                        zip(leaves(many.state), leaves(one.state)) if a.dtype.kind == "f")
+            total = run_in(context, add_up, 1, [[1], [2], [3], [4]])
+            print(json.dumps([places, worst, int(total[0])]))
+            """
+        )
+        places, worst, total = json.loads(output.splitlines()[-1])
+        assert places == ["CPU:0", "CPU:1", "CPU:2"]
+        assert worst < 1e-6
+        assert total == 11
+
+
+def test_to_numpy_leaves_no_tensor():
+    assert not any(isinstance(v, tf.Tensor) for v in tf.nest.flatten(to_numpy((tf.ones(1), 1))))

@@ -1,0 +1,329 @@
+"""What one client does, against plain Keras training and by its own properties."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tests.learning.conftest import (
+    assert_same_weights,
+    batches,
+    client,
+    client_rows,
+    tiny_classifier,
+    train,
+    trainable,
+)
+from tff_nlp import errors
+from tff_nlp.learning import algorithms, client_update, client_work, optimizers, schedules
+from tff_nlp.learning.algorithms import AlgorithmConfig
+from tff_nlp.learning.optimizers import ClientOptimizer
+
+
+def local_training(model, optimizer, data, *, seed=(1, 2), mu=0.0, rate=None):
+    """Returns the update and the sums of one client, without TFF."""
+    update = client_update.build_client_update(model, client_update.LocalTraining(optimizer, mu))
+    weights, frozen = (tuple(map(tf.constant, w)) for w in model.initial_weights())
+    rate = tf.constant(optimizer.learning_rate if rate is None else rate, tf.float32)
+
+    @tf.function
+    def run(dataset):
+        return update(weights, frozen, dataset, rate, tf.constant(seed, tf.int32))
+
+    deltas, sums = run(data)
+    return [d.numpy() for d in deltas], {k: v.numpy() for k, v in sums.items()}
+
+
+def keras_training(model, optimizer, data):
+    """Returns the model's trainable weights after Keras trained them, and puts them back."""
+    network = model.keras_model
+    initial = [v.numpy() for v in network.trainable_variables]
+    optimizer.build(network.trainable_variables)
+    for batch in data:
+        with tf.GradientTape() as tape:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                batch["y"], network(batch["x"], training=False)
+            )
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, network.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+    final = [v.numpy() for v in network.trainable_variables]
+    for variable, value in zip(network.trainable_variables, initial, strict=True):
+        variable.assign(value)
+    return final
+
+
+def after(model, deltas):
+    return [w - d for w, d in zip(model.initial_weights()[0], deltas, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def frozen_embeddings():
+    return tiny_classifier(trainable="no_embeddings")
+
+
+class TestAgainstKeras:
+    @pytest.mark.parametrize("decay", [0.0, 0.3])
+    def test_adamw_with_decay_but_for_biases_and_norms(self, frozen_embeddings, decay):
+        model, data = frozen_embeddings, client(frozen_embeddings, 3, epochs=2)
+        deltas, _ = local_training(
+            model, ClientOptimizer("adamw", 0.01, weight_decay=decay, epsilon=1e-4), data
+        )
+        keras = tf.keras.optimizers.AdamW(0.01, weight_decay=decay, epsilon=1e-4)
+        keras.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        assert_same_weights(model, after(model, deltas), keras_training(model, keras, data))
+
+    def test_adamw_with_sparse_embedding(self, model):
+        data = client(model, 3)
+        deltas, _ = local_training(model, ClientOptimizer("adamw", 0.01, epsilon=1e-4), data)
+        keras = tf.keras.optimizers.AdamW(0.01, weight_decay=0.0, epsilon=1e-4)
+        theirs = keras_training(model, keras, data)
+        assert_same_weights(model, after(model, deltas), theirs)
+
+    @pytest.mark.parametrize("norm", [0.05, 1e6])
+    def test_clipping_of_the_global_norm(self, model, norm):
+        data = client(model, 4)
+        deltas, _ = local_training(model, ClientOptimizer("sgd", 0.5, clip_norm=norm), data)
+        keras = tf.keras.optimizers.SGD(0.5, global_clipnorm=norm)
+        theirs = keras_training(model, keras, data)
+        initial, _ = model.initial_weights()
+        for one, other, w0 in zip(after(model, deltas), theirs, initial, strict=True):
+            np.testing.assert_allclose(one - w0, other - w0, atol=2e-5)
+        if norm < 1:  # three steps, none longer than the rate times the norm
+            assert np.sqrt(sum((d**2).sum() for d in deltas)) <= 3 * 0.5 * norm * 1.001
+
+    def test_momentum_over_epochs_and_partial_batches(self, model):
+        data = client(model, 5, examples=7, epochs=3)
+        deltas, sums = local_training(model, ClientOptimizer("sgd", 0.05, momentum=0.9), data)
+        theirs = keras_training(model, tf.keras.optimizers.SGD(0.05, 0.9), data)
+        assert_same_weights(model, after(model, deltas), theirs)
+        assert (sums["num_examples"], sums["num_batches"]) == (21, 6)
+
+
+class TestEmbedding:
+    def test_rows_that_a_client_did_not_see_have_no_update(self, model):
+        x, y = client_rows(model, 6, 9, tokens=np.arange(10, 20))
+        optimizer = ClientOptimizer("adamw", 0.01, weight_decay=0.1)
+        deltas, _ = local_training(model, optimizer, batches(x, y))
+        rows = np.abs(deltas[model.token_embedding]).sum(axis=1)
+        seen = np.isin(np.arange(len(rows)), x)
+        assert (rows[~seen] == 0).all()
+        assert (rows[seen] > 0).all()
+
+    def test_local_rows_give_what_the_whole_table_gives(self, model):
+        data = client(model, 7, epochs=2)
+        optimizer = ClientOptimizer("sgd", 0.2, momentum=0.5, clip_norm=0.3)
+        sparse, _ = local_training(model, optimizer, data, mu=0.1)
+        whole = tiny_classifier()
+        object.__setattr__(whole, "token_embedding", None)
+        dense, _ = local_training(whole, optimizer, data, mu=0.1)
+        for one, other in zip(sparse, dense, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+    def test_a_token_outside_of_the_vocabulary_is_an_error(self, model):
+        x, y = client_rows(model, 8, 4)
+        x[2, 0] = len(model.tokenizer.vocabulary)
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            local_training(model, ClientOptimizer(), batches(x, y))
+
+
+class TestDropout:
+    def test_seeds_decide_the_masks(self):
+        model = tiny_classifier(dropout=0.3)
+        data, optimizer = client(model, 9), ClientOptimizer("sgd", 0.1)
+        first, _ = local_training(model, optimizer, data)
+        again, _ = local_training(model, optimizer, data)
+        other, _ = local_training(model, optimizer, data, seed=(1, 3))
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert max(np.abs(a - b).max() for a, b in zip(first, other, strict=True)) > 1e-4
+
+    def test_rounds_and_clients_have_masks_of_their_own(self):
+        model = tiny_classifier(dropout=0.3)
+        # So small a rate that the weights, and with them the loss, stay: only masks can differ.
+        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 1e-12))
+        x, y = client_rows(model, 10, 8)
+        data = [batches(x, y)]
+        process, _, metrics = train(model, config, 2, data, seed=5)
+        losses = [float(m["client_work"]["train"]["loss"]) for m in metrics]
+        assert losses[0] != losses[1]
+        state = algorithms.initial_state(process, model)
+        again = process.next(state, data).metrics["client_work"]["train"]["loss"]
+        assert float(again) == losses[0]
+        reordered = process.next(state, [batches(x[::-1].copy(), y[::-1].copy())])
+        assert float(reordered.metrics["client_work"]["train"]["loss"]) != losses[0]
+
+
+class TestOddClients:
+    def test_a_diverging_client_is_left_out_and_counted(self, model):
+        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 1e30))
+        process, state, metrics = train(model, config, 1, [client(model, 1), client(model, 2)])
+        report = metrics[0]["client_work"]["train"]
+        assert int(report["non_finite_clients"]) == 2
+        assert (int(report["num_examples"]), float(report["loss"])) == (0, 0.0)
+        for w, w0 in zip(trainable(process, state), model.initial_weights()[0], strict=True):
+            np.testing.assert_array_equal(w, w0)
+
+    def test_a_diverging_client_does_not_touch_the_others(self, model):
+        deltas, sums = local_training(model, ClientOptimizer("sgd", 1e30), client(model, 1))
+        assert all((d == 0).all() for d in deltas)
+        assert sums["non_finite"] == 1.0
+        assert sums["num_examples"] == 0
+
+    def test_an_empty_client_sends_nothing(self, model):
+        nothing = client(model, 1).take(0)
+        deltas, sums = local_training(model, ClientOptimizer("adamw", 0.01), nothing)
+        assert all((d == 0).all() for d in deltas)
+        assert (sums["num_examples"], sums["num_batches"], sums["non_finite"]) == (0, 0, 0.0)
+
+    def test_shuffling_data_is_read_once(self, model):
+        x, y = client_rows(model, 11, 12)
+        rows = tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=x, y=y))
+        data = rows.shuffle(12, reshuffle_each_iteration=True).batch(1)
+        deltas, sums = local_training(model, ClientOptimizer(), data)
+        assert sums["num_examples"] == 12
+        assert all(np.isfinite(d).all() for d in deltas)
+
+
+class TestProcess:
+    def test_the_schedule_scales_the_rate_by_round(self, model):
+        data = [client(model, 1)]
+        schedule = schedules.LinearSchedule(warmup_rounds=1, total_rounds=4)
+        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 0.2), schedule=schedule)
+        process = algorithms.build_process(model, config)
+        state = algorithms.initial_state(process, model)
+        for factor in (1 / 2, 1.0, 2 / 3, 1 / 3, 0.0):
+            before = trainable(process, state)
+            state = process.next(state, data).state
+            plain = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 0.2))
+            expected = _one_round(model, plain, before, data[0], 0.2 * factor)
+            for w, e in zip(trainable(process, state), expected, strict=True):
+                np.testing.assert_allclose(w, e, atol=1e-6)
+
+    def test_frozen_weights_stay_and_are_not_sent(self):
+        model = tiny_classifier(trainable="head")
+        process, state, _ = train(model, AlgorithmConfig(), 2, [client(model, 1)])
+        weights = process.get_model_weights(state)
+        for w, w0 in zip(weights.non_trainable, model.initial_weights()[1], strict=True):
+            np.testing.assert_array_equal(w, w0)
+        assert [len(weights.trainable), len(weights.non_trainable)] == [
+            len(model.trainable_names),
+            len(model.frozen_names),
+        ]
+        sent = process.next.type_signature.parameter[0].member.global_model_weights.trainable
+        assert len(sent) == 2  # the head's kernel and bias
+
+    def test_initialization_alone_is_no_state_to_train_from(self, model):
+        process = algorithms.build_process(model, AlgorithmConfig())
+        weights = process.get_model_weights(process.initialize())
+        assert all(np.isnan(w).all() for w in weights.trainable)
+
+    def test_the_type_of_the_weights(self, model):
+        weights = client_work.weights_type(model)
+        assert weights.python_container is tff.learning.models.ModelWeights
+        shapes = [tuple(t.shape) for _, t in tff.structure.iter_elements(weights.trainable)]
+        assert shapes == [w.shape for w in model.initial_weights()[0]]
+
+    def test_metrics_are_means_over_examples(self, model):
+        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 1e-12))
+        rows = [client_rows(model, s, n) for s, n in ((1, 10), (2, 3))]
+        _, _, metrics = train(model, config, 1, [batches(*r) for r in rows])
+        x, y = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        logits = model.keras_model(x)
+        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, logits)
+        report = metrics[0]["client_work"]["train"]
+        assert float(report["loss"]) == pytest.approx(float(loss), rel=1e-5)
+        accuracy = np.mean(np.argmax(logits, axis=1) == y)
+        assert float(report["accuracy"]) == pytest.approx(float(accuracy), rel=1e-6)
+
+
+def _one_round(model, config, weights, data, rate):
+    update = client_update.build_client_update(
+        model, client_update.LocalTraining(config.client_optimizer)
+    )
+    frozen = tuple(map(tf.constant, model.initial_weights()[1]))
+    deltas, _ = update(
+        tuple(map(tf.constant, weights)), frozen, data, tf.constant(rate), tf.constant([0, 0])
+    )
+    return [w - d.numpy() for w, d in zip(weights, deltas, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "decayed"),
+    [
+        ("head/kernel", True),
+        ("token_embedding/embeddings", True),
+        ("transformer_layer_0/self_attention/query/bias", False),
+        ("embeddings_layer_norm/gamma", False),
+        ("transformer_layer_1/feedforward_layer_norm/beta", False),
+    ],
+)
+def test_what_decays(name, decayed):
+    assert client_update.is_decayed(name) is decayed
+
+
+def test_every_weight_of_the_model_has_a_known_kind(model):
+    last = {name.rsplit("/", 1)[-1] for name in model.trainable_names}
+    assert last <= {"kernel", "bias", "gamma", "beta", "embeddings", "position_embeddings"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        ({"name": "adam"}, "--client_optimizer=adam"),
+        ({"learning_rate": 0.0}, "--client_learning_rate=0.0"),
+        ({"learning_rate": float("nan")}, "--client_learning_rate=nan"),
+        ({"momentum": 1.0}, "--client_momentum=1.0"),
+        ({"name": "adamw", "momentum": 0.9}, "--client_momentum=0.9"),
+        ({"weight_decay": 0.1}, "--client_weight_decay=0.1"),
+        ({"name": "adamw", "weight_decay": -1.0}, "--client_weight_decay=-1.0"),
+        ({"clip_norm": 0.0}, "--client_clip_norm=0.0"),
+        ({"name": "adamw", "epsilon": 0.0}, "--client_epsilon=0.0"),
+        ({"name": "adamw", "beta_2": 1.0}, "--client_beta_2=1.0"),
+    ],
+)
+def test_a_wrong_client_optimizer_names_the_flag(arguments, flag):
+    with pytest.raises(errors.UserError, match=flag):
+        ClientOptimizer(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        ({"name": "lamb"}, "--server_optimizer=lamb"),
+        ({"learning_rate": -1.0}, "--server_learning_rate=-1.0"),
+        ({"name": "adam", "momentum": 0.9}, "--server_momentum=0.9"),
+        ({"name": "adam", "epsilon": 0.0}, "--server_epsilon=0.0"),
+    ],
+)
+def test_a_wrong_server_optimizer_names_the_flag(arguments, flag):
+    with pytest.raises(errors.UserError, match=flag):
+        optimizers.ServerOptimizer(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        ({"name": "fedsgd"}, "--algorithm=fedsgd"),
+        ({"name": "fedprox"}, "--proximal_strength=0.0"),
+        ({"proximal_strength": 0.1}, "--proximal_strength=0.1"),
+    ],
+)
+def test_a_wrong_algorithm_names_the_flag(arguments, flag):
+    with pytest.raises(errors.UserError, match=flag):
+        AlgorithmConfig(**arguments)
+
+
+def test_a_wrong_weighting_names_the_flag(model):
+    with pytest.raises(errors.UserError, match="--weighting=loss"):
+        algorithms.build_process(model, AlgorithmConfig(weighting="loss"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"warmup_rounds": -1}, {"warmup_rounds": 5, "total_rounds": 5}]
+)
+def test_a_wrong_schedule_names_the_flag(arguments):
+    with pytest.raises(errors.UserError, match="--warmup_rounds"):
+        schedules.LinearSchedule(**arguments)

@@ -1,0 +1,162 @@
+"""The byte ledger: what a real deployment would send per client and round, from compiled types.
+
+Counted are the tensors themselves, without the framing of a transport. A secure sum is counted
+with the bits that its integers need; the masks of a real protocol let an integer grow by the
+logarithm of the cohort, and its key agreement is not counted at all.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_nlp.execution import forms, graphs, secure_sums
+
+_FROZEN, _TRAINABLE = "non_trainable", "trainable"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some of the tensors that are sent.
+
+    Attributes:
+      direction: "down" or "up" in every round, or "once" for what a client keeps.
+      name: What it is.
+      bytes: How many bytes, of the tensors whose size the types tell.
+      unknown: How many tensors have a size that only the data tells (strings, dynamic shapes);
+        they are not in `bytes`.
+    """
+
+    direction: str
+    name: str
+    bytes: int
+    unknown: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ByteLedger:
+    """Bytes per client.
+
+    Attributes:
+      down: From the server to a client, in every round.
+      up: From a client to the server, in every round.
+      once: From the server to a client once: frozen weights, which never change.
+      parts: What they consist of: under "down" "weights" and "round settings", under "up" the
+        "update" and "weight and metrics", "secure ..." where secure sums carry them, and under
+        "once" "frozen weights".
+    """
+
+    down: int
+    up: int
+    once: int
+    parts: tuple[Part, ...]
+
+    def bytes_of(self, direction: str, name: str) -> int:
+        """Returns the bytes of a part, 0 if there is none."""
+        return sum(p.bytes for p in self.parts if (p.direction, p.name) == (direction, name))
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether some tensors have an unknown size, so that more than this is sent."""
+        return any(part.unknown for part in self.parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+    """A tensor on its way."""
+
+    path: tuple[str, ...]
+    spec: tf.TensorSpec
+    bits: int | None = None
+
+    @property
+    def bytes(self) -> int | None:
+        """The tensor's size, packed; None if the type does not tell."""
+        if self.spec.dtype == tf.string or not self.spec.shape.is_fully_defined():
+            return None
+        bits = self.spec.dtype.size * 8 if self.bits is None else self.bits
+        return math.ceil(self.spec.shape.num_elements() * bits / 8)
+
+
+def of_form(form: forms.RoundForm, *, cohort: int = 1) -> ByteLedger:
+    """Counts the bytes of a compiled round.
+
+    Args:
+      form: The round.
+      cohort: Clients per round: the integers of a secure sum grow by log2 of it, so that the sum
+        fits. The moduli of modular sums are chosen for that already.
+    """
+    broadcast = list(_leaves(form.prepare.result_type))
+    frozen = [leaf for leaf in broadcast if _FROZEN in leaf.path]
+    weights = [leaf for leaf in broadcast if _TRAINABLE in leaf.path]
+    settings = [leaf for leaf in broadcast if leaf not in frozen and leaf not in weights]
+    sent, *_ = (t for _, t in tff.structure.iter_elements(form.work.result_type))
+    plain = list(_leaves(sent))
+    secure = list(_secure_leaves(form, cohort))
+    shapes = [leaf.spec.shape for leaf in weights]
+    parts = [
+        _part("once", "frozen weights", frozen),
+        _part("down", "weights", weights),
+        _part("down", "round settings", settings),
+    ]
+    for prefix, leaves in (("", plain), ("secure ", secure)):
+        update = _update_among(leaves, shapes)
+        rest = [leaf for leaf in leaves if leaf not in update]
+        parts += [
+            _part("up", f"{prefix}update", update),
+            _part("up", f"{prefix}weight and metrics", rest),
+        ]
+    totals = {d: sum(p.bytes for p in parts if p.direction == d) for d in ("down", "up", "once")}
+    return ByteLedger(**totals, parts=tuple(p for p in parts if p.bytes or p.unknown))
+
+
+def ledger_for(computation: tff.framework.ConcreteComputation, *, cohort: int = 1) -> ByteLedger:
+    """Counts the bytes of a round, `process.next` for example; arguments as of `of_form`.
+
+    `StreamingContext.form` gives the compiled round of a program that runs it too.
+
+    Raises:
+      NoFormError: If the computation is not a single round.
+    """
+    return of_form(forms.compile_round(computation), cohort=cohort)
+
+
+def _part(direction: str, name: str, leaves: Sequence[_Leaf]) -> Part:
+    sizes = [leaf.bytes for leaf in leaves]
+    return Part(direction, name, sum(s or 0 for s in sizes), sizes.count(None))
+
+
+def _leaves(type_spec: tff.Type, path: tuple[str, ...] = ()) -> Iterator[_Leaf]:
+    if isinstance(type_spec, tff.StructType):
+        for index, (name, element) in enumerate(tff.structure.iter_elements(type_spec)):
+            yield from _leaves(element, (*path, name or str(index)))
+    else:
+        yield _Leaf(path, graphs.tensor_spec(type_spec))
+
+
+def _secure_leaves(form: forms.RoundForm, cohort: int) -> Iterator[_Leaf]:
+    growth = max(cohort - 1, 0).bit_length()
+    for index, summand in enumerate(secure_sums.summands_of(form)):
+        bits = summand.bits + (0 if summand.kind == "modulus" else growth)
+        yield _Leaf((str(index),), summand.spec, min(bits, summand.spec.dtype.size * 8))
+
+
+def _update_among(leaves: Sequence[_Leaf], shapes: Sequence[tf.TensorShape]) -> Sequence[_Leaf]:
+    """Returns the tensors that carry the model's update.
+
+    They have the shapes of the trainable weights one after another; else, for an aggregator that
+    encodes them, the update is the largest summand.
+    """
+    count = len(shapes)
+    for start in range(len(leaves) - count + 1):
+        if [leaf.spec.shape for leaf in leaves[start : start + count]] == list(shapes):
+            return leaves[start : start + count]
+    summands: dict[str, list[_Leaf]] = {}
+    for leaf in leaves:
+        summands.setdefault(leaf.path[0], []).append(leaf)
+    largest: list[_Leaf] = max(
+        summands.values(), key=lambda s: sum(leaf.bytes or 0 for leaf in s), default=[]
+    )
+    return largest
