@@ -63,6 +63,10 @@ def test_the_process_equals_tff(model, oracle, algorithm, weighting, client, ser
     # Two local epochs: a client whose steps all start afresh would not notice the proximal term.
     data = cohort(model, epochs=2)
     config = AlgorithmConfig(algorithm, ours_client, ours_server, weighting, mu)
+    # TFF 0.87 adds mu (initial - current) to the gradient, away from the initial weights, where
+    # Li et al. have mu (current - initial). Ours with the sign of TFF must be TFF's; that ours has
+    # the right sign is tested in test_client_update.
+    object.__setattr__(config, "proximal_strength", -mu)
     process, state, metrics = train(model, config, ROUNDS, data)
 
     kinds = tff.learning.algorithms

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
+import tensorflow_federated as tff
 from tensorflow.python.eager import cancellation
 
 from tff_nlp.execution import forms, graphs, secure_sums, structures
@@ -104,7 +105,9 @@ def build_functions(
     form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
 ) -> LaneFunctions:
     """Traces the functions of a lane."""
-    specs = [graphs.tensor_spec(t) for t in structures.flatten_types(form.zero.result_type)]
+    # Not the type of zero, which may be smaller: an empty list that grows.
+    (_, accumulator_type), *_ = tff.structure.iter_elements(form.accumulate.parameter_type)
+    specs = [graphs.tensor_spec(t) for t in structures.flatten_types(accumulator_type)]
     handle_specs = [tf.TensorSpec([], tf.resource) for _ in specs]
     zero, work, accumulate, merge = (
         graph.with_own_resources() for graph in (form.zero, form.work, form.accumulate, form.merge)

@@ -95,17 +95,16 @@ def of_form(form: forms.RoundForm, *, cohort: int = 1) -> ByteLedger:
     sent, *_ = (t for _, t in tff.structure.iter_elements(form.work.result_type))
     plain = list(_leaves(sent))
     secure = list(_secure_leaves(form, cohort))
-    shapes = [leaf.spec.shape for leaf in weights]
+    update = _update_among(plain, secure, [leaf.spec.shape for leaf in weights])
     parts = [
         _part("once", "frozen weights", frozen),
         _part("down", "weights", weights),
         _part("down", "round settings", settings),
     ]
     for prefix, leaves in (("", plain), ("secure ", secure)):
-        update = _update_among(leaves, shapes)
         rest = [leaf for leaf in leaves if leaf not in update]
         parts += [
-            _part("up", f"{prefix}update", update),
+            _part("up", f"{prefix}update", [leaf for leaf in leaves if leaf in update]),
             _part("up", f"{prefix}weight and metrics", rest),
         ]
     totals = {d: sum(p.bytes for p in parts if p.direction == d) for d in ("down", "up", "once")}
@@ -140,21 +139,24 @@ def _secure_leaves(form: forms.RoundForm, cohort: int) -> Iterator[_Leaf]:
     growth = max(cohort - 1, 0).bit_length()
     for index, summand in enumerate(secure_sums.summands_of(form)):
         bits = summand.bits + (0 if summand.kind == "modulus" else growth)
-        yield _Leaf((str(index),), summand.spec, min(bits, summand.spec.dtype.size * 8))
+        yield _Leaf((f"secure {index}",), summand.spec, min(bits, summand.spec.dtype.size * 8))
 
 
-def _update_among(leaves: Sequence[_Leaf], shapes: Sequence[tf.TensorShape]) -> Sequence[_Leaf]:
+def _update_among(
+    plain: Sequence[_Leaf], secure: Sequence[_Leaf], shapes: Sequence[tf.TensorShape]
+) -> Sequence[_Leaf]:
     """Returns the tensors that carry the model's update.
 
     They have the shapes of the trainable weights one after another; else, for an aggregator that
     encodes them, the update is the largest summand.
     """
     count = len(shapes)
-    for start in range(len(leaves) - count + 1):
-        if [leaf.spec.shape for leaf in leaves[start : start + count]] == list(shapes):
-            return leaves[start : start + count]
+    for leaves in (plain, secure):
+        for start in range(len(leaves) - count + 1 if count else 0):
+            if [leaf.spec.shape for leaf in leaves[start : start + count]] == list(shapes):
+                return leaves[start : start + count]
     summands: dict[str, list[_Leaf]] = {}
-    for leaf in leaves:
+    for leaf in (*plain, *secure):
         summands.setdefault(leaf.path[0], []).append(leaf)
     largest: list[_Leaf] = max(
         summands.values(), key=lambda s: sum(leaf.bytes or 0 for leaf in s), default=[]

@@ -7,33 +7,64 @@ import os
 import pathlib
 import signal
 import time
+import weakref
+from typing import Any
 
 import tensorflow_federated as tff
 
 
-def worker_context() -> tff.framework.SyncContext:
+class WorkerContext(tff.framework.SyncContext):
+    """TFF's local C++ context; its worker process ends with the program."""
+
+    def __init__(self) -> None:
+        self._context = tff.backends.native.create_sync_local_cpp_execution_context()
+
+    def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
+        """Runs a computation; called by TFF."""
+        if self._context is None:
+            raise RuntimeError("the worker of this context has ended")
+        try:
+            return self._context.invoke(comp, arg)
+        except KeyboardInterrupt:
+            # TFF waits for the worker's answer before Python can end.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the worker processes; the context cannot be used any more."""
+        end_workers()
+        self._context = None
+
+
+_contexts: "weakref.WeakSet[WorkerContext]" = weakref.WeakSet()
+
+
+def worker_context() -> WorkerContext:
     """Returns TFF's local C++ context.
 
     TFF leaves its worker process running when Python exits, and with it whatever waits for the
     program's output; here it is ended with the program.
     """
-    atexit.unregister(_end)
-    atexit.register(_end)
-    return tff.backends.native.create_sync_local_cpp_execution_context()
+    if not _contexts:
+        atexit.register(_end)
+    context = WorkerContext()
+    _contexts.add(context)
+    return context
 
 
 def _end() -> None:
-    # Without a default context TFF's own clean-up runs now; later it would find its modules gone
-    # and write a stack trace.
+    # TFF's own clean-up must run now: later it finds its modules gone and writes a stack trace.
     tff.framework.set_default_context(_Ended())
-    gc.collect()
+    for context in list(_contexts):
+        context.close()
     end_workers()
+    gc.collect()
 
 
 class _Ended(tff.framework.SyncContext):
     """The default context of a program that ends."""
 
-    def invoke(self, comp: tff.framework.ConcreteComputation, arg: object) -> object:
+    def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
         raise RuntimeError("the program is ending")
 
 

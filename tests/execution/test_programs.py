@@ -1,0 +1,170 @@
+"""Whole programs: placement on devices, memory, and that nothing outlives them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _start(source):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)},
+    )
+
+
+def _run(source, timeout=240):
+    """Runs a program and returns what it printed last; its pipes must end with it."""
+    process = _start(source)
+    try:
+        output, problems = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 0, problems[-3000:]
+    return json.loads(output.splitlines()[-1]), problems
+
+
+_PREAMBLE = """
+import json
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+import tff_nlp
+import tensorflow_federated as tff
+from tff_nlp.execution import streaming, worker
+from tests.execution.conftest import batches, cohort, leaves, run_in
+from tests.execution.test_streaming import _fed_avg, add_up
+"""
+
+
+def test_a_lane_per_device():
+    (places, worst, total), _ = _run(
+        _PREAMBLE
+        + """
+context = streaming.StreamingContext([f"/CPU:{i}" for i in range(3)])
+process = _fed_avg()
+state = run_in(context, process.initialize)
+many = run_in(context, process.next, state, list(cohort()))
+lanes = context._program(process.next)._lanes
+places = [lane.accumulator[0].device[-5:] for lane in lanes]
+one = run_in(streaming.StreamingContext(["/CPU:0"]), process.next, state, list(cohort()))
+worst = max(float(np.abs(a - b).max()) for a, b in
+            zip(leaves(many.state), leaves(one.state)) if a.dtype.kind == "f")
+print(json.dumps([places, worst, int(run_in(context, add_up, 1, [[1], [2], [3], [4]])[0])]))
+"""
+    )
+    assert places == ["CPU:0", "CPU:1", "CPU:2"]
+    assert worst < 1e-6
+    assert total == 11
+
+
+def _children(pid):
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,stat=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    lines = (line.split() for line in listed.stdout.splitlines())
+    return [int(child) for child, state in lines if not state.startswith("Z")]
+
+
+def test_no_worker_outlives_a_program():
+    (result, workers), problems = _run(
+        _PREAMBLE
+        + """
+import os, subprocess
+context = worker.worker_context()
+tff.framework.set_default_context(context)
+result = add_up(5, [[1, 2], [3]])
+print(json.dumps([[int(r) for r in result], worker._workers()]))
+"""
+    )
+    assert result == [11, 6]
+    assert workers
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert "Traceback" not in problems
+
+
+def _interrupt(source, ready="ready", seconds=10.0):
+    """Starts a program, sends SIGINT when it prints `ready`; returns how long it then took."""
+    process = _start(source)
+    try:
+        while process.stdout.readline().strip() != ready:
+            assert process.poll() is None, process.stderr.read()[-2000:]
+        time.sleep(0.5)
+        children = _children(process.pid)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=seconds)
+        took = time.monotonic() - begin
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    return took
+
+
+_ENDLESS = """
+numbers = tf.data.Dataset.range(10**12).map(lambda n: tf.cast(n % 3, tf.int32))
+print("ready", flush=True)
+add_up(0, [numbers] * 4)
+"""
+
+
+def test_ctrl_c_stops_clients_in_the_middle():
+    install = "tff.framework.set_default_context(streaming.StreamingContext())"
+    assert _interrupt(_PREAMBLE + install + _ENDLESS) < 10
+
+
+def test_ctrl_c_ends_the_worker():
+    install = """
+tff.framework.set_default_context(worker.worker_context())
+add_up(0, [[1]])
+"""
+    assert _interrupt(_PREAMBLE + install + _ENDLESS) < 10
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_cohort():
+    (small, large), _ = _run(
+        _PREAMBLE
+        + """
+import resource
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+size = 2_000_000
+@tff.tensorflow.computation(tff.SequenceType(np.int32), tff.TensorType(np.float32, [size]))
+def work(numbers, weights):
+    return weights * tf.cast(numbers.reduce(0, lambda a, b: a + b), tf.float32)
+@tff.federated_computation(tff.FederatedType(tff.TensorType(np.float32, [size]), tff.SERVER),
+    tff.FederatedType(tff.SequenceType(np.int32), tff.CLIENTS))
+def next_round(weights, numbers):
+    updates = tff.federated_map(work, (numbers, tff.federated_broadcast(weights)))
+    return tff.federated_mean(updates), tff.federated_sum(updates)
+context = streaming.StreamingContext(["/CPU:0"] * 2)
+peaks = []
+for count in (10, 10, 1000):
+    run_in(context, next_round, np.ones(size, np.float32),
+           [tf.data.Dataset.from_tensors(np.int32(1))] * count)
+    peaks.append(peak())
+print(json.dumps(peaks[1:]))
+""",
+        timeout=900,
+    )
+    assert large <= 1.1 * small
