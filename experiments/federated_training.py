@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from experiments import data, outcome, quiet, result, settings, task
 from experiments.federated_run import FederatedRun
-from tff_nlp import seeds
+from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, streaming
 from tff_nlp.learning import algorithms, optimizers, schedules
@@ -39,9 +40,8 @@ def train(
     """
     streaming.configure_threads()
     quiet.import_keras_nlp()
-    algorithm = algorithm_config(run)
+    algorithm, devices = algorithm_config(run), _devices(run.execution)
     model = task.build_classifier(run.model, texts.train, run.rounds.seed)
-    devices = _devices(run.execution)
     bytes_per_client = 4 * model.trainable_parameters
     data.say("model", [task.describe(model, run.model)])
     data.say("round", [_describe_round(run.clients, split, bytes_per_client)])
@@ -176,9 +176,25 @@ def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.nd
 
 
 def _devices(execution: settings.ExecutionFlags) -> tuple[str, ...]:
+    """Returns one TensorFlow device name per lane, none where the context has no lanes.
+
+    Raises:
+      UserError: If --devices names one that is not there; TensorFlow would take the CPU instead.
+    """
     if execution.context != "streaming":
         return ()
     named = tuple(d.strip() for d in execution.devices.split(",") if d.strip())
+    there = [device.name for device in tf.config.list_logical_devices()]
+    for name in named:
+        try:
+            found = tf.DeviceSpec.from_string(name).to_string() in there
+        except ValueError:
+            found = False
+        if not found:
+            raise errors.UserError(
+                f"--devices={execution.devices}: there is no {name}; TensorFlow finds "
+                f"{', '.join(there)}"
+            )
     return named or streaming.default_devices()
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ _MEANS = ("loss", "accuracy")
 _SUMS = ("num_examples", "non_finite_clients", "update_norm")
 _TRAIN = (*_MEANS, *_SUMS)
 _TEST = ("accuracy", "macro_f1", "loss")
+# What stands before the slash in TensorBoard's names.
+_GROUP = re.compile(r"^(held_out|[a-z]+)_")
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
@@ -217,8 +220,7 @@ class _TensorBoard:
         with self._writer.as_default(step=int(row["round"])):
             for name, value in row.items():
                 if name != "round":
-                    group, _, rest = name.partition("_")
-                    tf.summary.scalar(f"{group}/{rest}" if rest else name, value)
+                    tf.summary.scalar(_GROUP.sub(r"\1/", name), value)
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,0 +1,158 @@
+"""A small corpus, a small model, and scripts run inside this process."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import pathlib
+import random
+
+import pytest
+
+from experiments import entry, predict, train, train_centralized
+
+# A model and a corpus small enough for some seconds; dropout and two lanes are on.
+TINY = {
+    "encoder": "random",
+    "encoder_width": 32,
+    "encoder_layers": 1,
+    "max_tokens": 16,
+    "dropout": 0.2,
+    "rounds": 3,
+    "eval_every": 2,
+    "num_clients": 12,
+    "clients_per_round": 4,
+    "batch_size": 8,
+    "client_learning_rate": 0.003,
+    "devices": "/CPU:0,/CPU:0",
+}
+_CENTRAL = ("encoder", "encoder_width", "encoder_layers", "max_tokens", "dropout", "batch_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a script ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def script(module, *arguments, takes_arguments=False):
+    """Runs a script's main function as its command line would."""
+    module.FLAGS.unparse_flags()
+    name = f"{module.__name__.rpartition('.')[2]}.py"
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        code = entry.status(
+            module.main, module.FLAGS, [name, *arguments], takes_arguments=takes_arguments
+        )
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def flags(values):
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]
+
+
+def write_reviews(path, rows=300):
+    """Writes texts whose words give the label away, by a dozen authors."""
+    generator = random.Random(1)
+    words = {
+        "good": ["great", "lovely", "superb", "happy"],
+        "bad": ["awful", "broken", "poor", "sad"],
+    }
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "author"])
+        for number in range(rows):
+            label = generator.choice(["good", "bad"])
+            filler = generator.choices(["the", "phone", "was", "it", "very"], k=4)
+            text = " ".join([*filler, generator.choice(words[label]), f"n{number}"])
+            writer.writerow([text, label, f"author{number % 12}"])
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory):
+    """A CSV file with the columns text, label and author."""
+    return write_reviews(tmp_path_factory.mktemp("corpus") / "reviews.csv")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run that went through undisturbed.
+
+    Attributes:
+      folder: Its output_dir.
+      ended: What it printed.
+      flags: What it was run with beyond the small task.
+    """
+
+    folder: pathlib.Path
+    ended: Ended
+    flags: dict
+
+
+@pytest.fixture(scope="session")
+def run_train(reviews, cache):
+    """Runs experiments/train.py on the small task; flags given as None are left out."""
+
+    def run(output_dir, **changes):
+        values = {"corpus": reviews, "cache_dir": cache, "output_dir": output_dir}
+        return script(train, *flags({**values, **TINY, **changes}))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_central(reviews, cache):
+    """Runs experiments/train_centralized.py on the small task."""
+
+    def run(output_dir, **changes):
+        values = {"corpus": reviews, "cache_dir": cache, "output_dir": output_dir, "epochs": 1}
+        tiny = {name: TINY[name] for name in _CENTRAL}
+        return script(train_centralized, *flags({**values, **tiny, **changes}))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_predict():
+    """Runs experiments/predict.py."""
+
+    def run(*arguments):
+        return script(predict, *arguments, takes_arguments=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, run_train):
+    """A federated run with state in its server optimizer and held-out clients."""
+    values = {
+        "client_weight_decay": 0.01,
+        "server_momentum": 0.9,
+        "held_out_fraction": 0.2,
+        "client_column": "author",
+    }
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    ended = run_train(folder, **values)
+    assert ended.code == 0, ended.err
+    return Finished(folder, ended, values)
+
+
+@pytest.fixture(scope="session")
+def finished_centrally(tmp_path_factory, run_central):
+    """A central run of two epochs."""
+    values = {"epochs": 2}
+    folder = tmp_path_factory.mktemp("runs") / "central"
+    ended = run_central(folder, **values)
+    assert ended.code == 0, ended.err
+    return Finished(folder, ended, values)

@@ -1,0 +1,148 @@
+"""Stop a run anywhere, run the same command again: the same weights to the last bit.
+
+tests/program/test_training.py stops at every single write; here the model, the optimizers and the
+sampling are real.
+"""
+
+import csv
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.experiments import conftest
+from tff_nlp.program import checkpoints
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+SPARSE = {
+    "checkpoint_every": 2,
+    "sampling": "poisson",
+    "clients_per_round": 2,
+    "server_optimizer": "yogi",
+    "server_learning_rate": 0.01,
+    "decay_learning_rate": True,
+    "client_epochs": 2,
+    "rounds": 5,
+}
+
+
+class Killed(BaseException):
+    """What nobody catches."""
+
+
+def final(folder, rounds):
+    """Returns what may not depend on stops: the last checkpoint's arrays and metrics.csv."""
+    with np.load(folder / "checkpoints" / f"round_{rounds:06d}.npz") as file:
+        leaves = {name: (file[name].dtype, file[name].tobytes()) for name in file.files}
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+    return leaves, rows
+
+
+def stop_after_a_checkpoint(monkeypatch, run):
+    """Runs until the second checkpoint would be written."""
+    save, saved = checkpoints.save, []
+
+    def stop(*arguments):
+        if saved:
+            raise Killed
+        saved.append(arguments)
+        save(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", stop)
+        with pytest.raises(Killed):
+            run()
+
+
+def check_same(folder, undisturbed, rounds):
+    found, expected = final(folder, rounds), final(undisturbed, rounds)
+    assert found[0].keys() == expected[0].keys()
+    assert [name for name in found[0] if found[0][name] != expected[0][name]] == []
+    assert found[1] == expected[1]
+    assert [row["round"] for row in found[1]] == [str(n + 1) for n in range(rounds)]
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, finished, monkeypatch):
+    """Dropout, AdamW, two lanes, momentum at the server, clients by author."""
+    folder = tmp_path / "stopped"
+    stop_after_a_checkpoint(monkeypatch, lambda: run_train(folder, **finished.flags))
+    assert not (folder / "result.json").exists()
+    ended = run_train(folder, **finished.flags)
+    assert (ended.code, "finished" in ended.out) == (0, False)
+    check_same(folder, finished.folder, conftest.TINY["rounds"])
+
+
+@pytest.mark.slow
+def test_the_same_with_few_checkpoints_poisson_sampling_and_yogi(tmp_path, run_train, monkeypatch):
+    assert run_train(tmp_path / "undisturbed", **SPARSE).code == 0
+    folder = tmp_path / "stopped"
+    stop_after_a_checkpoint(monkeypatch, lambda: run_train(folder, **SPARSE))
+    assert run_train(folder, **SPARSE).code == 0
+    check_same(folder, tmp_path / "undisturbed", SPARSE["rounds"])
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_bits(tmp_path, run_train, finished):
+    run_train(tmp_path / "other", **finished.flags, seed=1)
+    rounds = conftest.TINY["rounds"]
+    assert final(tmp_path / "other", rounds)[0] != final(finished.folder, rounds)[0]
+
+
+def command(folder, reviews, cache, **changes):
+    values = {
+        "corpus": reviews,
+        "cache_dir": cache,
+        "output_dir": folder,
+        **conftest.TINY,
+        "rounds": 40,
+        "eval_every": 10,
+        **changes,
+    }
+    return [sys.executable, str(ROOT / "experiments" / "train.py"), *conftest.flags(values)]
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(tmp_path, reviews, cache):
+    plain = command(tmp_path / "undisturbed", reviews, cache)
+    subprocess.run(plain, cwd=ROOT, check=True, capture_output=True)
+    killed = command(tmp_path / "killed", reviews, cache)
+    generator = random.Random(0)
+    kills = 0
+    for attempt in range(5):
+        process = subprocess.Popen(
+            killed, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        wait_for(tmp_path / "killed", process, checkpoint_writing=attempt % 2 == 0)
+        time.sleep(generator.random() * 0.3)
+        process.kill()
+        kills += process.wait() == -9
+        process.stdout.close()
+    assert kills >= 2
+    done = subprocess.run(killed, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "saved" in done.stdout or "finished" in done.stdout
+    assert final(tmp_path / "killed", 40) == final(tmp_path / "undisturbed", 40)
+    began = time.monotonic()
+    again = subprocess.run(killed, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "finished" in again.stdout
+    assert time.monotonic() - began < 5  # It takes less than one second on an idle machine.
+
+
+def wait_for(folder, process, *, checkpoint_writing):
+    """Waits for a new checkpoint, or for one that is being written at this moment."""
+    checkpoint_folder = folder / "checkpoints"
+    before = set(names(checkpoint_folder))
+    while process.poll() is None:
+        new = set(names(checkpoint_folder)) - before
+        if any(name.endswith(".partial" if checkpoint_writing else ".npz") for name in new):
+            return
+
+
+def names(folder):
+    return os.listdir(folder) if folder.exists() else []  # noqa: PTH208 (it is polled)
