@@ -10,7 +10,7 @@ from experiments import data, outcome, quiet, result, settings, task
 from experiments.federated_run import FederatedRun
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
-from tff_nlp.execution import contexts, streaming
+from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import algorithms, optimizers, schedules
 from tff_nlp.models import classifier
 from tff_nlp.program import run_directory, training
@@ -42,14 +42,14 @@ def train(
     quiet.import_keras_nlp()
     algorithm, devices = algorithm_config(run), _devices(run.execution)
     model = task.build_classifier(run.model, texts.train, run.rounds.seed)
-    bytes_per_client = 4 * model.trainable_parameters
     data.say("model", [task.describe(model, run.model)])
-    data.say("round", [_describe_round(run.clients, split, bytes_per_client)])
     data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
-    contexts.install(
+    context = contexts.install(
         run.execution.context, devices, max_failed_clients=run.execution.max_failed_clients
     )
     program = _program(run, texts, split, model, algorithm)
+    sent = contexts.count_bytes(context, program.process.next, cohort=run.clients.clients_per_round)
+    data.say("round", [_describe_round(run.clients, split, sent)])
     late = {"devices": list(devices)}
     directory.begin(**late)
     picture.draw_partition(
@@ -70,8 +70,7 @@ def train(
             model=model,
             max_tokens=run.model.max_tokens,
             partition_checksum=split.train.checksum,
-            bytes_down=bytes_per_client,
-            bytes_up=bytes_per_client,
+            bytes_per_client=sent,
             rounds=run.rounds.rounds,
             weights=program.process.get_model_weights(trained.state),
         ),
@@ -205,9 +204,10 @@ def _describe_devices(devices: tuple[str, ...]) -> str:
 
 
 def _describe_round(
-    clients: settings.ClientFlags, split: splits.ClientSplits, bytes_per_client: int
+    clients: settings.ClientFlags, split: splits.ClientSplits, sent: ledger.ByteLedger
 ) -> str:
+    once = f", {sent.once / 1e6:,.2f} MB once" if sent.once else ""
     return (
-        f"{clients.clients_per_round} of {split.train.num_clients} clients ({clients.sampling}), "
-        f"{bytes_per_client / 1e6:,.2f} MB down and up per client"
+        f"{clients.clients_per_round} of {split.train.num_clients} clients ({clients.sampling}); "
+        f"per client {sent.down / 1e6:,.2f} MB down, {sent.up / 1e6:,.2f} MB up{once}"
     )

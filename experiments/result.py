@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
     from experiments.data import Data
+    from tff_nlp.execution.ledger import ByteLedger
     from tff_nlp.models.classifier import Classifier
     from tff_nlp.program.evaluation import Scores
     from tff_nlp.program.training import Outcome
@@ -27,8 +28,7 @@ class Facts:
       model: The classifier.
       max_tokens: Longest text of the exported model.
       partition_checksum: Of who holds what, None without clients.
-      bytes_down: Sent to a client per round, None without clients.
-      bytes_up: Sent by a client per round, None without clients.
+      bytes_per_client: Sent to and by a client per round, None without clients.
       rounds: Rounds, or epochs of central training.
       weights: Final weights, `trainable` and `non_trainable`.
     """
@@ -39,8 +39,7 @@ class Facts:
     model: "Classifier"
     max_tokens: int
     partition_checksum: str | None
-    bytes_down: int | None
-    bytes_up: int | None
+    bytes_per_client: "ByteLedger | None"
     rounds: int
     weights: Any
 
@@ -68,8 +67,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
         versions={name: _version(name) for name in _VERSIONS},
         config=dict(facts.config),
     )
-    if facts.bytes_down is not None:
-        result["bytes_per_client"] = {"down": facts.bytes_down, "up": facts.bytes_up}
+    if facts.bytes_per_client is not None:
+        result["bytes_per_client"] = _bytes(facts.bytes_per_client)
         result["fingerprints"]["partition"] = facts.partition_checksum
     return result
 
@@ -92,6 +91,19 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     if test["warning"]:
         lines.append(f"warning   {test['warning']}")
     return lines
+
+
+def _bytes(sent: "ByteLedger") -> dict[str, int]:
+    """Splits the model's bytes, which papers quote, from the few others of a round."""
+    down = sent.bytes_of("down", "weights")
+    up = sent.bytes_of("up", "update") + sent.bytes_of("up", "secure update")
+    return {
+        "down": down,
+        "up": up,
+        "other_down": sent.down - down,
+        "other_up": sent.up - up,
+        "once": sent.once,
+    }
 
 
 def _scores(scores: "Scores") -> dict[str, Any]:
