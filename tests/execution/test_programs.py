@@ -132,6 +132,7 @@ def test_ctrl_c_stops_clients_in_the_middle():
     assert _interrupt(_PREAMBLE + install + _ENDLESS) < 10
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_worker():
     install = """
 tff.framework.set_default_context(worker.worker_context())

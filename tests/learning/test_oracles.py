@@ -37,11 +37,8 @@ SERVERS = {
     "yogi": (ServerOptimizer("yogi", 0.02), _tff.build_yogi(0.02, 0.9, 0.99, 1e-3, 1e-6)),
     "adagrad": (ServerOptimizer("adagrad", 0.02), _tff.build_adagrad(0.02, 1e-6, 0.0)),
 }
-QUICK = {
-    ("fedavg", "examples", "momentum", "adam"),
-    ("fedavg", "uniform", "adamw", "yogi"),
-    ("fedprox", "examples", "sgd", "sgd"),
-}
+# The others are slow; test_client_update and test_server_update compare their parts.
+QUICK = {("fedavg", "examples", "momentum", "adam")}
 
 
 def _cases():
@@ -50,6 +47,7 @@ def _cases():
     }
     cases |= {("fedavg", "examples", "sgd", server) for server in SERVERS}
     cases |= {("fedprox", weighting, "momentum", "sgd") for weighting in _weightings}
+    cases |= {("fedavg", "uniform", "adamw", "yogi")}
     for case in sorted(cases | QUICK):
         marks = () if case in QUICK else pytest.mark.slow
         yield pytest.param(*case, marks=marks, id="-".join(case))
