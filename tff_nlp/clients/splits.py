@@ -42,6 +42,7 @@ class ClientSplits:
                 ("test", self.test),
                 ("held out", self.held_out),
             )
+            if part.num_examples
         )
         line = "; ".join(parts)
         if self.duplicates_left_out:
