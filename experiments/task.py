@@ -94,9 +94,7 @@ def evaluation_set(
 
 def predictor(model: classifier.Classifier) -> training.Predict:
     """Returns the function from weights to the function that scores token ids."""
-    trainable, frozen = (
-        [tf.TensorSpec(w.shape, tf.float32) for w in part] for part in model.initial_weights()
-    )
+    trainable, frozen = (list(specs) for specs in model.weight_specs())
 
     @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
     def logits(trainable: Any, frozen: Any, tokens: tf.Tensor) -> tf.Tensor:

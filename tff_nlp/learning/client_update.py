@@ -15,8 +15,6 @@ import tensorflow as tf
 from tff_nlp.learning import optimizers
 from tff_nlp.models import classifier
 
-Batch = collections.OrderedDict
-
 
 @dataclasses.dataclass(frozen=True)
 class LocalTraining:

@@ -21,10 +21,7 @@ BATCH_SPEC = collections.OrderedDict(
 
 def weights_type(model: classifier.Classifier) -> tff.StructWithPythonType:
     """Returns the type of the model's weights, `tff.learning.models.ModelWeights` of tuples."""
-    trainable, frozen = (
-        tuple(tf.TensorSpec(w.shape, w.dtype) for w in part) for part in model.initial_weights()
-    )
-    return tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(trainable, frozen))
+    return tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(*model.weight_specs()))
 
 
 def build_client_work(

@@ -72,6 +72,12 @@ class Classifier:
         """The number of numbers that are used but do not train."""
         return _count(self._weights[len(self.trainable_names) :])
 
+    def weight_specs(self) -> tuple[tuple[tf.TensorSpec, ...], tuple[tf.TensorSpec, ...]]:
+        """Returns the specs of the trainable and the frozen weights, without copying any weight."""
+        specs = [tf.TensorSpec(w.variable.shape, w.variable.dtype) for w in self._weights]
+        count = len(self.trainable_names)
+        return tuple(specs[:count]), tuple(specs[count:])
+
     def initial_weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Returns float32 arrays (trainable, frozen), in the order of the names.
 
