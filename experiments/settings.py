@@ -3,11 +3,10 @@
 import dataclasses
 import math
 import re
-from typing import Any, NoReturn
+from typing import Any
 
-from experiments import flag_groups
+from experiments import checks, flag_groups
 from experiments.flag_groups import flag
-from tff_nlp import errors
 from tff_nlp.clients import partitions
 from tff_nlp.corpora import source
 
@@ -43,8 +42,10 @@ class CorpusFlags:
     tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.")
 
     def __post_init__(self) -> None:
-        _check(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
-        _at_least(1, "max_train_examples", self.max_train_examples)
+        checks.check(
+            0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1"
+        )
+        checks.at_least(1, "max_train_examples", self.max_train_examples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +78,11 @@ class ClientFlags:
             "min_examples_per_client",
             "clients_per_round",
         ):
-            _at_least(1, name, getattr(self, name))
-        _above_zero("dirichlet_alpha", self.dirichlet_alpha)
+            checks.at_least(1, name, getattr(self, name))
+        checks.above_zero("dirichlet_alpha", self.dirichlet_alpha)
         for name in ("client_test_fraction", "held_out_fraction"):
             value = getattr(self, name)
-            _check(0 <= value < 1, name, value, "at least 0 and below 1")
+            checks.check(0 <= value < 1, name, value, "at least 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +107,13 @@ class ModelFlags:
     def __post_init__(self) -> None:
         # Attention takes memory with the square of the length.
         in_range = 3 <= self.max_tokens <= 4096
-        _check(in_range, "max_tokens", self.max_tokens, "from 3 to 4096")
-        _check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        checks.check(in_range, "max_tokens", self.max_tokens, "from 3 to 4096")
+        checks.check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         known = re.fullmatch(r"all|no_embeddings|top_[1-9]\d*|biases|head", self.trainable)
         names = "all, no_embeddings, top_K (for example top_2), biases or head"
-        _check(bool(known), "trainable", self.trainable, names)
+        checks.check(bool(known), "trainable", self.trainable, names)
         for name in ("encoder_layers", "encoder_width", "encoder_heads", "vocabulary_size"):
-            _at_least(1, name, getattr(self, name))
+            checks.at_least(1, name, getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,15 +128,15 @@ class ClientTrainingFlags:
     client_clip_norm: float | None = flag(None, "Largest L2 norm of a batch's gradient.")
 
     def __post_init__(self) -> None:
-        _at_least(1, "batch_size", self.batch_size)
-        _above_zero("client_learning_rate", self.client_learning_rate)
-        _momentum("client", self.client_optimizer, self.client_momentum)
+        checks.at_least(1, "batch_size", self.batch_size)
+        checks.above_zero("client_learning_rate", self.client_learning_rate)
+        checks.momentum("client", self.client_optimizer, self.client_momentum)
         decay = self.client_weight_decay
-        _check(0 <= decay < math.inf, "client_weight_decay", decay, "0 or more, and finite")
+        checks.check(0 <= decay < math.inf, "client_weight_decay", decay, "0 or more, and finite")
         if decay and self.client_optimizer != "adamw":
-            _refuse("client_weight_decay", decay, "only --client_optimizer=adamw uses it")
+            checks.refuse("client_weight_decay", decay, "only --client_optimizer=adamw uses it")
         if self.client_clip_norm is not None:
-            _above_zero("client_clip_norm", self.client_clip_norm)
+            checks.above_zero("client_clip_norm", self.client_clip_norm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,22 +158,22 @@ class FederatedFlags:
     server_epsilon: float = flag(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
 
     def __post_init__(self) -> None:
-        _at_least(1, "client_epochs", self.client_epochs)
-        _at_least(1, "local_steps", self.local_steps)
+        checks.at_least(1, "client_epochs", self.client_epochs)
+        checks.at_least(1, "local_steps", self.local_steps)
         if self.local_steps is not None and self.client_epochs != 1:
-            _refuse("client_epochs", self.client_epochs, "--local_steps is given instead")
-        _at_least(0, "warmup_rounds", self.warmup_rounds)
-        _above_zero("server_learning_rate", self.server_learning_rate)
-        _above_zero("server_epsilon", self.server_epsilon)
-        _momentum("server", self.server_optimizer, self.server_momentum)
+            checks.refuse("client_epochs", self.client_epochs, "--local_steps is given instead")
+        checks.at_least(0, "warmup_rounds", self.warmup_rounds)
+        checks.above_zero("server_learning_rate", self.server_learning_rate)
+        checks.above_zero("server_epsilon", self.server_epsilon)
+        checks.momentum("server", self.server_optimizer, self.server_momentum)
         self._check_proximal_strength()
 
     def _check_proximal_strength(self) -> None:
         strength = self.proximal_strength
         if self.algorithm == "fedprox":
-            _above_zero("proximal_strength", strength, " with --algorithm=fedprox")
+            checks.above_zero("proximal_strength", strength, " with --algorithm=fedprox")
         elif strength:
-            _refuse("proximal_strength", strength, "only --algorithm=fedprox uses it")
+            checks.refuse("proximal_strength", strength, "only --algorithm=fedprox uses it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +190,7 @@ class RunFlags:
 
     def __post_init__(self) -> None:
         for name in ("rounds", "eval_every", "checkpoint_every", "client_eval_examples"):
-            _at_least(1, name, getattr(self, name))
+            checks.at_least(1, name, getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +204,11 @@ class CentralFlags:
     seed: int = flag(0, "Every random choice derives from it.")
 
     def __post_init__(self) -> None:
-        _at_least(1, "epochs", self.epochs)
-        _at_least(1, "evals_per_epoch", self.evals_per_epoch)
-        _check(0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "in [0, 1)")
+        checks.at_least(1, "epochs", self.epochs)
+        checks.at_least(1, "evals_per_epoch", self.evals_per_epoch)
+        checks.check(
+            0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "in [0, 1)"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,11 +230,11 @@ class ExecutionFlags:
     max_failed_clients: int = flag(0, "How many clients of a round may fail before it does.")
 
     def __post_init__(self) -> None:
-        _at_least(0, "max_failed_clients", self.max_failed_clients)
+        checks.at_least(0, "max_failed_clients", self.max_failed_clients)
         if self.context != "streaming":
             for name in ("devices", "max_failed_clients"):
                 if getattr(self, name):
-                    _refuse(name, getattr(self, name), "only --context=streaming uses it")
+                    checks.refuse(name, getattr(self, name), "only --context=streaming uses it")
 
 
 # Flags that other flags' values leave without a meaning.
@@ -263,26 +266,3 @@ def without_effect(*groups: Any) -> list[str]:
         and values[name] != defaults[name]
         and values[other] not in choices
     ]
-
-
-def _refuse(name: str, value: object, why: str) -> NoReturn:
-    raise errors.UserError(f"--{name}={value}: {why}")
-
-
-def _check(good: bool, name: str, value: object, must_be: str) -> None:
-    if not good or (isinstance(value, float) and math.isnan(value)):
-        _refuse(name, value, f"must be {must_be}")
-
-
-def _above_zero(name: str, value: float, when: str = "") -> None:
-    _check(0 < value < math.inf, name, value, f"above 0 and finite{when}")
-
-
-def _momentum(side: str, optimizer: str, value: float) -> None:
-    _check(0 <= value < 1, f"{side}_momentum", value, "at least 0 and below 1")
-    if value and optimizer != "sgd":
-        _refuse(f"{side}_momentum", value, f"only --{side}_optimizer=sgd uses it")
-
-
-def _at_least(lowest: int, name: str, value: int | None) -> None:
-    _check(value is None or value >= lowest, name, value, f"{lowest} or more")

@@ -1,0 +1,34 @@
+"""Checks of single flags, each of which tells a mistake in one line that names the flag."""
+
+import math
+from typing import NoReturn
+
+from tff_nlp import errors
+
+
+def refuse(name: str, value: object, why: str) -> NoReturn:
+    """Raises UserError: the flag, its value and why it cannot be."""
+    raise errors.UserError(f"--{name}={value}: {why}")
+
+
+def check(good: bool, name: str, value: object, must_be: str) -> None:
+    """Refuses a value that is not good, or not a number."""
+    if not good or (isinstance(value, float) and math.isnan(value)):
+        refuse(name, value, f"must be {must_be}")
+
+
+def above_zero(name: str, value: float, when: str = "") -> None:
+    """Refuses a value that is not above 0 and finite."""
+    check(0 < value < math.inf, name, value, f"above 0 and finite{when}")
+
+
+def momentum(side: str, optimizer: str, value: float) -> None:
+    """Refuses a momentum outside of [0, 1), or of another optimizer than sgd."""
+    check(0 <= value < 1, f"{side}_momentum", value, "at least 0 and below 1")
+    if value and optimizer != "sgd":
+        refuse(f"{side}_momentum", value, f"only --{side}_optimizer=sgd uses it")
+
+
+def at_least(lowest: int, name: str, value: int | None) -> None:
+    """Refuses a value below the lowest; None passes."""
+    check(value is None or value >= lowest, name, value, f"{lowest} or more")
