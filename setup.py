@@ -19,6 +19,7 @@ setup(
     # The pins are the set that works together; tff_nlp/versions.py explains each one.
     install_requires=[
         "absl-py",
+        "cryptography",
         "dp-accounting==0.4.3",
         "keras-nlp==0.12.1",
         "matplotlib",
