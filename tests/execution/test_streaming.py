@@ -17,7 +17,7 @@ from tests.execution.conftest import (
     run_in,
 )
 from tff_nlp import errors
-from tff_nlp.execution import forms, lanes, secure_sums, streaming
+from tff_nlp.execution import forms, lane_runs, lanes, secure_sums, streaming
 
 _INTS = tff.SequenceType(np.int32)
 _modular_sum = tff.backends.mapreduce.federated_secure_modular_sum
@@ -135,7 +135,7 @@ class TestSignatures:
             return tff.federated_sum(above)
 
         context._worker = reference
-        with caplog.at_level(logging.INFO, logger="tff_nlp.execution.streaming"):
+        with caplog.at_level(logging.INFO, logger="tff_nlp.execution.form_context"):
             assert above_the_mean([1.0, 2.0, 6.0]) == 1
         assert "TFF's own worker runs it" in caplog.text
         assert context.form(above_the_mean) is None
@@ -215,12 +215,12 @@ class TestFailures:
         ]
 
     def test_the_error_has_the_clients_position(self):
-        with pytest.raises(streaming.ClientError, match="client 2 .*broken") as raised:
+        with pytest.raises(lane_runs.ClientError, match="client 2 .*broken") as raised:
             add_up(0, self.data(2))
         assert raised.value.position == 2
 
     def test_the_context_works_after_an_error(self):
-        with pytest.raises(streaming.ClientError):
+        with pytest.raises(lane_runs.ClientError):
             add_up(0, self.data(0, 1, 2, 3))
         assert add_up(0, self.data()) == (36, 36)
 
@@ -235,7 +235,7 @@ class TestFailures:
 
     def test_one_more_than_allowed_ends_it(self):
         context = streaming.StreamingContext(["/CPU:0"] * 2, max_failed_clients=1)
-        with pytest.raises(streaming.ClientError):
+        with pytest.raises(lane_runs.ClientError):
             run_in(context, add_up, 0, self.data(0, 1))
 
     def test_it_leaves_no_trace_in_a_training_round(self):
@@ -288,7 +288,7 @@ class TestSecureSums:
     @pytest.mark.parametrize("wrong", [8, -1])
     def test_bitwidth_exceeded(self, wrong):
         total = _secure_round(lambda v: tff.federated_secure_sum_bitwidth(v, 3))
-        with pytest.raises(streaming.ClientError, match=f"0 to 7 was given.*{wrong}") as raised:
+        with pytest.raises(lane_runs.ClientError, match=f"0 to 7 was given.*{wrong}") as raised:
             _run_secure(total, [0, 7], [0, wrong])
         assert raised.value.position == 1
 
@@ -296,7 +296,7 @@ class TestSecureSums:
     def test_largest_input(self, wrong):
         total = _secure_round(lambda v: tff.federated_secure_sum(v, 10))
         assert list(_run_secure(total, [10, 1], [10, 2])) == [20, 3]
-        with pytest.raises(streaming.ClientError, match=f"0 to 10 was given.*{wrong}"):
+        with pytest.raises(lane_runs.ClientError, match=f"0 to 10 was given.*{wrong}"):
             _run_secure(total, [wrong, 0])
 
     def test_modular_sums_wrap(self):
@@ -337,7 +337,7 @@ class TestSecureSums:
             return state, tff.federated_secure_sum_bitwidth(values, (3, 40))
 
         assert total(0, [(7, 2**40 - 1), (1, 1)])[1] == (8, 2**40)
-        with pytest.raises(streaming.ClientError, match="0 to 7"):
+        with pytest.raises(lane_runs.ClientError, match="0 to 7"):
             total(0, [(8, 0)])
 
     def test_quantized_sums_are_near_the_plain_ones(self):
@@ -386,8 +386,8 @@ class TestDeterminism:
         assert_close(*results, 1e-6)
 
     def test_clients_are_shared_out_by_cost(self):
-        assert streaming._share([1, 1, 8, 1, 3, 3], 2) == [[2, 3], [0, 1, 4, 5]]
-        assert streaming._share([], 2) == [[], []]
+        assert lane_runs.share([1, 1, 8, 1, 3, 3], 2) == [[2, 3], [0, 1, 4, 5]]
+        assert lane_runs.share([], 2) == [[], []]
 
 
 class TestAccumulation:

@@ -41,6 +41,11 @@ class Lane:
     accumulator: tuple[tf.Variable, ...]
     functions: LaneFunctions
 
+    def place(self, broadcast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the broadcast on this lane's device, so that it is copied once per round."""
+        with tf.device(self.device):
+            return [tf.identity(t) if t.dtype.is_floating else t for t in broadcast]
+
     def reset(self) -> None:
         """Empties the accumulator."""
         with tf.device(self.device):

@@ -1,0 +1,176 @@
+"""What lanes do in one round: clients shared out, run into accumulators, and summed up."""
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.eager import cancellation
+
+from tff_nlp import errors
+from tff_nlp.execution import lanes, secure_sums
+
+
+class ClientError(errors.RunError):
+    """A client's part of a round failed.
+
+    Attributes:
+      position: Of the client in the round's list of data sets.
+      reason: Why, in words that do not name the client.
+    """
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"client {position} of the round failed: {reason}")
+        self.position = position
+        self.reason = reason
+
+    @classmethod
+    def of(cls, position: int, cause: BaseException) -> "ClientError":
+        """Returns the error of a client that failed because of another one."""
+        failure = cls(position, _reason(cause))
+        failure.__cause__ = cause
+        return failure
+
+
+def _reason(error: BaseException) -> str:
+    """Returns what an error says, without where in TensorFlow's graphs it was."""
+    if not isinstance(error, tf.errors.OpError):
+        return str(error)
+    lines = (line.split("[[{{node")[0].strip() for line in error.message.splitlines())
+    noise = ("", "Graph execution error:", "<stack traces unavailable>")
+    kept = [line for line in lines if line not in noise and not line.startswith("Detected at ")]
+    return kept[0] if kept else type(error).__name__
+
+
+class Progress:
+    """What the lanes of a round share: who failed, and whether to stop.
+
+    Attributes:
+      failures: The clients that failed so far.
+      stopped: Whether no other client shall start.
+    """
+
+    def __init__(self, max_failed: int) -> None:
+        self.failures: list[ClientError] = []
+        self.stopped = False
+        self._max_failed = max_failed
+        self._lock = threading.Lock()
+        self._running: set[cancellation.CancellationManager] = set()
+
+    def fail(self, failure: ClientError) -> None:
+        """Notes a failed client; one more than allowed stops every lane."""
+        if self.stopped:
+            return  # it failed because it was stopped
+        self.failures.append(failure)
+        if len(self.failures) > self._max_failed:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stops every lane, in the middle of its client."""
+        with self._lock:
+            self.stopped = True
+            for manager in self._running:
+                manager.start_cancel()
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[cancellation.CancellationManager]:
+        """The context of one client; gives what stops it when the round stops."""
+        # One per client: TensorFlow cancels the manager of a function that fails.
+        manager = cancellation.CancellationManager()
+        with self._lock:
+            self._running.add(manager)
+            if self.stopped:
+                manager.start_cancel()
+        try:
+            yield manager
+        finally:
+            with self._lock:
+                self._running.discard(manager)
+
+
+class LaneRun:
+    """One lane in one round.
+
+    Attributes:
+      lane: The lane; its accumulator is empty from here on.
+      secure: Its partial secure sums.
+    """
+
+    def __init__(
+        self,
+        lane: lanes.Lane,
+        summands: Sequence[secure_sums.Summand],
+        broadcast: Sequence[tf.Tensor],
+        progress: Progress,
+    ) -> None:
+        """Empties the lane's accumulator.
+
+        Args:
+          lane: The lane.
+          summands: The round's secure sums.
+          broadcast: What every client gets, flattened.
+          progress: Shared by the lanes of the round.
+        """
+        self.lane = lane
+        self.secure = secure_sums.zero(summands)
+        self._summands = summands
+        self._broadcast = lane.place(broadcast)
+        self._progress = progress
+        lane.reset()
+
+    def clients(self, data: Iterable[tuple[int, list[tf.Tensor]]]) -> None:
+        """Runs clients in order; what fails in TensorFlow is noted, and its client left out.
+
+        Args:
+          data: Position in the round and flattened data of each client.
+        """
+        for position, tensors in data:
+            if self._progress.stopped:
+                return
+            try:
+                with self._progress.client() as stop:
+                    inputs = self.lane.run(tensors, self._broadcast, stop)
+            except tf.errors.OpError as error:
+                self._progress.fail(ClientError.of(position, error))
+            else:
+                self.secure = secure_sums.add(self._summands, self.secure, inputs)
+
+
+def merge(
+    runs: Sequence[LaneRun], summands: Sequence[secure_sums.Summand]
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Adds up lanes in their order, into the first one's accumulator.
+
+    Returns:
+      The accumulator and the secure sums.
+    """
+    first, *others = runs
+    for other in others:
+        first.lane.merge(other.lane)
+        first.secure = secure_sums.add(summands, first.secure, other.secure)
+    return first.lane.values(), first.secure
+
+
+def cost(client: Any) -> int:
+    """Returns the number of batches of a client where it is known, for sharing out the work."""
+    total = 0
+    for dataset in tf.nest.flatten(client):
+        if isinstance(dataset, tf.data.Dataset):
+            total += max(int(dataset.cardinality()), 1)
+    return max(total, 1)
+
+
+def share(costs: Sequence[int], count: int) -> list[list[int]]:
+    """Deals positions to lanes, the longest first to the lane with the least, ties in order.
+
+    It depends on the costs alone and not on which lane happens to be free, so that the same round
+    adds the same floats in the same order.
+    """
+    loads = [0] * count
+    shares: list[list[int]] = [[] for _ in range(count)]
+    for position in sorted(range(len(costs)), key=lambda p: -costs[p]):
+        lane = loads.index(min(loads))
+        loads[lane] += costs[position]
+        shares[lane].append(position)
+    return [sorted(share) for share in shares]
