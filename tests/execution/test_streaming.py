@@ -455,3 +455,31 @@ def _write_operations(form):
     functions = lanes.build_functions(form, secure_sums.summands_of(form))
     graph = functions.run.traced.graph
     return collections.Counter(op.type for op in graph.get_operations())
+
+
+class TestResourcesInFunctions:
+    def test_lanes_do_not_share_them(self):
+        @tf.function(autograph=False)
+        def remember(value):
+            handle = tf.raw_ops.VarHandleOp(dtype=tf.int32, shape=[], shared_name="memory")
+            write = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+            with tf.control_dependencies([write]):
+                return tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.int32)
+
+        @tff.tensorflow.computation(np.int32)
+        def through_memory(value):
+            return remember(value)
+
+        @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+        def total(values):
+            return tff.federated_sum(tff.federated_map(through_memory, values))
+
+        two_lanes = streaming.StreamingContext(["/CPU:0"] * 2)
+        assert run_in(two_lanes, total, [1, 2, 30, 4]) == 37
+        form = forms.compile_round(total)
+        names = [
+            {f.signature.name for f in form.work.with_own_resources().graph_def.library.function}
+            for _ in range(2)
+        ]
+        assert names[0]
+        assert not names[0] & names[1]

@@ -185,6 +185,8 @@ def _with_shared_names(graph_def: tf.compat.v1.GraphDef, suffix: bytes) -> tf.co
         if "shared_name" in node.attr:
             own = node.attr["shared_name"].s or node.name.encode()
             node.attr["shared_name"].s = own + suffix
+    # A function whose variables differ is another function.
+    _make_names_unique(copy)
     return copy
 
 
