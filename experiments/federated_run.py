@@ -6,7 +6,15 @@ already, is told within seconds; experiments/federated_training.py has the rest.
 
 import dataclasses
 
-from experiments import data, flag_groups, place, result, settings
+from experiments import (
+    data,
+    flag_groups,
+    place,
+    privacy_flags,
+    privacy_plan,
+    result,
+    settings,
+)
 from tff_nlp.program import run_directory
 
 
@@ -19,6 +27,7 @@ class FederatedRun:
     model: settings.ModelFlags
     client_training: settings.ClientTrainingFlags
     federated: settings.FederatedFlags
+    privacy: privacy_flags.PrivacyFlags
     rounds: settings.RunFlags
     execution: settings.ExecutionFlags
     place: settings.PlaceFlags
@@ -37,10 +46,14 @@ class FederatedRun:
         texts = data.load_data(self.corpus, seed)
         data.say("corpus", texts.describe())
         clients = data.resolve_partition(self.clients, texts.train)
-        resolved = dataclasses.replace(self, clients=clients)
+        resolved = privacy_plan.resolve(dataclasses.replace(self, clients=clients))
         data.say("note", settings.without_effect(*resolved.recorded()))
         whole, split = data.split_clients(clients, texts.train, seed)
         data.say("clients", [whole.summary(), split.summary()])
+        plan = None
+        if self.privacy.dp != privacy_flags.NONE:
+            plan = privacy_plan.plan(resolved, split.train.num_clients)
+            data.say("privacy", plan.lines)
         config = {**flag_groups.record(*resolved.recorded()), **texts.fingerprints()}
         path = place.output_dir(self.place.output_dir, self.corpus.corpus, config)
         # The devices of this machine are known later; other devices would give other sums.
@@ -53,7 +66,10 @@ class FederatedRun:
             data.say("output", [str(path)])
             from experiments import federated_training
 
-            federated_training.train(resolved, texts, split, directory, config, began)
+            if plan is not None:
+                rounds = dataclasses.replace(self.rounds, rounds=plan.rounds)
+                resolved = dataclasses.replace(resolved, rounds=rounds)
+            federated_training.train(resolved, texts, split, directory, config, began, plan)
 
     def recorded(self) -> tuple[object, ...]:
         """Returns the groups that are part of the configuration: all but where things are."""

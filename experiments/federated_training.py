@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from experiments import data, outcome, quiet, result, settings, task
 from experiments.federated_run import FederatedRun
+from experiments.privacy_plan import PrivacyPlan
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import algorithms, optimizers, schedules
 from tff_nlp.models import classifier
+from tff_nlp.privacy import guarantee, mechanism
 from tff_nlp.program import run_directory, training
 
 
@@ -23,6 +26,7 @@ def train(
     directory: run_directory.RunDirectory,
     config: Mapping[str, Any],
     began: float,
+    plan: PrivacyPlan | None = None,
 ) -> None:
     """Trains and writes the results.
 
@@ -33,6 +37,7 @@ def train(
       directory: Receives the run; nothing is written before everything is built.
       config: The configuration, but for the devices.
       began: When the program started, by `time.monotonic`.
+      plan: What a run with differential privacy promises; None without.
 
     Raises:
       UserError: Where a flag or a file is wrong.
@@ -47,7 +52,7 @@ def train(
     context = contexts.install(
         run.execution.context, devices, max_failed_clients=run.execution.max_failed_clients
     )
-    program = _program(run, texts, split, model, algorithm)
+    program = _program(run, texts, split, model, algorithm, plan)
     sent = contexts.count_bytes(context, program.process.next, cohort=run.clients.clients_per_round)
     data.say("round", [_describe_round(run.clients, split, sent)])
     late = {"devices": list(devices)}
@@ -110,6 +115,7 @@ def _program(
     split: splits.ClientSplits,
     model: classifier.Classifier,
     algorithm: algorithms.AlgorithmConfig,
+    plan: PrivacyPlan | None,
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
     cache, test_cache = (
@@ -135,7 +141,12 @@ def _program(
                     name, cache, texts.train.labels, pad_id, rows=rows, clients=holders
                 )
             )
-    process = algorithms.build_process(model, algorithm, seed=seeds.derive(seed, "dropout"))
+    process = algorithms.build_process(
+        model,
+        algorithm,
+        aggregator=_private_aggregator(run, plan.guarantee) if plan else None,
+        seed=seeds.derive(seed, "dropout"),
+    )
     return training.TrainingProgram(
         process=process,
         initial_state=lambda: algorithms.initial_state(process, model),
@@ -148,6 +159,28 @@ def _program(
         eval_every=run.rounds.eval_every,
         checkpoint_every=run.rounds.checkpoint_every,
         seed=seed,
+        guarantee=plan.guarantee if plan else None,
+    )
+
+
+def _private_aggregator(
+    run: FederatedRun, promised: guarantee.Guarantee
+) -> tff.aggregators.UnweightedAggregationFactory:
+    flags = run.privacy
+    return mechanism.build_aggregator(
+        mechanism.Mechanism(
+            name=promised.mechanism,
+            noise_multiplier=promised.noise_multiplier,
+            clients_per_round=promised.clients_per_round,
+            clipping_norm=flags.clipping_norm,
+            target_quantile=flags.target_quantile,
+            clipping_learning_rate=flags.clipping_learning_rate,
+            count_stddev=flags.clipped_count_stddev,
+            efficient_tree=flags.efficient_tree,
+            restart_every=promised.restart_every,
+            bits=flags.distributed_bits,
+        ),
+        run.rounds.seed,
     )
 
 
@@ -158,7 +191,8 @@ def _cohorts(
         if clients.sampling == "poisson":
             rate = clients.clients_per_round / population
             return cohorts.poisson_cohort(seed, round_number, population, rate)
-        return cohorts.fixed_size_cohort(seed, round_number, population, clients.clients_per_round)
+        draw = cohorts.cyclic_cohort if clients.sampling == "cyclic" else cohorts.fixed_size_cohort
+        return draw(seed, round_number, population, clients.clients_per_round)
 
     return cohort
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 
@@ -9,6 +10,10 @@ import warnings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 warnings.filterwarnings("ignore", message=".*pkg_resources.*")
+# TensorFlow Privacy's discrete noise leaves assertions unused, each of them ten lines of log.
+logging.getLogger("tensorflow").addFilter(
+    lambda record: "Object was never used" not in record.getMessage()
+)
 
 
 def import_keras_nlp() -> None:

@@ -67,6 +67,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
         versions={name: _version(name) for name in _VERSIONS},
         config=dict(facts.config),
     )
+    if outcome.privacy is not None:
+        result["privacy"] = {**outcome.privacy.to_json(), "line": outcome.privacy.line()}
     if facts.bytes_per_client is not None:
         result["bytes_per_client"] = _bytes(facts.bytes_per_client)
         result["fingerprints"]["partition"] = facts.partition_checksum
@@ -88,6 +90,8 @@ def summary(result: Mapping[str, Any]) -> list[str]:
                 f"standard deviation {over['standard_deviation']:.4f} over {over['clients']} "
                 "clients"
             )
+    if "privacy" in result:
+        lines.append(f"privacy   {result['privacy']['line']}")
     if test["warning"]:
         lines.append(f"warning   {test['warning']}")
     return lines

@@ -66,9 +66,10 @@ class ClientFlags:
     held_out_fraction: float = flag(0.0, "Share of the clients that never train.")
     clients_per_round: int = flag(10, "Size of the cohort; its mean with --sampling=poisson.")
     sampling: str = flag(
-        "fixed",
-        "fixed: that many, without replacement; poisson: each at random.",
-        ("fixed", "poisson"),
+        "auto",
+        "fixed: that many, without replacement; poisson: each at random; cyclic: one after another "
+        "in a random order; auto: what --dp needs, fixed without it.",
+        ("auto", "fixed", "poisson", "cyclic"),
     )
 
     def __post_init__(self) -> None:
@@ -145,7 +146,11 @@ class FederatedFlags:
 
     algorithm: str = flag("fedavg", "Federated algorithm.", ("fedavg", "fedprox"))
     proximal_strength: float = flag(0.0, "mu of fedprox.")
-    weighting: str = flag("examples", "Weights of the clients.", ("examples", "uniform"))
+    weighting: str = flag(
+        "auto",
+        "Weights of the clients; auto: uniform with --dp, else by examples.",
+        ("auto", "examples", "uniform"),
+    )
     client_epochs: int = flag(1, "Passes of a client over its examples in a round.")
     local_steps: int | None = flag(None, "Batches per client and round, instead of epochs.")
     warmup_rounds: int = flag(0, "Rounds over which the client's learning rate rises.")

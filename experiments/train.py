@@ -11,7 +11,7 @@ import time
 
 from absl import flags
 
-from experiments import entry, flag_groups, quiet, settings  # noqa: F401
+from experiments import entry, flag_groups, privacy_flags, quiet, settings  # noqa: F401
 
 FLAGS = flags.FlagValues()
 GROUPS = (
@@ -20,6 +20,7 @@ GROUPS = (
     settings.ModelFlags,
     settings.ClientTrainingFlags,
     settings.FederatedFlags,
+    privacy_flags.PrivacyFlags,
     settings.RunFlags,
     settings.ExecutionFlags,
     settings.PlaceFlags,

@@ -62,7 +62,7 @@ def test_names_that_are_stated_twice_agree():
 
     assert settings.CONTEXTS == contexts.CONTEXTS
     assert choices(settings.FederatedFlags, "algorithm") == algorithms.ALGORITHMS
-    assert choices(settings.FederatedFlags, "weighting") == client_work.WEIGHTINGS
+    assert choices(settings.FederatedFlags, "weighting") == ("auto", *client_work.WEIGHTINGS)
     assert choices(settings.FederatedFlags, "server_optimizer") == optimizers.SERVER_OPTIMIZERS
     assert choices(settings.ClientTrainingFlags, "client_optimizer") == optimizers.CLIENT_OPTIMIZERS
     assert choices(settings.ModelFlags, "pooling") == classifier.POOLINGS

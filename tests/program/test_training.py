@@ -61,6 +61,11 @@ class Process:
         metrics = {"client_work": {"train": train}, "finalizer": server}
         return types.SimpleNamespace(state=new, metrics=metrics)
 
+    @property
+    def initialize(self):
+        made = tff.tensorflow.computation(initial_state)
+        return tff.federated_computation(lambda: tff.federated_eval(made, tff.SERVER))
+
     def get_model_weights(self, state):
         return state.global_model_weights
 

@@ -27,14 +27,37 @@ def fixed_size_cohort(
     Raises:
       UserError: If the cohort is empty or larger than the population.
     """
-    if clients_per_round < 1:
-        raise UserError(f"--clients_per_round={clients_per_round}: must be 1 or more")
-    if clients_per_round > population:
-        raise UserError(
-            f"--clients_per_round={clients_per_round}: there are only {population} clients"
-        )
+    _check_cohort(clients_per_round, population)
     rng = seeds.generator(seed, "cohort", round_number)
     return _sample(rng, population, clients_per_round)
+
+
+def cyclic_cohort(
+    seed: int, round_number: int, population: int, clients_per_round: int
+) -> np.ndarray:
+    """Draws cohorts that go through all clients in one random order, again and again.
+
+    Between two rounds of a client lie at least population // clients_per_round - 1 others, and in
+    T rounds it takes part at most ceil(T / (population // clients_per_round)) times, which is the
+    bound on participation that DP-FTRL needs (Kairouz et al. 2021, section 4). Where the cohorts
+    do not fill the population, the clients that are left over never train.
+
+    Args:
+      seed: The seed of the run.
+      round_number: The round.
+      population: How many clients there are.
+      clients_per_round: How many take part.
+
+    Returns:
+      int64[clients_per_round], distinct client positions in ascending order.
+
+    Raises:
+      UserError: If the cohort is empty or larger than the population.
+    """
+    _check_cohort(clients_per_round, population)
+    order = seeds.generator(seed, "cyclic_cohort").permutation(population)
+    first = round_number % (population // clients_per_round) * clients_per_round
+    return np.sort(order[first : first + clients_per_round]).astype(np.int64, copy=False)
 
 
 def poisson_cohort(
@@ -64,6 +87,15 @@ def poisson_cohort(
         raise UserError(f"--sampling_rate={sampling_rate}: must be above 0 and at most 1")
     rng = seeds.generator(seed, "poisson_cohort", round_number)
     return _sample(rng, population, int(rng.binomial(population, sampling_rate)))
+
+
+def _check_cohort(clients_per_round: int, population: int) -> None:
+    if clients_per_round < 1:
+        raise UserError(f"--clients_per_round={clients_per_round}: must be 1 or more")
+    if clients_per_round > population:
+        raise UserError(
+            f"--clients_per_round={clients_per_round}: there are only {population} clients"
+        )
 
 
 def _sample(rng: np.random.Generator, population: int, count: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import pathlib
 import re
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,13 +45,14 @@ def latest(folder: pathlib.Path) -> int | None:
     return rounds[-1] if rounds else None
 
 
-def load(folder: pathlib.Path, round_number: int, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+def load(folder: pathlib.Path, round_number: int, like: Sequence[Any]) -> list[np.ndarray]:
     """Loads a checkpoint.
 
     Args:
       folder: Where checkpoints live.
       round_number: Which one.
-      like: Arrays of the shapes and types that the checkpoint must have.
+      like: Arrays, or `tf.TensorSpec`s whose shapes may have unknown sizes, of the shapes and types
+        that the checkpoint must have.
 
     Raises:
       UserError: If the file is damaged or belongs to another model.
@@ -67,12 +69,23 @@ def load(folder: pathlib.Path, round_number: int, like: Sequence[np.ndarray]) ->
             f"--output_dir: the checkpoint {path} is damaged ({error}); delete it to go on from "
             "the one before"
         ) from error
-    shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
-    if shapes != [(leaf.shape, leaf.dtype) for leaf in like]:
+    if len(leaves) != len(like) or not all(map(_fits, leaves, like)):
         raise errors.UserError(
             f"--output_dir: the checkpoint {path} is not of this model; use another folder"
         )
     return leaves
+
+
+def _fits(leaf: np.ndarray, like: Any) -> bool:
+    wanted = np.dtype(getattr(like.dtype, "as_numpy_dtype", like.dtype))
+    # Strings have a length in NumPy, and are objects where their length is open.
+    same = leaf.dtype == wanted or (leaf.dtype.kind == "S" and wanted.kind in "OS")
+    sizes = tuple(like.shape)
+    return (
+        same
+        and len(sizes) == leaf.ndim
+        and all(s in (None, n) for s, n in zip(sizes, leaf.shape, strict=True))
+    )
 
 
 def _rounds(folder: pathlib.Path) -> list[int]:

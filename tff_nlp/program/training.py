@@ -13,7 +13,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds
-from tff_nlp.program import checkpoints, evaluation, metrics_log, progress
+from tff_nlp.privacy import statement
+from tff_nlp.privacy.guarantee import Guarantee
+from tff_nlp.program import checkpoints, evaluation, metrics_log, privacy_log, progress
 from tff_nlp.program.run_directory import RunDirectory
 
 State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
@@ -25,6 +27,12 @@ _TRAIN = (*_MEANS, *_SUMS)
 _TEST = ("accuracy", "macro_f1", "loss")
 # What stands before the slash in TensorBoard's names.
 _GROUP = re.compile(r"^(held_out|[a-z]+)_")
+# Columns of privacy.jsonl's rounds and what the progress line calls them.
+_PRIVACY = {
+    "epsilon": "epsilon",
+    "signal_to_noise": "signal/noise",
+    "clipped_share": "clipped",
+}
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
@@ -48,6 +56,7 @@ class TrainingProgram:
       eval_every: Evaluation after every so many rounds, and after the last.
       checkpoint_every: Checkpoint after every so many rounds, and after the last.
       seed: The run's seed.
+      guarantee: What a run with client-level privacy promises; None without.
     """
 
     process: tff.learning.templates.LearningProcess
@@ -61,6 +70,7 @@ class TrainingProgram:
     eval_every: int
     checkpoint_every: int
     seed: int
+    guarantee: Guarantee | None = None
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, from the last checkpoint if there is one.
@@ -75,16 +85,21 @@ class TrainingProgram:
         start = checkpoints.latest(directory.checkpoints) or 0
         state = initial
         if start:
-            leaves = checkpoints.load(directory.checkpoints, start, _leaves(initial))
-            state = _with_leaves(initial, leaves)
+            state = _with_leaves(
+                initial, checkpoints.load(directory.checkpoints, start, _specs(self.process))
+            )
         log = metrics_log.MetricsLog(directory.path / "metrics.csv", self._columns())
         log.rewind(start)
+        privacy = None
+        if self.guarantee is not None:
+            privacy = privacy_log.PrivacyLog(directory.path / "privacy.jsonl", self.guarantee)
+            privacy.rewind(start)
         board = _TensorBoard(directory.path / "tensorboard", log.rows())
         scores: dict[str, evaluation.Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
-                state, row = self._round(state, number)
+                state, row = self._round(state, number, privacy)
                 leaves = _finite_leaves(state, number)
                 finished = number + 1 == self.rounds
                 if finished or (number + 1) % self.eval_every == 0:
@@ -97,14 +112,17 @@ class TrainingProgram:
                     checkpoints.save(directory.checkpoints, number + 1, leaves)
                 _show(row, shown)
         board.close()
-        return Outcome(state, scores or self.evaluate(state), log.rows())
+        stated = privacy.statement() if privacy else None
+        return Outcome(state, scores or self.evaluate(state), log.rows(), stated)
 
     def evaluate(self, state: State) -> dict[str, evaluation.Scores]:
         """Returns the scores on every evaluation set, by name."""
         predict = self.predict(self.process.get_model_weights(state))
         return {s.name: evaluation.score(s, predict, self.num_labels) for s in self.evaluation_sets}
 
-    def _round(self, state: State, number: int) -> tuple[State, dict[str, float]]:
+    def _round(
+        self, state: State, number: int, privacy: privacy_log.PrivacyLog | None
+    ) -> tuple[State, dict[str, float]]:
         clients = self.cohort(number)
         seed = seeds.derive(self.seed, "client_order", number)
         output = self.process.next(state, [self.dataset(int(c), seed) for c in clients])
@@ -117,10 +135,16 @@ class TrainingProgram:
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
             row.update({f"train_{name}": train[name] for name in _MEANS})
         row["server_update_norm"] = float(server["update_norm"])
+        if privacy:
+            measured = privacy_log.measurements(output.metrics["aggregator"])
+            spent = privacy_log.spent_by(output.state.aggregator)
+            row.update(privacy.record(number + 1, len(clients), spent, measured))
         return output.state, row
 
     def _columns(self) -> list[str]:
         columns = ["clients", *(f"train_{n}" for n in _TRAIN), "server_update_norm"]
+        if self.guarantee is not None:
+            columns += privacy_log.COLUMNS
         for evaluation_set in self.evaluation_sets:
             columns += [f"{evaluation_set.name}_{n}" for n in _TEST]
             if evaluation_set.clients is not None:
@@ -136,11 +160,13 @@ class Outcome:
       state: After the last round.
       scores: Of the last evaluation, by evaluation set.
       rows: All rows of metrics.csv.
+      privacy: What the rounds may claim; None without privacy.
     """
 
     state: State
     scores: Mapping[str, evaluation.Scores]
     rows: Sequence[Mapping[str, str]]
+    privacy: statement.PrivacyStatement | None = None
 
 
 def _leaves(state: State) -> list[np.ndarray]:
@@ -148,6 +174,13 @@ def _leaves(state: State) -> list[np.ndarray]:
     weights = state.global_model_weights
     rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
     return [np.asarray(leaf) for leaf in tf.nest.flatten((weights.trainable, *rest))]
+
+
+def _specs(process: tff.learning.templates.LearningProcess) -> list[tf.TensorSpec]:
+    """Returns the shapes and types of `_leaves`; sizes that grow with the rounds are unknown."""
+    state = tff.types.type_to_tf_tensor_specs(process.initialize.type_signature.result.member)
+    rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
+    return tf.nest.flatten((state.global_model_weights.trainable, *rest))
 
 
 def _with_leaves(state: State, leaves: Sequence[np.ndarray]) -> State:
@@ -203,6 +236,7 @@ def _show(row: Mapping[str, float], shown: progress.Progress) -> None:
             f"{row['clients']} clients is not a number (NaN); they are left out"
         )
     values = {name: row[f"train_{name}"] for name in _MEANS if f"train_{name}" in row}
+    values |= {shown_as: row[name] for name, shown_as in _PRIVACY.items() if name in row}
     shown.advance(values, {"test": row["test_accuracy"]} if "test_accuracy" in row else None)
 
 

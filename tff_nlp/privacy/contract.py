@@ -1,0 +1,78 @@
+"""The contract: what a run does, compared with what its accountant assumes, before it trains."""
+
+import dataclasses
+
+from tff_nlp.privacy import guarantee
+
+
+@dataclasses.dataclass(frozen=True)
+class Conduct:
+    """What a run does with its clients.
+
+    Attributes:
+      mechanism: One of `guarantee.CLIENT_LEVEL`, or `guarantee.EXAMPLE_LEVEL`.
+      sampling: "poisson", "fixed" or "cyclic".
+      replace_one: Whether neighbours are said to differ by replacing a client, instead of adding
+        or removing one.
+      weighting: "uniform" or "examples".
+      max_failed_clients: How many clients may fail in a round, which then goes on without them.
+    """
+
+    mechanism: str
+    sampling: str
+    replace_one: bool
+    weighting: str
+    max_failed_clients: int
+
+
+def violations(conduct: Conduct) -> tuple[str, ...]:
+    """Returns a sentence for every way in which a run departs from its accountant's assumptions.
+
+    Each begins with the flag, and says what to change. The denominator is not among them: every
+    aggregator here divides by the expected cohort, or by a count of clients that is fixed.
+    """
+    found = [_sampling(conduct), _weighting(conduct), _dropping(conduct)]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _sampling(conduct: Conduct) -> str | None:
+    if conduct.mechanism == guarantee.EXAMPLE_LEVEL:
+        return None  # the examples are sampled, whoever holds them
+    wanted = guarantee.SAMPLINGS[conduct.mechanism]
+    if conduct.sampling == guarantee.FIXED and guarantee.POISSON in wanted:
+        if conduct.replace_one:
+            return None
+        return (
+            "--sampling=fixed: the accountant assumes that each client takes part independently; "
+            "take --sampling=poisson, or --adjacency=replace_one, whose accountant knows cohorts "
+            "of a fixed size"
+        )
+    if conduct.sampling not in wanted:
+        return (
+            f"--sampling={conduct.sampling}: the accountant of --dp={conduct.mechanism} assumes "
+            f"--sampling={wanted[0]}"
+        )
+    if conduct.sampling == guarantee.POISSON and conduct.replace_one:
+        return (
+            "--adjacency=replace_one: the accountant of --sampling=poisson is for neighbours that "
+            "differ by adding or removing one client; take --adjacency=add_or_remove"
+        )
+    return None
+
+
+def _weighting(conduct: Conduct) -> str | None:
+    if conduct.weighting == "uniform":
+        return None
+    return (
+        f"--weighting={conduct.weighting}: the accountant assumes that every client weighs the "
+        "same, since clipping bounds an update and not its weight; take --weighting=uniform"
+    )
+
+
+def _dropping(conduct: Conduct) -> str | None:
+    if conduct.mechanism != guarantee.DISTRIBUTED or not conduct.max_failed_clients:
+        return None
+    return (
+        f"--max_failed_clients={conduct.max_failed_clients}: a client that fails takes its share "
+        "of the noise with it; take 0"
+    )

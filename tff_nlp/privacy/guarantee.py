@@ -1,0 +1,158 @@
+"""What a run with client-level privacy may claim after any number of its rounds.
+
+This is where a mechanism meets the accountant: `Guarantee` holds what the accountant is told, and
+`contract.violations` compares it with what the run does.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import dp_accounting as dpa
+
+from tff_nlp import errors
+from tff_nlp.privacy import accounting, calibration, dp_ftrl, events, statement
+
+GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION, DISTRIBUTED = CLIENT_LEVEL = (
+    "gaussian",
+    "adaptive_clipping",
+    "tree_aggregation",
+    "distributed",
+)
+EXAMPLE_LEVEL = "example_level"
+POISSON, FIXED, CYCLIC = "poisson", "fixed", "cyclic"
+# The sampling that a mechanism's accountant assumes, the best one first.
+SAMPLINGS = {
+    GAUSSIAN: (POISSON,),
+    ADAPTIVE_CLIPPING: (POISSON,),
+    TREE_AGGREGATION: (CYCLIC,),
+    # The clients' shares of the noise add up only if as many come as were expected.
+    DISTRIBUTED: (FIXED,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Guarantee:
+    """What the accountant is told about a run.
+
+    Attributes:
+      mechanism: One of `CLIENT_LEVEL`.
+      population: How many clients there are.
+      clients_per_round: The expected cohort.
+      sampling: How cohorts are drawn.
+      noise_multiplier: As for `mechanism.Mechanism`.
+      delta: Above 0, at most 1/population.
+      accountant: Whose epsilon is shown as the run goes on, and held against a target.
+      participation: What a cyclic sampler enforces, else None.
+      restart_every: Of a tree; None for one.
+      violations: Where the run departs from what the accountant assumes; none for a guarantee.
+    """
+
+    mechanism: str
+    population: int
+    clients_per_round: int
+    sampling: str
+    noise_multiplier: float
+    delta: float
+    accountant: str = "rdp"
+    participation: dp_ftrl.Participation | None = None
+    restart_every: int | None = None
+    violations: tuple[str, ...] = ()
+
+    def round_event(self) -> dpa.DpEvent:
+        """Returns what one round does to privacy; of a tree, one node's noise."""
+        if self.participation is not None:
+            return events.everybody_round(self.noise_multiplier)
+        if self.sampling == FIXED:
+            return events.fixed_size_round(
+                self.population, self.clients_per_round, self.noise_multiplier
+            )
+        return events.poisson_round(self.clients_per_round / self.population, self.noise_multiplier)
+
+    def compose(self, recorded: Sequence[dpa.DpEvent]) -> dpa.DpEvent:
+        """Returns the rounds of a run as one event.
+
+        Args:
+          recorded: One event per round, as `round_event` gives it.
+        """
+        if self.participation is None or not recorded:
+            return events.compose(recorded)
+        noise = events.noise_multiplier_of(recorded[0])
+        if noise is None or any(event != recorded[0] for event in recorded):
+            raise errors.RunError("the noise of a tree cannot change between rounds")
+        return dp_ftrl.event_of(noise, self._squared_sensitivity(len(recorded)))
+
+    def epsilon(self, rounds: int) -> float:
+        """Returns epsilon by the run's accountant after so many rounds."""
+        if not rounds:
+            return 0.0
+        return self._epsilon_of(self.noise_multiplier, rounds)
+
+    def with_noise_for(self, target_epsilon: float, rounds: int) -> "Guarantee":
+        """Returns the same with the least noise that keeps a target for so many rounds.
+
+        Raises:
+          UserError: If no noise does.
+        """
+        noise = calibration.smallest_noise(
+            lambda z: self._event_of(z, rounds), target_epsilon, self._accounted()
+        )
+        return dataclasses.replace(self, noise_multiplier=noise)
+
+    def most_rounds(self, target_epsilon: float, rounds: int) -> int:
+        """Returns for how many of `rounds` rounds the target is kept.
+
+        Raises:
+          UserError: If the first round exceeds it already.
+        """
+        if self.epsilon(rounds) <= target_epsilon:
+            return rounds
+        return calibration.most_rounds(
+            lambda n: self._event_of(self.noise_multiplier, n), target_epsilon, self._accounted()
+        )
+
+    def state(self, recorded: Sequence[dpa.DpEvent]) -> statement.PrivacyStatement:
+        """Returns the statement of the rounds that were recorded."""
+        event = self.compose(recorded)
+        if self.participation is not None:
+            return statement.state_bounded(
+                event,
+                mechanism=self.mechanism,
+                population=self.population,
+                clients_per_round=self.clients_per_round,
+                noise_multiplier=self.noise_multiplier,
+                rounds=len(recorded),
+                delta=self.delta,
+                violations=self.violations,
+            )
+        return statement.state(
+            event,
+            mechanism=self.mechanism,
+            population=self.population,
+            clients_per_round=self.clients_per_round,
+            delta=self.delta,
+            violations=self.violations,
+        )
+
+    def _epsilon_of(self, noise_multiplier: float, rounds: int) -> float:
+        return self._accounted()(self._event_of(noise_multiplier, rounds))
+
+    def _event_of(self, noise_multiplier: float, rounds: int) -> dpa.DpEvent:
+        if self.participation is not None:
+            return dp_ftrl.event_of(noise_multiplier, self._squared_sensitivity(rounds))
+        one = dataclasses.replace(self, noise_multiplier=noise_multiplier).round_event()
+        return dpa.SelfComposedDpEvent(one, rounds)
+
+    def _squared_sensitivity(self, rounds: int) -> int:
+        if self.participation is None:
+            raise ValueError("only a bounded participation has a sensitivity over rounds")
+        return dp_ftrl.squared_sensitivity(self.participation, rounds, self.restart_every)
+
+    def _accounted(self) -> calibration.EpsilonOf:
+        if self.participation is None:
+            return calibration.epsilon_by(self.accountant, self.delta)
+        return calibration.epsilon_by(
+            self.accountant,
+            self.delta,
+            classic_orders=accounting.FINE_ORDERS,
+            adjacency=accounting.ZERO_OUT,
+        )

@@ -1,0 +1,134 @@
+"""privacy.jsonl: what each round did to privacy, recorded as it happened."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import dp_accounting as dpa
+import numpy as np
+
+from tff_nlp import errors
+from tff_nlp.privacy import events, statement
+from tff_nlp.privacy.guarantee import Guarantee
+from tff_nlp.program import run_directory
+
+COLUMNS = ("epsilon", "clipped_share", "clipping_norm", "signal_to_noise")
+
+
+class PrivacyLog:
+    """One line of JSON per round: its number, how many clients came, and its `DpEvent`."""
+
+    def __init__(self, path: pathlib.Path, guarantee: Guarantee) -> None:
+        """Opens the log.
+
+        Args:
+          path: The file; made with the first round.
+          guarantee: What the run promises.
+        """
+        self._path = path
+        self._guarantee = guarantee
+        self._lines: list[str] = []
+        self._clipping_norm: float | None = None
+
+    def rewind(self, rounds: int) -> None:
+        """Drops the rounds that are about to be computed again.
+
+        Args:
+          rounds: Rounds completed.
+
+        Raises:
+          UserError: If completed rounds are not there: their privacy would be unknown.
+          RunError: If the file cannot be written.
+        """
+        lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
+        self._lines = lines[:rounds]
+        try:
+            numbers = [json.loads(line)["round"] for line in self._lines]
+        except (ValueError, KeyError, TypeError):
+            numbers = []
+        if numbers != list(range(1, rounds + 1)):
+            raise errors.UserError(
+                f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
+                "the last checkpoint, without which no epsilon holds; use another folder"
+            )
+        temporary = self._path.with_suffix(".partial")
+        with run_directory.writing(self._path):
+            temporary.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
+            temporary.rename(self._path)
+
+    def record(
+        self, number: int, clients: int, spent: dpa.DpEvent | None, measured: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Records a round and waits until it is on disk.
+
+        Args:
+          number: The round, from 1.
+          clients: How many came.
+          spent: What the aggregator says that it did to those who came; None if it does not say.
+          measured: The aggregator's measurements, see `measurements`.
+
+        Returns:
+          Values for `COLUMNS`; those that were not measured are left out.
+
+        Raises:
+          RunError: If the aggregator's noise is not the one that is accounted for.
+        """
+        self._check(number, spent)
+        event = self._guarantee.round_event()
+        line = json.dumps({"round": number, "clients": clients, "event": events.to_json(event)})
+        with run_directory.writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._lines.append(line)
+        return self._columns(number, measured)
+
+    def statement(self) -> statement.PrivacyStatement:
+        """Returns what the recorded rounds may claim."""
+        return self._guarantee.state(
+            [events.from_json(json.loads(s)["event"]) for s in self._lines]
+        )
+
+    def _check(self, number: int, spent: dpa.DpEvent | None) -> None:
+        told = self._guarantee.noise_multiplier
+        done = None if spent is None else events.noise_multiplier_of(spent)
+        # The aggregator keeps its noise multiplier in single precision.
+        if done is not None and not math.isclose(done, told, rel_tol=1e-5):
+            raise errors.RunError(
+                f"round {number}: the aggregator's noise multiplier is {done:g}, {told:g} is "
+                "accounted for; no epsilon holds"
+            )
+
+    def _columns(self, number: int, measured: Mapping[str, float]) -> dict[str, float]:
+        row: dict[str, float] = {}
+        if not self._guarantee.violations:
+            row["epsilon"] = self._guarantee.epsilon(number)
+        if "clipped_share" in measured:
+            row["clipped_share"] = measured["clipped_share"]
+        if "clipping_norm" in measured:
+            row["clipping_norm"] = measured["clipping_norm"]
+        if measured.get("noise_norm"):
+            row["signal_to_noise"] = measured["signal_norm"] / measured["noise_norm"]
+        return row
+
+
+def measurements(aggregator: Any) -> dict[str, float]:
+    """Returns what a differentially private aggregator measures in a round, by our names.
+
+    Args:
+      aggregator: Its measurements, as the process returns them.
+    """
+    query = aggregator.get("dp_query_metrics") if isinstance(aggregator, Mapping) else None
+    if not isinstance(query, Mapping):
+        return {}
+    return {name: float(np.asarray(value)) for name, value in query.items()}
+
+
+def spent_by(state: Any) -> dpa.DpEvent | None:
+    """Returns what an aggregator's state says about its last round, None if it says nothing."""
+    event = getattr(state, "dp_event", None)
+    noise = getattr(event, "noise_multiplier", None)
+    return None if noise is None else dpa.GaussianDpEvent(float(np.asarray(noise)))
