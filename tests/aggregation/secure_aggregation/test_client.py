@@ -1,0 +1,337 @@
+"""What the client half refuses, whoever signed it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.aggregation.secure_aggregation.network import Network
+from tff_nlp.aggregation.secure_aggregation import envelope, identities, messages, refusals, session
+from tff_nlp.aggregation.secure_aggregation.client import Client
+from tff_nlp.aggregation.secure_aggregation.envelope import Kind
+from tff_nlp.aggregation.secure_aggregation.steps import Step
+
+ABORTED, REJECTED = refusals.SecureAggregationAborted, refusals.MessageRejectedError
+
+
+@pytest.fixture
+def network():
+    return Network(5, threshold=4)
+
+
+def from_server(network, kind, payload, receiver=envelope.EVERYONE):
+    """A message that the server really signs: what a server that breaks the protocol could send."""
+    return envelope.seal(
+        network.server_identity, kind, network.session.id, envelope.SERVER, receiver, payload
+    )
+
+
+def invite(network, changed, session_id=None):
+    return envelope.seal(
+        network.server_identity,
+        Kind.INVITATION,
+        session_id or changed.id,
+        envelope.SERVER,
+        envelope.EVERYONE,
+        changed.encode(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"threshold": 2}, "refuses the session: .*above half"),
+        ({"threshold": 6}, "more than the 5 clients"),
+        ({"clients": (1, 2, 3, 4)}, "client 0 is not invited"),
+        ({"clients": (0,), "threshold": 1}, "at least 2 clients"),
+        ({"vectors": (session.Vector(1, 1),)}, "modulus 1"),
+    ],
+)
+def test_invitations_that_are_not_private(network, changes, reason):
+    network.invitation = invite(network, dataclasses.replace(network.session, **changes))
+    with pytest.raises(ABORTED, match=reason):
+        network.join(0)
+
+
+def test_an_invitation_that_is_not_the_servers(network):
+    with pytest.raises(REJECTED, match="signature"):
+        Client(network.invitation, 0, network.members[0], identities.enrol([0])[2])
+    other = dataclasses.replace(network.session, threshold=5)
+    network.invitation = invite(network, other, network.session.id)
+    with pytest.raises(REJECTED, match="session id"):
+        network.join(0)
+
+
+def roster_of(network, entries):
+    return from_server(network, Kind.ROSTER, messages.encode_roster(entries))
+
+
+@pytest.fixture
+def advertised(network):
+    """The clients' first messages, by client."""
+    return {c: network.clients[c].advertise_keys() for c in network.ids}
+
+
+def refuses_roster(network, entries, reason):
+    client = network.clients[0]
+    with pytest.raises(ABORTED, match=reason):
+        client.share_keys(roster_of(network, entries))
+    assert client.due == Step.ABORTED
+    with pytest.raises(ABORTED, match="has given up"):
+        client.share_keys(roster_of(network, entries))
+
+
+def test_a_roster_below_the_threshold(network, advertised):
+    refuses_roster(network, {c: advertised[c] for c in (0, 1, 2)}, "3 clients advertised")
+
+
+def test_a_roster_without_the_client(network, advertised):
+    refuses_roster(network, {c: advertised[c] for c in (1, 2, 3, 4)}, "its own keys")
+
+
+def test_a_roster_with_other_keys_for_the_client(network, advertised):
+    advertised[0] = network.join(0).advertise_keys()
+    refuses_roster(network, advertised, "its own keys")
+
+
+def test_a_roster_with_a_peer_twice(network, advertised):
+    refuses_roster(network, {**advertised, 1: advertised[2]}, "client 2 is twice")
+
+
+def test_a_roster_with_a_key_of_two_peers(network, advertised):
+    payload = advertised[2][-envelope.BYTES - 10 : -64]
+    copied = network.clients[2]._peers[2].encode()
+    assert payload.endswith(copied)
+    advertised[1] = envelope.seal(
+        network.members[1],
+        Kind.ADVERTISED_KEYS,
+        network.session.id,
+        1,
+        envelope.SERVER,
+        copied,
+    )
+    refuses_roster(network, advertised, "keys are the same")
+
+
+def test_a_roster_with_keys_that_the_server_made_up(network, advertised):
+    lying = identities.Identity()
+    payload = network.clients[1]._peers[1].encode()
+    advertised[1] = envelope.seal(
+        lying, Kind.ADVERTISED_KEYS, network.session.id, 1, envelope.SERVER, payload
+    )
+    refuses_roster(network, advertised, "not a peer's: the signature")
+
+
+def test_a_roster_with_keys_of_an_earlier_session(network, advertised):
+    earlier = Network(5, threshold=4)
+    earlier.members, earlier.directory = network.members, network.directory
+    earlier.server_identity = network.server_identity
+    earlier.invitation = invite(network, earlier.session)
+    advertised[3] = earlier.join(3).advertise_keys()
+    refuses_roster(network, advertised, "not a peer's: .*another session")
+
+
+def test_a_roster_with_a_client_that_is_not_invited():
+    network = Network(6, threshold=4)
+    fewer = dataclasses.replace(network.session, clients=(0, 1, 2, 3, 4))
+    network.session, network.invitation = fewer, invite(network, fewer)
+    advertised = {}
+    for c in fewer.clients:
+        network.clients[c] = network.join(c)
+        advertised[c] = network.clients[c].advertise_keys()
+    payload = network.clients[1]._peers[1].encode()
+    advertised[5] = envelope.seal(
+        network.members[5], Kind.ADVERTISED_KEYS, fewer.id, 5, envelope.SERVER, payload
+    )
+    refuses_roster(network, advertised, "client 5 is twice .* or not invited")
+
+
+def test_a_peers_key_of_low_order(network, advertised):
+    advertised[1] = envelope.seal(
+        network.members[1],
+        Kind.ADVERTISED_KEYS,
+        network.session.id,
+        1,
+        envelope.SERVER,
+        bytes(32) + b"\2" * 32,
+    )
+    refuses_roster(network, advertised, "no key can be agreed on with client 1")
+
+
+def shares_for(network, receiver):
+    """What is forwarded to a client, as a dictionary to be changed."""
+    _, payload = envelope.unseal(
+        network.forwarded[receiver],
+        network.directory,
+        Kind.FORWARDED_SHARES,
+        network.session.id,
+        receiver,
+    )
+    return messages.decode_sealed(payload)
+
+
+def refuses_shares(network, sealed, reason):
+    client = network.clients[0]
+    message = from_server(network, Kind.FORWARDED_SHARES, messages.encode_sealed(sealed), 0)
+    with pytest.raises(ABORTED, match=reason):
+        client.masked_input(message, network.random_inputs()[0])
+    assert client.due == Step.ABORTED
+
+
+@pytest.fixture
+def shared(network):
+    network.advertise(without=[4])
+    network.share()
+    return network
+
+
+def test_shares_from_too_few(shared):
+    sealed = shares_for(shared, 0)
+    del sealed[1]
+    refuses_shares(shared, sealed, "3 clients shared keys, the threshold is 4")
+
+
+def test_shares_that_were_changed(shared):
+    sealed = shares_for(shared, 0)
+    sealed[2] = sealed[2][:-1] + bytes([sealed[2][-1] ^ 1])
+    refuses_shares(shared, sealed, "shares of client 2 do not decrypt")
+
+
+def test_shares_that_were_swapped(shared):
+    sealed = shares_for(shared, 0)
+    sealed[1], sealed[2] = sealed[2], sealed[1]
+    refuses_shares(shared, sealed, "shares of client 1 do not decrypt")
+
+
+def test_shares_that_were_for_another(shared):
+    sealed = shares_for(shared, 0)
+    sealed[2] = shares_for(shared, 1)[2]
+    refuses_shares(shared, sealed, "shares of client 2 do not decrypt")
+
+
+@pytest.mark.parametrize("stranger", [0, 4, 77])
+def test_shares_from_a_client_without_keys(shared, stranger):
+    sealed = shares_for(shared, 0)
+    sealed[stranger] = sealed[1]
+    refuses_shares(shared, sealed, "advertised no keys")
+
+
+def test_one_input_only(shared):
+    client, inputs = shared.clients[0], shared.random_inputs()[0]
+    client.masked_input(shared.forwarded[0], inputs)
+    with pytest.raises(REJECTED, match="MASKED_INPUT is not due"):
+        client.masked_input(shared.forwarded[0], inputs)
+
+
+def test_inputs_of_another_size_or_type_leave_the_client_ready(shared):
+    client, inputs = shared.clients[0], shared.random_inputs()[0]
+    with pytest.raises(ValueError, match="not the session's"):
+        client.masked_input(shared.forwarded[0], inputs[:2])
+    with pytest.raises(TypeError, match="integers"):
+        client.masked_input(shared.forwarded[0], [v.astype(np.float64) for v in inputs])
+    assert client.masked_input(shared.forwarded[0], inputs)
+
+
+@pytest.fixture
+def masked():
+    """A session of 6 in which client 5 vanished before it sent its input."""
+    network = Network(6, threshold=4)
+    network.advertise()
+    network.share()
+    network.mask(network.random_inputs(), without=[5])
+    return network
+
+
+def request_of(network, survivors, dropped):
+    payload = messages.UnmaskRequest(tuple(survivors), tuple(dropped)).encode()
+    return from_server(network, Kind.UNMASK_REQUEST, payload)
+
+
+@pytest.mark.parametrize(
+    ("survivors", "dropped", "reason"),
+    [
+        ((0, 1, 2, 3, 4), (4, 5), "names client 4 as survivor and as dropped"),
+        ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 5), "names client 0 as survivor and as dropped"),
+        ((0, 1, 2, 3, 4), (), "other clients than those that shared"),
+        ((0, 1, 2, 3, 4), (5, 6), "other clients than those that shared"),
+        ((1, 2, 3, 4, 5), (0,), "no input of this client"),
+        ((0, 1, 2), (3, 4, 5), "3 clients sent masked inputs, the threshold is 4"),
+    ],
+)
+def test_requests_that_would_unmask_a_client(masked, survivors, dropped, reason):
+    client = masked.clients[0]
+    with pytest.raises(ABORTED, match=reason):
+        client.unmask(request_of(masked, survivors, dropped))
+    # The client has forgotten its shares: not even the right request is answered now.
+    with pytest.raises(ABORTED, match="has given up"):
+        client.unmask(masked.request)
+    assert client._secrets is None
+
+
+def test_one_answer_only(masked):
+    client = masked.clients[0]
+    client.unmask(masked.request)
+    # The same again, and the one that would complete both secrets of client 4.
+    for again in (masked.request, request_of(masked, (0, 1, 2, 3, 5), (4,))):
+        with pytest.raises(REJECTED, match="UNMASK is not due"):
+            client.unmask(again)
+    assert client._secrets is None
+
+
+def test_a_server_that_tells_clients_different_stories_gets_one_secret_at_most():
+    network = Network(6, threshold=4)
+    network.advertise()
+    network.share()
+    network.mask(network.random_inputs())
+    # Half are told that client 5 vanished, the others that it did not: neither of its secrets is
+    # known to as many clients as the threshold.
+    kinds = {"self": 0, "key": 0}
+    for c in range(5):
+        dropped = (5,) if c % 2 else ()
+        survivors = tuple(sorted(set(network.ids) - set(dropped)))
+        answer = network.clients[c].unmask(request_of(network, survivors, dropped))
+        _, payload = envelope.unseal(
+            answer, network.directory, Kind.UNMASK_SHARES, network.session.id, envelope.SERVER
+        )
+        shares = messages.decode_unmask_shares(payload)
+        assert (5 in shares.self_seeds) != (5 in shares.mask_keys)
+        kinds["self" if 5 in shares.self_seeds else "key"] += 1
+    assert max(kinds.values()) < network.session.threshold
+
+
+def test_steps_come_in_order(network):
+    client = network.clients[0]
+    assert client.due == Step.ADVERTISE_KEYS
+    with pytest.raises(REJECTED, match="client 0 is at ADVERTISE_KEYS: SHARE_KEYS is not due"):
+        client.share_keys(b"")
+    with pytest.raises(REJECTED, match="UNMASK is not due"):
+        client.unmask(b"")
+    client.advertise_keys()
+    with pytest.raises(REJECTED, match="ADVERTISE_KEYS is not due"):
+        client.advertise_keys()
+    with pytest.raises(REJECTED, match="MASKED_INPUT is not due"):
+        client.masked_input(b"", [])
+
+
+def test_a_rejected_message_changes_nothing():
+    network, other = Network(5, threshold=4), Network(5, threshold=4)
+    inputs = network.random_inputs()
+    for n in (network, other):
+        n.advertise()
+    client = network.clients[0]
+    changed = network.roster[:60] + bytes([network.roster[60] ^ 4]) + network.roster[61:]
+    for wrong in (b"", changed, other.roster, network.invitation, network.roster[:-1]):
+        with pytest.raises(REJECTED):
+            client.share_keys(wrong)
+    for n in (network, other):
+        n.share()
+    for wrong in (b"", network.forwarded[1], other.forwarded[0], network.roster):
+        with pytest.raises(REJECTED):
+            client.masked_input(wrong, inputs[0])
+    for n in (network, other):
+        n.mask(inputs)
+    for wrong in (b"", network.request[:-1], other.request, network.forwarded[0]):
+        with pytest.raises(REJECTED):
+            client.unmask(wrong)
+    assert network.unmask()
+    assert client.due == Step.FINISHED

@@ -1,0 +1,109 @@
+"""The outside of each message: what it is, of which session, from whom, to whom, and a signature.
+
+bytes  4      magic
+       1      version of the format
+       1      kind
+       32     session id
+       8      sender
+       8      receiver
+       ...    payload (see `messages`)
+       64     Ed25519 signature of all bytes before it
+"""
+
+import enum
+import struct
+
+from tff_nlp.aggregation.secure_aggregation import identities, refusals
+
+MAGIC = b"TNSA"
+VERSION = 1
+_HEADER = struct.Struct("<4sBB32sQQ")
+BYTES = _HEADER.size + identities.SIGNATURE_BYTES
+
+# Ids of no client: the server, and all clients of the session.
+SERVER = 2**64 - 1
+EVERYONE = 2**64 - 2
+
+
+class Kind(enum.IntEnum):
+    """What a message is; odd kinds go to clients, even ones to the server."""
+
+    INVITATION = 1
+    ADVERTISED_KEYS = 2
+    ROSTER = 3
+    SHARED_KEYS = 4
+    FORWARDED_SHARES = 5
+    MASKED_INPUT = 6
+    UNMASK_REQUEST = 7
+    UNMASK_SHARES = 8
+
+
+def seal(
+    identity: identities.Identity,
+    kind: Kind,
+    session_id: bytes,
+    sender: int,
+    receiver: int,
+    payload: bytes,
+) -> bytes:
+    """Returns a signed message."""
+    header = _HEADER.pack(MAGIC, VERSION, kind, session_id, sender, receiver)
+    signed = header + payload
+    return signed + identity.sign(signed)
+
+
+def unseal(
+    message: bytes,
+    directory: identities.Directory,
+    kind: Kind,
+    session_id: bytes | None,
+    receiver: int,
+) -> tuple[int, memoryview]:
+    """Returns sender and payload of a message that is authentic and the one that is due.
+
+    Args:
+      message: What came over the network.
+      directory: Verification keys; a sender that is not in it is refused.
+      kind: The kind that is due.
+      session_id: The session; None for an invitation, whose payload is the session.
+      receiver: Who the message must be for.
+
+    Raises:
+      MessageRejectedError: If it is of another form, version, session, kind or receiver, or the
+        signature is not its sender's.
+    """
+    if len(message) < BYTES:
+        raise refusals.MessageRejectedError(f"a message of {len(message)} bytes is too short")
+    magic, version, found_kind, found_session, sender, found_receiver = _HEADER.unpack_from(message)
+    if magic != MAGIC or version != VERSION:
+        raise refusals.MessageRejectedError(
+            f"a message is not of version {VERSION} of secure aggregation"
+        )
+    if session_id is not None and found_session != session_id:
+        raise refusals.MessageRejectedError("a message is from another session")
+    if found_kind != kind:
+        raise refusals.MessageRejectedError(f"a message of kind {found_kind} is not {kind.name}")
+    if found_receiver != receiver:
+        raise refusals.MessageRejectedError(
+            f"a message for {_name(found_receiver)} came to {_name(receiver)}"
+        )
+    from_server = kind % 2 == 1
+    public = directory.server if from_server else directory.clients.get(sender)
+    if (sender == SERVER) != from_server or public is None:
+        raise refusals.MessageRejectedError(f"{kind.name} does not come from {_name(sender)}")
+    view = memoryview(message)
+    end = len(message) - identities.SIGNATURE_BYTES
+    if not identities.verifies(public, bytes(view[end:]), view[:end]):
+        raise refusals.MessageRejectedError(
+            f"the signature of a message is not that of {_name(sender)}"
+        )
+    return sender, view[_HEADER.size : end]
+
+
+def session_id_of(message: bytes) -> bytes:
+    """Returns the session id in a message that `unseal` took."""
+    return _HEADER.unpack_from(message)[3]
+
+
+def _name(party: int) -> str:
+    return {SERVER: "the server", EVERYONE: "all clients"}.get(party, f"client {party}")

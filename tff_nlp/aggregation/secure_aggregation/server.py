@@ -1,0 +1,238 @@
+"""The server half: collects, hands on, and unmasks the sum (Bonawitz et al. 2017, figure 4).
+
+It keeps one running sum of masked inputs, whatever the number of clients, and no input by itself.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tff_nlp.aggregation.secure_aggregation import (
+    envelope,
+    identities,
+    keys,
+    masks,
+    messages,
+    modular,
+    refusals,
+    session,
+    sharing,
+    steps,
+)
+from tff_nlp.aggregation.secure_aggregation.client import pair_sign, point
+from tff_nlp.aggregation.secure_aggregation.envelope import Kind
+from tff_nlp.aggregation.secure_aggregation.steps import Step
+
+
+class Server:
+    """The server in one session.
+
+    For each step there is a method that adds one client's message and one that closes the step and
+    returns what goes out next. A message that is not authentic, not due or a second one raises
+    MessageRejectedError and changes nothing: go on without it. Closing a step with fewer clients
+    than the threshold raises SecureAggregationAborted and forgets what was collected.
+    """
+
+    def __init__(
+        self,
+        parameters: session.Session,
+        identity: identities.Identity,
+        directory: identities.Directory,
+    ) -> None:
+        self._session, self._identity, self._directory = parameters, identity, directory
+        self._invited = frozenset(parameters.clients)
+        self._progress = steps.Progress("the server", self._forget)
+        self._advertised: dict[int, bytes] = {}
+        self._mask_keys: dict[int, bytes] = {}
+        self._used_keys: set[bytes] = set()
+        self._commitments: dict[int, bytes] = {}
+        self._sealed: dict[int, Mapping[int, bytes]] = {}
+        self._totals: list[np.ndarray] = []
+        self._survivors: set[int] = set()
+        self._answers: dict[int, messages.UnmaskShares] = {}
+
+    @property
+    def due(self) -> Step:
+        """The step that comes next."""
+        return self._progress.due
+
+    @property
+    def survivors(self) -> tuple[int, ...]:
+        """The clients whose inputs are in the sum, ascending."""
+        return tuple(sorted(self._survivors))
+
+    def invitation(self) -> bytes:
+        """Returns the message that opens the session, for all invited clients."""
+        return self._seal(Kind.INVITATION, envelope.EVERYONE, self._session.encode())
+
+    def add_advertised_keys(self, message: bytes) -> None:
+        """Takes a client's public keys."""
+        self._progress.expect(Step.ADVERTISE_KEYS)
+        sender, payload = self._unseal(message, Kind.ADVERTISED_KEYS, self._advertised)
+        if sender not in self._invited:
+            raise refusals.MessageRejectedError(f"client {sender} is not invited")
+        found = messages.decode_advertised_keys(payload)
+        fresh = {found.share_key, found.mask_key}
+        if len(fresh) < 2 or fresh & self._used_keys:
+            raise refusals.MessageRejectedError(f"client {sender} advertises a key twice")
+        if not all(map(keys.is_usable, fresh)):
+            raise refusals.MessageRejectedError(f"client {sender} advertises a key of low order")
+        self._used_keys |= fresh
+        self._advertised[sender] = bytes(message)
+        self._mask_keys[sender] = found.mask_key
+
+    def roster(self) -> bytes:
+        """Closes the first step; returns all public keys, for the clients that sent some."""
+        with self._progress.taking(Step.ADVERTISE_KEYS):
+            self._check_enough(len(self._advertised), "advertised keys")
+            return self._seal(
+                Kind.ROSTER, envelope.EVERYONE, messages.encode_roster(self._advertised)
+            )
+
+    def add_shared_keys(self, message: bytes) -> None:
+        """Takes a client's encrypted shares."""
+        self._progress.expect(Step.SHARE_KEYS)
+        sender, payload = self._unseal(message, Kind.SHARED_KEYS, self._sealed)
+        found = messages.decode_shared_keys(payload)
+        if found.sealed.keys() | {sender} != self._advertised.keys() or sender in found.sealed:
+            raise refusals.MessageRejectedError(
+                f"client {sender} does not have one share for each of the others"
+            )
+        self._commitments[sender] = found.commitment
+        self._sealed[sender] = found.sealed
+
+    def forwarded_shares(self) -> Iterator[tuple[int, bytes]]:
+        """Closes the second step; yields each client that shared keys with its message."""
+        with self._progress.taking(Step.SHARE_KEYS):
+            self._check_enough(len(self._sealed), "shared keys")
+            self._totals = modular.zeros(self._session.vectors)
+            sealed, self._sealed = self._sealed, {}
+        return (
+            (receiver, self._seal(Kind.FORWARDED_SHARES, receiver, _addressed(sealed, receiver)))
+            for receiver in sorted(sealed)
+        )
+
+    def add_masked_input(self, message: bytes) -> None:
+        """Folds a client's masked input into the running sum, and keeps nothing else of it."""
+        self._progress.expect(Step.MASKED_INPUT)
+        sender, payload = self._unseal(message, Kind.MASKED_INPUT, self._survivors)
+        if sender not in self._commitments:
+            raise refusals.MessageRejectedError(f"client {sender} did not share its keys")
+        vectors = self._session.vectors
+        masked = messages.decode_vectors(payload, vectors)
+        for total, addend, vector in zip(self._totals, masked, vectors, strict=True):
+            modular.add(total, addend, vector.modulus)
+        self._survivors.add(sender)
+
+    def unmask_request(self) -> bytes:
+        """Closes the third step; returns the one request, for the clients that sent inputs.
+
+        Later inputs are rejected: their owners count as vanished, and asking for both secrets of a
+        client would unmask it.
+        """
+        with self._progress.taking(Step.MASKED_INPUT):
+            self._check_enough(len(self._survivors), "sent masked inputs")
+            request = messages.UnmaskRequest(self.survivors, self._dropped())
+            return self._seal(Kind.UNMASK_REQUEST, envelope.EVERYONE, request.encode())
+
+    def add_unmask_shares(self, message: bytes) -> None:
+        """Takes a client's shares of the secrets that were asked for."""
+        self._progress.expect(Step.UNMASK)
+        sender, payload = self._unseal(message, Kind.UNMASK_SHARES, self._answers)
+        if sender not in self._survivors:
+            raise refusals.MessageRejectedError(f"client {sender} sent no masked input")
+        answer = messages.decode_unmask_shares(payload)
+        if answer.self_seeds.keys() != self._survivors or set(answer.mask_keys) != set(
+            self._dropped()
+        ):
+            raise refusals.MessageRejectedError(
+                f"client {sender} answers for other clients than it was asked for"
+            )
+        self._answers[sender] = answer
+
+    def sums(self) -> list[np.ndarray]:
+        """Closes the last step; returns the sums of the survivors' inputs.
+
+        Returns:
+          int64[length] for each vector, from 0 to its modulus - 1.
+
+        Raises:
+          SecureAggregationAborted: If fewer clients than the threshold answered, or their shares
+            give other secrets than their owners committed to.
+        """
+        with self._progress.taking(Step.UNMASK):
+            self._check_enough(len(self._answers), "answered the unmasking request")
+            masks.apply(self._totals, self._session.vectors, self._masks_to_remove())
+            return [
+                modular.residues(total, vector.modulus).astype(np.int64)
+                for total, vector in zip(self._totals, self._session.vectors, strict=True)
+            ]
+
+    def _masks_to_remove(self) -> Iterator[tuple[bytes, int]]:
+        """Yields the seeds of the masks that are left in the sum, with signs that remove them."""
+        holders = sorted(self._answers)[: self._session.threshold]
+        weights = sharing.weights([point(holder) for holder in holders])
+        answers = {point(holder): self._answers[holder] for holder in holders}
+        for client in self.survivors:
+            shares = {place: answer.self_seeds[client] for place, answer in answers.items()}
+            yield self._self_mask_seed(client, sharing.combine(weights, shares)), -1
+        for client in self._dropped():
+            shares = {place: answer.mask_keys[client] for place, answer in answers.items()}
+            yield from self._pair_masks(client, sharing.combine(weights, shares))
+
+    def _self_mask_seed(self, client: int, secret: int) -> bytes:
+        if keys.commitment(self._session.id, client, secret) != self._commitments[client]:
+            raise self._wrong_shares(client)
+        return keys.self_mask_seed(self._session.id, client, secret)
+
+    def _pair_masks(self, dropped: int, secret: int) -> Iterator[tuple[bytes, int]]:
+        key = keys.from_integer(secret)
+        if keys.public(key) != self._mask_keys[dropped]:
+            raise self._wrong_shares(dropped)
+        for client in self.survivors:
+            public = self._mask_keys[client]
+            seed = keys.pair_mask_seed(key, dropped, public, client, self._session.id)
+            # The survivor applied pair_sign(client, dropped).
+            yield seed, pair_sign(dropped, client)
+
+    def _wrong_shares(self, client: int) -> refusals.SecureAggregationAborted:
+        return refusals.SecureAggregationAborted(
+            f"the shares of client {client}'s secret do not fit what it announced"
+        )
+
+    def _dropped(self) -> tuple[int, ...]:
+        """Clients that shared their keys, whose masks are in the others' inputs, and vanished."""
+        return tuple(sorted(self._commitments.keys() - self._survivors))
+
+    def _check_enough(self, count: int, what: str) -> None:
+        if count < self._session.threshold:
+            raise refusals.SecureAggregationAborted(
+                f"secure aggregation: {count} clients {what}, the threshold is"
+                f" {self._session.threshold}; nothing is revealed"
+            )
+
+    def _seal(self, kind: Kind, receiver: int, payload: bytes) -> bytes:
+        return envelope.seal(
+            self._identity, kind, self._session.id, envelope.SERVER, receiver, payload
+        )
+
+    def _unseal(
+        self, message: bytes, kind: Kind, known: Mapping[int, object] | set[int]
+    ) -> tuple[int, memoryview]:
+        """Returns sender and payload of a message that is not the sender's second one."""
+        sender, payload = envelope.unseal(
+            message, self._directory, kind, self._session.id, envelope.SERVER
+        )
+        if sender in known:
+            raise refusals.MessageRejectedError(f"a second {kind.name} came from client {sender}")
+        return sender, payload
+
+    def _forget(self) -> None:
+        self._totals, self._answers = [], {}
+        self._sealed, self._commitments = {}, {}
+
+
+def _addressed(sealed: Mapping[int, Mapping[int, bytes]], receiver: int) -> bytes:
+    return messages.encode_sealed(
+        {sender: shares[receiver] for sender, shares in sealed.items() if sender != receiver}
+    )

@@ -1,0 +1,240 @@
+"""A server and its clients in one process, each talking to the other in bytes only.
+
+For simulations and measurements: whoever shares a process with the server is not protected from it.
+"""
+
+import contextlib
+import dataclasses
+import threading
+import time
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tff_nlp.aggregation.secure_aggregation import identities, session
+from tff_nlp.aggregation.secure_aggregation.client import Client
+from tff_nlp.aggregation.secure_aggregation.server import Server
+from tff_nlp.aggregation.secure_aggregation.steps import Step
+
+STEPS = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS, Step.MASKED_INPUT, Step.UNMASK)
+
+_Number = typing.TypeVar("_Number", int, float)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a round gave and cost.
+
+    Attributes:
+      sums: int64 arrays from 0 to modulus - 1.
+      survivors: The clients whose inputs are in the sums, ascending.
+      bytes_up: By invited client and step, sent by the client.
+      bytes_down: By invited client and step, sent to the client.
+      client_seconds: By invited client and step.
+      server_seconds: By step.
+    """
+
+    sums: tuple[np.ndarray, ...]
+    survivors: tuple[int, ...]
+    bytes_up: Mapping[int, Mapping[Step, int]]
+    bytes_down: Mapping[int, Mapping[Step, int]]
+    client_seconds: Mapping[int, Mapping[Step, float]]
+    server_seconds: Mapping[Step, float]
+
+
+class Round:
+    """One round whose inputs may come one by one, in any order and from several threads.
+
+    The constructor takes the first two steps, before any input is there; `add_input` takes the
+    third for one client, `finish` the fourth.
+    """
+
+    def __init__(
+        self,
+        clients: Iterable[int],
+        vectors: Sequence[session.Vector],
+        threshold: int | None = None,
+        drop_out: Mapping[int, Step] | None = None,
+    ) -> None:
+        """Agrees on keys and shares them.
+
+        Args:
+          clients: Ids of the cohort.
+          vectors: What is summed.
+          threshold: How many clients must answer in each step; `session.default_threshold` if None.
+          drop_out: By client, the step from which on it does not answer any more.
+
+        Raises:
+          UserError: If a parameter is out of its range (see `session.check`), such as fewer clients
+            than the threshold.
+          SecureAggregationAborted: If too many clients drop out.
+        """
+        parameters = session.new(clients, vectors, threshold)
+        self._drop_out = dict(drop_out or {})
+        self._lock = threading.Lock()
+        self._bytes_up = _by_step(parameters.clients, 0)
+        self._bytes_down = _by_step(parameters.clients, 0)
+        self._client_seconds = _by_step(parameters.clients, 0.0)
+        self._server_seconds = dict.fromkeys(STEPS, 0.0)
+        identity, members, directory = identities.enrol(parameters.clients)
+        self._server = Server(parameters, identity, directory)
+        self._clients: dict[int, Client] = {}
+        self._advertise_keys(parameters.clients, members, directory)
+        self._forwarded = self._share_keys()
+
+    def _advertise_keys(
+        self,
+        invited: Sequence[int],
+        members: Mapping[int, identities.Identity],
+        directory: identities.Directory,
+    ) -> None:
+        step = Step.ADVERTISE_KEYS
+        with self._server_at(step):
+            invitation = self._server.invitation()
+        self._count_down(step, invited, invitation)
+        for client in self._answering(step, invited):
+            with self._client_at(step, client):
+                self._clients[client] = Client(invitation, client, members[client], directory)
+                message = self._clients[client].advertise_keys()
+            self._count_up(step, client, message)
+            with self._server_at(step):
+                self._server.add_advertised_keys(message)
+
+    def _share_keys(self) -> dict[int, bytes]:
+        """Returns the encrypted shares that each client is to receive."""
+        step = Step.SHARE_KEYS
+        with self._server_at(Step.ADVERTISE_KEYS):
+            roster = self._server.roster()
+        self._count_down(step, self._clients, roster)
+        for client in self._answering(step, self._clients):
+            with self._client_at(step, client):
+                message = self._clients[client].share_keys(roster)
+            self._count_up(step, client, message)
+            with self._server_at(step):
+                self._server.add_shared_keys(message)
+        with self._server_at(step):
+            forwarded = dict(self._server.forwarded_shares())
+        for client, message in forwarded.items():
+            self._count_down(Step.MASKED_INPUT, [client], message)
+        return forwarded
+
+    @property
+    def expected(self) -> tuple[int, ...]:
+        """The clients whose inputs are awaited, ascending."""
+        return tuple(sorted(self._answering(Step.MASKED_INPUT, tuple(self._forwarded))))
+
+    def add_input(self, client: int, tensors: Sequence[np.ndarray]) -> None:
+        """Masks a client's input and folds it into the server's sum.
+
+        Args:
+          client: One of `expected`.
+          tensors: Integers with as many entries as the vectors; each stands for its remainder.
+
+        Raises:
+          ValueError: If the client is none of `expected`, or a tensor has another size.
+        """
+        step = Step.MASKED_INPUT
+        if client not in self._forwarded or not self._answering(step, [client]):
+            raise ValueError(f"no input of client {client} is awaited")
+        # Outside of the lock: masking takes most of the time.
+        with self._client_at(step, client):
+            message = self._clients[client].masked_input(self._forwarded[client], tensors)
+        del self._forwarded[client]
+        self._count_up(step, client, message)
+        with self._lock, self._server_at(step):
+            self._server.add_masked_input(message)
+
+    def finish(self) -> Result:
+        """Unmasks the sum; clients whose inputs have not come count as vanished.
+
+        Raises:
+          SecureAggregationAborted: If fewer clients than the threshold sent inputs or answer now.
+        """
+        step = Step.UNMASK
+        with self._server_at(Step.MASKED_INPUT):
+            request = self._server.unmask_request()
+        survivors = self._server.survivors
+        self._count_down(step, survivors, request)
+        for client in self._answering(step, survivors):
+            with self._client_at(step, client):
+                message = self._clients[client].unmask(request)
+            self._count_up(step, client, message)
+            with self._server_at(step):
+                self._server.add_unmask_shares(message)
+        with self._server_at(step):
+            sums = self._server.sums()
+        return Result(
+            tuple(sums),
+            survivors,
+            self._bytes_up,
+            self._bytes_down,
+            self._client_seconds,
+            self._server_seconds,
+        )
+
+    def _answering(self, step: Step, clients: Iterable[int]) -> list[int]:
+        """Returns those of the clients that answer in a step."""
+        return [c for c in clients if self._drop_out.get(c, Step.FINISHED) > step]
+
+    def _count_up(self, step: Step, client: int, message: bytes) -> None:
+        self._bytes_up[client][step] += len(message)
+
+    def _count_down(self, step: Step, clients: Iterable[int], message: bytes) -> None:
+        for client in clients:
+            self._bytes_down[client][step] += len(message)
+
+    @contextlib.contextmanager
+    def _client_at(self, step: Step, client: int) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._client_seconds[client][step] += time.perf_counter() - began
+
+    @contextlib.contextmanager
+    def _server_at(self, step: Step) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._server_seconds[step] += time.perf_counter() - began
+
+
+def _by_step(clients: Iterable[int], zero: _Number) -> dict[int, dict[Step, _Number]]:
+    return {client: dict.fromkeys(STEPS, zero) for client in clients}
+
+
+def secure_sum(
+    inputs_by_client: Mapping[int, Sequence[np.ndarray]],
+    moduli: Sequence[int],
+    threshold: int | None = None,
+    drop_out: Mapping[int, Step] | None = None,
+) -> Result:
+    """Sums the clients' tensors by the protocol.
+
+    Args:
+      inputs_by_client: By id, integer tensors, in the same number and shapes for every client.
+      moduli: The modulus of each tensor's sums, from 2 to 2^62.
+      threshold: How many clients must answer in each step; `session.default_threshold` if None.
+      drop_out: By client, the step from which on it does not answer any more.
+
+    Returns:
+      The result, with sums in the shapes of the tensors.
+
+    Raises:
+      ValueError: If clients have tensors of different shapes, or of another number than the moduli.
+      UserError: If a parameter is out of its range (see `session.check`), such as fewer clients
+        than the threshold.
+      SecureAggregationAborted: If too many clients drop out.
+    """
+    shapes = {tuple(t.shape for t in tensors) for tensors in inputs_by_client.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"clients have tensors of different shapes: {sorted(shapes)}")
+    shape = next(iter(shapes), ())
+    vectors = [
+        session.Vector(int(np.prod(dimensions)), modulus)
+        for dimensions, modulus in zip(shape, moduli, strict=bool(shapes))
+    ]
+    current = Round(inputs_by_client, vectors, threshold, drop_out)
+    for client in current.expected:
+        current.add_input(client, inputs_by_client[client])
+    result = current.finish()
+    sums = tuple(s.reshape(d) for s, d in zip(result.sums, shape, strict=True))
+    return dataclasses.replace(result, sums=sums)
