@@ -76,6 +76,14 @@ def test_a_client_cannot_sign_for_another_or_for_the_server(parties):
             unseal(parties, forged, Kind.ROSTER, 0)
 
 
+def test_the_server_cannot_sign_for_a_client(parties):
+    server, _, _ = parties
+    for kind, receiver in ((Kind.ROSTER, 0), (Kind.SHARED_KEYS, envelope.SERVER)):
+        forged = envelope.seal(server, kind, SESSION, 1, receiver, b"x")
+        with pytest.raises(refusals.MessageRejectedError, match="client 1"):
+            unseal(parties, forged, kind, receiver)
+
+
 def test_another_version_is_refused(parties, monkeypatch):
     message = seal(parties)
     monkeypatch.setattr(envelope, "VERSION", 2)

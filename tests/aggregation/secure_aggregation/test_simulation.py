@@ -1,6 +1,7 @@
 """Whole rounds: exact sums over whoever is left, whoever vanishes and when."""
 
 import concurrent.futures
+import time
 import tracemalloc
 
 import numpy as np
@@ -150,6 +151,24 @@ def test_inputs_may_come_from_several_threads_in_any_order():
     assert [s.tolist() for s in result.sums] == exact_sums(
         inputs, result.survivors, [v.modulus for v in vectors]
     )
+
+
+def test_inputs_are_folded_one_at_a_time(monkeypatch):
+    current = simulation.Round(range(8), [session.Vector(2, 8)])
+    fold, folding, most = current._server.add_masked_input, [], []
+
+    def slow_fold(message):
+        folding.append(message)
+        time.sleep(0.005)
+        most.append(len(folding))
+        fold(message)
+        folding.remove(message)
+
+    monkeypatch.setattr(current._server, "add_masked_input", slow_fold)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda c: current.add_input(c, [np.ones(2, int)]), current.expected))
+    assert most == [1] * 8
+    assert current.finish().sums[0].tolist() == [0, 0]
 
 
 def test_an_input_that_does_not_come_counts_as_vanished():
