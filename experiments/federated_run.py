@@ -52,7 +52,7 @@ class FederatedRun:
         data.say("clients", [whole.summary(), split.summary()])
         plan = None
         if self.privacy.dp != privacy_flags.NONE:
-            plan = privacy_plan.plan(resolved, split.train.num_clients)
+            plan = privacy_plan.plan(resolved, split.train)
             data.say("privacy", plan.lines)
         config = {**flag_groups.record(*resolved.recorded()), **texts.fingerprints()}
         path = place.output_dir(self.place.output_dir, self.corpus.corpus, config)

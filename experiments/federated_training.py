@@ -1,6 +1,7 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds, results."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from experiments.privacy_plan import PrivacyPlan
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
-from tff_nlp.learning import algorithms, optimizers, schedules
+from tff_nlp.learning import algorithms, example_privacy, optimizers, schedules
 from tff_nlp.models import classifier
-from tff_nlp.privacy import guarantee, mechanism
+from tff_nlp.privacy import mechanism
+from tff_nlp.privacy.example_level import ExampleGuarantee
+from tff_nlp.privacy.guarantee import EXAMPLE_LEVEL, Guarantee
 from tff_nlp.program import run_directory, training
 
 
@@ -48,10 +51,13 @@ def train(
     algorithm, devices = algorithm_config(run), _devices(run.execution)
     model = task.build_classifier(run.model, texts.train, run.rounds.seed)
     data.say("model", [task.describe(model, run.model)])
+    context = _install_context(run.execution, devices)
+    devices = contexts.devices_of(context)
     data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
-    context = contexts.install(
-        run.execution.context, devices, max_failed_clients=run.execution.max_failed_clients
-    )
+    if plan is not None:
+        algorithm = dataclasses.replace(
+            algorithm, example_privacy=_example_privacy(run, plan.guarantee)
+        )
     program = _program(run, texts, split, model, algorithm, plan)
     sent = contexts.count_bytes(context, program.process.next, cohort=run.clients.clients_per_round)
     data.say("round", [_describe_round(run.clients, split, sent)])
@@ -131,6 +137,7 @@ def _program(
         batch_size=run.client_training.batch_size,
         epochs=run.federated.client_epochs,
         local_steps=run.federated.local_steps,
+        poisson=run.privacy.dp == EXAMPLE_LEVEL,
     )
     sets = [task.evaluation_set("test", test_cache, texts.test.labels, pad_id)]
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
@@ -150,7 +157,9 @@ def _program(
     return training.TrainingProgram(
         process=process,
         initial_state=lambda: algorithms.initial_state(process, model),
-        cohort=_cohorts(run.clients, split.train.num_clients, seed),
+        cohort=cohorts.sampler(
+            run.clients.sampling, seed, split.train.num_clients, run.clients.clients_per_round
+        ),
         dataset=population.round_dataset,
         predict=task.predictor(model),
         evaluation_sets=sets,
@@ -163,9 +172,23 @@ def _program(
     )
 
 
+def _example_privacy(
+    run: FederatedRun, promised: Guarantee | ExampleGuarantee
+) -> example_privacy.ExamplePrivacy | None:
+    if isinstance(promised, Guarantee):
+        return None
+    return example_privacy.ExamplePrivacy(
+        clipping_norm=run.privacy.clipping_norm,
+        noise_multiplier=promised.noise_multiplier,
+        expected_batch_size=run.client_training.batch_size,
+    )
+
+
 def _private_aggregator(
-    run: FederatedRun, promised: guarantee.Guarantee
-) -> tff.aggregators.UnweightedAggregationFactory:
+    run: FederatedRun, promised: Guarantee | ExampleGuarantee
+) -> tff.aggregators.UnweightedAggregationFactory | None:
+    if isinstance(promised, ExampleGuarantee):
+        return None  # what clients send is private already
     flags = run.privacy
     return mechanism.build_aggregator(
         mechanism.Mechanism(
@@ -182,19 +205,6 @@ def _private_aggregator(
         ),
         run.rounds.seed,
     )
-
-
-def _cohorts(
-    clients: settings.ClientFlags, population: int, seed: int
-) -> Callable[[int], np.ndarray]:
-    def cohort(round_number: int) -> np.ndarray:
-        if clients.sampling == "poisson":
-            rate = clients.clients_per_round / population
-            return cohorts.poisson_cohort(seed, round_number, population, rate)
-        draw = cohorts.cyclic_cohort if clients.sampling == "cyclic" else cohorts.fixed_size_cohort
-        return draw(seed, round_number, population, clients.clients_per_round)
-
-    return cohort
 
 
 def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -231,10 +241,24 @@ def _devices(execution: settings.ExecutionFlags) -> tuple[str, ...]:
     return named or streaming.default_devices()
 
 
+def _install_context(
+    execution: settings.ExecutionFlags, devices: tuple[str, ...]
+) -> tff.framework.SyncContext:
+    ray = contexts.RayOptions(execution.ray_address, execution.ray_actors)
+    return contexts.install(
+        execution.context,
+        devices,
+        max_failed_clients=execution.max_failed_clients,
+        ray_options=ray if execution.context == "ray" else None,
+    )
+
+
 def _describe_devices(devices: tuple[str, ...]) -> str:
     if not devices:
         return "CPU"
-    return f"{', '.join(sorted(set(devices)))}; {len(devices)} clients at a time"
+    names = list(dict.fromkeys(devices))
+    listed = ", ".join(names) if len(names) <= 4 else f"{names[0]} to {names[-1]}"
+    return f"{listed}; {len(devices)} clients at a time"
 
 
 def _describe_round(

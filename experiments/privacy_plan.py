@@ -5,11 +5,21 @@ Imports no TensorFlow: what cannot hold is told within seconds.
 
 import dataclasses
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from experiments import checks, privacy_flags
 from tff_nlp import errors
-from tff_nlp.privacy import accounting, adaptive_clipping, contract, dp_ftrl, guarantee, signal
+from tff_nlp.clients import batching, cohorts, partition
+from tff_nlp.privacy import (
+    accounting,
+    adaptive_clipping,
+    contract,
+    dp_ftrl,
+    example_level,
+    guarantee,
+    signal,
+)
 
 if TYPE_CHECKING:
     from experiments.federated_run import FederatedRun
@@ -25,7 +35,7 @@ class PrivacyPlan:
       lines: What to tell before training.
     """
 
-    guarantee: guarantee.Guarantee
+    guarantee: guarantee.Guarantee | example_level.ExampleGuarantee
     rounds: int
     lines: tuple[str, ...]
 
@@ -47,34 +57,44 @@ def resolve(run: "FederatedRun") -> "FederatedRun":
     )
 
 
-def plan(run: "FederatedRun", population: int) -> PrivacyPlan:
-    """Returns what a run with client-level privacy promises.
+def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
+    """Returns what a run with differential privacy promises.
 
     Args:
       run: As `resolve` gives it.
-      population: How many clients train.
+      train: The clients that train.
 
     Raises:
       UserError: If a flag is out of range, no noise keeps the target, or the run departs from what
         its accountant assumes and --allow_dp_mismatch is not set.
     """
-    flags, cohort = run.privacy, run.clients.clients_per_round
-    if cohort > population:
-        checks.refuse("clients_per_round", cohort, f"there are only {population} clients")
-    delta = population**-1.1 if flags.delta is None else flags.delta
-    accounting.check_delta(delta, population)
-    replace_one = flags.adjacency == "replace_one" or flags.dp == guarantee.DISTRIBUTED
+    replace_one = run.privacy.adjacency == "replace_one" or run.privacy.dp == guarantee.DISTRIBUTED
     violations = contract.violations(
         contract.Conduct(
-            mechanism=flags.dp,
+            mechanism=run.privacy.dp,
             sampling=run.clients.sampling,
             replace_one=replace_one,
             weighting=run.federated.weighting,
             max_failed_clients=run.execution.max_failed_clients,
         )
     )
-    if violations and not flags.allow_dp_mismatch:
+    if violations and not run.privacy.allow_dp_mismatch:
         raise errors.UserError(f"{violations[0]}; or --allow_dp_mismatch to train without it")
+    if run.clients.clients_per_round > train.num_clients:
+        checks.refuse(
+            "clients_per_round",
+            run.clients.clients_per_round,
+            f"there are only {train.num_clients} clients",
+        )
+    if run.privacy.dp == guarantee.EXAMPLE_LEVEL:
+        return _plan_examples(run, train, violations)
+    return _plan_clients(run, train.num_clients, violations)
+
+
+def _plan_clients(run: "FederatedRun", population: int, violations: tuple[str, ...]) -> PrivacyPlan:
+    flags, cohort = run.privacy, run.clients.clients_per_round
+    delta = population**-1.1 if flags.delta is None else flags.delta
+    accounting.check_delta(delta, population)
     is_tree = flags.dp == guarantee.TREE_AGGREGATION
     promised = guarantee.Guarantee(
         mechanism=flags.dp,
@@ -96,7 +116,61 @@ def plan(run: "FederatedRun", population: int) -> PrivacyPlan:
     if flags.dp in (guarantee.ADAPTIVE_CLIPPING, guarantee.DISTRIBUTED):
         stddev = flags.clipped_count_stddev
         adaptive_clipping.split_noise(promised.noise_multiplier, cohort, stddev)
-    return PrivacyPlan(promised, rounds, tuple(_describe(run, promised, rounds)))
+    whose = f"client of {population:,}"
+    lines = [
+        _describe_noise(run, promised),
+        *_describe_end(run, promised, rounds, promised.epsilon(rounds), whose),
+    ]
+    return PrivacyPlan(promised, rounds, tuple(lines))
+
+
+def _plan_examples(
+    run: "FederatedRun", train: partition.Partition, violations: tuple[str, ...]
+) -> PrivacyPlan:
+    flags, batch_size = run.privacy, run.client_training.batch_size
+    largest = int(train.sizes.max())
+    delta = largest**-1.1 if flags.delta is None else flags.delta
+    accounting.check_delta(delta, largest, "example")
+    epochs, local_steps = run.federated.client_epochs, run.federated.local_steps
+    silos = [
+        example_level.Silo(
+            name,
+            size,
+            batching.poisson_rate(size, batch_size),
+            batching.poisson_steps(size, batch_size, epochs, local_steps),
+        )
+        for name, size in zip(train.client_ids, train.sizes.tolist(), strict=True)
+    ]
+    promised = example_level.ExampleGuarantee(
+        silos=tuple(silos),
+        noise_multiplier=flags.noise_multiplier or 0.0,
+        batch_size=batch_size,
+        delta=delta,
+        accountant=flags.accountant,
+        violations=violations,
+    )
+    cohort = cohorts.sampler(
+        run.clients.sampling, run.rounds.seed, train.num_clients, run.clients.clients_per_round
+    )
+    # After each round, in how many each silo has taken part.
+    taken: list[Counter[str]] = [Counter()]
+    for number in range(run.rounds.rounds):
+        taken.append(taken[-1] + Counter(train.client_ids[int(c)] for c in cohort(number)))
+    rounds, target = run.rounds.rounds, flags.target_epsilon
+    if target is not None:
+        if flags.noise_multiplier is None:
+            promised = promised.with_noise_for(target, taken[-1])
+        while rounds and promised.largest_epsilon(taken[rounds]) > target:
+            rounds -= 1
+        if not rounds:
+            checks.refuse("target_epsilon", target, "exceeded after one round already")
+    epsilon = promised.largest_epsilon(taken[rounds])
+    lines = [
+        f"{flags.dp}, noise multiplier {promised.noise_multiplier:.4g}, each example's gradient "
+        f"clipped to {flags.clipping_norm:g}, batches of {batch_size} expected",
+        *_describe_end(run, promised, rounds, epsilon, "example of the client that loses most"),
+    ]
+    return PrivacyPlan(promised, rounds, tuple(lines))
 
 
 def _participation(run: "FederatedRun", population: int) -> dp_ftrl.Participation:
@@ -121,33 +195,40 @@ def _participation(run: "FederatedRun", population: int) -> dp_ftrl.Participatio
     return dp_ftrl.Participation(most, apart)
 
 
-def _describe(run: "FederatedRun", promised: guarantee.Guarantee, rounds: int) -> list[str]:
-    flags = run.privacy
-    noise = promised.noise_multiplier
-    on_mean = signal.noise_on_mean(noise, flags.clipping_norm, promised.clients_per_round)
-    described = f"{flags.dp}, noise multiplier {noise:.4g}, clipping norm {flags.clipping_norm:g}"
+def _describe_noise(run: "FederatedRun", promised: guarantee.Guarantee) -> str:
+    flags, noise = run.privacy, promised.noise_multiplier
     if flags.dp == guarantee.DISTRIBUTED:
-        described = f"{flags.dp}, noise multiplier {noise:.4g}, clipping norm adapts from 0.1"
-    elif flags.dp != guarantee.TREE_AGGREGATION:
-        described += f", noise on each coordinate of the mean {on_mean:.3g}"
-    lines = [described]
+        return f"{flags.dp}, noise multiplier {noise:.4g}, clipping norm adapts from 0.1"
+    described = f"{flags.dp}, noise multiplier {noise:.4g}, clipping norm {flags.clipping_norm:g}"
     if promised.participation is not None:
         bound = promised.participation
-        lines.append(
-            f"each client in at most {bound.max_participations} rounds, with at least "
+        return (
+            f"{described}; each client in at most {bound.max_participations} rounds, with at least "
             f"{bound.min_separation} between two"
         )
+    on_mean = signal.noise_on_mean(noise, flags.clipping_norm, promised.clients_per_round)
+    return f"{described}, noise on each coordinate of the mean {on_mean:.3g}"
+
+
+def _describe_end(
+    run: "FederatedRun",
+    promised: guarantee.Guarantee | example_level.ExampleGuarantee,
+    rounds: int,
+    epsilon: float,
+    whose: str,
+) -> list[str]:
+    lines = []
     if rounds < run.rounds.rounds:
         lines.append(
-            f"--target_epsilon={flags.target_epsilon:g} ends training after {rounds} of "
+            f"--target_epsilon={run.privacy.target_epsilon:g} ends training after {rounds} of "
             f"{run.rounds.rounds} rounds"
         )
     if promised.violations:
         return [*lines, *(f"no guarantee: {sentence}" for sentence in promised.violations)]
-    epsilon = promised.epsilon(rounds)
-    shown = f"epsilon {epsilon:.4g}" if math.isfinite(epsilon) else "no guarantee: epsilon infinite"
-    lines.append(
-        f"after {rounds} rounds {shown} ({promised.accountant}) at delta {promised.delta:.3g} for "
-        f"one client of {promised.population:,}"
-    )
-    return lines
+    if math.isinf(epsilon):
+        return [*lines, "no guarantee: epsilon is infinite without noise"]
+    return [
+        *lines,
+        f"after {rounds} rounds epsilon {epsilon:.4g} ({promised.accountant}) at delta "
+        f"{promised.delta:.3g} for one {whose}",
+    ]

@@ -1,6 +1,7 @@
 """The flags of the experiments, in groups; each group is checked when it is parsed."""
 
 import dataclasses
+import importlib.util
 import math
 import re
 from typing import Any
@@ -11,7 +12,7 @@ from tff_nlp.clients import partitions
 from tff_nlp.corpora import source
 
 # Stated here, too, so that flags are checked before TensorFlow is imported; a test compares.
-CONTEXTS = ("streaming", "tff")
+CONTEXTS = ("streaming", "ray", "tff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,17 +231,36 @@ class PlaceFlags:
 class ExecutionFlags:
     """Where rounds run."""
 
-    context: str = flag("streaming", "Where rounds run: in this process or TFF's worker.", CONTEXTS)
+    context: str = flag(
+        "streaming", "Where rounds run: in this process, in Ray actors, in TFF's worker.", CONTEXTS
+    )
     devices: str = flag("", "TensorFlow devices, one per client in flight; empty: all there are.")
     max_failed_clients: int = flag(0, "How many clients of a round may fail before it does.")
+    ray_address: str = flag(
+        "", "host:port of a Ray cluster that this machine is part of, or auto; empty: start one."
+    )
+    ray_actors: int | None = flag(
+        None, "Ray actors; by default one per GPU, or without GPUs one per machine."
+    )
 
     def __post_init__(self) -> None:
         checks.at_least(0, "max_failed_clients", self.max_failed_clients)
-        if self.context != "streaming":
-            for name in ("devices", "max_failed_clients"):
-                if getattr(self, name):
-                    checks.refuse(name, getattr(self, name), "only --context=streaming uses it")
+        checks.at_least(1, "ray_actors", self.ray_actors)
+        for name, context in _EXECUTION_FLAGS_OF.items():
+            if getattr(self, name) and self.context not in context:
+                owners = " and ".join(f"--context={c}" for c in context)
+                checks.refuse(name, getattr(self, name), f"only {owners} can use it")
+        if self.context == "ray" and importlib.util.find_spec("ray") is None:
+            checks.refuse("context", "ray", "Ray is not installed; EXTRAS=ray scripts/setup adds it")
 
+
+# Which contexts have a use for a flag.
+_EXECUTION_FLAGS_OF = {
+    "devices": ("streaming",),
+    "max_failed_clients": ("streaming", "ray"),
+    "ray_address": ("ray",),
+    "ray_actors": ("ray",),
+}
 
 # Flags that other flags' values leave without a meaning.
 _MEANT_FOR = {

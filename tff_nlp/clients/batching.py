@@ -29,9 +29,12 @@ class BatchPlan:
 
     def widths(self, lengths: np.ndarray) -> np.ndarray:
         """Returns int64[batches], the length that each batch is padded to."""
-        if not len(self.order):
-            return np.zeros(0, dtype=np.int64)
-        return np.maximum.reduceat(lengths[self.order], self.offsets[:-1]).astype(np.int64)
+        widths = np.ones(len(self.offsets) - 1, dtype=np.int64)  # of empty batches, too
+        filled = np.diff(self.offsets) > 0
+        if filled.any():
+            starts = self.offsets[:-1][filled]
+            widths[filled] = np.maximum.reduceat(lengths[self.order], starts)
+        return widths
 
     def real_token_fraction(self, lengths: np.ndarray) -> float:
         """Returns the share of tokens that are not padding (1.0 if there are none).
@@ -129,6 +132,39 @@ def plan_steps(
         )
     offsets = plan.offsets[: steps + 1]
     return BatchPlan(plan.order[: offsets[-1]], offsets)
+
+
+def plan_poisson_steps(
+    examples: int, batch_size: int, rng: np.random.Generator, steps: int
+) -> BatchPlan:
+    """Plans batches that each example joins independently of the others.
+
+    The sampling that the accounting of DP-SGD assumes. Batches vary in size and may be empty; texts
+    are not grouped by length, which would make one example's batch depend on the others.
+
+    Args:
+      examples: How many the client has.
+      batch_size: The expected size; all examples are in every batch where there are no more.
+      rng: Decides who joins.
+      steps: How many batches.
+    """
+    rate = poisson_rate(examples, batch_size)
+    batches = [np.flatnonzero(rng.random(examples) < rate) for _ in range(steps)]
+    offsets = np.cumsum([0, *(len(batch) for batch in batches)])
+    order = np.concatenate(batches) if batches else np.zeros(0, dtype=np.int64)
+    return BatchPlan(order.astype(np.int64), offsets.astype(np.int64))
+
+
+def poisson_rate(examples: int, batch_size: int) -> float:
+    """Returns the probability with which an example joins a batch of `plan_poisson_steps`."""
+    return min(1.0, batch_size / examples)
+
+
+def poisson_steps(
+    examples: int, batch_size: int, epochs: int, local_steps: int | None = None
+) -> int:
+    """Returns how many Poisson batches stand for some epochs, or the local steps if given."""
+    return -(-examples // batch_size) * epochs if local_steps is None else local_steps
 
 
 def evaluation_batches(

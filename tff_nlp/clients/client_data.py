@@ -45,6 +45,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         epochs: int = 1,
         local_steps: int | None = None,
         window_batches: int = batching.WINDOW_BATCHES,
+        poisson: bool = False,
     ) -> None:
         """Opens a population; nothing is read yet.
 
@@ -59,6 +60,8 @@ class TokenClientData(tff.simulation.datasets.ClientData):
             many passes as that takes.
           window_batches: Batches per window within which texts are sorted by length; 1 turns the
             grouping by length off.
+          poisson: Whether each example joins each batch independently, as DP-SGD's accounting
+            assumes, instead of once per epoch.
 
         Raises:
           UserError: If a number is below 1.
@@ -84,6 +87,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         self._epochs = epochs
         self._local_steps = local_steps
         self._window_batches = window_batches
+        self._poisson = poisson
         self._default_seed = seeds.derive(0, "default_order")
 
     @functools.cached_property
@@ -184,7 +188,12 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         rows = self._partition.client_rows(client)
         lengths = self._cache.lengths[rows]
         rng = seeds.generator(seed, "batches", self._partition.client_ids[client])
-        if self._local_steps is None:
+        if self._poisson:
+            steps = batching.poisson_steps(
+                len(rows), self._batch_size, self._epochs, self._local_steps
+            )
+            plan = batching.plan_poisson_steps(len(rows), self._batch_size, rng, steps)
+        elif self._local_steps is None:
             plan = batching.plan_epochs(
                 lengths, self._batch_size, rng, self._epochs, self._window_batches
             )

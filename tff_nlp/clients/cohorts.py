@@ -1,6 +1,7 @@
 """Which clients take part in a round: a function of the seed and the round, and nothing else."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -87,6 +88,28 @@ def poisson_cohort(
         raise UserError(f"--sampling_rate={sampling_rate}: must be above 0 and at most 1")
     rng = seeds.generator(seed, "poisson_cohort", round_number)
     return _sample(rng, population, int(rng.binomial(population, sampling_rate)))
+
+
+def sampler(
+    sampling: str, seed: int, population: int, clients_per_round: int
+) -> Callable[[int], np.ndarray]:
+    """Returns the function from a round to its cohort.
+
+    Args:
+      sampling: "fixed", "poisson" or "cyclic".
+      seed: The seed of the run.
+      population: How many clients there are.
+      clients_per_round: How many take part, on average with "poisson".
+    """
+
+    def cohort(round_number: int) -> np.ndarray:
+        if sampling == "poisson":
+            rate = clients_per_round / population
+            return poisson_cohort(seed, round_number, population, rate)
+        draw = {"fixed": fixed_size_cohort, "cyclic": cyclic_cohort}[sampling]
+        return draw(seed, round_number, population, clients_per_round)
+
+    return cohort
 
 
 def _check_cohort(clients_per_round: int, population: int) -> None:

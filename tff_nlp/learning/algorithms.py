@@ -7,7 +7,14 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.learning import client_update, client_work, optimizers, schedules, server_update
+from tff_nlp.learning import (
+    client_update,
+    client_work,
+    optimizers,
+    schedules,
+    server_update,
+)
+from tff_nlp.learning.example_privacy import ExamplePrivacy
 from tff_nlp.models import classifier
 
 ALGORITHMS = ("fedavg", "fedprox")
@@ -25,6 +32,7 @@ class AlgorithmConfig:
       weighting: "examples" or "uniform".
       proximal_strength: mu of FedProx, above 0 for it and 0 for FedAvg.
       schedule: Of the client's learning rate over rounds.
+      example_privacy: Of DP-SGD within clients; None without.
     """
 
     name: str = "fedavg"
@@ -33,6 +41,7 @@ class AlgorithmConfig:
     weighting: str = "examples"
     proximal_strength: float = 0.0
     schedule: schedules.LinearSchedule = schedules.LinearSchedule()
+    example_privacy: ExamplePrivacy | None = None
 
     def __post_init__(self) -> None:
         if self.name not in ALGORITHMS:
@@ -78,7 +87,9 @@ def build_process(
     """
     work = client_work.build_client_work(
         model,
-        client_update.LocalTraining(config.client_optimizer, config.proximal_strength),
+        client_update.LocalTraining(
+            config.client_optimizer, config.proximal_strength, config.example_privacy
+        ),
         weighting=config.weighting,
         schedule=config.schedule,
         seed=seed,

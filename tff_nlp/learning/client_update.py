@@ -8,11 +8,19 @@ its value. The result has the dense shape that aggregators expect.
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tff_nlp.learning import optimizers
+from tff_nlp.learning.example_privacy import (
+    Batch,
+    ExamplePrivacy,
+    Gradients,
+    Losses,
+    private_gradients,
+)
 from tff_nlp.models import classifier
 
 
@@ -23,10 +31,12 @@ class LocalTraining:
     Attributes:
       optimizer: The client optimizer.
       proximal_strength: mu of FedProx (Li et al. 2020, equation 2); 0 for none.
+      example_privacy: Noise and clipping of each example's gradient; None without.
     """
 
     optimizer: optimizers.ClientOptimizer
     proximal_strength: float = 0.0
+    example_privacy: ExamplePrivacy | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +72,7 @@ class _Batches:
     inputs: tf.Tensor
     labels: tf.Tensor
     count: tf.Tensor
+    examples: tf.Tensor
     seen: tf.Tensor
     fingerprint: tf.Tensor
 
@@ -85,7 +96,7 @@ def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor,
         tf.raw_ops.EmptyTensorList(element_shape=shape, max_num_elements=-1, element_dtype=tf.int32)
         for shape in ([-1, -1], [-1])
     )
-    count, fingerprint = tf.zeros([], tf.int32), tf.zeros([], tf.int32)
+    count, examples, fingerprint = (tf.zeros([], tf.int32) for _ in range(3))
     seen = tf.zeros([vocabulary_size], tf.bool)
     for batch in iter(dataset):
         inputs = tf.raw_ops.TensorListPushBack(input_handle=inputs, tensor=batch["x"])
@@ -94,8 +105,9 @@ def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor,
         seen = tf.tensor_scatter_nd_update(seen, tokens, tf.fill([tf.size(tokens)], True))
         # Tells clients apart for their dropout; int32 wraps around, which is what a hash does.
         fingerprint = fingerprint * 31 + tf.reduce_sum(tokens) * 7 + tf.reduce_sum(batch["y"])
+        examples += tf.size(batch["y"])
         count += 1
-    return inputs, labels, count, seen, fingerprint
+    return inputs, labels, count, examples, seen, fingerprint
 
 
 def build_client_update(
@@ -116,30 +128,12 @@ def build_client_update(
       "update_norm_squared", and "non_finite" (1.0 where loss or update overflowed: the update is
       then zero).
     """
-    decayed = [is_decayed(name) for name in model.trainable_names]
-
-    def gradients_of(
-        weights: Sequence[tf.Tensor],
-        frozen: Sequence[tf.Tensor],
-        tokens: tf.Tensor,
-        ids: tf.Tensor,
-        labels: tf.Tensor,
-        seed: tf.Tensor,
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        weights = list(weights)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            mask = tf.not_equal(tokens, model.tokenizer.pad_id)
-            logits = model.logits(weights, frozen, ids, mask, seed=seed)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-        return (
-            [tf.convert_to_tensor(g) for g in gradients],
-            tf.reduce_sum(losses),
-            tf.reduce_sum(tf.cast(correct, tf.float32)),
-        )
+    # With example-level privacy all rows of the embedding get noise: where there is none would tell
+    # which words a client has.
+    embedding = None if training.example_privacy else model.token_embedding
+    gradients_of = _batch_gradients
+    if training.example_privacy is not None:
+        gradients_of = functools.partial(private_gradients, privacy=training.example_privacy)
 
     def client_update(
         trainable: tuple[tf.Tensor, ...],
@@ -151,72 +145,113 @@ def build_client_update(
         batches = _Batches(*_collect(dataset, len(model.tokenizer.vocabulary)))
         seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
         initial = list(trainable)
-        embedding = model.token_embedding
+        vocabulary = None
         if embedding is not None:
             vocabulary = local_vocabulary(batches.seen)
             initial[embedding] = tf.gather(trainable[embedding], vocabulary.tokens)
 
-        def body(step: tf.Tensor, weights: tuple, state: tuple, sums: tuple) -> tuple:
+        def gradients(weights: Sequence[tf.Tensor], step: tf.Tensor) -> Gradients:
             tokens, labels = batches.read(step)
-            ids = tokens if embedding is None else tf.gather(vocabulary.positions, tokens)
-            gradients, loss, correct = gradients_of(
+            ids = tokens if vocabulary is None else tf.gather(vocabulary.positions, tokens)
+            return gradients_of(
+                functools.partial(_example_losses, model, frozen),
                 weights,
-                frozen,
-                tokens,
-                ids,
-                labels,
+                Batch(ids, tf.not_equal(tokens, model.tokenizer.pad_id), labels),
                 tf.random.experimental.stateless_fold_in(seed, step),
             )
-            if training.proximal_strength:
-                gradients = [
-                    g + training.proximal_strength * (w - w0)
-                    for g, w, w0 in zip(gradients, weights, initial, strict=True)
-                ]
-            state, weights = training.optimizer.step(
-                state, weights, gradients, learning_rate, decayed
-            )
-            examples = tf.size(labels, out_type=tf.int64)
-            return (
-                step + 1,
-                weights,
-                state,
-                (sums[0] + examples, sums[1] + loss, sums[2] + correct),
-            )
 
-        start = (
-            tf.zeros([], tf.int32),
-            tuple(initial),
-            training.optimizer.initial_state(initial),
-            (tf.zeros([], tf.int64), tf.zeros([]), tf.zeros([])),
-        )
-        shapes = tf.nest.map_structure(lambda t: t.shape, start)
-        _, final, _, (examples, loss_sum, correct) = tf.while_loop(
-            lambda step, *_: step < batches.count,
-            body,
-            start,
-            shape_invariants=shapes,
-            parallel_iterations=1,
-        )
+        final, sums = _train(model, training, initial, gradients, batches.count, learning_rate)
         deltas = [w0 - w for w0, w in zip(initial, final, strict=True)]
-        norm_squared = tf.add_n([tf.reduce_sum(tf.square(d)) for d in deltas])
-        finite = tf.math.is_finite(norm_squared) & tf.math.is_finite(loss_sum)
-        deltas = tf.cond(finite, lambda: deltas, lambda: [tf.zeros_like(d) for d in deltas])
-        if embedding is not None:
+        deltas, metrics = _close(deltas, sums, batches)
+        if embedding is not None and vocabulary is not None:
             deltas[embedding] = tf.scatter_nd(
                 vocabulary.tokens[:, tf.newaxis], deltas[embedding], trainable[embedding].shape
             )
-        keep = tf.cast(finite, tf.float32)
-        metrics = collections.OrderedDict(
-            loss_sum=tf.where(finite, loss_sum, 0.0),
-            non_finite=1.0 - keep,
-            num_batches=tf.cast(batches.count, tf.int64),
-            num_correct=keep * correct,
-            num_examples=tf.where(finite, examples, 0),
-            update_norm_squared=tf.where(finite, norm_squared, 0.0),
-        )
         return tuple(deltas), metrics
 
     return client_update
+
+
+def _example_losses(
+    model: classifier.Classifier,
+    frozen: Sequence[tf.Tensor],
+    weights: Sequence[tf.Tensor],
+    batch: Batch,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns float32[batch] losses and float32, how many predictions are right."""
+    logits = model.logits(list(weights), frozen, batch.ids, batch.mask, seed=seed)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
+    correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch.labels)
+    return losses, tf.reduce_sum(tf.cast(correct, tf.float32))
+
+
+def _batch_gradients(
+    losses_of: Losses, weights: Sequence[tf.Tensor], batch: Batch, seed: tf.Tensor
+) -> Gradients:
+    """Returns the gradient of a batch's mean loss."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
+        losses, correct = losses_of(weights, batch, seed)
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(g) for g in gradients], tf.reduce_sum(losses), correct
+
+
+def _train(
+    model: classifier.Classifier,
+    training: LocalTraining,
+    initial: Sequence[tf.Tensor],
+    gradients_of: Callable[[Sequence[tf.Tensor], tf.Tensor], Gradients],
+    count: tf.Tensor,
+    learning_rate: tf.Tensor,
+) -> tuple[Sequence[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns the weights after all steps, and the sums of losses and of right predictions."""
+    decayed = [is_decayed(name) for name in model.trainable_names]
+
+    def body(step: tf.Tensor, weights: tuple, state: tuple, sums: tuple) -> tuple:
+        gradients, loss, correct = gradients_of(weights, step)
+        if training.proximal_strength:
+            gradients = [
+                g + training.proximal_strength * (w - w0)
+                for g, w, w0 in zip(gradients, weights, initial, strict=True)
+            ]
+        state, weights = training.optimizer.step(state, weights, gradients, learning_rate, decayed)
+        return step + 1, weights, state, (sums[0] + loss, sums[1] + correct)
+
+    start = (
+        tf.zeros([], tf.int32),
+        tuple(initial),
+        training.optimizer.initial_state(initial),
+        (tf.zeros([]), tf.zeros([])),
+    )
+    _, final, _, sums = tf.while_loop(
+        lambda step, *_: step < count,
+        body,
+        start,
+        shape_invariants=tf.nest.map_structure(lambda t: t.shape, start),
+        parallel_iterations=1,
+    )
+    return final, sums
+
+
+def _close(
+    deltas: list[tf.Tensor], sums: tuple[tf.Tensor, tf.Tensor], batches: _Batches
+) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns the update, zero where it is not finite, and the client's sums."""
+    loss_sum, correct = sums
+    norm_squared = tf.add_n([tf.reduce_sum(tf.square(d)) for d in deltas])
+    finite = tf.math.is_finite(norm_squared) & tf.math.is_finite(loss_sum)
+    deltas = tf.cond(finite, lambda: deltas, lambda: [tf.zeros_like(d) for d in deltas])
+    keep = tf.cast(finite, tf.float32)
+    return deltas, collections.OrderedDict(
+        loss_sum=tf.where(finite, loss_sum, 0.0),
+        non_finite=1.0 - keep,
+        num_batches=tf.cast(batches.count, tf.int64),
+        num_correct=keep * correct,
+        num_examples=tf.where(finite, tf.cast(batches.examples, tf.int64), 0),
+        update_norm_squared=tf.where(finite, norm_squared, 0.0),
+    )
 
 
 def is_decayed(name: str) -> bool:

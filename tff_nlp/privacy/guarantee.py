@@ -5,7 +5,8 @@ This is where a mechanism meets the accountant: `Guarantee` holds what the accou
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dp_accounting as dpa
 
@@ -67,6 +68,21 @@ class Guarantee:
                 self.population, self.clients_per_round, self.noise_multiplier
             )
         return events.poisson_round(self.clients_per_round / self.population, self.noise_multiplier)
+
+    def record(self, cohort: Sequence[int]) -> dict[str, Any]:
+        """Returns what a round did, as values that json can write.
+
+        Not who came: that amplification by sampling rests on nobody knowing it.
+        """
+        return {"clients": len(cohort), "event": events.to_json(self.round_event())}
+
+    def epsilon_of(self, records: Sequence[Mapping[str, Any]]) -> float:
+        """Returns epsilon after the rounds that `record` recorded."""
+        return self.epsilon(len(records))
+
+    def statement_of(self, records: Sequence[Mapping[str, Any]]) -> statement.PrivacyStatement:
+        """Returns the statement of the rounds that `record` recorded."""
+        return self.state([events.from_json(record["event"]) for record in records])
 
     def compose(self, recorded: Sequence[dpa.DpEvent]) -> dpa.DpEvent:
         """Returns the rounds of a run as one event.

@@ -35,12 +35,13 @@ class PrivacyStatement:
       clients_per_round: The expected cohort (or batch).
       sampling: "poisson", "fixed_size", "bounded" (DP-FTRL's schedule) or "none".
       noise_multiplier: Noise on the sum over the clipping norm; None if it changed between rounds.
-      rounds: How many rounds happened.
+      rounds: How many rounds happened; steps where the unit is an example.
       epsilons: With delta, accountants, order grids and adjacency, given the sampling.
       unamplified: The same if nobody's absence is secret and a client may be in every round; for
         a bounded schedule it is equal to `epsilons`.
       violations: Where the run departs from what the accountants assume; if there are any, nothing
         is guaranteed.
+      by_silo: Example-level privacy: each client's name and the epsilon of its examples.
     """
 
     mechanism: str
@@ -53,6 +54,7 @@ class PrivacyStatement:
     epsilons: Epsilons
     unamplified: Epsilons
     violations: tuple[str, ...] = ()
+    by_silo: tuple[tuple[str, float], ...] = ()
 
     @property
     def delta(self) -> float:
@@ -79,7 +81,7 @@ class PrivacyStatement:
         return (
             f"epsilon {_number(self.epsilons.by(tightest))} ({tightest}) at delta {self.delta:.3g}"
             f" for one {self.unit} of {self.population:,} ({self.adjacency}), {self.rounds:,}"
-            " rounds"
+            f" {'rounds' if self.unit == 'client' else 'steps'}"
         )
 
     def in_words(self) -> str:
@@ -150,7 +152,15 @@ class PrivacyStatement:
             "rdp_orders": _grid(shown.rdp_orders),
             "pld_interval": shown.pld_interval,
             "unamplified": self._json_epsilons(self.unamplified),
+            **self._json_silos(),
         }
+
+    def _json_silos(self) -> dict[str, dict[str, float | None]]:
+        if not self.by_silo:
+            return {}
+        hidden = bool(self.violations)
+        shown = {n: None if hidden or math.isinf(e) else e for n, e in self.by_silo}
+        return {"epsilon_by_client": shown}
 
     def _json_epsilons(self, epsilons: Epsilons) -> dict[str, float | None]:
         values = {name: getattr(epsilons, name) for name in accounting.ACCOUNTANTS}

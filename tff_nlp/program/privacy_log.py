@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dp_accounting as dpa
@@ -12,6 +12,7 @@ import numpy as np
 
 from tff_nlp import errors
 from tff_nlp.privacy import events, statement
+from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
 from tff_nlp.program import run_directory
 
@@ -19,9 +20,9 @@ COLUMNS = ("epsilon", "clipped_share", "clipping_norm", "signal_to_noise")
 
 
 class PrivacyLog:
-    """One line of JSON per round: its number, how many clients came, and its `DpEvent`."""
+    """One line of JSON per round: its number, how many clients came, and its `DpEvent`s."""
 
-    def __init__(self, path: pathlib.Path, guarantee: Guarantee) -> None:
+    def __init__(self, path: pathlib.Path, guarantee: Guarantee | ExampleGuarantee) -> None:
         """Opens the log.
 
         Args:
@@ -30,8 +31,7 @@ class PrivacyLog:
         """
         self._path = path
         self._guarantee = guarantee
-        self._lines: list[str] = []
-        self._clipping_norm: float | None = None
+        self._records: list[dict[str, Any]] = []
 
     def rewind(self, rounds: int) -> None:
         """Drops the rounds that are about to be computed again.
@@ -44,9 +44,9 @@ class PrivacyLog:
           RunError: If the file cannot be written.
         """
         lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
-        self._lines = lines[:rounds]
         try:
-            numbers = [json.loads(line)["round"] for line in self._lines]
+            self._records = [json.loads(line) for line in lines[:rounds]]
+            numbers = [record["round"] for record in self._records]
         except (ValueError, KeyError, TypeError):
             numbers = []
         if numbers != list(range(1, rounds + 1)):
@@ -56,17 +56,21 @@ class PrivacyLog:
             )
         temporary = self._path.with_suffix(".partial")
         with run_directory.writing(self._path):
-            temporary.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
+            temporary.write_text("".join(f"{line}\n" for line in lines[:rounds]), encoding="utf-8")
             temporary.rename(self._path)
 
     def record(
-        self, number: int, clients: int, spent: dpa.DpEvent | None, measured: Mapping[str, float]
+        self,
+        number: int,
+        cohort: Sequence[int],
+        spent: dpa.DpEvent | None,
+        measured: Mapping[str, float],
     ) -> dict[str, float]:
         """Records a round and waits until it is on disk.
 
         Args:
           number: The round, from 1.
-          clients: How many came.
+          cohort: Positions of the clients that came.
           spent: What the aggregator says that it did to those who came; None if it does not say.
           measured: The aggregator's measurements, see `measurements`.
 
@@ -77,20 +81,17 @@ class PrivacyLog:
           RunError: If the aggregator's noise is not the one that is accounted for.
         """
         self._check(number, spent)
-        event = self._guarantee.round_event()
-        line = json.dumps({"round": number, "clients": clients, "event": events.to_json(event)})
+        record = {"round": number, **self._guarantee.record(cohort)}
         with run_directory.writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+            file.write(f"{json.dumps(record)}\n")
             file.flush()
             os.fsync(file.fileno())
-        self._lines.append(line)
-        return self._columns(number, measured)
+        self._records.append(record)
+        return self._columns(measured)
 
     def statement(self) -> statement.PrivacyStatement:
         """Returns what the recorded rounds may claim."""
-        return self._guarantee.state(
-            [events.from_json(json.loads(s)["event"]) for s in self._lines]
-        )
+        return self._guarantee.statement_of(self._records)
 
     def _check(self, number: int, spent: dpa.DpEvent | None) -> None:
         told = self._guarantee.noise_multiplier
@@ -102,10 +103,10 @@ class PrivacyLog:
                 "accounted for; no epsilon holds"
             )
 
-    def _columns(self, number: int, measured: Mapping[str, float]) -> dict[str, float]:
+    def _columns(self, measured: Mapping[str, float]) -> dict[str, float]:
         row: dict[str, float] = {}
         if not self._guarantee.violations:
-            row["epsilon"] = self._guarantee.epsilon(number)
+            row["epsilon"] = self._guarantee.epsilon_of(self._records)
         if "clipped_share" in measured:
             row["clipped_share"] = measured["clipped_share"]
         if "clipping_norm" in measured:

@@ -14,6 +14,7 @@ import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds
 from tff_nlp.privacy import statement
+from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
 from tff_nlp.program import checkpoints, evaluation, metrics_log, privacy_log, progress
 from tff_nlp.program.run_directory import RunDirectory
@@ -56,7 +57,7 @@ class TrainingProgram:
       eval_every: Evaluation after every so many rounds, and after the last.
       checkpoint_every: Checkpoint after every so many rounds, and after the last.
       seed: The run's seed.
-      guarantee: What a run with client-level privacy promises; None without.
+      guarantee: What a run with differential privacy promises; None without.
     """
 
     process: tff.learning.templates.LearningProcess
@@ -70,7 +71,7 @@ class TrainingProgram:
     eval_every: int
     checkpoint_every: int
     seed: int
-    guarantee: Guarantee | None = None
+    guarantee: Guarantee | ExampleGuarantee | None = None
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, from the last checkpoint if there is one.
@@ -138,7 +139,7 @@ class TrainingProgram:
         if privacy:
             measured = privacy_log.measurements(output.metrics["aggregator"])
             spent = privacy_log.spent_by(output.state.aggregator)
-            row.update(privacy.record(number + 1, len(clients), spent, measured))
+            row.update(privacy.record(number + 1, [int(c) for c in clients], spent, measured))
         return output.state, row
 
     def _columns(self) -> list[str]:

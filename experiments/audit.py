@@ -1,0 +1,157 @@
+"""Asks of finished runs whether examples they trained on can be told from others.
+
+  experiments/audit.py --run=runs/reviews
+  experiments/audit.py --run=runs/plain --run=runs/private
+
+Writes audit.json and audit.png into each run's folder; several runs are printed side by side and
+drawn into one picture more. docs/audit.md says what the numbers mean, and what they do not prove.
+"""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from experiments import data, entry, quiet  # noqa: F401
+from tff_nlp.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.membership_audit import Audit
+
+FLAGS = flags.FlagValues()
+_OWN = {"flag_values": FLAGS}
+
+flags.DEFINE_multi_string("run", [], "A run's folder; repeat it, or separate by commas.", **_OWN)
+flags.DEFINE_integer(
+    "max_examples", 4000, "Examples to score per run, half of them members.", lower_bound=2, **_OWN
+)
+flags.DEFINE_integer(
+    "min_examples",
+    10,
+    "Labels and clients with fewer members or others are left out.",
+    lower_bound=2,
+    **_OWN,
+)
+flags.DEFINE_string(
+    "comparison",
+    "",
+    "The picture of several runs; empty: audit_comparison.png in the first one's folder.",
+    **_OWN,
+)
+flags.DEFINE_string(
+    "cache_dir", "", "Token caches, shared by runs; empty: ~/.cache/tff_nlp.", **_OWN
+)
+
+JSON, PICTURE, COMPARISON = "audit.json", "audit.png", "audit_comparison.png"
+
+
+def main() -> None:
+    """Audits the runs that the flags name."""
+    folders = _folders()
+    from tff_nlp.privacy import membership
+
+    membership.check_installed()
+    from experiments import saved_run
+
+    runs = [saved_run.load(folder) for folder in folders]
+    from experiments import audit_picture, membership_audit
+    from tff_nlp.program import run_directory
+
+    audits = []
+    for run, name in zip(runs, _names(folders), strict=True):
+        audit = membership_audit.audit(
+            run,
+            name,
+            max_examples=FLAGS.max_examples,
+            min_examples=FLAGS.min_examples,
+            cache_dir=FLAGS.cache_dir,
+        )
+        limits = {"max_examples": FLAGS.max_examples, "min_examples": FLAGS.min_examples}
+        run_directory.write_json(run.folder / JSON, {**limits, **audit.to_json()})
+        audit_picture.draw([audit], run.folder / PICTURE)
+        audits.append(audit)
+    print("\n".join(table(audits)))
+    data.say("saved", [f"{folder}: {JSON}, {PICTURE}" for folder in folders])
+    if len(audits) > 1:
+        comparison = pathlib.Path(FLAGS.comparison or folders[0] / COMPARISON)
+        audit_picture.draw(audits, comparison)
+        data.say("saved", [str(comparison)])
+
+
+def table(audits: "Sequence[Audit]") -> list[str]:
+    """Returns the findings in lines, one column for each run."""
+    from tff_nlp.privacy.membership import ATTACKS, Attack
+
+    def area(attack: Attack) -> str:
+        low, high = attack.interval
+        return f"{attack.auc:.4f} ({low:.4f} to {high:.4f})"
+
+    rows: list[tuple[str, Callable[[Audit], str]]] = [
+        ("privacy", lambda a: a.privacy.partition(" for one ")[0]),
+        ("test accuracy", lambda a: f"{a.run.result['test']['accuracy']:.4f}"),
+        ("loss of members", lambda a: f"{a.member_loss:.4f}"),
+        ("loss of others", lambda a: f"{a.other_loss:.4f}"),
+    ]
+    for name in ATTACKS:
+        title = name.replace("_", " ")
+        rows += [
+            (f"{title} AUC", lambda a, n=name: area(a.overall[n]) if n in a.overall else "-"),
+            (
+                f"{title} advantage",
+                lambda a, n=name: (
+                    f"{a.overall[n].advantage:.4f} (chance {a.overall[n].chance:.4f})"
+                    if n in a.overall
+                    else "-"
+                ),
+            ),
+        ]
+    sources = list(dict.fromkeys(source for audit in audits for source in audit.sources))
+    for source in sources:
+        rows.append(
+            (
+                f"  against {source}",
+                lambda a, s=source: area(a.sources[s]["threshold"]) if s in a.sources else "-",
+            )
+        )
+    rows += [("labels", lambda a: _spread(a.labels)), ("clients", lambda a: _spread(a.clients))]
+    cells = [["", *(audit.name for audit in audits)]]
+    cells += [[title, *(cell(audit) for audit in audits)] for title, cell in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(audits) + 1)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _spread(groups: dict) -> str:
+    """Returns how many of some labels or clients the threshold attack finds, and which best."""
+    if not groups:
+        return "-"
+    attacks = {name: group["threshold"] for name, group in groups.items()}
+    found = sum(attack.succeeds for attack in attacks.values())
+    best = max(attacks, key=lambda name: attacks[name].auc)
+    return f"{found} of {len(attacks)} above chance; highest {attacks[best].auc:.4f} ({best})"
+
+
+def _folders() -> list[pathlib.Path]:
+    names = [name.strip() for value in FLAGS.run for name in value.split(",") if name.strip()]
+    if not names:
+        raise UserError("--run is needed: the folder of a finished run")
+    folders = [pathlib.Path(name) for name in names]
+    twice = {str(folder) for folder in folders if folders.count(folder) > 1}
+    if twice:
+        raise UserError(f"--run={sorted(twice)[0]}: given twice")
+    if FLAGS.comparison and len(folders) == 1:
+        raise UserError(f"--comparison={FLAGS.comparison}: there is one run only")
+    return folders
+
+
+def _names(folders: Sequence[pathlib.Path]) -> list[str]:
+    """Returns the folders' last names, or their paths where those are not distinct."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+if __name__ == "__main__":
+    entry.run(main, FLAGS)

@@ -1,0 +1,107 @@
+"""audit.png: ROC curves, and the attacks' AUC per label and per client, of runs side by side."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.membership_audit import Attacks, Audit
+from tff_nlp.privacy import membership
+from tff_nlp.program import run_directory
+
+# Distinguishable for colour-blind readers (Okabe and Ito 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = {membership.THRESHOLD: "-", membership.LOGISTIC_REGRESSION: "--"}
+# Beyond it the names below the bars are left away.
+_NAMED_BARS = 24
+
+
+def draw(audits: Sequence[Audit], path: pathlib.Path) -> None:
+    """Draws one or several runs.
+
+    Args:
+      audits: The runs; bars are in the order of the first one's.
+      path: The PNG.
+
+    Raises:
+      RunError: If it cannot be written.
+    """
+    figure = Figure(figsize=(15, 5), layout="constrained")
+    roc, labels, clients = figure.subplots(1, 3, width_ratios=(1, 1, 1.4))
+    _draw_roc(roc, audits)
+    _draw_bars(labels, [audit.labels for audit in audits], "label")
+    _draw_bars(clients, [audit.clients for audit in audits], "client", ranked=True)
+    figure.suptitle("membership inference: chance is an AUC of 0.5")
+    FigureCanvasAgg(figure)
+    temporary = path.with_suffix(".partial")
+    with run_directory.writing(path):
+        figure.savefig(temporary, format="png", dpi=120)
+        temporary.rename(path)
+
+
+def _draw_roc(axes: Axes, audits: Sequence[Audit]) -> None:
+    for number, audit in enumerate(audits):
+        for name, attack in audit.overall.items():
+            axes.plot(
+                attack.false_positives,
+                attack.true_positives,
+                _STYLES[name],
+                color=_colour(number),
+                label=f"{_plain(audit.name)}, {name.replace('_', ' ')}: {attack.auc:.3f}",
+            )
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    axes.set(xlabel="others taken for members", ylabel="members found", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title("ROC and its area")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize="small")
+
+
+def _draw_bars(
+    axes: Axes, groups: Sequence[Mapping[str, Attacks]], what: str, *, ranked: bool = False
+) -> None:
+    """Draws the threshold attack's AUC with its 95 % interval, runs beside each other."""
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    if ranked:
+        names.sort(key=lambda name: -_auc(groups, name))
+    width = 0.8 / len(groups)
+    for number, group in enumerate(groups):
+        there = [(place, group[name]) for place, name in enumerate(names) if name in group]
+        attacks = [attacks[membership.THRESHOLD] for _, attacks in there]
+        middle = np.array([attack.auc for attack in attacks])
+        ends = np.array([attack.interval for attack in attacks]).reshape(-1, 2)
+        axes.bar(
+            [place + (number - (len(groups) - 1) / 2) * width for place, _ in there],
+            middle - 0.5,
+            width,
+            bottom=0.5,
+            yerr=np.abs(ends.T - middle),
+            color=_colour(number),
+            ecolor="grey",
+            error_kw={"elinewidth": 0.8},
+        )
+    axes.axhline(0.5, color="grey", linestyle=":")
+    axes.set_title(f"AUC per {what}" if names else f"no {what}s with enough examples")
+    axes.set_ylabel("AUC of the threshold attack")
+    if len(names) <= _NAMED_BARS:
+        shown = [_plain(name) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks([])
+        axes.set_xlabel(f"{len(names)} {what}s")
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _auc(groups: Sequence[Mapping[str, Attacks]], name: str) -> float:
+    return next(g[name][membership.THRESHOLD].auc for g in groups if name in g)
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _plain(name: str, longest: int = 24) -> str:
+    """Returns a name of bearable length that matplotlib does not read as a formula."""
+    return (name if len(name) <= longest else name[: longest - 1] + "…").replace("$", r"\$")

@@ -1,0 +1,144 @@
+"""What a run of DP-SGD within clients may claim: an epsilon of its own for each client's examples.
+
+A client is a silo, such as a hospital, and its examples are the patients. Each participation of a
+silo is a number of steps whose batches are Poisson samples of its examples. Who takes part in a
+round is no secret, and the silos' data are disjoint, so that a silo's epsilon counts its own steps
+alone, and the run's is the largest.
+"""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dp_accounting as dpa
+
+from tff_nlp.privacy import calibration, events, statement
+from tff_nlp.privacy.guarantee import EXAMPLE_LEVEL
+
+
+@dataclasses.dataclass(frozen=True)
+class Silo:
+    """How a client samples its examples.
+
+    Attributes:
+      name: Its id.
+      examples: How many it has.
+      rate: The probability with which an example joins a batch.
+      steps: Batches of a round.
+    """
+
+    name: str
+    examples: int
+    rate: float
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleGuarantee:
+    """What the accountant is told about a run of DP-SGD within clients.
+
+    Attributes:
+      silos: All clients that may take part, in the order of their positions.
+      noise_multiplier: Standard deviation of the noise on the sum of a batch over the clipping
+        norm of an example's gradient.
+      batch_size: The expected one.
+      delta: Above 0, at most 1 / the examples of the largest silo.
+      accountant: Whose epsilon is shown as the run goes on, and held against a target.
+      violations: Where the run departs from what the accountant assumes; none for a guarantee.
+    """
+
+    silos: tuple[Silo, ...]
+    noise_multiplier: float
+    batch_size: int
+    delta: float
+    accountant: str = "rdp"
+    violations: tuple[str, ...] = ()
+
+    def event_of(self, silo: Silo) -> dpa.DpEvent:
+        """Returns what one participation does to the examples of a silo."""
+        step = events.poisson_round(silo.rate, self.noise_multiplier)
+        return events.compose([dpa.SelfComposedDpEvent(step, silo.steps)])
+
+    def record(self, cohort: Sequence[int]) -> dict[str, Any]:
+        """Returns what a round did to each silo that took part, as values that json can write."""
+        silos = [self.silos[int(position)] for position in cohort]
+        return {
+            "clients": len(silos),
+            "events": {silo.name: events.to_json(self.event_of(silo)) for silo in silos},
+        }
+
+    def epsilon_of(self, records: Sequence[Mapping[str, Any]]) -> float:
+        """Returns the largest epsilon of a silo after the rounds that `record` recorded."""
+        return self.largest_epsilon(Counter(name for r in records for name in r["events"]))
+
+    def largest_epsilon(self, participations: Mapping[str, int]) -> float:
+        """Returns the largest epsilon of a silo, by the run's accountant.
+
+        Args:
+          participations: Of each silo that takes part, in how many rounds.
+        """
+        if not participations:
+            return 0.0
+        return max(
+            _epsilon(self.accountant, self.delta, silo.rate, self.noise_multiplier, steps)
+            for silo, steps in self._distinct(participations)
+        )
+
+    def with_noise_for(
+        self, target_epsilon: float, participations: Mapping[str, int]
+    ) -> "ExampleGuarantee":
+        """Returns the same with the least noise that keeps a target for every silo.
+
+        Raises:
+          UserError: If no noise does.
+        """
+        epsilon_of = calibration.epsilon_by(self.accountant, self.delta)
+        noise = max(
+            calibration.smallest_noise(
+                functools.partial(_steps, silo.rate, steps), target_epsilon, epsilon_of
+            )
+            for silo, steps in self._distinct(participations)
+        )
+        return dataclasses.replace(self, noise_multiplier=noise)
+
+    def statement_of(self, records: Sequence[Mapping[str, Any]]) -> statement.PrivacyStatement:
+        """Returns the statement of the silo that lost most, with the epsilon of every other one."""
+        spent: dict[str, list[dpa.DpEvent]] = {}
+        for record in records:
+            for name, event in record["events"].items():
+                spent.setdefault(name, []).append(events.from_json(event))
+        composed = {name: events.compose(parts) for name, parts in spent.items()}
+        epsilon_of = calibration.epsilon_by(self.accountant, self.delta)
+        by_silo = {name: epsilon_of(event) for name, event in composed.items()}
+        worst = max(by_silo, key=lambda name: by_silo[name])
+        silo = next(s for s in self.silos if s.name == worst)
+        stated = statement.state(
+            composed[worst],
+            mechanism=EXAMPLE_LEVEL,
+            population=silo.examples,
+            clients_per_round=silo.rate * silo.examples,
+            delta=self.delta,
+            unit="example",
+            violations=self.violations,
+        )
+        return dataclasses.replace(stated, by_silo=tuple(sorted(by_silo.items())))
+
+    def _distinct(self, participations: Mapping[str, int]) -> list[tuple[Silo, int]]:
+        """Returns, of the silos that sample alike, the one with the most steps, and these."""
+        worst: dict[float, tuple[Silo, int]] = {}
+        for silo in self.silos:
+            steps = silo.steps * participations.get(silo.name, 0)
+            if steps and (silo.rate not in worst or steps > worst[silo.rate][1]):
+                worst[silo.rate] = (silo, steps)
+        return list(worst.values())
+
+
+def _steps(rate: float, steps: int, noise_multiplier: float) -> dpa.DpEvent:
+    return dpa.SelfComposedDpEvent(events.poisson_round(rate, noise_multiplier), steps)
+
+
+@functools.lru_cache(maxsize=4096)
+def _epsilon(accountant: str, delta: float, rate: float, noise: float, steps: int) -> float:
+    return calibration.epsilon_by(accountant, delta)(_steps(rate, steps, noise))
