@@ -8,7 +8,7 @@ drawn into one picture more. docs/audit.md says what the numbers mean, and what 
 """
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -18,6 +18,7 @@ from tff_nlp.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.membership_audit import Audit
+    from tff_nlp.privacy.membership import Attack
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
@@ -49,12 +50,11 @@ JSON, PICTURE, COMPARISON = "audit.json", "audit.png", "audit_comparison.png"
 def main() -> None:
     """Audits the runs that the flags name."""
     folders = _folders()
+    from experiments import saved_run
     from tff_nlp.privacy import membership
 
-    membership.check_installed()
-    from experiments import saved_run
-
     runs = [saved_run.load(folder) for folder in folders]
+    membership.check_installed()
     from experiments import audit_picture, membership_audit
     from tff_nlp.program import run_directory
 
@@ -81,42 +81,10 @@ def main() -> None:
 
 def table(audits: "Sequence[Audit]") -> list[str]:
     """Returns the findings in lines, one column for each run."""
-    from tff_nlp.privacy.membership import ATTACKS, Attack
-
-    def area(attack: Attack) -> str:
-        low, high = attack.interval
-        return f"{attack.auc:.4f} ({low:.4f} to {high:.4f})"
-
-    rows: list[tuple[str, Callable[[Audit], str]]] = [
-        ("privacy", lambda a: a.privacy.partition(" for one ")[0]),
-        ("test accuracy", lambda a: f"{a.run.result['test']['accuracy']:.4f}"),
-        ("loss of members", lambda a: f"{a.member_loss:.4f}"),
-        ("loss of others", lambda a: f"{a.other_loss:.4f}"),
-    ]
-    for name in ATTACKS:
-        title = name.replace("_", " ")
-        rows += [
-            (f"{title} AUC", lambda a, n=name: area(a.overall[n]) if n in a.overall else "-"),
-            (
-                f"{title} advantage",
-                lambda a, n=name: (
-                    f"{a.overall[n].advantage:.4f} (chance {a.overall[n].chance:.4f})"
-                    if n in a.overall
-                    else "-"
-                ),
-            ),
-        ]
-    sources = list(dict.fromkeys(source for audit in audits for source in audit.sources))
-    for source in sources:
-        rows.append(
-            (
-                f"  against {source}",
-                lambda a, s=source: area(a.sources[s]["threshold"]) if s in a.sources else "-",
-            )
-        )
-    rows += [("labels", lambda a: _spread(a.labels)), ("clients", lambda a: _spread(a.clients))]
+    columns = [_findings(audit) for audit in audits]
+    titles = [title for title in _TITLES if any(title in column for column in columns)]
     cells = [["", *(audit.name for audit in audits)]]
-    cells += [[title, *(cell(audit) for audit in audits)] for title, cell in rows]
+    cells += [[title, *(column.get(title, "-") for column in columns)] for title in titles]
     widths = [max(len(row[column]) for row in cells) for column in range(len(audits) + 1)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -124,11 +92,54 @@ def table(audits: "Sequence[Audit]") -> list[str]:
     ]
 
 
-def _spread(groups: dict) -> str:
-    """Returns how many of some labels or clients the threshold attack finds, and which best."""
-    if not groups:
-        return "-"
-    attacks = {name: group["threshold"] for name, group in groups.items()}
+_TITLES = (
+    "privacy",
+    "test accuracy",
+    "members",
+    "loss of members",
+    "loss of others",
+    "threshold AUC",
+    "  against test",
+    "  against clients",
+    "  against held_out",
+    "  against undrawn",
+    "threshold advantage",
+    "logistic regression AUC",
+    "logistic regression advantage",
+    "labels",
+    "clients",
+)
+
+
+def _findings(audit: "Audit") -> dict[str, str]:
+    """Returns the cells of a run by their titles."""
+    clients = "" if audit.member_clients is None else f" of {audit.member_clients:,} clients"
+    found = {
+        "privacy": audit.privacy.partition(" for one ")[0],
+        "test accuracy": f"{audit.run.result['test']['accuracy']:.4f}",
+        "members": f"{audit.available['members']:,}{clients}",
+        "loss of members": f"{audit.member_loss:.4f}",
+        "loss of others": f"{audit.other_loss:.4f}",
+    }
+    for name, attack in audit.overall.items():
+        title = name.replace("_", " ")
+        found[f"{title} AUC"] = _area(attack)
+        found[f"{title} advantage"] = f"{attack.advantage:.4f} (chance {attack.chance:.4f})"
+    for source, attacks in audit.sources.items():
+        found[f"  against {source}"] = _area(attacks["threshold"])
+    for title, groups in (("labels", audit.labels), ("clients", audit.clients)):
+        if groups:
+            found[title] = _spread({n: attacks["threshold"] for n, attacks in groups.items()})
+    return found
+
+
+def _area(attack: "Attack") -> str:
+    low, high = attack.interval
+    return f"{attack.auc:.4f} ({low:.4f} to {high:.4f})"
+
+
+def _spread(attacks: "Mapping[str, Attack]") -> str:
+    """Returns how many of some labels or clients an attack finds, and which it finds best."""
     found = sum(attack.succeeds for attack in attacks.values())
     best = max(attacks, key=lambda name: attacks[name].auc)
     return f"{found} of {len(attacks)} above chance; highest {attacks[best].auc:.4f} ({best})"

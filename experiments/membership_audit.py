@@ -89,8 +89,8 @@ def audit(
     overall = attacker.attack(members, unseen, "overall")
     if overall is None:
         raise errors.UserError(
-            f"--run={run.folder}: {len(members)} members and {len(unseen)} others of the same labels "
-            f"are fewer than --min_examples={min_examples}"
+            f"--run={run.folder}: there are fewer members, or others of the same labels, than "
+            f"--min_examples={min_examples}"
         )
     per_client = found.member_clients[chosen]
     names = run.texts.train.label_names

@@ -17,7 +17,7 @@ import tqdm
 
 from experiments import data, settings
 from tff_nlp import errors
-from tff_nlp.clients import cohorts, partition, splits
+from tff_nlp.clients import cohorts, splits
 from tff_nlp.program import run_directory
 
 if TYPE_CHECKING:

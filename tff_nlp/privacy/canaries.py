@@ -3,8 +3,8 @@
 Andrew, Kairouz, Oh, Oprea, McMahan and Suriyakumar 2024, "One-shot Empirical Privacy Estimation for
 Federated Learning", algorithms 1 and 2. A canary is a client that sends a random direction in place
 of an update. In high dimension canaries are nearly orthogonal to each other and to all else, so
-that one run has room for many, and the cosine between a canary and what is released is known exactly
-for a canary that was never sent (`tff_nlp.privacy.audit`).
+that one run has room for many; and of a canary that was never sent, the law of the cosine with what
+is released is known exactly (`tff_nlp.privacy.audit`).
 
 Send canaries that are longer than the clipping norm: a mechanism that clips makes them what the
 paper has, and one that forgets to clip lets them through, which canaries of the clipping norm's own
