@@ -166,3 +166,32 @@ def test_evaluation_batches_cover_the_rows_in_order_of_length(budget):
 
 def test_evaluation_of_nothing():
     assert not list(evaluation_batches(make_cache(np.ones(3, int)), [], 0, batch_size=4))
+
+
+def test_poisson_batches_have_each_example_independently():
+    examples, batch_size, steps = 40, 10, 4000
+    plan = batching.plan_poisson_steps(examples, batch_size, np.random.default_rng(0), steps)
+    assert len(plan.offsets) == steps + 1
+    joined = np.zeros([steps, examples])
+    joined[np.repeat(np.arange(steps), np.diff(plan.offsets)), plan.order] += 1
+    assert joined.max() == 1  # at most once in a batch
+    rate = batching.poisson_rate(examples, batch_size)
+    assert rate == 0.25
+    shares = joined.mean(axis=0)
+    assert np.abs(shares - rate).max() < 5 * np.sqrt(rate * (1 - rate) / steps)
+    # The sizes have the variance of independent choices, not of a fixed size.
+    assert np.diff(plan.offsets).var() == pytest.approx(examples * rate * (1 - rate), rel=0.15)
+
+
+def test_empty_poisson_batches_have_a_width():
+    plan = batching.BatchPlan(np.array([2, 0, 1]), np.array([0, 0, 2, 2, 3, 3]))
+    assert plan.widths(np.array([5, 7, 3])).tolist() == [1, 5, 1, 7, 1]
+    assert batching.BatchPlan(np.zeros(0, int), np.array([0])).widths(np.zeros(0)).tolist() == []
+
+
+def test_a_client_with_fewer_examples_than_a_batch_is_always_whole():
+    assert batching.poisson_rate(3, 8) == 1.0
+    plan = batching.plan_poisson_steps(3, 8, np.random.default_rng(0), 5)
+    assert np.diff(plan.offsets).tolist() == [3] * 5
+    assert batching.poisson_steps(20, 8, 2) == 6
+    assert batching.poisson_steps(20, 8, 2, 5) == 5

@@ -1,6 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
 
+from tff_nlp.clients import cohorts
 from tff_nlp.clients.cohorts import fixed_size_cohort, poisson_cohort
 from tff_nlp.errors import UserError
 
@@ -62,3 +65,24 @@ def test_mistakes():
     for rate in (0.0, -0.1, 1.1, float("nan")):
         with pytest.raises(UserError, match="--sampling_rate"):
             poisson_cohort(0, 0, 10, rate)
+
+
+def test_cyclic_cohorts_bound_how_often_a_client_takes_part():
+    population, size, rounds = 23, 5, 17
+    drawn = [cohorts.cyclic_cohort(3, r, population, size) for r in range(rounds)]
+    period = population // size
+    taken = {c: [r for r, cohort in enumerate(drawn) if c in cohort] for c in range(population)}
+    assert all(len(np.unique(cohort)) == size for cohort in drawn)
+    for when in taken.values():
+        assert len(when) <= -(-rounds // period)
+        assert all(later - earlier == period for earlier, later in itertools.pairwise(when))
+    assert sum(not when for when in taken.values()) == population % size
+    other = cohorts.cyclic_cohort(4, 0, population, size)
+    assert not np.array_equal(drawn[0], other)
+
+
+def test_the_sampler_is_the_function_of_that_name():
+    for name, draw in (("fixed", cohorts.fixed_size_cohort), ("cyclic", cohorts.cyclic_cohort)):
+        np.testing.assert_array_equal(cohorts.sampler(name, 1, 50, 7)(3), draw(1, 3, 50, 7))
+    poisson = cohorts.sampler("poisson", 1, 50, 7)
+    np.testing.assert_array_equal(poisson(3), cohorts.poisson_cohort(1, 3, 50, 7 / 50))

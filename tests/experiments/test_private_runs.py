@@ -1,0 +1,152 @@
+"""--dp from the command line to result.json, kills and mistakes included."""
+
+import csv
+import json
+import math
+
+import pytest
+
+from tests.experiments.test_resume import check_same, stop_after_a_checkpoint
+
+# 24 clients, so that cohorts of four leave DP-FTRL's cycle some length.
+PLAIN = {"num_clients": 24, "partition": "iid", "rounds": 3, "client_test_fraction": 0}
+GAUSSIAN = {**PLAIN, "dp": "gaussian", "noise_multiplier": 0.8, "clipping_norm": 0.05}
+TREE = {**GAUSSIAN, "dp": "tree_aggregation", "restart_every": 2}
+ADAPTIVE = {**GAUSSIAN, "dp": "adaptive_clipping", "noise_multiplier": 0.3}
+EXAMPLES = {**GAUSSIAN, "dp": "example_level"}
+DISTRIBUTED = {**PLAIN, "dp": "distributed", "noise_multiplier": 0.3}
+
+
+def outputs(folder):
+    result = json.loads((folder / "result.json").read_text())
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (folder / "privacy.jsonl").read_text().splitlines()]
+    return result, rows, lines
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(GAUSSIAN, id="gaussian"),
+        pytest.param(ADAPTIVE, id="adaptive_clipping", marks=pytest.mark.slow),
+        pytest.param(TREE, id="tree_aggregation"),
+        pytest.param(EXAMPLES, id="example_level"),
+        pytest.param(DISTRIBUTED, id="distributed", marks=pytest.mark.slow),
+    ],
+)
+def test_every_output_has_the_epsilon(tmp_path, run_train, values):
+    ended = run_train(tmp_path / "run", **values)
+    assert ended.code == 0, ended.err
+    result, rows, lines = outputs(tmp_path / "run")
+    stated = result["privacy"]
+    assert stated["mechanism"] == values["dp"] and stated["guaranteed"]
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    epsilons = [float(row["epsilon"]) for row in rows]
+    assert epsilons == sorted(epsilons) and 0 < epsilons[0] < math.inf
+    assert epsilons[-1] == pytest.approx(stated["rdp"], rel=1e-6)
+    assert stated["line"] in ended.out
+    if values["dp"] not in ("example_level", "distributed"):
+        assert all(float(row["signal_to_noise"]) > 0 for row in rows)
+        assert all(0 <= float(row["clipped_share"]) <= 1 for row in rows)
+    if values is GAUSSIAN:
+        assert float(rows[0]["clipping_norm"]) == pytest.approx(0.05)
+        assert stated["sampling"] == "poisson"
+    if values is TREE:
+        assert stated["sampling"] == "bounded"
+
+
+@pytest.mark.parametrize(
+    "values", [pytest.param(GAUSSIAN, id="gaussian"), pytest.param(TREE, id="tree_aggregation")]
+)
+def test_a_stopped_run_has_the_same_noise_and_the_same_epsilon(
+    tmp_path, run_train, monkeypatch, values
+):
+    assert run_train(tmp_path / "undisturbed", **values).code == 0
+    stop_after_a_checkpoint(monkeypatch, lambda: run_train(tmp_path / "stopped", **values))
+    assert run_train(tmp_path / "stopped", **values).code == 0
+    check_same(tmp_path / "stopped", tmp_path / "undisturbed", values["rounds"])
+    texts = [(tmp_path / n / "privacy.jsonl").read_text() for n in ("stopped", "undisturbed")]
+    assert texts[0] == texts[1]
+
+
+def test_a_target_finds_the_noise_or_ends_training(tmp_path, run_train):
+    found = run_train(
+        tmp_path / "found", **{**GAUSSIAN, "noise_multiplier": None}, target_epsilon=3.0
+    )
+    assert found.code == 0, found.err
+    assert 2.99 < outputs(tmp_path / "found")[0]["privacy"]["rdp"] <= 3.0
+    first = float(outputs(tmp_path / "found")[1][0]["epsilon"])
+    noise = outputs(tmp_path / "found")[0]["privacy"]["noise_multiplier"]
+    ended = run_train(
+        tmp_path / "ended",
+        **{**GAUSSIAN, "noise_multiplier": noise},
+        target_epsilon=first * 1.01,
+    )
+    assert ended.code == 0, ended.err
+    result, rows, _ = outputs(tmp_path / "ended")
+    assert result["rounds"] == len(rows) == 1
+    assert "ends training after 1 of 3 rounds" in ended.out
+
+
+def test_a_breach_of_the_contract_is_refused_or_costs_the_epsilon(tmp_path, run_train):
+    refused = run_train(tmp_path / "run", **GAUSSIAN, sampling="fixed")
+    assert refused.code == 2
+    assert "--sampling=fixed" in refused.err and "--sampling=poisson" in refused.err
+    assert not (tmp_path / "run").exists()
+    allowed = run_train(
+        tmp_path / "run",
+        **GAUSSIAN,
+        sampling="fixed",
+        weighting="examples",
+        allow_dp_mismatch=True,
+    )
+    assert allowed.code == 0, allowed.err
+    result, rows, _ = outputs(tmp_path / "run")
+    assert not result["privacy"]["guaranteed"]
+    assert {result["privacy"][name] for name in ("rdp_classic", "rdp", "pld")} == {None}
+    assert len(result["privacy"]["violations"]) == 2
+    assert {row["epsilon"] for row in rows} == {""}
+    assert (
+        "no guarantee" in allowed.out
+        and "epsilon" not in allowed.out.replace("no guarantee", "").split("round 3/3")[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"noise_multiplier": None}, "--dp=gaussian"),
+        ({"noise_multiplier": -1}, "--noise_multiplier=-1"),
+        ({"noise_multiplier": "nan"}, "--noise_multiplier=nan"),
+        ({"clipping_norm": 0}, "--clipping_norm=0"),
+        ({"delta": 0}, "--delta=0"),
+        ({"delta": 0.5}, "--delta=0.5"),
+        ({"clients_per_round": 25}, "--clients_per_round=25"),
+        ({"target_epsilon": 0}, "--target_epsilon=0"),
+        ({"target_epsilon": 0.01}, "--target_epsilon=0.01"),
+        ({"dp": "adaptive_clipping"}, "--noise_multiplier=0.8"),
+        ({"dp": "adaptive_clipping", "target_quantile": 1}, "--target_quantile=1"),
+        ({"target_quantile": 0.4}, "--target_quantile=0.4"),
+        ({"restart_every": 3}, "--restart_every=3"),
+        ({"dp": "tree_aggregation", "max_participations": 1, "rounds": 9}, "--max_participations"),
+        ({"dp": "tree_aggregation", "min_separation": 9}, "--min_separation=9"),
+        ({"dp": "tree_aggregation", "sampling": "poisson"}, "--sampling=poisson"),
+        ({"dp": "distributed", "clipping_norm": 2}, "--clipping_norm=2"),
+        ({"dp": "none"}, "--noise_multiplier=0.8"),
+        ({"dp": "much"}, "--dp"),
+        ({"adjacency": "replace_one", "sampling": "poisson"}, "--adjacency=replace_one"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_runs(tmp_path, run_train, changes, flag):
+    ended = run_train(tmp_path / "run", **{**GAUSSIAN, **changes})
+    assert ended.code == 2
+    assert len(ended.err.strip().splitlines()) == 1 and flag in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_lost_record_of_what_happened_is_refused(tmp_path, run_train, monkeypatch):
+    stop_after_a_checkpoint(monkeypatch, lambda: run_train(tmp_path / "run", **GAUSSIAN))
+    (tmp_path / "run" / "privacy.jsonl").write_text("")
+    ended = run_train(tmp_path / "run", **GAUSSIAN)
+    assert ended.code == 2 and "privacy.jsonl" in ended.err

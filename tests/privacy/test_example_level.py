@@ -1,0 +1,54 @@
+"""An epsilon for every silo, from what it did."""
+
+import collections
+
+import dp_accounting as dpa
+import pytest
+from dp_accounting import rdp
+
+from tff_nlp.privacy import accounting, example_level
+
+SILOS = (
+    example_level.Silo("large", 1000, 0.032, 32),
+    example_level.Silo("small", 100, 0.32, 4),
+)
+
+
+def promised(**changes):
+    values = {"silos": SILOS, "noise_multiplier": 1.3, "batch_size": 32, "delta": 1e-4}
+    return example_level.ExampleGuarantee(**values | changes)
+
+
+def epsilon_by_hand(rate, steps, noise=1.3):
+    accountant = rdp.RdpAccountant(accounting.FINE_ORDERS)
+    accountant.compose(dpa.PoissonSampledDpEvent(rate, dpa.GaussianDpEvent(noise)), steps)
+    return accountant.get_epsilon(1e-4)
+
+
+def test_each_silo_has_the_epsilon_of_its_own_steps():
+    records = [promised().record(cohort) for cohort in ([0, 1], [0], [0, 1])]
+    stated = promised().statement_of(records)
+    expected = {"large": epsilon_by_hand(0.032, 96), "small": epsilon_by_hand(0.32, 8)}
+    assert dict(stated.by_silo) == pytest.approx(expected, rel=1e-6)
+    worst = max(expected, key=expected.get)
+    assert stated.epsilons.rdp == pytest.approx(expected[worst], rel=1e-6)
+    assert stated.unit == "example" and "steps" in stated.line()
+    assert promised().epsilon_of(records) == pytest.approx(expected[worst], rel=1e-6)
+    assert stated.to_json()["epsilon_by_client"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_noise_keeps_the_target_of_every_silo():
+    taken = collections.Counter({"large": 5, "small": 9})
+    found = promised().with_noise_for(1.5, taken)
+    spent = [
+        epsilon_by_hand(s.rate, s.steps * taken[s.name], found.noise_multiplier) for s in SILOS
+    ]
+    assert 1.499 < max(spent) <= 1.5
+
+
+def test_nothing_is_claimed_after_a_breach_and_nothing_is_spent_by_nobody():
+    assert promised().epsilon_of([]) == 0
+    broken = promised(violations=("--weighting=examples: no",))
+    stated = broken.statement_of([broken.record([1])])
+    assert not stated.guaranteed
+    assert set(stated.to_json()["epsilon_by_client"].values()) == {None}
