@@ -251,7 +251,8 @@ class ExecutionFlags:
                 owners = " and ".join(f"--context={c}" for c in context)
                 checks.refuse(name, getattr(self, name), f"only {owners} can use it")
         if self.context == "ray" and importlib.util.find_spec("ray") is None:
-            checks.refuse("context", "ray", "Ray is not installed; EXTRAS=ray scripts/setup adds it")
+            why = "Ray is not installed; EXTRAS=ray scripts/setup adds it"
+            checks.refuse("context", "ray", why)
 
 
 # Which contexts have a use for a flag.

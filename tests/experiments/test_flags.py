@@ -157,6 +157,10 @@ def test_groups_are_those_of_the_run():
         ("ExecutionFlags", {"max_failed_clients": -1}, "--max_failed_clients=-1"),
         ("ExecutionFlags", {"context": "tff", "devices": "/CPU:0"}, "--devices=/CPU:0: only"),
         ("ExecutionFlags", {"context": "tff", "max_failed_clients": 1}, "only --context=streaming"),
+        ("ExecutionFlags", {"ray_actors": 2}, "--ray_actors=2: only --context=ray can use it"),
+        ("ExecutionFlags", {"ray_address": "auto"}, "--ray_address=auto: only --context=ray"),
+        ("ExecutionFlags", {"context": "ray", "ray_actors": 0}, "--ray_actors=0: must be 1"),
+        ("ExecutionFlags", {"context": "ray", "devices": "/CPU:0"}, "only --context=streaming"),
     ],
 )
 def test_values_out_of_range_name_their_flag(group, changes, message):
@@ -164,6 +168,13 @@ def test_values_out_of_range_name_their_flag(group, changes, message):
         getattr(settings, group)(**changes)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_ray_must_be_installed_only_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
+    settings.ExecutionFlags()
+    with pytest.raises(UserError, match="EXTRAS=ray scripts/setup"):
+        settings.ExecutionFlags(context="ray")
 
 
 def test_flags_without_effect_are_told():

@@ -51,7 +51,7 @@ class Progress:
       stopped: Whether no other client shall start.
     """
 
-    def __init__(self, max_failed: int) -> None:
+    def __init__(self, max_failed: float) -> None:
         self.failures: list[ClientError] = []
         self.stopped = False
         self._max_failed = max_failed

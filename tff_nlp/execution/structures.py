@@ -77,7 +77,7 @@ def _pack_struct(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
         )
     tensor = next(tensors)
     if isinstance(type_spec, tff.SequenceType):
-        return tf.data.experimental.from_variant(tensor, _element_spec(type_spec.element))
+        return tf.data.experimental.from_variant(tensor, element_spec(type_spec.element))
     # Scalars as NumPy's, as in TFF; larger values stay where they are.
     return tensor.numpy() if tensor.shape.rank == 0 else tensor
 
@@ -131,17 +131,17 @@ def _sequence(value: Any, type_spec: tff.SequenceType) -> tf.Tensor:
     if isinstance(value, (list, tuple)):
         elements = list(value)
         value = tf.data.Dataset.from_generator(
-            lambda: elements, output_signature=_element_spec(type_spec.element)
+            lambda: elements, output_signature=element_spec(type_spec.element)
         )
     if not isinstance(value, tf.data.Dataset):
         raise TypeError(f"expected a value of type {type_spec}, found {type(value).__name__}")
     element_type = tff.types.tensorflow_to_type(value.element_spec)
     if not type_spec.element.is_assignable_from(element_type):
         raise TypeError(f"expected a data set of {type_spec.element}, found {element_type}")
-    return tf.data.experimental.to_variant(_without_rewriting(value))
+    return tf.data.experimental.to_variant(without_rewriting(value))
 
 
-def _without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Tells tf.data not to optimize a data set, which takes longer than reading a small client.
 
     What the data set's maker has set stays.
@@ -155,10 +155,11 @@ def _without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def _element_spec(type_spec: tff.Type) -> Any:
+def element_spec(type_spec: tff.Type) -> Any:
+    """Returns the spec of a sequence's elements from their type."""
     if not isinstance(type_spec, tff.StructType):
         return tf.TensorSpec(type_spec.shape, tf.dtypes.as_dtype(type_spec.dtype))
-    elements = [(n, _element_spec(t)) for n, t in tff.structure.iter_elements(type_spec)]
+    elements = [(n, element_spec(t)) for n, t in tff.structure.iter_elements(type_spec)]
     if any(name is None for name, _ in elements):
         return tuple(spec for _, spec in elements)
     return collections.OrderedDict(elements)

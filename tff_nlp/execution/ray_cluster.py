@@ -1,0 +1,157 @@
+"""Connecting to Ray, or starting it, and dividing its machines among actors."""
+
+import dataclasses
+import logging
+import math
+import os
+import socket
+from collections.abc import Sequence
+
+import ray
+import tensorflow as tf
+
+from tff_nlp import errors
+from tff_nlp.execution import streaming
+
+_CONNECT_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a machine of the cluster offers to Ray."""
+
+    cpus: int
+    gpus: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the cluster is divided; the sums of a round depend on `actors` and `lanes`.
+
+    Attributes:
+      actors: How many.
+      lanes: Clients at once in each.
+      cpus: Cores that Ray sets aside for each.
+      gpus: GPUs that Ray sets aside for each, or a fraction of one; 0 for an actor on the CPU.
+    """
+
+    actors: int
+    lanes: int
+    cpus: int
+    gpus: float
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One name per lane: its actor and what it runs on."""
+        kind = "GPU" if self.gpus else "CPU"
+        return tuple(f"ray:{i}/{kind}:0" for i in range(self.actors) for _ in range(self.lanes))
+
+
+def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
+    """Connects to Ray unless the program did so before.
+
+    Args:
+      address: "host:port" of a cluster of which this machine is a node, or "auto" for the cluster
+        that was started here; empty starts one for this program on this machine alone.
+      object_store_bytes: Size of the object store of a cluster that is started here; by default
+        what Ray takes, 30 % of the memory.
+
+    Returns:
+      Whether it was connected here, and thus is to be left again.
+
+    Raises:
+      UserError: If there is no such cluster.
+    """
+    if address.startswith("ray://"):
+        raise errors.UserError(
+            f"--ray_address={address}: Ray Client is not supported; run the program on a machine "
+            "of the cluster, with --ray_address=auto"
+        )
+    if ray.is_initialized():
+        _check_connected_to(address)
+        return False
+    # No usage reports; and Ray need not say that it is going to change how it hides GPUs, as
+    # actors on the CPU do not rely on it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        ray.init(
+            address="local",
+            num_cpus=streaming.cores(),
+            num_gpus=len(tf.config.list_physical_devices("GPU")),
+            include_dashboard=False,
+            object_store_memory=object_store_bytes,
+            **quiet,
+        )
+        return True
+    try:
+        if address == "auto":
+            address = os.environ.get("RAY_ADDRESS", address)
+        if address != "auto":
+            _check_reachable(address)
+        ray.init(address=address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else "nothing answers there"
+        raise errors.UserError(
+            f"--ray_address={address}: cannot connect to Ray ({why}); start it with ray start "
+            "--head, and join this machine with ray start --address"
+        ) from error
+    return True
+
+
+def _check_reachable(address: str) -> None:
+    """Raises an OSError or ValueError where nothing listens; Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ValueError("expected host:port or auto")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS):
+        pass
+
+
+def _check_connected_to(address: str) -> None:
+    here = ray.get_runtime_context().gcs_address
+    if address not in ("", "auto", here):
+        raise errors.UserError(
+            f"--ray_address={address}: this program is connected to Ray at {here} already"
+        )
+
+
+def machines() -> list[Machine]:
+    """Returns the machines that are alive."""
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [Machine(int(r.get("CPU", 0)), int(r.get("GPU", 0))) for r in alive]
+
+
+def plan(cluster: Sequence[Machine], actors: int | None = None) -> Plan:
+    """Divides a cluster.
+
+    With GPUs there is one actor per GPU, with one lane each; more actors than GPUs share them
+    evenly. Without there is one actor per machine with a lane per core, as many as the smallest
+    machine has; a number of actors gets as many lanes each as fit on the machines.
+
+    Args:
+      cluster: The machines.
+      actors: How many actors, or None for the number above.
+
+    Raises:
+      UserError: If the cluster is too small for so many actors.
+    """
+    if actors is not None and actors < 1:
+        raise errors.UserError(f"--ray_actors={actors}: must be 1 or more")
+    gpus = sum(machine.gpus for machine in cluster)
+    if gpus:
+        per_gpu = math.ceil((actors or gpus) / gpus)
+        cores = min(m.cpus // (m.gpus * per_gpu) for m in cluster if m.gpus)
+        return Plan(actors or gpus, 1, cores, 1 / per_gpu)
+    sizes = [machine.cpus for machine in cluster if machine.cpus]
+    if sum(sizes) < (actors or 1):
+        given = f"--ray_actors={actors}: " if actors else ""
+        raise errors.UserError(f"{given}the Ray cluster has {sum(sizes)} cores")
+    if actors is None:
+        lanes = min(sizes)
+        return Plan(sum(size // lanes for size in sizes), lanes, lanes, 0)
+    # With one lane each, every core could have an actor, so there is a number that fits.
+    fitting = (n for n in range(max(sizes), 0, -1) if sum(s // n for s in sizes) >= actors)
+    lanes = next(fitting)
+    return Plan(actors, lanes, lanes, 0)

@@ -1,0 +1,351 @@
+"""One round on Ray actors: clients sent, deaths survived, partial sums fetched in order.
+
+A cohort is cut into shares, one per actor of the plan, and a share into lanes, by the clients'
+costs alone. An actor that dies loses the share that it was running, not the round: the share goes
+back to the queue, for the next actor that is free or the dead one's successor. Nothing of the
+result depends on who runs a share, as sums are added in the order of shares.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray
+import ray.exceptions
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_nlp import errors
+from tff_nlp.execution import lane_runs, ray_actors, transport
+
+_log = logging.getLogger(__name__)
+
+# A lane has one piece to run and one that waits, so that it never waits for the program.
+_PIECES_AHEAD = 2
+# A piece is as many clients as come to a MiB, so that small ones do not each pay for a call; but
+# not many, so that a failure is told soon.
+_PIECE_BYTES = 1 << 20
+_PIECE_CLIENTS = 16
+# Seconds between two lines about a round that goes on.
+_REPORT_SECONDS = 10.0
+
+_tokens = itertools.count()
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When a round is given up.
+
+    Attributes:
+      failed_clients: How many clients may fail.
+      deaths: How many actors may die of one share, one after another.
+      start_seconds: How long to wait for an actor when there is none.
+      client_bytes: How much a client's data set may hold.
+    """
+
+    failed_clients: int
+    deaths: int
+    start_seconds: float
+    client_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the actors are to do.
+
+    Attributes:
+      key: Names the form.
+      form: The packed form, in Ray's object store.
+      broadcast: What every client gets, in Ray's object store.
+      data: Each client's flattened data.
+      data_types: The flat types of a client's data.
+    """
+
+    key: int
+    form: ray.ObjectRef
+    broadcast: ray.ObjectRef
+    data: Sequence[list[tf.Tensor]]
+    data_types: Sequence[tff.Type]
+
+
+@dataclasses.dataclass(eq=False)
+class Share:
+    """Some clients of the round.
+
+    Attributes:
+      lanes: Their positions in the round, lane by lane.
+      failures: Those that failed, of the latest try.
+      clients_run: How many have run, in the latest try.
+      deaths: How many actors died of it.
+      sums: Its accumulator and secure sums, in Ray's object store, once it is done.
+    """
+
+    lanes: list[list[int]]
+    failures: list[lane_runs.ClientError] = dataclasses.field(default_factory=list)
+    clients_run: int = 0
+    deaths: int = 0
+    sums: ray.ObjectRef | None = None
+
+    @property
+    def positions(self) -> list[int]:
+        """The positions of all its clients."""
+        return sorted(position for lane in self.lanes for position in lane)
+
+
+def shares(costs: Sequence[int], actors: int, lanes: int) -> list[Share]:
+    """Cuts a cohort into shares for so many actors; empty ones are left out.
+
+    Args:
+      costs: Of the clients.
+      actors: How many shares there are at most.
+      lanes: How many lanes a share has.
+    """
+    cut = []
+    for positions in lane_runs.share(costs, actors):
+        if positions:
+            own = lane_runs.share([costs[p] for p in positions], lanes)
+            cut.append(Share([[positions[i] for i in lane] for lane in own]))
+    return cut
+
+
+@dataclasses.dataclass(eq=False)
+class _Attempt:
+    """A share on an actor.
+
+    Attributes:
+      actor: Runs it.
+      share: What is run.
+      token: Names the attempt.
+      waiting: Positions yet to be sent, lane by lane.
+      sent: Pieces sent, lane by lane.
+      unanswered: Pieces sent that the actor has not answered.
+    """
+
+    actor: ray_actors.Actor
+    share: Share
+    token: int
+    waiting: list[collections.deque[int]]
+    sent: list[int]
+    unanswered: int = 0
+
+
+class Round:
+    """Runs shares on the actors of a pool."""
+
+    def __init__(
+        self, pool: ray_actors.Pool, work: Work, shares_: Sequence[Share], limits: Limits
+    ) -> None:
+        self._pool = pool
+        self._work = work
+        self._shares = list(shares_)
+        self._limits = limits
+        self._queue = collections.deque(self._shares)
+        self._attempts: dict[ray_actors.Actor, _Attempt] = {}
+        # What Ray is to answer: from whom, and what to do then.
+        self._events: dict[ray.ObjectRef, tuple[ray_actors.Actor, Callable[[Any], None]]] = {}
+        self._heard = self._reported = time.monotonic()
+
+    @property
+    def failures(self) -> list[lane_runs.ClientError]:
+        """The clients that failed so far."""
+        return [failure for share in self._shares for failure in share.failures]
+
+    def sums(self) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Runs the round; yields each share's accumulator and secure sums in order, as arrays.
+
+        Only what is to be yielded next is fetched. It ends early when more clients failed than
+        may.
+
+        Raises:
+          RunError: If a share ends every actor that runs it, or no actor can be started.
+        """
+        for actor in self._pool.actors:
+            if actor.hello is None:
+                self._expect_start(actor)
+        missing = collections.deque(self._shares)
+        try:
+            while missing and len(self.failures) <= self._limits.failed_clients:
+                self._give_work()
+                if missing[0].sums is None:
+                    self._wait()
+                    continue
+                sums = self._fetch(missing[0], missing[0].sums)
+                if sums is not None:
+                    missing.popleft()
+                    yield sums
+        finally:
+            for actor in self._attempts:
+                actor.handle.stop.remote()
+
+    def _give_work(self) -> None:
+        for actor in self._pool.actors:
+            if self._queue and actor.hello is not None and actor not in self._attempts:
+                self._begin(actor, self._queue.popleft())
+
+    def _begin(self, actor: ray_actors.Actor, share: Share) -> None:
+        share.failures, share.clients_run = [], 0
+        attempt = _Attempt(
+            actor,
+            share,
+            next(_tokens),
+            waiting=[collections.deque(lane) for lane in share.lanes],
+            sent=[0] * len(share.lanes),
+        )
+        self._attempts[actor] = attempt
+        key = self._work.key
+        packed = None if key in actor.forms else self._work.form
+        ref = actor.handle.begin.remote(attempt.token, key, packed, self._work.broadcast)
+        self._events[ref] = actor, functools.partial(self._begun, attempt)
+
+    def _begun(self, attempt: _Attempt, _: None) -> None:
+        attempt.actor.forms.add(self._work.key)
+        for _piece in range(_PIECES_AHEAD):
+            for lane in range(len(attempt.waiting)):
+                self._send(attempt, lane)
+        self._finish_if_done(attempt)
+
+    def _send(self, attempt: _Attempt, lane: int) -> None:
+        """Sends a lane's next clients, if there are any."""
+        clients = self._next_clients(attempt, lane)
+        if not clients:
+            return
+        run = attempt.actor.handle.run.options(concurrency_group=ray_actors.group(lane))
+        ref = run.remote(attempt.token, lane, attempt.sent[lane], clients)
+        attempt.sent[lane] += 1
+        attempt.unanswered += 1
+        event = functools.partial(self._ran, attempt, lane, len(clients))
+        self._events[ref] = attempt.actor, event
+
+    def _next_clients(self, attempt: _Attempt, lane: int) -> list[tuple[int, list[Any]]]:
+        waiting = attempt.waiting[lane]
+        clients: list[tuple[int, list[Any]]] = []
+        held = 0
+        while waiting and held < _PIECE_BYTES and len(clients) < _PIECE_CLIENTS:
+            position = waiting.popleft()
+            try:
+                values = transport.to_arrays(
+                    self._work.data[position],
+                    self._work.data_types,
+                    max_bytes=self._limits.client_bytes,
+                )
+            except (tf.errors.OpError, transport.TooLargeError) as error:
+                attempt.share.failures.append(lane_runs.ClientError.of(position, error))
+            else:
+                clients.append((position, values))
+                held += transport.size(values)
+        return clients
+
+    def _ran(
+        self, attempt: _Attempt, lane: int, count: int, failed: Sequence[tuple[int, str]]
+    ) -> None:
+        attempt.unanswered -= 1
+        attempt.share.clients_run += count
+        attempt.share.failures += [lane_runs.ClientError(p, why) for p, why in failed]
+        self._send(attempt, lane)
+        self._finish_if_done(attempt)
+
+    def _finish_if_done(self, attempt: _Attempt) -> None:
+        if attempt.unanswered == 0:
+            finish = attempt.actor.handle.finish.options(num_returns=2)
+            done, sums = finish.remote(attempt.token)
+            self._events[done] = attempt.actor, functools.partial(self._finished, attempt, sums)
+
+    def _finished(self, attempt: _Attempt, sums: ray.ObjectRef, _: None) -> None:
+        attempt.share.sums = sums
+        del self._attempts[attempt.actor]
+
+    def _expect_start(self, actor: ray_actors.Actor) -> None:
+        self._events[actor.started] = actor, functools.partial(self._pool.welcome, actor)
+
+    def _wait(self) -> None:
+        """Waits for an answer and acts on it, or reports that there is none."""
+        # What an actor holds stays there: the answers themselves are small.
+        ready, _ = ray.wait(list(self._events), timeout=_REPORT_SECONDS, fetch_local=False)
+        self._report()
+        for ref in ready:
+            actor, event = self._events.pop(ref)
+            try:
+                value = ray.get(ref)
+            except ray_actors.LOST as error:
+                self._lose(actor, error)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, tf.errors.OpError):
+                    raise errors.RunError(f"Ray {actor}: {error.cause.message}") from error
+                raise
+            else:
+                self._heard = time.monotonic()
+                event(value)
+
+    def _lose(self, actor: ray_actors.Actor, error: Exception) -> None:
+        """Has an actor replaced, and its share run by whoever is free first."""
+        why = ray_actors.reason(error)
+        self._events = {r: (a, e) for r, (a, e) in self._events.items() if a is not actor}
+        attempt = self._attempts.pop(actor, None)
+        self._expect_start(self._pool.replace(actor, error))
+        if attempt is None:
+            _log.warning("Ray %s is lost and is started anew: %s", actor, why)
+            return
+        share = attempt.share
+        _log.warning(
+            "Ray %s is lost in the middle of the round; its %d clients run again: %s",
+            actor,
+            len(share.positions),
+            why,
+        )
+        self._run_again(share, error)
+
+    def _run_again(self, share: Share, error: Exception) -> None:
+        share.deaths += 1
+        if share.deaths >= self._limits.deaths:
+            some = ", ".join(map(str, share.positions[:5]))
+            more = ", ..." if len(share.positions) > 5 else ""
+            raise errors.RunError(
+                f"{share.deaths} Ray actors died one after another while they ran the clients at "
+                f"positions {some}{more} of the round; the last one: {ray_actors.reason(error)}"
+            ) from error
+        share.failures, share.clients_run = [], 0
+        self._queue.appendleft(share)
+
+    def _fetch(self, share: Share, sums: ray.ObjectRef) -> tuple[list[Any], list[Any]] | None:
+        """Returns a share's sums; None if they were lost with their machine."""
+        try:
+            return ray.get(sums)
+        except ray_actors.LOST as error:
+            _log.warning(
+                "the sums of %d clients are lost with their machine; they run again: %s",
+                len(share.positions),
+                ray_actors.reason(error),
+            )
+            self._run_again(share, error)
+            return None
+        finally:
+            # Either way it need not be kept.
+            share.sums = None
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if not self._attempts and now - self._heard > self._limits.start_seconds:
+            raise errors.RunError(
+                f"no Ray actor has started within {self._limits.start_seconds:.0f} seconds; Ray "
+                f"has free {_resources(ray.available_resources())}, and an actor needs "
+                f"{self._pool.plan.cpus} cores and {self._pool.plan.gpus:g} GPUs"
+            )
+        if now - self._reported > _REPORT_SECONDS:
+            self._reported = now
+            starting = sum(actor.hello is None for actor in self._pool.actors)
+            _log.info(
+                "round goes on: %d of %d clients run, %d actors at work, %d starting",
+                sum(share.clients_run for share in self._shares),
+                sum(len(share.positions) for share in self._shares),
+                len(self._attempts),
+                starting,
+            )
+
+
+def _resources(found: dict[str, float]) -> str:
+    return f"{found.get('CPU', 0):g} cores and {found.get('GPU', 0):g} GPUs"
