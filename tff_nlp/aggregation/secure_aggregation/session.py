@@ -87,9 +87,9 @@ def default_threshold(clients: int) -> int:
 
     A client gives the server a share of one of a peer's two secrets. A server that tells some
     clients that a peer vanished and others that it did not needs 2t answers for both secrets, and
-    colluding clients answer twice: it fails as long as 2t > n + colluders (Bonawitz et al. 2017,
-    section 6.2), here with fewer than a third of the clients. 2t > n, the least that `check` takes,
-    stops a server without any colluders.
+    colluding clients answer twice: it fails as long as 2t > n + colluders (Bonawitz et al. 2017),
+    here with fewer than a third of the clients. 2t > n, the least that `check` takes, stops a
+    server without any colluders.
     """
     return 2 * clients // 3 + 1
 
