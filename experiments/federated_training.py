@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from experiments import data, outcome, quiet, result, settings, task
+from experiments import canary_clients, data, outcome, quiet, result, settings, task
 from experiments.federated_run import FederatedRun
 from experiments.privacy_plan import PrivacyPlan
 from tff_nlp import errors, seeds
@@ -56,12 +56,15 @@ def train(
     data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
     if plan is not None:
         algorithm = dataclasses.replace(
-            algorithm, example_privacy=_example_privacy(run, plan.guarantee)
+            algorithm,
+            example_privacy=_example_privacy(run, plan.guarantee),
+            canaries=canary_clients.training(run),
         )
     program = _program(run, texts, split, model, algorithm, plan)
     sent = contexts.count_bytes(context, program.process.next, cohort=run.clients.clients_per_round)
     data.say("round", [_describe_round(run.clients, split, sent)])
     late = {"devices": list(devices)}
+    initial = model.initial_weights()[0] if run.privacy.audit_canaries else []
     directory.begin(**late)
     picture.draw_partition(
         split.train,
@@ -71,6 +74,8 @@ def train(
         title=f"{texts.title}: {run.clients.partition}",
     )
     trained = program.run(directory)
+    weights = program.process.get_model_weights(trained.state)
+    audited = canary_clients.audit(run, trained, initial, weights.trainable)
     outcome.write(
         directory,
         trained,
@@ -83,9 +88,11 @@ def train(
             partition_checksum=split.train.checksum,
             bytes_per_client=sent,
             rounds=run.rounds.rounds,
-            weights=program.process.get_model_weights(trained.state),
+            weights=weights,
+            audit=audited,
         ),
     )
+    canary_clients.check(audited)
 
 
 def algorithm_config(run: FederatedRun) -> algorithms.AlgorithmConfig:
@@ -158,9 +165,12 @@ def _program(
         process=process,
         initial_state=lambda: algorithms.initial_state(process, model),
         cohort=cohorts.sampler(
-            run.clients.sampling, seed, split.train.num_clients, run.clients.clients_per_round
+            run.clients.sampling,
+            seed,
+            split.train.num_clients + run.privacy.audit_canaries,
+            run.clients.clients_per_round,
         ),
-        dataset=population.round_dataset,
+        dataset=canary_clients.with_canaries(population.round_dataset, split.train, pad_id),
         predict=task.predictor(model),
         evaluation_sets=sets,
         num_labels=model.num_labels,

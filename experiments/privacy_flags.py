@@ -20,6 +20,7 @@ _ONLY_FOR = {
     "min_separation": (guarantee.TREE_AGGREGATION,),
     "distributed_bits": (guarantee.DISTRIBUTED,),
     "clipping_norm": tuple(m for m in MECHANISMS if m not in (NONE, guarantee.DISTRIBUTED)),
+    "audit_canaries": guarantee.CLIENT_LEVEL,
     "adjacency": (guarantee.GAUSSIAN, guarantee.ADAPTIVE_CLIPPING),
 }
 
@@ -71,6 +72,11 @@ class PrivacyFlags:
         None, "tree_aggregation: rounds between two of a client's at least; empty: likewise."
     )
     distributed_bits: int = flag(20, "distributed: width of the integers that clients send.")
+    audit_canaries: int = flag(
+        0,
+        "So many clients more, which send random directions; from their traces the end tells a "
+        "lower bound on epsilon.",
+    )
     allow_dp_mismatch: bool = flag(
         False, "Train although the run is not what the accountant assumes, and claim no epsilon."
     )
@@ -99,12 +105,11 @@ class PrivacyFlags:
         checks.check(in_range, "target_quantile", self.target_quantile, "between 0 and 1")
         if self.clipped_count_stddev is not None:
             checks.above_zero("clipped_count_stddev", self.clipped_count_stddev)
-        for name, lowest in (
-            ("restart_every", 1),
-            ("max_participations", 1),
-            ("min_separation", 0),
-        ):
-            checks.at_least(lowest, name, getattr(self, name))
+        count = self.audit_canaries
+        checks.check(count == 0 or count >= 10, "audit_canaries", count, "0, or 10 or more")
+        checks.at_least(1, "restart_every", self.restart_every)
+        checks.at_least(1, "max_participations", self.max_participations)
+        checks.at_least(0, "min_separation", self.min_separation)
         bits = self.distributed_bits
         checks.check(1 <= bits <= 22, "distributed_bits", bits, "from 1 to 22")
 

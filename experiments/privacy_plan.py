@@ -80,6 +80,7 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
     )
     if violations and not run.privacy.allow_dp_mismatch:
         raise errors.UserError(f"{violations[0]}; or --allow_dp_mismatch to train without it")
+    population = train.num_clients + run.privacy.audit_canaries
     if run.clients.clients_per_round > train.num_clients:
         checks.refuse(
             "clients_per_round",
@@ -88,7 +89,7 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
         )
     if run.privacy.dp == guarantee.EXAMPLE_LEVEL:
         return _plan_examples(run, train, violations)
-    return _plan_clients(run, train.num_clients, violations)
+    return _plan_clients(run, population, violations)
 
 
 def _plan_clients(run: "FederatedRun", population: int, violations: tuple[str, ...]) -> PrivacyPlan:

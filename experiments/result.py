@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
+    from experiments.canary_clients import Audited
     from experiments.data import Data
     from tff_nlp.execution.ledger import ByteLedger
     from tff_nlp.models.classifier import Classifier
@@ -31,6 +32,7 @@ class Facts:
       bytes_per_client: Sent to and by a client per round, None without clients.
       rounds: Rounds, or epochs of central training.
       weights: Final weights, `trainable` and `non_trainable`.
+      audit: What the canaries found, None without any.
     """
 
     began: float
@@ -42,6 +44,7 @@ class Facts:
     bytes_per_client: "ByteLedger | None"
     rounds: int
     weights: Any
+    audit: "Audited | None" = None
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
@@ -69,6 +72,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
     )
     if outcome.privacy is not None:
         result["privacy"] = {**outcome.privacy.to_json(), "line": outcome.privacy.line()}
+    if facts.audit is not None:
+        result["audit"] = {**facts.audit.to_json(), "line": facts.audit.line()}
     if facts.bytes_per_client is not None:
         result["bytes_per_client"] = _bytes(facts.bytes_per_client)
         result["fingerprints"]["partition"] = facts.partition_checksum
@@ -92,6 +97,8 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             )
     if "privacy" in result:
         lines.append(f"privacy   {result['privacy']['line']}")
+    if "audit" in result:
+        lines.append(f"audit     {result['audit']['line'].removeprefix('audit ')}")
     if test["warning"]:
         lines.append(f"warning   {test['warning']}")
     return lines

@@ -33,6 +33,7 @@ class AlgorithmConfig:
       proximal_strength: mu of FedProx, above 0 for it and 0 for FedAvg.
       schedule: Of the client's learning rate over rounds.
       example_privacy: Of DP-SGD within clients; None without.
+      canaries: Clients of an audit; None without.
     """
 
     name: str = "fedavg"
@@ -42,6 +43,7 @@ class AlgorithmConfig:
     proximal_strength: float = 0.0
     schedule: schedules.LinearSchedule = schedules.LinearSchedule()
     example_privacy: ExamplePrivacy | None = None
+    canaries: client_update.Canaries | None = None
 
     def __post_init__(self) -> None:
         if self.name not in ALGORITHMS:
@@ -88,7 +90,10 @@ def build_process(
     work = client_work.build_client_work(
         model,
         client_update.LocalTraining(
-            config.client_optimizer, config.proximal_strength, config.example_privacy
+            config.client_optimizer,
+            config.proximal_strength,
+            config.example_privacy,
+            config.canaries,
         ),
         weighting=config.weighting,
         schedule=config.schedule,

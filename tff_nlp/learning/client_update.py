@@ -22,6 +22,7 @@ from tff_nlp.learning.example_privacy import (
     private_gradients,
 )
 from tff_nlp.models import classifier
+from tff_nlp.privacy.canaries import directions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,31 @@ class LocalTraining:
       optimizer: The client optimizer.
       proximal_strength: mu of FedProx (Li et al. 2020, equation 2); 0 for none.
       example_privacy: Noise and clipping of each example's gradient; None without.
+      canaries: Clients of an audit, which send random directions; None without.
     """
 
     optimizer: optimizers.ClientOptimizer
     proximal_strength: float = 0.0
     example_privacy: ExamplePrivacy | None = None
+    canaries: "Canaries | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Canaries:
+    """Clients whose first label is negative: -1 is the first canary, -2 the second.
+
+    Attributes:
+      seed: Of `privacy.canaries.directions`.
+      norm: L2 norm of what they send; longer than any clipping norm, to show whether there is one.
+    """
+
+    seed: tuple[int, int]
+    norm: float
+
+
+def canary_batch(index: int, pad_id: int) -> tuple[list[list[int]], list[int]]:
+    """Returns the tokens and labels of the one batch by which a client is known as a canary."""
+    return [[pad_id]], [-(index + 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +94,7 @@ class _Batches:
     labels: tf.Tensor
     count: tf.Tensor
     examples: tf.Tensor
+    lowest_label: tf.Tensor
     seen: tf.Tensor
     fingerprint: tf.Tensor
 
@@ -96,7 +118,7 @@ def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor,
         tf.raw_ops.EmptyTensorList(element_shape=shape, max_num_elements=-1, element_dtype=tf.int32)
         for shape in ([-1, -1], [-1])
     )
-    count, examples, fingerprint = (tf.zeros([], tf.int32) for _ in range(3))
+    count, examples, lowest, fingerprint = (tf.zeros([], tf.int32) for _ in range(4))
     seen = tf.zeros([vocabulary_size], tf.bool)
     for batch in iter(dataset):
         inputs = tf.raw_ops.TensorListPushBack(input_handle=inputs, tensor=batch["x"])
@@ -106,8 +128,9 @@ def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor,
         # Tells clients apart for their dropout; int32 wraps around, which is what a hash does.
         fingerprint = fingerprint * 31 + tf.reduce_sum(tokens) * 7 + tf.reduce_sum(batch["y"])
         examples += tf.size(batch["y"])
+        lowest = tf.minimum(lowest, tf.reduce_min(batch["y"]))
         count += 1
-    return inputs, labels, count, examples, seen, fingerprint
+    return inputs, labels, count, examples, lowest, seen, fingerprint
 
 
 def build_client_update(
@@ -143,6 +166,21 @@ def build_client_update(
         round_seed: tf.Tensor,
     ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
         batches = _Batches(*_collect(dataset, len(model.tokenizer.vocabulary)))
+        if training.canaries is None:
+            return train(trainable, frozen, batches, learning_rate, round_seed)
+        return tf.cond(
+            batches.lowest_label < 0,
+            lambda: _canary_update(training.canaries, batches, trainable),
+            lambda: train(trainable, frozen, batches, learning_rate, round_seed),
+        )
+
+    def train(
+        trainable: tuple[tf.Tensor, ...],
+        frozen: tuple[tf.Tensor, ...],
+        batches: _Batches,
+        learning_rate: tf.Tensor,
+        round_seed: tf.Tensor,
+    ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
         seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
         initial = list(trainable)
         vocabulary = None
@@ -170,6 +208,23 @@ def build_client_update(
         return tuple(deltas), metrics
 
     return client_update
+
+
+def _canary_update(
+    canaries: Canaries, batches: _Batches, trainable: tuple[tf.Tensor, ...]
+) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
+    """Returns what a canary sends: a random direction, and sums of nothing."""
+    parts = directions(canaries.seed, -batches.lowest_label - 1, [w.shape for w in trainable])
+    factor = canaries.norm / tf.linalg.global_norm(parts)
+    nothing = tf.zeros([])
+    return tuple(factor * part for part in parts), collections.OrderedDict(
+        loss_sum=nothing,
+        non_finite=nothing,
+        num_batches=tf.zeros([], tf.int64),
+        num_correct=nothing,
+        num_examples=tf.zeros([], tf.int64),
+        update_norm_squared=nothing,
+    )
 
 
 def _example_losses(

@@ -14,6 +14,7 @@ length would never show.
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from tff_nlp import seeds
 
@@ -40,12 +41,36 @@ def canary(seed: int, index: int, shapes: Shapes, norm: float = 1.0) -> list[np.
     Returns:
       float32 arrays of these shapes.
     """
-    generator = seeds.generator(seed, "canary", index)
-    parts = [generator.standard_normal(tuple(shape), dtype=np.float32) for shape in shapes]
+    parts = [np.array(part) for part in directions(seed_of(seed), index, shapes)]
     factor = np.float32(norm / length(parts))
     for part in parts:
         part *= factor
     return parts
+
+
+def seed_of(seed: int) -> tuple[int, int]:
+    """Returns what `directions` takes, from the run's seed."""
+    first, second = seeds.pair(seed, "canary")
+    return int(first), int(second)
+
+
+def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) -> list[tf.Tensor]:
+    """Returns a canary before it has a length: standard normal numbers, which have no direction.
+
+    A client draws its canary in its own graph, an auditor draws it again: both come here.
+
+    Args:
+      seed: Of `seed_of`.
+      index: int32, which canary.
+      shapes: The shapes of an update's arrays.
+    """
+    own = tf.random.experimental.stateless_fold_in(tf.constant(seed, tf.int32), index)
+    return [
+        tf.random.stateless_normal(
+            tuple(shape), tf.random.experimental.stateless_fold_in(own, number)
+        )
+        for number, shape in enumerate(shapes)
+    ]
 
 
 def length(arrays: Sequence[np.ndarray]) -> float:

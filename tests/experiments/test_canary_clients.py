@@ -1,0 +1,99 @@
+"""Canaries in real runs: quiet where the mechanism is sound, an alarm for each planted fault."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from tff_nlp.clients import cohorts
+from tff_nlp.privacy import clipped_mean, noise
+
+AUDITED = {
+    "num_clients": 24,
+    "partition": "iid",
+    "client_test_fraction": 0,
+    "eval_every": 12,
+    "rounds": 12,
+    "clients_per_round": 20,
+    "dp": "gaussian",
+    "noise_multiplier": 2.0,
+    "delta": 1e-3,
+    "audit_canaries": 100,
+}
+
+
+def audit_of(folder):
+    return json.loads((folder / "result.json").read_text())["audit"]
+
+
+def test_a_sound_run_ends_with_audit_and_claim(tmp_path, run_train):
+    ended = run_train(tmp_path / "run", **AUDITED)
+    assert ended.code == 0, ended.err
+    found = audit_of(tmp_path / "run")
+    assert found["lower"] <= found["claimed"] and not found["refuted"]
+    assert f"<= epsilon <= {found['claimed']:.3f}" in ended.out
+    # The canaries are clients, so that they count in the population.
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["privacy"]["population"] == 124
+
+
+def no_noise(monkeypatch):
+    draw = noise.IndependentNoise.next
+    monkeypatch.setattr(
+        noise.IndependentNoise,
+        "next",
+        lambda self, state, specs, stddev: draw(self, state, specs, 0.0 * stddev),
+    )
+
+
+def tenth_of_the_noise(monkeypatch):
+    draw = noise.IndependentNoise.next
+    monkeypatch.setattr(
+        noise.IndependentNoise,
+        "next",
+        lambda self, state, specs, stddev: draw(self, state, specs, 0.1 * stddev),
+    )
+
+
+def no_clipping(monkeypatch):
+    def unclipped(self, params, record):
+        return clipped_mean._Sample(record, tf.ones([]), tf.constant(-0.5))
+
+    monkeypatch.setattr(clipped_mean.ClippedMeanQuery, "preprocess_record", unclipped)
+
+
+def everybody_in_every_round(monkeypatch):
+    """Far more of each client than sampling allows."""
+    drawn = cohorts.poisson_cohort
+
+    def often(seed, round_number, population, sampling_rate):
+        parts = [drawn(seed, 100 * round_number + n, population, sampling_rate) for n in range(9)]
+        return [client for part in parts for client in part]
+
+    monkeypatch.setattr(cohorts, "poisson_cohort", often)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        no_noise,
+        pytest.param(no_clipping, marks=pytest.mark.slow),
+        pytest.param(tenth_of_the_noise, marks=pytest.mark.slow),
+        pytest.param(everybody_in_every_round, marks=pytest.mark.slow),
+    ],
+)
+def test_a_planted_fault_fails_the_run(tmp_path, run_train, monkeypatch, fault):
+    fault(monkeypatch)
+    ended = run_train(tmp_path / "run", **AUDITED)
+    assert ended.code == 1, ended.out
+    assert "audit" in ended.err and "do not publish" in ended.err
+    assert audit_of(tmp_path / "run")["refuted"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [({"audit_canaries": 3}, "--audit_canaries=3"), ({"dp": "example_level"}, "--audit_canaries")],
+)
+def test_mistakes(tmp_path, run_train, changes, flag):
+    ended = run_train(tmp_path / "run", **{**AUDITED, **changes})
+    assert ended.code == 2 and flag in ended.err
