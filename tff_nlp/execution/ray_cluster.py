@@ -1,11 +1,17 @@
 """Connecting to Ray, or starting it, and dividing its machines among actors."""
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
+import signal
 import socket
-from collections.abc import Sequence
+import sys
+import threading
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import ray
 import tensorflow as tf
@@ -14,6 +20,16 @@ from tff_nlp import errors
 from tff_nlp.execution import streaming
 
 _CONNECT_SECONDS = 10.0
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+# No usage reports, no metrics, which nobody would collect; and Ray need not say that it is going
+# to change how it hides GPUs, as actors on the CPU do not rely on it.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,34 +86,52 @@ def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
     if ray.is_initialized():
         _check_connected_to(address)
         return False
-    # No usage reports; and Ray need not say that it is going to change how it hides GPUs, as
-    # actors on the CPU do not rely on it.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if not address:
-        ray.init(
-            address="local",
-            num_cpus=streaming.cores(),
-            num_gpus=len(tf.config.list_physical_devices("GPU")),
-            include_dashboard=False,
-            object_store_memory=object_store_bytes,
-            **quiet,
-        )
-        return True
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with _own_end():
+        if address:
+            _join(address)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=streaming.cores(),
+                num_gpus=len(tf.config.list_physical_devices("GPU")),
+                include_dashboard=False,
+                object_store_memory=object_store_bytes,
+                **_QUIET,
+            )
+    return True
+
+
+def _join(address: str) -> None:
     try:
         if address == "auto":
             address = os.environ.get("RAY_ADDRESS", address)
         if address != "auto":
             _check_reachable(address)
-        ray.init(address=address, **quiet)
+        ray.init(address=address, **_QUIET)
     except (OSError, RuntimeError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else "nothing answers there"
         raise errors.UserError(
             f"--ray_address={address}: cannot connect to Ray ({why}); start it with ray start "
             "--head, and join this machine with ray start --address"
         ) from error
-    return True
+
+
+@contextlib.contextmanager
+def _own_end() -> Iterator[None]:
+    """Keeps what SIGTERM does to this program; Ray makes it end with a crash report."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before if callable(before) else _end)
+
+
+def _end(number: int, _: types.FrameType | None) -> NoReturn:
+    # Unlike without a handler, what was started is ended, too.
+    sys.exit(128 + number)
 
 
 def _check_reachable(address: str) -> None:

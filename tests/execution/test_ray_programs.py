@@ -1,0 +1,143 @@
+"""Whole programs on Ray: that nothing outlives them, and that a machine may be lost."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.execution.test_programs import _PREAMBLE, _run, _start
+
+pytest.importorskip("ray", reason="needs the extra ray")
+pytestmark = pytest.mark.slow
+
+_ROUNDS = (
+    _PREAMBLE
+    + """
+from tff_nlp.execution import contexts
+contexts.install("ray", ray_options=contexts.RayOptions(actors=1))
+assert add_up(5, [[1, 2], [3]]) == (11, 6)
+"""
+)
+
+_ENDLESS = """
+@tff.tensorflow.computation(np.int64)
+def spin(turns):
+    return tf.while_loop(lambda i: i < turns, lambda i: (i + 1,), [tf.constant(0, tf.int64)])[0]
+@tff.federated_computation(tff.FederatedType(np.int64, tff.CLIENTS))
+def endless(turns):
+    return tff.federated_sum(tff.federated_map(spin, turns))
+print("ready", flush=True)
+endless([10**15] * 4)
+"""
+
+_LITTLE = """
+import time
+print("ready", flush=True)
+time.sleep(2)
+"""
+
+
+def _descendants(pid):
+    """Returns the ids of the processes below a process."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+    children = {}
+    for line in listed.stdout.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found, pending = [], [pid]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    return found
+
+
+def _left(pids, seconds=10.0):
+    """Returns which processes still run after some time; those that end need not be waited for."""
+    deadline = time.monotonic() + seconds
+    while pids and time.monotonic() < deadline:
+        pids = [pid for pid in pids if os.path.exists(f"/proc/{pid}")]  # noqa: PTH110
+        time.sleep(0.1)
+    return pids
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGINT, signal.SIGTERM])
+def test_nothing_outlives_a_program(number):
+    process = _start(_ROUNDS + (_ENDLESS if number else _LITTLE))
+    try:
+        while process.stdout.readline().strip() != "ready":
+            assert process.poll() is None, process.stderr.read()[-2000:]
+        below = _descendants(process.pid)
+        assert len(below) >= 4  # Ray's own processes and the actor
+        time.sleep(1.0)
+        begin = time.monotonic()
+        if number:
+            process.send_signal(number)
+        # The pipes end with the last process that holds them.
+        process.communicate(timeout=30)
+        assert time.monotonic() - begin < 15
+    finally:
+        process.kill()
+    assert (process.returncode == 0) == (number is None)
+    assert not _left(below)
+
+
+_TWO_MACHINES = """
+import json, logging, threading, pathlib, tempfile
+logging.basicConfig(level=logging.INFO)
+import ray
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+machines = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
+cluster.wait_for_nodes()
+"""
+
+
+def test_the_sums_of_a_lost_machine_are_made_again():
+    """The second share is done and its sums lie on a machine that is lost before they are sent."""
+    (same, said, machines), problems = _run(
+        _TWO_MACHINES
+        + _PREAMBLE
+        + """
+from tests.execution.test_ray_context import _clients, _waiting_round, _in_the_middle, _wait_for
+from tff_nlp.execution import ray_context, ray_cluster
+context = ray_context.RayContext(cluster.address, start_seconds=60.0)
+seen = ray_cluster.machines()
+folder = pathlib.Path(tempfile.mkdtemp())
+total = _waiting_round(folder, size=10**6)
+expected = run_in(streaming.StreamingContext(["/CPU:0"] * 2), total, _clients())
+lost = []
+def lose_a_machine():
+    # Client 38 is in the first share, whose lane waits; the other share ends meanwhile.
+    _in_the_middle(folder, 38)
+    _wait_for(lambda: rounds[0]._shares[1].sums is not None)
+    busy = next(iter(rounds[0]._attempts)).handle
+    place = {a["ActorID"]: a["Address"]["NodeID"] for a in ray._private.state.actors().values()}
+    busy_node = place[busy._actor_id.hex()]
+    victim = next(m for m in machines if m.node_id != busy_node)
+    cluster.remove_node(victim, allow_graceful=False)
+    lost.append(victim.node_id)
+    (folder / "go").touch()
+from tff_nlp.execution import ray_round
+rounds = []
+make = ray_round.Round.__init__
+def note(self, *arguments):
+    rounds.append(self)
+    make(self, *arguments)
+ray_round.Round.__init__ = note
+thread = threading.Thread(target=lose_a_machine)
+thread.start()
+result = run_in(context, total, _clients(38))
+thread.join()
+print(json.dumps([bool((np.asarray(result) == np.asarray(expected)).all()), len(lost), len(seen)]))
+context.close()
+cluster.shutdown()
+""",
+        timeout=280,
+    )
+    assert same
+    assert said == 1
+    assert machines == 3
+    assert "are lost with their machine; they run again" in problems
