@@ -13,6 +13,7 @@ from experiments import (
     privacy_flags,
     privacy_plan,
     result,
+    secure_rounds,
     settings,
 )
 from tff_nlp.program import run_directory
@@ -50,6 +51,7 @@ class FederatedRun:
         data.say("note", settings.without_effect(*resolved.recorded()))
         whole, split = data.split_clients(clients, texts.train, seed)
         data.say("clients", [whole.summary(), split.summary()])
+        secure_rounds.check(resolved)
         plan = None
         if self.privacy.dp != privacy_flags.NONE:
             plan = privacy_plan.plan(resolved, split.train)

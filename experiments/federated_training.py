@@ -8,7 +8,16 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from experiments import canary_clients, data, outcome, quiet, result, settings, task
+from experiments import (
+    canary_clients,
+    data,
+    outcome,
+    quiet,
+    result,
+    secure_rounds,
+    settings,
+    task,
+)
 from experiments.federated_run import FederatedRun
 from experiments.privacy_plan import PrivacyPlan
 from tff_nlp import errors, seeds
@@ -51,7 +60,7 @@ def train(
     algorithm, devices = algorithm_config(run), _devices(run.execution)
     model = task.build_classifier(run.model, texts.train, run.rounds.seed)
     data.say("model", [task.describe(model, run.model)])
-    context = _install_context(run.execution, devices)
+    context = _install_context(run, devices)
     devices = contexts.devices_of(context)
     data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
     if plan is not None:
@@ -158,7 +167,7 @@ def _program(
     process = algorithms.build_process(
         model,
         algorithm,
-        aggregator=_private_aggregator(run, plan.guarantee) if plan else None,
+        aggregator=_aggregator(run, plan),
         seed=seeds.derive(seed, "dropout"),
     )
     return training.TrainingProgram(
@@ -194,12 +203,12 @@ def _example_privacy(
     )
 
 
-def _private_aggregator(
-    run: FederatedRun, promised: Guarantee | ExampleGuarantee
-) -> tff.aggregators.UnweightedAggregationFactory | None:
-    if isinstance(promised, ExampleGuarantee):
-        return None  # what clients send is private already
-    flags = run.privacy
+def _aggregator(run: FederatedRun, plan: PrivacyPlan | None) -> Any:
+    """Returns what combines updates; None for the plain mean."""
+    # With example-level privacy, what clients send is private already.
+    if plan is None or isinstance(plan.guarantee, ExampleGuarantee):
+        return secure_rounds.aggregator(run)
+    flags, promised = run.privacy, plan.guarantee
     return mechanism.build_aggregator(
         mechanism.Mechanism(
             name=promised.mechanism,
@@ -251,13 +260,13 @@ def _devices(execution: settings.ExecutionFlags) -> tuple[str, ...]:
     return named or streaming.default_devices()
 
 
-def _install_context(
-    execution: settings.ExecutionFlags, devices: tuple[str, ...]
-) -> tff.framework.SyncContext:
+def _install_context(run: FederatedRun, devices: tuple[str, ...]) -> tff.framework.SyncContext:
+    execution = run.execution
     ray = contexts.RayOptions(execution.ray_address, execution.ray_actors)
     return contexts.install(
         execution.context,
         devices,
+        protocols=secure_rounds.protocols(run),
         max_failed_clients=execution.max_failed_clients,
         ray_options=ray if execution.context == "ray" else None,
     )

@@ -152,6 +152,15 @@ class FederatedFlags:
         "Weights of the clients; auto: uniform with --dp, else by examples.",
         ("auto", "examples", "uniform"),
     )
+    secure_aggregation: str = flag(
+        "none",
+        "How updates are added up: none, as floats in the clear; plain, as integers whose secure "
+        "sum is simulated in the clear; masked, by the protocol of Bonawitz et al. 2017.",
+        ("none", "plain", "masked"),
+    )
+    secure_aggregation_threshold: int | None = flag(
+        None, "masked: how many clients must stay to the end; empty: two thirds and one."
+    )
     client_epochs: int = flag(1, "Passes of a client over its examples in a round.")
     local_steps: int | None = flag(None, "Batches per client and round, instead of epochs.")
     warmup_rounds: int = flag(0, "Rounds over which the client's learning rate rises.")
@@ -164,6 +173,11 @@ class FederatedFlags:
     server_epsilon: float = flag(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
 
     def __post_init__(self) -> None:
+        threshold = self.secure_aggregation_threshold
+        checks.at_least(2, "secure_aggregation_threshold", threshold)
+        if threshold is not None and self.secure_aggregation != "masked":
+            why = "only --secure_aggregation=masked uses it"
+            checks.refuse("secure_aggregation_threshold", threshold, why)
         checks.at_least(1, "client_epochs", self.client_epochs)
         checks.at_least(1, "local_steps", self.local_steps)
         if self.local_steps is not None and self.client_epochs != 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.execution import form_context, forms, ledger, streaming, worker
+from tff_nlp.execution import form_context, forms, ledger, secure_sums, streaming, worker
 
 CONTEXTS = ("streaming", "ray", "tff")
 
@@ -32,6 +32,7 @@ def install(
     *,
     max_failed_clients: int = 0,
     ray_options: RayOptions | None = None,
+    protocols: secure_sums.Protocols | None = None,
 ) -> tff.framework.SyncContext:
     """Makes a context TFF's default one and returns it.
 
@@ -41,6 +42,7 @@ def install(
       max_failed_clients: Of "streaming" and "ray": how many clients of a round may fail before it
         does.
       ray_options: Of "ray".
+      protocols: Of "streaming": adds up secure sums; None adds them in the clear.
 
     Raises:
       UserError: If the name is unknown, an option is not for this context, or Ray is not
@@ -52,12 +54,15 @@ def install(
         ("devices", devices, ("streaming",)),
         ("max_failed_clients", max_failed_clients, ("streaming", "ray")),
         ("ray_address and --ray_actors", ray_options, ("ray",)),
+        ("secure_aggregation=masked", protocols, ("streaming",)),
     ):
         if value and name not in owners:
             raise errors.UserError(f"--context={name}: has no --{option}")
     context: tff.framework.SyncContext
     if name == "streaming":
-        context = streaming.StreamingContext(devices, max_failed_clients=max_failed_clients)
+        context = streaming.StreamingContext(
+            devices, max_failed_clients=max_failed_clients, protocols=protocols
+        )
     elif name == "ray":
         context = _ray_context(ray_options or RayOptions(), max_failed_clients)
     else:

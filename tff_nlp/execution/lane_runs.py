@@ -103,6 +103,7 @@ class LaneRun:
         summands: Sequence[secure_sums.Summand],
         broadcast: Sequence[tf.Tensor],
         progress: Progress,
+        hidden: secure_sums.HiddenSums | None = None,
     ) -> None:
         """Empties the lane's accumulator.
 
@@ -111,12 +112,14 @@ class LaneRun:
           summands: The round's secure sums.
           broadcast: What every client gets, flattened.
           progress: Shared by the lanes of the round.
+          hidden: Takes what clients send to secure sums, shared by the lanes; None adds it up here.
         """
         self.lane = lane
         self.secure = secure_sums.zero(summands)
         self._summands = summands
         self._broadcast = lane.place(broadcast)
         self._progress = progress
+        self._hidden = hidden
         lane.reset()
 
     def clients(self, data: Iterable[tuple[int, list[tf.Tensor]]]) -> None:
@@ -133,6 +136,9 @@ class LaneRun:
                     inputs = self.lane.run(tensors, self._broadcast, stop)
             except tf.errors.OpError as error:
                 self._progress.fail(ClientError.of(position, error))
+                continue
+            if self._hidden is not None:
+                self._hidden.add(position, inputs)
             else:
                 self.secure = secure_sums.add(self._summands, self.secure, inputs)
 

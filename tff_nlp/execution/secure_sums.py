@@ -6,8 +6,10 @@ arithmetic: `federated_secure_sum_bitwidth` refuses inputs that need more bits,
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -40,6 +42,12 @@ class Summand:
         """How many bits one of its integers needs on the way to the server."""
         return max(self.highest.bit_length(), 1)
 
+    def modulus_for(self, clients: int) -> int:
+        """Returns a modulus that the sum over so many clients does not reach, or the sum's own."""
+        if self.kind == "modulus":
+            return self.limit
+        return max(2, 1 << (clients * self.highest).bit_length())
+
     def check(self, tensor: tf.Tensor) -> list[tf.Operation]:
         """Returns operations, to be traced into a graph, that fail if the input is out of range.
 
@@ -61,6 +69,51 @@ class Summand:
         # Stays between -modulus and modulus, where the plain sum might not fit the type.
         total = tf.math.floormod(left, modulus) - (modulus - tf.math.floormod(right, modulus))
         return tf.where(total < 0, total + modulus, total)
+
+
+class Summation(Protocol):
+    """A round of a protocol that sums without showing the summands; several threads may add."""
+
+    def add_input(self, client: int, tensors: Sequence[np.ndarray]) -> None:
+        """Adds a client's integers."""
+
+    def finish(self) -> Sequence[np.ndarray]:
+        """Returns the sums, from 0 to modulus - 1, of the clients that added."""
+
+
+# (positions of a round's clients, of each tensor the number of integers and the modulus) to the
+# round's protocol.
+Protocols = Callable[[Sequence[int], Sequence[tuple[int, int]]], Summation]
+
+
+class HiddenSums:
+    """The secure sums of one round, added up by a protocol instead of in the clear."""
+
+    def __init__(
+        self, summands: Sequence[Summand], clients: Sequence[int], protocols: Protocols
+    ) -> None:
+        """Begins a round.
+
+        Args:
+          summands: Of the round.
+          clients: The positions of its clients.
+          protocols: Makes the protocol of a round.
+        """
+        self._summands = summands
+        sizes = [int(np.prod(s.spec.shape.as_list(), dtype=np.int64)) for s in summands]
+        moduli = [s.modulus_for(len(clients)) for s in summands]
+        self._protocol = protocols(clients, list(zip(sizes, moduli, strict=True)))
+
+    def add(self, client: int, inputs: Sequence[tf.Tensor]) -> None:
+        """Adds what a client sends."""
+        self._protocol.add_input(client, [np.ravel(tensor.numpy()) for tensor in inputs])
+
+    def finish(self) -> list[tf.Tensor]:
+        """Returns the sums of the clients that added, in the shapes and types of the summands."""
+        return [
+            tf.constant(total.reshape(s.spec.shape.as_list()), s.spec.dtype)
+            for s, total in zip(self._summands, self._protocol.finish(), strict=True)
+        ]
 
 
 def zero(summands: Sequence[Summand]) -> list[tf.Tensor]:

@@ -57,10 +57,15 @@ class StreamingContext(form_context.FormContext):
     Attributes:
       devices: One entry per lane, that is, per client in flight.
       pool: The threads of the lanes.
+      protocols: Adds up secure sums; None for in the clear.
     """
 
     def __init__(
-        self, devices: Sequence[str] | None = None, *, max_failed_clients: int = 0
+        self,
+        devices: Sequence[str] | None = None,
+        *,
+        max_failed_clients: int = 0,
+        protocols: secure_sums.Protocols | None = None,
     ) -> None:
         """Initializes the context.
 
@@ -68,9 +73,11 @@ class StreamingContext(form_context.FormContext):
           devices: TensorFlow device names, one per lane; by default every GPU or one lane per core.
           max_failed_clients: How many clients of a round may raise before the round does; the
             round goes on without them, as without a device that dropped out.
+          protocols: Adds up secure sums; by default they are added in the clear.
         """
         super().__init__(max_failed_clients=max_failed_clients)
         self.devices = tuple(devices) if devices else default_devices()
+        self.protocols = protocols
         self.pool = concurrent.futures.ThreadPoolExecutor(len(self.devices), "lane")
 
     def cohort(
@@ -106,7 +113,12 @@ class _LaneCohort:
         if not self.lanes:
             self.lanes = lanes.build_lanes(self._form, summands, context.devices)
         progress = lane_runs.Progress(context.max_failed_clients)
-        runs = [lane_runs.LaneRun(lane, summands, broadcast, progress) for lane in self.lanes]
+        hidden = None
+        if context.protocols is not None and summands:
+            hidden = secure_sums.HiddenSums(summands, range(len(data)), context.protocols)
+        runs = [
+            lane_runs.LaneRun(lane, summands, broadcast, progress, hidden) for lane in self.lanes
+        ]
         futures = [
             context.pool.submit(run.clients, [(p, data[p]) for p in share])
             for run, share in zip(runs, lane_runs.share(costs, len(runs)), strict=True)
@@ -120,4 +132,5 @@ class _LaneCohort:
         for future in futures:
             future.result()
         context.note_failures(progress.failures)
-        return lane_runs.merge(runs, summands)
+        accumulator, secure = lane_runs.merge(runs, summands)
+        return accumulator, secure if hidden is None else hidden.finish()

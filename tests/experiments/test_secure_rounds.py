@@ -1,0 +1,97 @@
+"""--secure_aggregation: the protocol gives what the plain integer sums give."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from experiments import secure_rounds
+from tests.experiments.test_resume import check_same
+from tff_nlp.aggregation.secure_aggregation import refusals, session, simulation
+from tff_nlp.execution import streaming
+
+SMALL = {"num_clients": 8, "partition": "iid", "rounds": 2, "client_test_fraction": 0}
+
+
+def test_masked_and_plain_sums_train_the_same_bits(tmp_path, run_train):
+    for kind in ("plain", "masked"):
+        ended = run_train(tmp_path / kind, **SMALL, secure_aggregation=kind)
+        assert ended.code == 0, ended.err
+    check_same(tmp_path / "masked", tmp_path / "plain", SMALL["rounds"])
+    sent = json.loads((tmp_path / "plain" / "result.json").read_text())["bytes_per_client"]
+    assert sent["up"] > 0
+
+
+@pytest.fixture
+def masked():
+    def begin(clients, vectors):
+        shapes = [session.Vector(*vector) for vector in vectors]
+        return secure_rounds._Masked(simulation.Round(clients, shapes, 3))
+
+    return begin
+
+
+def secure_sums():
+    """All three secure sums, of values that name their client; -1 is refused by the ranges."""
+    clients = tff.FederatedType(tff.TensorType(np.int32, [3]), tff.CLIENTS)
+
+    @tff.federated_computation(clients)
+    def sums(values):
+        return (
+            tff.federated_secure_sum_bitwidth(values, 10),
+            tff.federated_secure_sum(values, 900),
+            tff.backends.mapreduce.federated_secure_modular_sum(values, 1000),
+        )
+
+    return sums
+
+
+def test_all_three_kinds_of_secure_sums(masked):
+    values = [np.array([n, 100 * n, 700], np.int32) for n in range(5)]
+    results = []
+    for protocols in (None, masked):
+        context = streaming.StreamingContext(["/CPU:0"] * 2, protocols=protocols)
+        with tff.framework.get_context_stack().install(context):
+            results.append([tf.convert_to_tensor(r).numpy() for r in secure_sums()(values)])
+    for plain, hidden in zip(*results, strict=True):
+        np.testing.assert_array_equal(plain, hidden)
+        assert plain.dtype == hidden.dtype
+    np.testing.assert_array_equal(results[1][0], [10, 1000, 3500])
+    np.testing.assert_array_equal(results[1][2], [10, 0, 500])
+
+
+def test_clients_that_fail_drop_out_until_the_threshold(masked):
+    values = [np.array([n, -1 if n < 2 else 1, 0], np.int32) for n in range(5)]
+    for lost, ends in ((values, None), (values[:4], refusals.SecureAggregationAborted)):
+        context = streaming.StreamingContext(["/CPU:0"] * 2, protocols=masked, max_failed_clients=2)
+        with tff.framework.get_context_stack().install(context):
+            if ends is None:
+                total = secure_sums()(lost)[0]
+                np.testing.assert_array_equal(total, [9, 3, 0])
+                assert context.failed_clients == (0, 1)
+            else:
+                with pytest.raises(ends):
+                    secure_sums()(lost)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"dp": "gaussian", "noise_multiplier": 1}, "--secure_aggregation=masked"),
+        ({"context": "tff", "devices": None}, "--secure_aggregation=masked"),
+        ({"sampling": "poisson"}, "--secure_aggregation=masked"),
+        ({"secure_aggregation_threshold": 5}, "--secure_aggregation_threshold"),
+        ({"secure_aggregation_threshold": 1}, "--secure_aggregation_threshold=1"),
+        ({"clients_per_round": 1}, "--secure_aggregation"),
+        (
+            {"secure_aggregation": "plain", "secure_aggregation_threshold": 3},
+            "--secure_aggregation_threshold=3",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path, run_train, changes, flag):
+    ended = run_train(tmp_path / "run", **{**SMALL, "secure_aggregation": "masked", **changes})
+    assert ended.code == 2 and flag in ended.err
+    assert not (tmp_path / "run").exists()
