@@ -160,16 +160,18 @@ def outputs(
     return found[0], found[1]
 
 
-def _drawn(run: SavedRun, population: int) -> np.ndarray:
+def _drawn(run: SavedRun, clients: int) -> np.ndarray:
     """Returns bool[clients], which took part: the rounds' cohorts, drawn again."""
     config = run.config
+    # An audit's canaries are clients, too, numbered after those that hold texts.
+    population = clients + int(config.get("audit_canaries", 0))
     cohort = cohorts.sampler(
         config["sampling"], run.seed, population, int(config["clients_per_round"])
     )
     drawn = np.zeros(population, bool)
     for number in range(int(run.result["rounds"])):
         drawn[cohort(number)] = True
-    return drawn
+    return drawn[:clients]
 
 
 def _unseen(

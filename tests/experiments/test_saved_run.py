@@ -1,0 +1,157 @@
+"""A finished run read back: who trained, what nobody trained on, and the model's own outputs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments import saved_run
+from tff_nlp.clients import client_data
+from tff_nlp.errors import UserError
+from tff_nlp.program import evaluation
+
+
+@pytest.fixture(scope="module")
+def run(finished):
+    return saved_run.load(finished.folder)
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return saved_run.examples(run)
+
+
+def test_members_are_what_took_part(tmp_path, run_train, monkeypatch):
+    """The cohorts drawn again are those whose data training asked for."""
+    trained = set()
+    original = client_data.TokenClientData.round_dataset
+
+    def spy(self, client, seed):
+        trained.add(client)
+        return original(self, client, seed)
+
+    monkeypatch.setattr(client_data.TokenClientData, "round_dataset", spy)
+    flags = {"sampling": "poisson", "partition": "iid", "clients_per_round": 2, "rounds": 2}
+    assert run_train(tmp_path / "run", **flags).code == 0
+    read = saved_run.load(tmp_path / "run")
+    found = saved_run.examples(read)
+    assert 0 < len(trained) < 12
+    assert set(np.flatnonzero(found.drawn)) == trained
+    train = read.split.train
+    expected = np.concatenate([train.client_rows(client) for client in sorted(trained)])
+    np.testing.assert_array_equal(np.sort(found.members), np.sort(expected))
+
+
+def test_every_row_has_one_source(run, found):
+    """Members, kept back, held out and never drawn make up the training corpus, each row once."""
+    assert set(found.others) <= set(saved_run.SOURCES)
+    assert {"test", "clients", "held_out"} <= set(found.others)
+    of_train = [rows for source, rows in found.others.items() if source != saved_run.TEST]
+    together = np.concatenate([found.members, *of_train])
+    np.testing.assert_array_equal(np.sort(together), np.arange(len(run.texts.train)))
+    np.testing.assert_array_equal(found.others["test"], np.arange(len(run.texts.test)))
+    assert set(found.client_ids) <= {f"author{n}" for n in range(12)}
+    for row, client in zip(found.members, found.member_clients, strict=True):
+        assert run.texts.train.authors[row] == found.client_ids[client]
+
+
+def test_texts_of_members_are_nobody_elses(tmp_path, run_train, reviews):
+    """--keep_overlap leaves test texts in the training corpus: such a text is no other example."""
+    lines = reviews.read_text().splitlines()
+    test = tmp_path / "test.csv"
+    test.write_text("\n".join([lines[0], *lines[1:6], "new text,good,author1"]) + "\n")
+    flags = {"corpus": reviews, "test_corpus": test, "keep_overlap": True, "rounds": 1}
+    flags |= {"clients_per_round": 12, "client_test_fraction": 0, "partition": "iid"}
+    assert run_train(tmp_path / "run", **flags).code == 0
+    read = saved_run.load(tmp_path / "run")
+    others = saved_run.examples(read).others
+    assert {
+        source: [read.texts.test.texts[r] for r in rows] for source, rows in others.items()
+    } == {"test": ["new text"]}
+
+
+@pytest.mark.parametrize("which", ["finished", "finished_centrally"])
+def test_outputs_are_those_of_the_final_model(which, request, cache):
+    """The run's own scores come out again."""
+    read = saved_run.load(request.getfixturevalue(which).folder)
+    rows = np.arange(len(read.texts.test))
+    nothing, logits = saved_run.outputs(read, str(cache), np.zeros(0, np.int64), rows)
+    assert nothing.shape == (0, 2)
+    scores = evaluation.score_logits(logits, read.texts.test.labels, None)
+    assert scores.accuracy == read.result["test"]["accuracy"]
+    assert scores.loss == pytest.approx(read.result["test"]["loss"], rel=1e-5)
+    train = np.array([5, 3, 8])
+    some, none = saved_run.outputs(read, str(cache), train, np.zeros(0, np.int64))
+    turned, _ = saved_run.outputs(read, str(cache), train[::-1], np.zeros(0, np.int64))
+    np.testing.assert_allclose(some, turned[::-1], atol=1e-5)
+    assert none.shape == (0, 2)
+
+
+def test_a_central_run_trained_on_everything(finished_centrally):
+    found = saved_run.examples(saved_run.load(finished_centrally.folder))
+    assert len(found.members) == 240
+    assert (list(found.others), found.client_ids, len(found.drawn)) == (["test"], (), 0)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished.folder, tmp_path / "copy")
+
+
+def edit(path, **changes):
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, **changes}))
+
+
+def refusal(folder):
+    with pytest.raises(UserError) as caught:
+        saved_run.load(folder)
+    message = str(caught.value)
+    assert message.startswith(f"--run={folder}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_what_is_no_finished_run(tmp_path, copy):
+    assert "there is no such folder" in refusal(tmp_path / "missing")
+    assert "not a run: config.json is missing" in refusal(copy / "model")
+    (copy / "result.json").write_text("{")
+    assert "result.json cannot be read" in refusal(copy)
+    (copy / "result.json").unlink()
+    assert "the run is not finished: result.json is missing" in refusal(copy)
+
+
+def test_a_corpus_that_is_gone_or_changed(copy, tmp_path, reviews):
+    moved = shutil.copy(reviews, tmp_path / "moved.csv")
+    edit(copy / "config.json", corpus=str(moved))
+    saved_run.load(copy)  # The same texts elsewhere are the same texts.
+    moved.write_bytes(moved.read_bytes().replace(b"superb", b"poor", 1))
+    assert "have changed since" in refusal(copy)
+    moved.unlink()
+    assert "its corpus cannot be loaded: --corpus=" in refusal(copy)
+
+
+def test_a_run_of_another_version(copy):
+    edit(copy / "result.json", fingerprints={"partition": "other"})
+    assert "dealt the texts to other clients" in refusal(copy)
+    config = json.loads((copy / "config.json").read_text())
+    del config["text_column"]
+    (copy / "config.json").write_text(json.dumps(config))
+    assert "another version of the program, without --text_column" in refusal(copy)
+
+
+def test_a_model_that_does_not_fit(copy, cache):
+    rows = np.arange(3)
+
+    def fault():
+        with pytest.raises(UserError) as caught:
+            saved_run.outputs(saved_run.load(copy), str(cache), rows, rows)
+        return str(caught.value)
+
+    edit(copy / "config.json", encoder_layers=2)
+    assert "--encoder=random has changed since" in fault()
+    edit(copy / "config.json", encoder_layers=1, vocabulary_size=60)
+    assert "the vocabulary of --encoder=random has changed since" in fault()
+    shutil.rmtree(copy / "model" / "variables")
+    assert "its exported model cannot be read" in fault()
