@@ -1,0 +1,1 @@
+"""What scripts/benchmark_rounds measures, and how."""

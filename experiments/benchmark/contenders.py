@@ -1,0 +1,57 @@
+"""The contenders by name, and how each is run; TensorFlow is imported by `run` alone."""
+
+from experiments.benchmark.task import Report, Task
+
+# What --contexts takes, and the variants that each is measured in.
+CONTEXTS = {
+    "fit": ("fit",),
+    "ceiling": ("ceiling_threads", "ceiling_processes"),
+    "streaming": ("streaming",),
+    "ray": ("ray_1", "ray_2"),
+    "tff": ("tff",),
+    "ours_in_tff": ("ours_in_tff",),
+}
+DEFAULT_CONTEXTS = ("fit", "ceiling", "streaming", "ray", "tff")
+
+DESCRIPTIONS = {
+    "fit": "Keras's fit, no federation: the reference",
+    "ceiling": "a plain TensorFlow loop with sparse embedding updates, no federation",
+    "streaming": "this package's FedAvg in the streaming context",
+    "ray_1": "the same on Ray with one actor",
+    "ray_2": "the same on Ray with two actors",
+    "tff": "TFF's own FedAvg of a Keras model in TFF's own worker",
+    "ours_in_tff": "this package's FedAvg in TFF's own worker",
+}
+
+
+def run(task: Task, report: Report) -> None:
+    """Measures one contender in this process.
+
+    Args:
+      task: What to measure.
+      report: Is told the seconds of each round.
+    """
+    # Each imports no more than it needs: TFF's size is no part of `fit`'s memory.
+    if task.contender == "fit":
+        from experiments.benchmark import keras_fit
+
+        keras_fit.run(task, report)
+        return
+    if task.contender.startswith("ceiling_"):
+        from experiments.benchmark import plain_loop
+
+        if task.contender == "ceiling_processes":
+            plain_loop.run_processes(task, report)
+        else:
+            plain_loop.run_threads(task, report)
+        return
+    from experiments.benchmark import federated
+
+    if task.contender == "streaming":
+        federated.run_streaming(task, report)
+    elif task.contender == "ours_in_tff":
+        federated.run_ours_in_tff(task, report)
+    elif task.contender == "tff":
+        federated.run_tff(task, report)
+    else:
+        federated.run_ray(task, report, actors=int(task.contender.removeprefix("ray_")))

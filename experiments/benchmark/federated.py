@@ -1,0 +1,132 @@
+"""The federated contenders: this package's process in each context, and TFF's own process."""
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from experiments.benchmark import examples, models, shapes
+from experiments.benchmark.task import Report, Task, time_rounds
+from tff_nlp.clients import client_data, partition, token_cache
+from tff_nlp.execution import contexts, streaming
+from tff_nlp.learning import algorithms, optimizers
+
+
+def run_streaming(task: Task, report: Report) -> None:
+    """Runs this package's FedAvg in the streaming context."""
+    streaming.configure_threads()
+    contexts.install("streaming")
+    _run_own_process(task, report)
+
+
+def run_ray(task: Task, report: Report, *, actors: int) -> None:
+    """Runs this package's FedAvg on Ray, on this machine alone.
+
+    Args:
+      task: What to measure.
+      report: Is told the seconds of each round.
+      actors: How many; they share the cores.
+    """
+    streaming.configure_threads()
+    contexts.install("ray", ray_options=contexts.RayOptions(actors=actors))
+    _run_own_process(task, report)
+
+
+def run_ours_in_tff(task: Task, report: Report) -> None:
+    """Runs this package's FedAvg in TFF's own worker."""
+    contexts.install("tff")
+    _run_own_process(task, report)
+
+
+def run_tff(task: Task, report: Report) -> None:
+    """Runs TFF's FedAvg of a Keras model in TFF's own worker, all as it comes."""
+    contexts.install("tff")
+    cohort = examples.draw(task.shape, task.token_ids)
+    clients = [_plain_dataset(t, y) for t, y in zip(cohort.tokens, cohort.labels, strict=True)]
+    spec = clients[0].element_spec
+
+    def model_fn() -> tff.learning.models.VariableModel:
+        return tff.learning.models.from_keras_model(
+            models.build_keras_model(task.shape.size),
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            input_spec=spec,
+        )
+
+    process = tff.learning.algorithms.build_weighted_fed_avg(
+        model_fn,
+        client_optimizer_fn=tff.learning.optimizers.build_sgdm(shapes.LEARNING_RATE),
+        server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
+    )
+    _run(task, process, process.initialize(), lambda number: clients, report)
+
+
+def _run_own_process(task: Task, report: Report) -> None:
+    model = models.build_classifier(task.shape.size)
+    config = algorithms.AlgorithmConfig(
+        client_optimizer=optimizers.ClientOptimizer(learning_rate=shapes.LEARNING_RATE)
+    )
+    process = algorithms.build_process(model, config)
+    state = algorithms.initial_state(process, model)
+    population = _population(task.shape, examples.draw(task.shape, task.token_ids))
+
+    def clients(number: int) -> list[tf.data.Dataset]:
+        # Made anew in every round, as in training, and timed with it.
+        return [population.round_dataset(client, number) for client in range(task.shape.clients)]
+
+    _run(task, process, state, clients, report)
+
+
+def _run(
+    task: Task,
+    process: tff.learning.templates.LearningProcess,
+    state: Any,
+    clients: Callable[[int], Sequence[tf.data.Dataset]],
+    report: Report,
+) -> None:
+    def run_round(number: int) -> None:
+        nonlocal state
+        state, metrics = process.next(state, clients(number))
+        trained = metrics["client_work"]["train"]["num_examples"]
+        if trained != task.shape.total_examples:
+            raise RuntimeError(f"{trained} of {task.shape.total_examples} examples were trained on")
+
+    time_rounds(task, run_round, report)
+
+
+def _plain_dataset(tokens: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """Returns a client's data set as most people make it, but for the slow autotuning."""
+    elements = collections.OrderedDict(x=tokens, y=labels)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_tensor_slices(elements).batch(shapes.BATCH).with_options(options)
+
+
+def _population(shape: shapes.Shape, cohort: examples.Examples) -> client_data.TokenClientData:
+    """Returns the examples as the population that training reads."""
+    count = shape.total_examples
+    cache = token_cache.TokenCache(
+        tokens=cohort.tokens.reshape([-1]),
+        offsets=np.arange(count + 1, dtype=np.int64) * shapes.LENGTH,
+        max_tokens=shapes.LENGTH,
+        key=shape.name,
+    )
+    holders = partition.Partition(
+        client_ids=tuple(f"client{number}" for number in range(shape.clients)),
+        offsets=np.arange(shape.clients + 1) * shape.examples,
+        rows=np.arange(count),
+        kind="iid",
+        parameters={"num_clients": shape.clients},
+        seed=0,
+        corpus_fingerprint=shape.name,
+        corpus_examples=count,
+    )
+    return client_data.TokenClientData(
+        cache,
+        cohort.labels.reshape([-1]),
+        holders,
+        pad_id=examples.PAD_ID,
+        batch_size=shapes.BATCH,
+    )
