@@ -23,7 +23,7 @@ def found(run):
 
 
 def test_members_are_what_took_part(tmp_path, run_train, monkeypatch):
-    """The cohorts drawn again are those whose data training asked for."""
+    """The cohorts drawn again are those whose data training asked for, canaries left out."""
     trained = set()
     original = client_data.TokenClientData.round_dataset
 
@@ -32,7 +32,8 @@ def test_members_are_what_took_part(tmp_path, run_train, monkeypatch):
         return original(self, client, seed)
 
     monkeypatch.setattr(client_data.TokenClientData, "round_dataset", spy)
-    flags = {"sampling": "poisson", "partition": "iid", "clients_per_round": 2, "rounds": 2}
+    flags = {"partition": "iid", "clients_per_round": 5, "rounds": 2}
+    flags |= {"dp": "gaussian", "noise_multiplier": 1, "delta": 0.01, "audit_canaries": 12}
     assert run_train(tmp_path / "run", **flags).code == 0
     read = saved_run.load(tmp_path / "run")
     found = saved_run.examples(read)
