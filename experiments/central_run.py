@@ -37,12 +37,8 @@ class CentralRun:
         config = {**flag_groups.record(*recorded), **texts.fingerprints()}
         path = place.output_dir(self.place.output_dir, self.corpus.corpus, config)
         with run_directory.RunDirectory(path, config) as directory:
-            done = directory.result()
-            if done is not None:
-                data.say("finished", [f"{path}: nothing to do"])
-                print("\n".join(result.summary(done)), flush=True)
+            if result.told(directory):
                 return
-            data.say("output", [str(path)])
             from experiments import central_training
 
             central_training.train(self, texts, directory, config, began)

@@ -60,12 +60,8 @@ class FederatedRun:
         path = place.output_dir(self.place.output_dir, self.corpus.corpus, config)
         # The devices of this machine are known later; other devices would give other sums.
         with run_directory.RunDirectory(path, config, late=["devices"]) as directory:
-            done = directory.result()
-            if done is not None:
-                data.say("finished", [f"{path}: nothing to do"])
-                print("\n".join(result.summary(done)), flush=True)
+            if result.told(directory):
                 return
-            data.say("output", [str(path)])
             from experiments import federated_training
 
             if plan is not None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tff_nlp.program import run_directory
+
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
     from experiments.canary_clients import Audited
     from experiments.data import Data
@@ -102,6 +104,17 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     if test["warning"]:
         lines.append(f"warning   {test['warning']}")
     return lines
+
+
+def told(directory: run_directory.RunDirectory) -> bool:
+    """Tells what a run found, or where it goes, and returns whether it is finished."""
+    done = directory.result()
+    if done is None:
+        print(f"output    {directory.path}", flush=True)
+        return False
+    print(f"finished  {directory.path}: nothing to do")
+    print("\n".join(summary(done)), flush=True)
+    return True
 
 
 def _bytes(sent: "ByteLedger") -> dict[str, int]:
