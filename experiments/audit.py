@@ -124,7 +124,8 @@ def _findings(audit: "Audit") -> dict[str, str]:
     for name, attack in audit.overall.items():
         title = name.replace("_", " ")
         found[f"{title} AUC"] = _area(attack)
-        found[f"{title} advantage"] = f"{attack.advantage:.4f} (chance {attack.chance:.4f})"
+        chance = "" if attack.chance is None else f" (chance {attack.chance:.4f})"
+        found[f"{title} advantage"] = f"{attack.advantage:.4f}{chance}"
     for source, attacks in audit.sources.items():
         found[f"  against {source}"] = _area(attacks["threshold"])
     for title, groups in (("labels", audit.labels), ("clients", audit.clients)):

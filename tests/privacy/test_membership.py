@@ -62,6 +62,8 @@ def test_the_regression_finds_what_the_loss_does_not_show():
     found = membership.attack(members, others, 5)
     assert found[membership.THRESHOLD].auc == pytest.approx(0.5, abs=0.01)
     assert found[membership.LOGISTIC_REGRESSION].auc > 0.9
+    # What chance gives it is not known.
+    assert found[membership.LOGISTIC_REGRESSION].chance is None
 
 
 @pytest.mark.usefixtures("installed")

@@ -68,7 +68,8 @@ class Attack:
       advantage: The largest difference between the rates of true and false positives, over all
         thresholds and in either direction, so that chance alone makes it positive.
       chance: What the advantage exceeds in 1 of 20 cases if members look like others (Kolmogorov
-        and Smirnov).
+        and Smirnov); None of the logistic regression, whose scores come from two models, one for
+        each half of the examples, and differ between the halves by themselves.
       members: How many members were tried.
       others: How many others.
       false_positives: float64[points], rates of the ROC curve, ascending.
@@ -78,7 +79,7 @@ class Attack:
     auc: float
     auc_error: float
     advantage: float
-    chance: float
+    chance: float | None
     members: int
     others: int
     false_positives: np.ndarray
@@ -155,7 +156,7 @@ def attack(members: Outputs, others: Outputs, seed: int) -> dict[str, Attack]:
         # Of empty cells in bounds that are not used here, and of regressions that stop early.
         warnings.simplefilter("ignore")
         found = run_attacks(data, attack_types=list(types)).single_attack_results
-    return {types[one.attack_type]: _attack(one) for one in found}
+    return {types[one.attack_type]: _attack(types[one.attack_type], one) for one in found}
 
 
 def like(labels: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -182,14 +183,14 @@ def like(labels: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np
     return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
 
 
-def _attack(found: Any) -> Attack:
+def _attack(name: str, found: Any) -> Attack:
     members, others = found.data_size
     auc = float(found.get_auc())
     return Attack(
         auc=auc,
         auc_error=_auc_error(auc, members, others),
         advantage=float(found.get_attacker_advantage()),
-        chance=_advantage_by_chance(members, others),
+        chance=_advantage_by_chance(members, others) if name == THRESHOLD else None,
         members=members,
         others=others,
         false_positives=np.asarray(found.roc_curve.fpr),
