@@ -1,6 +1,7 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds, results."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -263,6 +264,9 @@ def _devices(execution: settings.ExecutionFlags) -> tuple[str, ...]:
 def _install_context(run: FederatedRun, devices: tuple[str, ...]) -> tff.framework.SyncContext:
     execution = run.execution
     ray = contexts.RayOptions(execution.ray_address, execution.ray_actors)
+    if execution.context == "ray":
+        # Actors that start or die, and how far a long round is.
+        logging.getLogger("tff_nlp.execution").setLevel(logging.INFO)
     return contexts.install(
         execution.context,
         devices,

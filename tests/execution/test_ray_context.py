@@ -142,11 +142,9 @@ class TestClientFailures:
 
     @pytest.fixture
     def forgiving(self, actors):
-        limits, most = actors.limits, actors.max_failed_clients
-        actors.limits = dataclasses.replace(limits, failed_clients=2)
         actors.max_failed_clients = 2
         yield actors
-        actors.limits, actors.max_failed_clients = limits, most
+        actors.max_failed_clients = 0
 
     def test_the_error_has_the_clients_position(self, actors):
         with pytest.raises(lane_runs.ClientError, match="client 2 .*broken") as raised:
@@ -292,6 +290,16 @@ class TestDeaths:
         finally:
             actors.limits = limits
         assert run_in(actors, total, [0, 1]) == 1
+
+
+    def test_a_cluster_without_room(self, actors):
+        # The other context's actors have both cores.
+        context = ray_context.RayContext(actors=2, start_seconds=0.5)
+        try:
+            with pytest.raises(errors.RunError, match="no Ray actor has started .* free 0 cores"):
+                run_in(context, add_up, 0, [[1]])
+        finally:
+            context.close()
 
 
 def _all_ready(context):

@@ -141,3 +141,28 @@ cluster.shutdown()
     assert said == 1
     assert machines == 3
     assert "are lost with their machine; they run again" in problems
+
+
+def test_a_gpu_that_tensorflow_does_not_find():
+    (said,), _ = _run(
+        """
+import json, logging
+import ray
+# Ray believes what it is told.
+ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=100 * 2**20)
+"""
+        + _PREAMBLE
+        + """
+from tff_nlp import errors
+from tff_nlp.execution import ray_context
+context = ray_context.RayContext()
+assert context.devices == ("ray:0/GPU:0",), context.devices
+try:
+    run_in(context, add_up, 5, [[1, 2], [3]])
+except errors.RunError as error:
+    print(json.dumps([str(error)]))
+"""
+    )
+    assert said.startswith("Ray gave actor 0 a GPU of ")
+    assert "EXTRAS=gpu" in said

@@ -131,5 +131,9 @@ def group(lane: int) -> str:
 def reason(error: Exception) -> str:
     """Returns in one line why Ray lost an actor."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    return last.partition(" Some common causes")[0]
+    # Where a machine has too little memory, advice follows what happened.
+    telling = [
+        line for line in lines if line.startswith(("Memory on the node", "The actor is dead"))
+    ]
+    chosen = (telling or lines[-1:] or [type(error).__name__])[0]
+    return chosen.partition(" Some common causes")[0]

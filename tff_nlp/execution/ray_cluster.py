@@ -23,11 +23,10 @@ _CONNECT_SECONDS = 10.0
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
-# No usage reports, no metrics, which nobody would collect; and Ray need not say that it is going
-# to change how it hides GPUs, as actors on the CPU do not rely on it.
+# No usage reports; and Ray need not say that it is going to change how it hides GPUs, as actors
+# on the CPU do not rely on it.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 

@@ -40,6 +40,7 @@ class RayContext(form_context.FormContext):
     Attributes:
       devices: One name per lane of the actors.
       pool: The actors.
+      limits: When a round is given up.
     """
 
     def __init__(
@@ -83,9 +84,7 @@ class RayContext(form_context.FormContext):
         except BaseException:
             self.close()
             raise
-        self.limits = ray_round.Limits(
-            max_failed_clients, max_deaths_of_a_share, start_seconds, max_client_bytes
-        )
+        self.limits = ray_round.Limits(max_deaths_of_a_share, start_seconds, max_client_bytes)
 
     def cohort(
         self, form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
@@ -153,7 +152,13 @@ class _ActorCohort:
             list(structures.flatten_types(self._form.data_type)),
         )
         shares = ray_round.shares(costs, plan.actors, plan.lanes)
-        round_ = ray_round.Round(context.pool, work, shares, context.limits)
+        round_ = ray_round.Round(
+            context.pool,
+            work,
+            shares,
+            context.limits,
+            max_failed_clients=context.max_failed_clients,
+        )
         types = share_actor.accumulator_types(self._form)
         accumulator: list[tf.Tensor] | None = None
         secure = secure_sums.zero(self._summands)

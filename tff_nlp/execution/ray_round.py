@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 # A lane has one piece to run and one that waits, so that it never waits for the program.
 _PIECES_AHEAD = 2
 # A piece is as many clients as come to a MiB, so that small ones do not each pay for a call; but
-# not many, so that a failure is told soon.
+# not many, so that a failure is told soon. A lane's first pieces have 1, 2, 4, ..., so that no lane
+# waits long for its first one.
 _PIECE_BYTES = 1 << 20
 _PIECE_CLIENTS = 16
 # Seconds between two lines about a round that goes on.
@@ -42,13 +43,11 @@ class Limits:
     """When a round is given up.
 
     Attributes:
-      failed_clients: How many clients may fail.
       deaths: How many actors may die of one share, one after another.
       start_seconds: How long to wait for an actor when there is none.
       client_bytes: How much a client's data set may hold.
     """
 
-    failed_clients: int
     deaths: int
     start_seconds: float
     client_bytes: int
@@ -138,12 +137,19 @@ class Round:
     """Runs shares on the actors of a pool."""
 
     def __init__(
-        self, pool: ray_actors.Pool, work: Work, shares_: Sequence[Share], limits: Limits
+        self,
+        pool: ray_actors.Pool,
+        work: Work,
+        shares_: Sequence[Share],
+        limits: Limits,
+        *,
+        max_failed_clients: int,
     ) -> None:
         self._pool = pool
         self._work = work
         self._shares = list(shares_)
         self._limits = limits
+        self._max_failed = max_failed_clients
         self._queue = collections.deque(self._shares)
         self._attempts: dict[ray_actors.Actor, _Attempt] = {}
         # What Ray is to answer: from whom, and what to do then.
@@ -169,7 +175,7 @@ class Round:
                 self._expect_start(actor)
         missing = collections.deque(self._shares)
         try:
-            while missing and len(self.failures) <= self._limits.failed_clients:
+            while missing and len(self.failures) <= self._max_failed:
                 self._give_work()
                 if missing[0].sums is None:
                     self._wait()
@@ -225,7 +231,8 @@ class Round:
         waiting = attempt.waiting[lane]
         clients: list[tuple[int, list[Any]]] = []
         held = 0
-        while waiting and held < _PIECE_BYTES and len(clients) < _PIECE_CLIENTS:
+        most = min(2 ** attempt.sent[lane], _PIECE_CLIENTS)
+        while waiting and held < _PIECE_BYTES and len(clients) < most:
             position = waiting.popleft()
             try:
                 values = transport.to_arrays(
@@ -265,7 +272,8 @@ class Round:
     def _wait(self) -> None:
         """Waits for an answer and acts on it, or reports that there is none."""
         # What an actor holds stays there: the answers themselves are small.
-        ready, _ = ray.wait(list(self._events), timeout=_REPORT_SECONDS, fetch_local=False)
+        seconds = min(_REPORT_SECONDS, self._limits.start_seconds)
+        ready, _ = ray.wait(list(self._events), timeout=seconds, fetch_local=False)
         self._report()
         for ref in ready:
             actor, event = self._events.pop(ref)

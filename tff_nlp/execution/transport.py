@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import io
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,17 +99,33 @@ def _bytes(array: np.ndarray) -> int:
 
 
 def _elements(variant: tf.Tensor, type_spec: tff.SequenceType, max_bytes: int | None) -> Elements:
-    spec = structures.element_spec(type_spec.element)
     tensors: list[np.ndarray] = []
     held = 0
-    for element in tf.data.experimental.from_variant(variant, spec):
-        # Scalars would come as NumPy's, which are no arrays.
-        arrays = [np.asarray(tensor) for tensor in tf.nest.flatten(element)]
+    for element in _iterate(variant, tf.nest.flatten(structures.element_spec(type_spec.element))):
+        arrays = [np.asarray(tensor) for tensor in element]
         held += sum(map(_bytes, arrays))
         if max_bytes is not None and held > max_bytes:
             raise TooLargeError(f"its data set holds more than {max_bytes:,} bytes")
         tensors += arrays
     return Elements(tensors)
+
+
+def _iterate(variant: tf.Tensor, specs: Sequence[tf.TensorSpec]) -> Iterator[list[tf.Tensor]]:
+    """Yields the flattened elements; half as long as TensorFlow's Python iterator for few."""
+    described = {
+        "output_types": [spec.dtype for spec in specs],
+        "output_shapes": [spec.shape for spec in specs],
+    }
+    with tf.device("/CPU:0"):
+        iterator = tf.raw_ops.AnonymousIteratorV3(**described)
+        tf.raw_ops.MakeIterator(dataset=variant, iterator=iterator)
+    while True:
+        try:
+            with tf.device("/CPU:0"):
+                element = tf.raw_ops.IteratorGetNext(iterator=iterator, **described)
+        except tf.errors.OutOfRangeError:
+            return
+        yield element
 
 
 def _dataset(elements: Elements, type_spec: tff.SequenceType) -> tf.Tensor:
