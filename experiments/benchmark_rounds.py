@@ -88,14 +88,15 @@ def main() -> None:
     failures: list[str] = []
     records: list[dict[str, Any]] = []
     for shape in given.parsed_shapes():
-        measurements, failed = passes.measure(shape, variants, plan, _say)
-        found = figures.summarize(shape, measurements)
+        outcome = passes.measure(shape, variants, plan, _say)
+        found = figures.summarize(shape, outcome.measurements)
         everything += found
-        failures += failed
+        failures += outcome.failures
         records += figures.to_json(found)
         if given.json:
             _write(pathlib.Path(given.json), records)
-        print(f"\n{shape.name}\n{table.table(found)}\n", flush=True)
+        notes = "".join(f"\nnot measured: {line}" for line in outcome.too_large)
+        print(f"\n{shape.name}\n{table.table(found)}{notes}\n", flush=True)
     for context in dict.fromkeys(f.context for f in everything):
         if context in contenders.DESCRIPTIONS:
             print(f"{context}: {contenders.DESCRIPTIONS[context]}")

@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,12 +21,19 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Seconds between two samples of the memory.
 _SAMPLE_EVERY = 0.05
+# A process that leaves less of the machine's memory than this is ended, before the kernel chooses
+# one to end, which may be another.
+_LEAST_FREE = 0.05
 # Seconds that a process may take to end after its last round.
 _PATIENCE = 60.0
 
 
 class MeasurementError(Exception):
     """A measuring process failed; the message is the last line that it wrote."""
+
+
+class TooLargeError(Exception):
+    """A contender needs more memory than the machine has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +71,7 @@ def measure(
 
     Raises:
       MeasurementError: If the process fails.
+      TooLargeError: If the memory does not suffice.
     """
     task = Task(contender, shape_name, warm_up + rounds, token_ids, began=time.monotonic())
     reported: list[dict[str, float]] = []
@@ -78,8 +87,9 @@ def measure(
                 process.wait(_PATIENCE)
         finally:
             tree.end()
-        if len(reported) < task.rounds or process.wait():
-            raise MeasurementError(_failure(log, process.returncode))
+        code = process.wait()
+        if len(reported) < task.rounds or code:
+            raise MeasurementError(_failure(log, code, tree.peak_bytes))
     return Measurement(
         contender,
         tuple(line["seconds"] for line in reported[warm_up:]),
@@ -109,6 +119,9 @@ def _lines(process: "subprocess.Popen[bytes]", tree: process_tree.ProcessTree) -
         while True:
             if time.monotonic() >= due:
                 tree.sample()
+                if process_tree.free_memory_share() < _LEAST_FREE:
+                    held = f"{tree.peak_bytes / 1e9:.1f} GB"
+                    raise TooLargeError(f"needs more memory than there is: {held} and rising")
                 due = time.monotonic() + _SAMPLE_EVERY
             if not selector.select(max(due - time.monotonic(), 0)):
                 continue
@@ -119,14 +132,18 @@ def _lines(process: "subprocess.Popen[bytes]", tree: process_tree.ProcessTree) -
             yield from lines
 
 
-def _failure(log: IO[bytes], code: int) -> str:
-    """Returns the last line of a log and where all of it is kept."""
+def _failure(log: IO[bytes], code: int, peak_bytes: int) -> str:
+    """Returns why a process failed, and where the log of it is kept."""
     log.seek(0)
     written = log.read()
     with tempfile.NamedTemporaryFile(
         prefix="benchmark_rounds_", suffix=".log", delete=False
     ) as kept:
         kept.write(written)
-    lines = [line.strip() for line in written.decode(errors="replace").splitlines()]
-    last = next((line for line in reversed(lines) if line), f"exit code {code}")
-    return f"{last} (log: {kept.name})"
+    if code < 0:
+        # What it wrote last is not why.
+        reason = f"ended by {signal.Signals(-code).name}, after a peak of {peak_bytes / 1e9:.1f} GB"
+    else:
+        lines = [line.strip() for line in written.decode(errors="replace").splitlines()]
+        reason = next((line for line in reversed(lines) if line), f"exit code {code}")
+    return f"{reason} (log: {kept.name})"

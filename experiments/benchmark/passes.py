@@ -24,24 +24,37 @@ class Plan:
     token_ids: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the passes gave.
+
+    Attributes:
+      measurements: Of the contenders that always ran through.
+      failures: A line about each contender that failed.
+      too_large: A line about each contender that the memory does not suffice for.
+    """
+
+    measurements: list[children.Measurement]
+    failures: list[str]
+    too_large: list[str]
+
+
 def measure(
     shape: shapes.Shape, contenders: Sequence[str], plan: Plan, say: Callable[[str], None]
-) -> tuple[list[children.Measurement], list[str]]:
+) -> Outcome:
     """Measures the contenders of a shape.
 
-    A contender that fails is told, and left out of later passes and of the result.
+    A contender that fails or is too large is told, and left out of later passes.
 
     Args:
       shape: What a round trains.
       contenders: Names of `contenders.VARIANTS`.
       plan: How often.
       say: Is told a line about each measurement.
-
-    Returns:
-      The measurements, and a line about each contender that failed.
     """
     measured: dict[str, list[children.Measurement]] = {name: [] for name in contenders}
-    failures = []
+    failures: list[str] = []
+    too_large: list[str] = []
     for number in range(plan.passes):
         for name in contenders:
             if name not in measured:
@@ -49,10 +62,11 @@ def measure(
             where = f"{shape.name}, pass {number + 1} of {plan.passes}, {name}"
             try:
                 done = children.measure(name, shape.name, plan.token_ids, plan.rounds, plan.warm_up)
-            except children.MeasurementError as error:
+            except (children.MeasurementError, children.TooLargeError) as error:
                 del measured[name]
-                failures.append(f"{shape.name}, {name}: {error}")
-                say(f"{where}: failed: {error}")
+                say(f"{where}: {error}")
+                lines = too_large if isinstance(error, children.TooLargeError) else failures
+                lines.append(f"{shape.name}, {name}: {error}")
                 continue
             measured[name].append(done)
             rates = sorted(shape.total_examples / seconds for seconds in done.seconds)
@@ -61,4 +75,5 @@ def measure(
                 f"{done.peak_bytes / 1e9:.2f} GB, "
                 f"first round after {done.first_round_after:.1f} s"
             )
-    return [done for passes in measured.values() for done in passes], failures
+    done_by_all = [done for passes in measured.values() for done in passes]
+    return Outcome(done_by_all, failures, too_large)

@@ -104,6 +104,15 @@ class ProcessTree:
         self._members |= {pid: starts[pid] for pid in inside if pid in starts}
 
 
+def free_memory_share() -> float:
+    """Returns how much of the machine's memory could be had without swapping, from 0 to 1."""
+    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    sizes = {
+        name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)
+    }
+    return sizes["MemAvailable"] / sizes["MemTotal"]
+
+
 def _read(pid: int, name: str) -> str:
     """Returns a file of /proc, empty if the process is gone or not ours."""
     try:

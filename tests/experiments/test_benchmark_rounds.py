@@ -124,7 +124,9 @@ def fake_measure(monkeypatch):
     def measure(contender, shape_name, token_ids, rounds, warm_up):
         calls.append((shape_name, contender, token_ids, rounds, warm_up))
         if contender == "tff":
-            raise children.MeasurementError("out of memory")
+            raise children.MeasurementError("IndexError: 7")
+        if contender == "ceiling_threads" and shape_name.startswith("base"):
+            raise children.TooLargeError("9.9 GB and rising")
         return measurement(contender, *[{"ceiling_processes": 0.5}.get(contender, 1.0)] * rounds)
 
     monkeypatch.setattr(children, "measure", measure)
@@ -170,10 +172,18 @@ def test_a_contender_that_fails_leaves_the_others(fake_measure, tmp_path):
     )
     assert ended.code == entry.RUN_ERROR
     assert ended.err.splitlines()[-1] == (
-        "benchmark_rounds.py: 1 failed: tiny_10x64, tff: out of memory"
+        "benchmark_rounds.py: 1 failed: tiny_10x64, tff: IndexError: 7"
     )
     assert [call[1] for call in fake_measure].count("tff") == 1
     assert [r["context"] for r in json.loads(out.read_text())] == ["streaming"]
+
+
+def test_a_contender_that_is_too_large_is_a_note(fake_measure):
+    ended = conftest.script(benchmark_rounds, "--shapes=base_4x8", "--contexts=ceiling,fit")
+    assert ended.code == 0
+    assert [call[1] for call in fake_measure].count("ceiling_threads") == 1
+    assert "not measured: base_4x8, ceiling_threads: 9.9 GB and rising\n" in ended.out
+    assert "ceiling is ceiling_processes\n" in ended.out
 
 
 def test_ray_that_is_not_installed_is_one_line(fake_measure, monkeypatch):
@@ -272,6 +282,25 @@ def test_a_measuring_process_that_stops_early_is_a_failure(monkeypatch, tmp_path
     monkeypatch.setattr(children.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(children.sys, "executable", "true")
     with pytest.raises(children.MeasurementError, match="exit code 0"):
+        children.measure("fit", "micro_1x1", "uniform", 1, 1)
+
+
+def test_a_measuring_process_that_is_killed_is_told_as_such(monkeypatch, tmp_path):
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\necho some warning >&2\nsleep 0.2\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(children.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(children.sys, "executable", str(killed))
+    with pytest.raises(
+        children.MeasurementError, match=r"ended by SIGKILL, after a peak of 0\.0 GB"
+    ):
+        children.measure("fit", "micro_1x1", "uniform", 1, 1)
+
+
+def test_a_measuring_process_does_not_take_the_last_memory(monkeypatch):
+    assert 0 < process_tree.free_memory_share() < 1
+    monkeypatch.setattr(process_tree, "free_memory_share", lambda: 0.04)
+    with pytest.raises(children.TooLargeError, match="needs more memory than there is"):
         children.measure("fit", "micro_1x1", "uniform", 1, 1)
 
 
