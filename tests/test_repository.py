@@ -81,7 +81,15 @@ def test_the_package_says_that_it_is_typed():
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/setup", "scripts/demo", "scripts/test", "scripts/export_requirements"]
+    "script",
+    [
+        "scripts/setup",
+        "scripts/demo",
+        "scripts/test",
+        "scripts/export_requirements",
+        "scripts/benchmark_rounds",
+        "scripts/benchmark_secure_aggregation",
+    ],
 )
 def test_scripts_run_and_parse(script):
     assert os.access(ROOT / script, os.X_OK)
