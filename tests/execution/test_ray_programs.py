@@ -84,6 +84,25 @@ def test_nothing_outlives_a_program(number):
     assert not _left(below)
 
 
+def test_one_actor_gives_the_streaming_contexts_bits():
+    (lanes, same), _ = _run(
+        _PREAMBLE
+        + """
+from tff_nlp.execution import contexts
+context = contexts.install("ray")
+process = _fed_avg()
+state = process.initialize()
+ours = process.next(state, list(cohort()))
+in_process = streaming.StreamingContext(["/CPU:0"] * len(context.devices))
+theirs = run_in(in_process, process.next, state, list(cohort()))
+same = [bool((a == b).all()) for a, b in zip(leaves(ours), leaves(theirs), strict=True)]
+print(json.dumps([len(context.devices), all(same)]))
+"""
+    )
+    assert lanes == len(os.sched_getaffinity(0))
+    assert same
+
+
 _TWO_MACHINES = """
 import json, logging, threading, pathlib, tempfile
 logging.basicConfig(level=logging.INFO)
