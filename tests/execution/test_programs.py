@@ -99,7 +99,7 @@ print(json.dumps([[int(r) for r in result], worker._workers()]))
     assert "Traceback" not in problems
 
 
-def _interrupt(source, ready="ready", seconds=10.0):
+def _interrupt(source, ready="ready", seconds=30.0):
     """Starts a program, sends SIGINT when it prints `ready`; returns how long it then took."""
     process = _start(source)
     try:
