@@ -291,7 +291,6 @@ class TestDeaths:
             actors.limits = limits
         assert run_in(actors, total, [0, 1]) == 1
 
-
     def test_a_cluster_without_room(self, actors):
         # The other context's actors have both cores.
         context = ray_context.RayContext(actors=2, start_seconds=0.5)
