@@ -13,6 +13,7 @@ from experiments import data, outcome, quiet, result, task
 from experiments.central_run import CentralRun
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, partitions
+from tff_nlp.execution import contexts
 from tff_nlp.learning import client_update
 from tff_nlp.models import classifier
 from tff_nlp.program import evaluation, metrics_log, progress, run_directory, training
@@ -41,6 +42,8 @@ def train(
       RunError: If training diverges.
     """
     quiet.import_keras_nlp()
+    # No round runs here; TFF's own default context would complain as Python ends.
+    contexts.install("streaming")
     tf.keras.utils.set_random_seed(seeds.derive(run.central.seed, "keras") & 0x7FFFFFFF)
     model = task.build_classifier(run.model, texts.train, run.central.seed)
     data.say("model", [task.describe(model, run.model)])

@@ -73,8 +73,8 @@ def test_without_noise_and_clipping_it_is_the_plain_mean():
         denominator=5.0,
     )
     plain = aggregate(tff.aggregators.UnweightedMeanFactory(), clients).result
-    # The sums are equal bit for bit, as the factor is exactly 1; TensorFlow may divide by a constant
-    # through its reciprocal, which costs one unit in the last place.
+    # The sums are equal bit for bit, as the factor is exactly 1; TensorFlow may divide by a
+    # constant through its reciprocal, which costs one unit in the last place.
     np.testing.assert_array_max_ulp(flat(aggregate(ours, clients).result), flat(plain), maxulp=1)
 
 
