@@ -69,13 +69,8 @@ def with_canaries(dataset: Dataset, train: partition.Partition, pad_id: int) -> 
         if client < train.num_clients:
             return dataset(client, seed)
         x, y = client_update.canary_batch(client - train.num_clients, pad_id)
-        batch = collections.OrderedDict(x=tf.constant([x]), y=tf.constant([y]))
-        rows = tf.data.Dataset.from_tensor_slices(batch)
-        return rows.map(
-            lambda row: collections.OrderedDict(
-                x=tf.ensure_shape(row["x"], [None, None]), y=tf.ensure_shape(row["y"], [None])
-            )
-        )
+        batch = collections.OrderedDict(x=tf.constant(x), y=tf.constant(y))
+        return tf.data.Dataset.from_tensors(batch)
 
     return either
 
@@ -103,10 +98,8 @@ def audit(
     cosines = -canaries.cosines(released, run.rounds.seed, count, shapes)
     stated = trained.privacy
     found = canary_audit.estimate(cosines, canaries.dimension_of(shapes), stated.delta)
-    claimed = min(
-        epsilon for epsilon in (stated.epsilons.rdp, stated.epsilons.pld) if epsilon is not None
-    )
-    return Audited(found, float(claimed) if stated.guaranteed else float("inf"))
+    claimed = stated.epsilons.by(stated.epsilons.tightest) if stated.guaranteed else float("inf")
+    return Audited(found, claimed)
 
 
 def check(audited: Audited | None) -> None:

@@ -132,7 +132,7 @@ def question() -> budget.Question:
         raise UserError("--noise_ratio: replaces --noise_multiplier, give one of them")
     if FLAGS.target_epsilon is not None:
         calibration.check_target(FLAGS.target_epsilon)
-    delta = population**-1.1 if FLAGS.delta is None else FLAGS.delta
+    delta = accounting.default_delta(population) if FLAGS.delta is None else FLAGS.delta
     accounting.check_delta(delta, population, FLAGS.unit)
     if FLAGS.dp == budget.ADAPTIVE and FLAGS.unit == "example":
         raise UserError("--unit=example: adaptive clipping here is for clients")

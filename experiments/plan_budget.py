@@ -81,11 +81,10 @@ def budget_of_flags() -> frontier.Budget:
         if FLAGS[name].value is None:
             raise UserError(f"--{name}: must be given")
     population = FLAGS.population
-    default = max(population, 2) ** -1.1
     budget = frontier.Budget(
         population=population,
         target_epsilon=FLAGS.target_epsilon,
-        delta=default if FLAGS.delta is None else FLAGS.delta,
+        delta=accounting.default_delta(max(population, 2)) if FLAGS.delta is None else FLAGS.delta,
         accountant=FLAGS.accountant,
         parameters=FLAGS.trainable_parameters,
         update_norm=FLAGS.update_norm,

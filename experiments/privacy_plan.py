@@ -80,7 +80,6 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
     )
     if violations and not run.privacy.allow_dp_mismatch:
         raise errors.UserError(f"{violations[0]}; or --allow_dp_mismatch to train without it")
-    population = train.num_clients + run.privacy.audit_canaries
     if run.clients.clients_per_round > train.num_clients:
         checks.refuse(
             "clients_per_round",
@@ -89,12 +88,12 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
         )
     if run.privacy.dp == guarantee.EXAMPLE_LEVEL:
         return _plan_examples(run, train, violations)
-    return _plan_clients(run, population, violations)
+    return _plan_clients(run, train.num_clients + run.privacy.audit_canaries, violations)
 
 
 def _plan_clients(run: "FederatedRun", population: int, violations: tuple[str, ...]) -> PrivacyPlan:
     flags, cohort = run.privacy, run.clients.clients_per_round
-    delta = population**-1.1 if flags.delta is None else flags.delta
+    delta = accounting.default_delta(population) if flags.delta is None else flags.delta
     accounting.check_delta(delta, population)
     is_tree = flags.dp == guarantee.TREE_AGGREGATION
     promised = guarantee.Guarantee(
@@ -130,7 +129,7 @@ def _plan_examples(
 ) -> PrivacyPlan:
     flags, batch_size = run.privacy, run.client_training.batch_size
     largest = int(train.sizes.max())
-    delta = largest**-1.1 if flags.delta is None else flags.delta
+    delta = accounting.default_delta(largest) if flags.delta is None else flags.delta
     accounting.check_delta(delta, largest, "example")
     epochs, local_steps = run.federated.client_epochs, run.federated.local_steps
     silos = [
@@ -145,7 +144,6 @@ def _plan_examples(
     promised = example_level.ExampleGuarantee(
         silos=tuple(silos),
         noise_multiplier=flags.noise_multiplier or 0.0,
-        batch_size=batch_size,
         delta=delta,
         accountant=flags.accountant,
         violations=violations,

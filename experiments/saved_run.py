@@ -3,10 +3,8 @@
 Imports no TensorFlow but in `outputs`: what is wrong with a run is told within seconds.
 """
 
-import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -141,6 +139,7 @@ def outputs(
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
     from experiments import quiet, task
+    from tff_nlp.program import evaluation
 
     quiet.import_keras_nlp()
     flags = _group(run.folder, settings.ModelFlags, run.config)
@@ -156,7 +155,8 @@ def outputs(
             wanted = task.evaluation_set(
                 "audit", cache, corpus.labels, model.tokenizer.pad_id, rows=rows
             )
-            found.append(_logits(wanted, predict, model.num_labels, bar))
+            scored = evaluation.predict_all(wanted, predict, model.num_labels, bar.update)
+            found.append(scored)
     return found[0], found[1]
 
 
@@ -216,20 +216,6 @@ def _weights(run: SavedRun, model: "Classifier") -> _Weights:
             _refuse(run.folder, f"--encoder={run.config['encoder']} has changed since")
         parts.append([reader.get_tensor(name) for name in names])
     return _Weights(*parts)
-
-
-def _logits(wanted: Any, predict: Any, num_labels: int, bar: tqdm.tqdm) -> np.ndarray:
-    logits = np.zeros([len(wanted), num_labels], np.float32)
-
-    def score(batch: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        tokens, positions = batch
-        return positions, predict(tokens)
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for positions, scored in pool.map(score, wanted.batches()):
-            logits[positions] = scored
-            bar.update(len(positions))
-    return logits
 
 
 def _bar(total: int, name: str) -> tqdm.tqdm:

@@ -37,22 +37,21 @@ def test_a_sound_run_ends_with_audit_and_claim(tmp_path, run_train):
     assert result["privacy"]["population"] == 124
 
 
-def no_noise(monkeypatch):
+def scale_noise(monkeypatch, factor):
     draw = noise.IndependentNoise.next
     monkeypatch.setattr(
         noise.IndependentNoise,
         "next",
-        lambda self, state, specs, stddev: draw(self, state, specs, 0.0 * stddev),
+        lambda self, state, specs, stddev: draw(self, state, specs, factor * stddev),
     )
+
+
+def no_noise(monkeypatch):
+    scale_noise(monkeypatch, 0.0)
 
 
 def tenth_of_the_noise(monkeypatch):
-    draw = noise.IndependentNoise.next
-    monkeypatch.setattr(
-        noise.IndependentNoise,
-        "next",
-        lambda self, state, specs, stddev: draw(self, state, specs, 0.1 * stddev),
-    )
+    scale_noise(monkeypatch, 0.1)
 
 
 def no_clipping(monkeypatch):

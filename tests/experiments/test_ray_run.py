@@ -4,21 +4,9 @@ import json
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="needs the extra ray")
+pytest.importorskip("ray", reason="needs the extra ray")
 
-
-@pytest.fixture
-def cluster():
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=100 * 2**20,
-    )
-    yield
-    ray.shutdown()
+from tests.execution.test_ray_context import cluster  # noqa: E402, F401
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ SILOS = (
 
 
 def promised(**changes):
-    values = {"silos": SILOS, "noise_multiplier": 1.3, "batch_size": 32, "delta": 1e-4}
+    values = {"silos": SILOS, "noise_multiplier": 1.3, "delta": 1e-4}
     return example_level.ExampleGuarantee(**values | changes)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tff_nlp import errors
+from tff_nlp.privacy import noise
 
 
 class Batch(NamedTuple):
@@ -118,12 +119,6 @@ def private_gradients(
     )
     noise_seed = tf.random.experimental.stateless_fold_in(seed, _NOISE)
     stddev = privacy.noise_multiplier * privacy.clipping_norm
-    noisy = [
-        t
-        + stddev
-        * tf.random.stateless_normal(
-            tf.shape(t), tf.random.experimental.stateless_fold_in(noise_seed, index)
-        )
-        for index, t in enumerate(total)
-    ]
+    drawn = noise.standard_normals(noise_seed, [t.shape for t in total])
+    noisy = [t + stddev * part for t, part in zip(total, drawn, strict=True)]
     return [t / privacy.expected_batch_size for t in noisy], loss, correct

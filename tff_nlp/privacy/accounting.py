@@ -87,6 +87,16 @@ class Epsilons:
         epsilon = getattr(self, accountant)
         return math.inf if epsilon is None else epsilon
 
+    @property
+    def tightest(self) -> str:
+        """The accountant with the smallest epsilon."""
+        return min(ACCOUNTANTS, key=self.by)
+
+
+def default_delta(population: int) -> float:
+    """Returns the delta of those who name none: population^-1.1, a little below 1/population."""
+    return population**-1.1
+
 
 def check_delta(delta: float, population: int, unit: str = "client") -> None:
     """Checks that a delta means something for a population.

@@ -91,10 +91,8 @@ class Answer:
 
 
 def _sampled(asked: Question, cohort: int, noise: float, rounds: int) -> dpa.DpEvent:
-    if asked.sampling == "fixed_size":
-        one = events.fixed_size_round(asked.population, cohort, noise)
-    else:
-        one = events.poisson_round(cohort / asked.population, noise)
+    fixed_size = asked.sampling == "fixed_size"
+    one = events.sampled_round(asked.population, cohort, noise, fixed_size=fixed_size)
     return events.compose([dpa.SelfComposedDpEvent(one, rounds)])
 
 

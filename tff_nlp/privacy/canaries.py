@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
+from tff_nlp.privacy import noise
 
 Shapes = Sequence[Sequence[int]]
 
@@ -50,8 +51,7 @@ def canary(seed: int, index: int, shapes: Shapes, norm: float = 1.0) -> list[np.
 
 def seed_of(seed: int) -> tuple[int, int]:
     """Returns what `directions` takes, from the run's seed."""
-    first, second = seeds.pair(seed, "canary")
-    return int(first), int(second)
+    return noise.seed_pair(seed, "canary")
 
 
 def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) -> list[tf.Tensor]:
@@ -65,12 +65,7 @@ def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) ->
       shapes: The shapes of an update's arrays.
     """
     own = tf.random.experimental.stateless_fold_in(tf.constant(seed, tf.int32), index)
-    return [
-        tf.random.stateless_normal(
-            tuple(shape), tf.random.experimental.stateless_fold_in(own, number)
-        )
-        for number, shape in enumerate(shapes)
-    ]
+    return noise.standard_normals(own, shapes)
 
 
 def length(arrays: Sequence[np.ndarray]) -> float:

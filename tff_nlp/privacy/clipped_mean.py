@@ -14,6 +14,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from tff_nlp.errors import UserError
+from tff_nlp.privacy import events
 from tff_nlp.privacy import noise as noises
 
 
@@ -186,11 +187,11 @@ class ClippedMeanQuery(tfp.SumAggregationDPQuery):
     @property
     def cost(self) -> float:
         """Noise multiplier of the one Gaussian mechanism that costs as much as a round."""
-        if self._clipping.target_quantile is None or not self._noise_multiplier:
-            return self._noise_multiplier
-        # Centred, a client moves the count by one half.
-        count = 2 * self._clipping.count_stddev
-        return float((self._noise_multiplier**-2 + count**-2) ** -0.5) if count else 0.0
+        parts = [dpa.GaussianDpEvent(self._noise_multiplier)]
+        if self._clipping.target_quantile is not None:
+            # Centred, a client moves the count by one half.
+            parts.append(dpa.GaussianDpEvent(2 * self._clipping.count_stddev))
+        return events.noise_multiplier_of(dpa.ComposedDpEvent(parts)) or 0.0
 
     def derive_metrics(self, global_state: MeanState) -> collections.OrderedDict:
         """Returns what the last round measured."""

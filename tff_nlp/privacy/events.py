@@ -50,6 +50,15 @@ def fixed_size_round(population: int, clients: int, noise_multiplier: float) -> 
     )
 
 
+def sampled_round(
+    population: int, clients: int, noise_multiplier: float, *, fixed_size: bool
+) -> dpa.DpEvent:
+    """Returns one round of a fixed-size cohort, or of a Poisson sample of that expected size."""
+    if fixed_size:
+        return fixed_size_round(population, clients, noise_multiplier)
+    return poisson_round(clients / population, noise_multiplier)
+
+
 def everybody_round(noise_multiplier: float) -> dpa.DpEvent:
     """Returns one round that no sampling protects: any client may have been in it."""
     return dpa.GaussianDpEvent(noise_multiplier)

@@ -43,7 +43,6 @@ class ExampleGuarantee:
       silos: All clients that may take part, in the order of their positions.
       noise_multiplier: Standard deviation of the noise on the sum of a batch over the clipping
         norm of an example's gradient.
-      batch_size: The expected one.
       delta: Above 0, at most 1 / the examples of the largest silo.
       accountant: Whose epsilon is shown as the run goes on, and held against a target.
       violations: Where the run departs from what the accountant assumes; none for a guarantee.
@@ -51,15 +50,13 @@ class ExampleGuarantee:
 
     silos: tuple[Silo, ...]
     noise_multiplier: float
-    batch_size: int
     delta: float
     accountant: str = "rdp"
     violations: tuple[str, ...] = ()
 
     def event_of(self, silo: Silo) -> dpa.DpEvent:
         """Returns what one participation does to the examples of a silo."""
-        step = events.poisson_round(silo.rate, self.noise_multiplier)
-        return events.compose([dpa.SelfComposedDpEvent(step, silo.steps)])
+        return events.compose([_steps(silo.rate, silo.steps, self.noise_multiplier)])
 
     def record(self, cohort: Sequence[int]) -> dict[str, Any]:
         """Returns what a round did to each silo that took part, as values that json can write."""

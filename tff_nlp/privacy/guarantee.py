@@ -11,14 +11,11 @@ from typing import Any
 import dp_accounting as dpa
 
 from tff_nlp import errors
-from tff_nlp.privacy import accounting, calibration, dp_ftrl, events, statement
+from tff_nlp.privacy import accounting, budget, calibration, dp_ftrl, events, statement
 
-GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION, DISTRIBUTED = CLIENT_LEVEL = (
-    "gaussian",
-    "adaptive_clipping",
-    "tree_aggregation",
-    "distributed",
-)
+GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION = budget.MECHANISMS
+DISTRIBUTED = "distributed"
+CLIENT_LEVEL = (*budget.MECHANISMS, DISTRIBUTED)
 EXAMPLE_LEVEL = "example_level"
 POISSON, FIXED, CYCLIC = "poisson", "fixed", "cyclic"
 # The sampling that a mechanism's accountant assumes, the best one first.
@@ -63,11 +60,12 @@ class Guarantee:
         """Returns what one round does to privacy; of a tree, one node's noise."""
         if self.participation is not None:
             return events.everybody_round(self.noise_multiplier)
-        if self.sampling == FIXED:
-            return events.fixed_size_round(
-                self.population, self.clients_per_round, self.noise_multiplier
-            )
-        return events.poisson_round(self.clients_per_round / self.population, self.noise_multiplier)
+        return events.sampled_round(
+            self.population,
+            self.clients_per_round,
+            self.noise_multiplier,
+            fixed_size=self.sampling == FIXED,
+        )
 
     def record(self, cohort: Sequence[int]) -> dict[str, Any]:
         """Returns what a round did, as values that json can write.

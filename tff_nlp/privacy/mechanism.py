@@ -72,7 +72,7 @@ def build_aggregator(
             ),
             mechanism.noise_multiplier,
         )
-    independent = noise.IndependentNoise(_pair(seed, "noise"))
+    independent = noise.IndependentNoise(noise.seed_pair(seed, "noise"))
     if mechanism.name == GAUSSIAN:
         return _clipped_mean(
             mechanism,
@@ -89,7 +89,7 @@ def build_aggregator(
             target_quantile=mechanism.target_quantile,
             learning_rate=mechanism.clipping_learning_rate,
             count_stddev=split.count_stddev,
-            seed=_pair(seed, "count_noise"),
+            seed=noise.seed_pair(seed, "count_noise"),
         )
         return _clipped_mean(mechanism, clipping, independent, split.updates)
     raise errors.UserError(f"--dp={mechanism.name}: no mechanism for the updates of clients")
@@ -127,8 +127,3 @@ def _distributed(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregationF
     return tff.learning.ddp_secure_aggregator(
         mechanism.noise_multiplier, mechanism.clients_per_round, mechanism.bits, zeroing=False
     )
-
-
-def _pair(seed: int, purpose: str) -> tuple[int, int]:
-    first, second = seeds.pair(seed, purpose)
-    return int(first), int(second)

@@ -7,10 +7,34 @@ learn the run's seed may learn the noise.
 """
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 from tensorflow_privacy.privacy.dp_query import tree_aggregation
+
+from tff_nlp import seeds
+
+
+def seed_pair(seed: int, purpose: str) -> tuple[int, int]:
+    """Returns a seed for one purpose from the run's, in the form that goes into a graph."""
+    first, second = seeds.pair(seed, purpose)
+    return int(first), int(second)
+
+
+def standard_normals(
+    seed: tf.Tensor, shapes: Iterable[Sequence[int] | tf.TensorShape]
+) -> list[tf.Tensor]:
+    """Returns float32 tensors of independent standard normal numbers.
+
+    Args:
+      seed: int32[2].
+      shapes: Of the tensors.
+    """
+    return [
+        tf.random.stateless_normal(shape, tf.random.experimental.stateless_fold_in(seed, index))
+        for index, shape in enumerate(shapes)
+    ]
 
 
 class SumNoise(Protocol):
@@ -41,13 +65,8 @@ class IndependentNoise:
     def next(self, state: tf.Tensor, specs: Any, stddev: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Returns the round's noise, of standard deviation `stddev`, and the next state."""
         seed = tf.random.experimental.stateless_fold_in(tf.constant(self.seed, tf.int32), state)
-        flat = [
-            stddev
-            * tf.random.stateless_normal(
-                spec.shape, tf.random.experimental.stateless_fold_in(seed, index)
-            )
-            for index, spec in enumerate(tf.nest.flatten(specs))
-        ]
+        shapes = [spec.shape for spec in tf.nest.flatten(specs)]
+        flat = [stddev * part for part in standard_normals(seed, shapes)]
         return tf.nest.pack_sequence_as(specs, flat), state + 1
 
 

@@ -77,7 +77,7 @@ class PrivacyStatement:
             return "no guarantee: " + "; ".join(self.violations)
         if not self.guaranteed:
             return "no guarantee: epsilon is infinite without noise"
-        tightest = min(accounting.ACCOUNTANTS, key=self.epsilons.by)
+        tightest = self.epsilons.tightest
         return (
             f"epsilon {_number(self.epsilons.by(tightest))} ({tightest}) at delta {self.delta:.3g}"
             f" for one {self.unit} of {self.population:,} ({self.adjacency}), {self.rounds:,}"

@@ -94,19 +94,37 @@ class ClientScores:
 
 
 def score(evaluation_set: EvaluationSet, predict: Predict, num_labels: int) -> Scores:
-    """Scores a model.
+    """Scores a model (arguments as for `predict_all`)."""
+    logits = predict_all(evaluation_set, predict, num_labels)
+    return score_logits(logits, evaluation_set.labels, evaluation_set.clients)
+
+
+def predict_all(
+    evaluation_set: EvaluationSet,
+    predict: Predict,
+    num_labels: int,
+    done: Callable[[int], object] | None = None,
+) -> np.ndarray:
+    """Returns float32[examples, labels] logits, in the order of the set.
 
     Args:
       evaluation_set: What to predict.
       predict: int32[batch, length] token ids to float32[batch, labels] logits. It is called from
         several threads.
       num_labels: Number of labels.
+      done: Is told of each batch, when it is over, how many examples it had.
     """
     logits = np.zeros([len(evaluation_set), num_labels], np.float32)
 
-    def run(batch: tuple[np.ndarray, np.ndarray]) -> None:
+    def run(batch: tuple[np.ndarray, np.ndarray]) -> int:
         tokens, positions = batch
         logits[positions] = predict(tokens)
+        return len(positions)
+
+    def wait(future: concurrent.futures.Future) -> None:
+        examples = future.result()
+        if done is not None:
+            done(examples)
 
     threads = os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -114,10 +132,10 @@ def score(evaluation_set: EvaluationSet, predict: Predict, num_labels: int) -> S
         for batch in evaluation_set.batches():
             waiting.append(pool.submit(run, batch))
             if len(waiting) > 2 * threads:  # bounds what is held in memory
-                waiting.popleft().result()
+                wait(waiting.popleft())
         for future in waiting:
-            future.result()
-    return score_logits(logits, evaluation_set.labels, evaluation_set.clients)
+            wait(future)
+    return logits
 
 
 def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | None) -> Scores:

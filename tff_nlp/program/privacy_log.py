@@ -107,10 +107,7 @@ class PrivacyLog:
         row: dict[str, float] = {}
         if not self._guarantee.violations:
             row["epsilon"] = self._guarantee.epsilon_of(self._records)
-        if "clipped_share" in measured:
-            row["clipped_share"] = measured["clipped_share"]
-        if "clipping_norm" in measured:
-            row["clipping_norm"] = measured["clipping_norm"]
+        row |= {n: measured[n] for n in ("clipped_share", "clipping_norm") if n in measured}
         if measured.get("noise_norm"):
             row["signal_to_noise"] = measured["signal_norm"] / measured["noise_norm"]
         return row
