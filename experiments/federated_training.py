@@ -125,6 +125,7 @@ def algorithm_config(run: FederatedRun) -> algorithms.AlgorithmConfig:
         ),
         weighting=federated.weighting,
         proximal_strength=federated.proximal_strength,
+        logit_adjustment=federated.logit_adjustment,
         schedule=schedules.LinearSchedule(
             warmup_rounds=federated.warmup_rounds,
             total_rounds=run.rounds.rounds if federated.decay_learning_rate else None,

@@ -147,6 +147,11 @@ class FederatedFlags:
 
     algorithm: str = flag("fedavg", "Federated algorithm.", ("fedavg", "fedprox"))
     proximal_strength: float = flag(0.0, "mu of fedprox.")
+    logit_adjustment: float = flag(
+        0.0,
+        "Against label skew: how much of its log label frequencies a client adds to its logits in "
+        "training; 1 is all, 0 none.",
+    )
     weighting: str = flag(
         "auto",
         "Weights of the clients; auto: uniform with --dp, else by examples.",
@@ -178,6 +183,10 @@ class FederatedFlags:
         if threshold is not None and self.secure_aggregation != "masked":
             why = "only --secure_aggregation=masked uses it"
             checks.refuse("secure_aggregation_threshold", threshold, why)
+        adjustment = self.logit_adjustment
+        checks.check(
+            0 <= adjustment < math.inf, "logit_adjustment", adjustment, "0 or more, and finite"
+        )
         checks.at_least(1, "client_epochs", self.client_epochs)
         checks.at_least(1, "local_steps", self.local_steps)
         if self.local_steps is not None and self.client_epochs != 1:

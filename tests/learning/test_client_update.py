@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.learning.conftest import (
+    LABELS,
     assert_same_weights,
     batches,
     client,
@@ -20,12 +21,14 @@ from tests.learning.conftest import (
 from tff_nlp import errors
 from tff_nlp.learning import algorithms, client_update, client_work, optimizers, schedules
 from tff_nlp.learning.algorithms import AlgorithmConfig
+from tff_nlp.learning.example_privacy import ExamplePrivacy
 from tff_nlp.learning.optimizers import ClientOptimizer
 
 
 @functools.cache
-def _traced(model, optimizer, mu):
-    update = client_update.build_client_update(model, client_update.LocalTraining(optimizer, mu))
+def _traced(model, optimizer, mu, tau=0.0):
+    training = client_update.LocalTraining(optimizer, mu, tau)
+    update = client_update.build_client_update(model, training)
     weights, frozen = (tuple(map(tf.constant, w)) for w in model.initial_weights())
     spec = tf.data.DatasetSpec(client_work.BATCH_SPEC)
 
@@ -36,9 +39,9 @@ def _traced(model, optimizer, mu):
     return run
 
 
-def local_training(model, optimizer, data, *, seed=(1, 2), mu=0.0):
+def local_training(model, optimizer, data, *, seed=(1, 2), mu=0.0, tau=0.0):
     """Returns the update and the sums of one client, without TFF."""
-    deltas, sums = _traced(model, optimizer, mu)(data, tf.constant(seed, tf.int32))
+    deltas, sums = _traced(model, optimizer, mu, tau)(data, tf.constant(seed, tf.int32))
     return [d.numpy() for d in deltas], {k: v.numpy() for k, v in sums.items()}
 
 
@@ -122,6 +125,39 @@ class TestAgainstKeras:
         free, _ = local_training(model, optimizer, data)
         lengths = [np.sqrt(sum((d**2).sum() for d in part)) for part in (deltas, free)]
         assert lengths[0] < 0.9 * lengths[1]
+
+
+class TestLogitAdjustment:
+    def test_it_is_training_with_the_log_prior_in_the_bias_of_the_head(self, model):
+        x, _ = client_rows(model, 8, 12)
+        y = np.array([0] * 8 + [2] * 4, np.int32)
+        data = batches(x, y, epochs=2)
+        optimizer = ClientOptimizer("sgd", 0.2, momentum=0.5)
+        deltas, sums = local_training(model, optimizer, data, tau=0.5)
+
+        bias = next(i for i, name in enumerate(model.trainable_names) if "head/bias" in name)
+        variable = model.keras_model.trainable_variables[bias]
+        before = variable.numpy()
+        assert variable.shape == [LABELS]
+        shift = 0.5 * np.log(np.array([17, 1, 9]) / 27)
+        variable.assign(before + shift)
+        try:
+            theirs = keras_training(model, tf.keras.optimizers.SGD(0.2, 0.5), data)
+        finally:
+            variable.assign(before)
+        theirs[bias] -= shift
+        assert_same_weights(model, after(model, deltas), theirs)
+        assert sums["num_examples"] == 24
+
+    def test_a_client_with_one_label_hardly_teaches_it(self, model):
+        x, y = client_rows(model, 9, 40)
+        data = batches(x, np.full_like(y, 1))
+        optimizer = ClientOptimizer("sgd", 0.1)
+        lengths = [
+            np.sqrt(sum((d**2).sum() for d in local_training(model, optimizer, data, tau=tau)[0]))
+            for tau in (0.0, 1.0)
+        ]
+        assert 0 < lengths[1] < 0.3 * lengths[0]
 
 
 class TestEmbedding:
@@ -321,6 +357,11 @@ def test_a_wrong_server_optimizer_names_the_flag(arguments, flag):
         ({"name": "fedsgd"}, "--algorithm=fedsgd"),
         ({"name": "fedprox"}, "--proximal_strength=0.0"),
         ({"proximal_strength": 0.1}, "--proximal_strength=0.1"),
+        ({"logit_adjustment": -1.0}, "--logit_adjustment=-1.0"),
+        (
+            {"logit_adjustment": 1.0, "example_privacy": ExamplePrivacy(1.0, 1.0, 8)},
+            "--logit_adjustment=1.0: .*--dp=example_level",
+        ),
     ],
 )
 def test_a_wrong_algorithm_names_the_flag(arguments, flag):

@@ -31,6 +31,8 @@ class AlgorithmConfig:
       server_optimizer: The server's optimizer.
       weighting: "examples" or "uniform".
       proximal_strength: mu of FedProx, above 0 for it and 0 for FedAvg.
+      logit_adjustment: How much of the logarithm of a client's label frequencies is added to its
+        logits in training, against label skew (see `client_update.log_prior`); 0 without.
       schedule: Of the client's learning rate over rounds.
       example_privacy: Of DP-SGD within clients; None without.
       canaries: Clients of an audit; None without.
@@ -41,6 +43,7 @@ class AlgorithmConfig:
     server_optimizer: optimizers.ServerOptimizer = optimizers.ServerOptimizer()
     weighting: str = "examples"
     proximal_strength: float = 0.0
+    logit_adjustment: float = 0.0
     schedule: schedules.LinearSchedule = schedules.LinearSchedule()
     example_privacy: ExamplePrivacy | None = None
     canaries: client_update.Canaries | None = None
@@ -58,6 +61,15 @@ class AlgorithmConfig:
         if self.name != "fedprox" and self.proximal_strength:
             raise errors.UserError(
                 f"--proximal_strength={self.proximal_strength}: only --algorithm=fedprox uses it"
+            )
+        if not 0 <= self.logit_adjustment < float("inf"):
+            raise errors.UserError(
+                f"--logit_adjustment={self.logit_adjustment}: must be 0 or more, and finite"
+            )
+        if self.logit_adjustment and self.example_privacy is not None:
+            raise errors.UserError(
+                f"--logit_adjustment={self.logit_adjustment}: a client's label frequencies depend "
+                "on all its examples, which --dp=example_level does not hide; leave it at 0"
             )
 
 
@@ -92,6 +104,7 @@ def build_process(
         client_update.LocalTraining(
             config.client_optimizer,
             config.proximal_strength,
+            config.logit_adjustment,
             config.example_privacy,
             config.canaries,
         ),

@@ -32,12 +32,14 @@ class LocalTraining:
     Attributes:
       optimizer: The client optimizer.
       proximal_strength: mu of FedProx (Li et al. 2020, equation 2); 0 for none.
+      logit_adjustment: tau of `log_prior`; 0 for none.
       example_privacy: Noise and clipping of each example's gradient; None without.
       canaries: Clients of an audit, which send random directions; None without.
     """
 
     optimizer: optimizers.ClientOptimizer
     proximal_strength: float = 0.0
+    logit_adjustment: float = 0.0
     example_privacy: ExamplePrivacy | None = None
     canaries: "Canaries | None" = None
 
@@ -93,7 +95,7 @@ class _Batches:
     inputs: tf.Tensor
     labels: tf.Tensor
     count: tf.Tensor
-    examples: tf.Tensor
+    label_counts: tf.Tensor
     lowest_label: tf.Tensor
     seen: tf.Tensor
     fingerprint: tf.Tensor
@@ -110,7 +112,9 @@ class _Batches:
 
 
 @tf.function
-def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor, ...]:
+def _collect(
+    dataset: tf.data.Dataset, vocabulary_size: int, num_labels: int
+) -> tuple[tf.Tensor, ...]:
     """Reads the data set once, since a shuffling one would differ when read again."""
     # Vectors for shapes: TensorFlow refuses to copy a graph whose shape is the scalar -1 when it
     # happens to visit the operation before the constant.
@@ -118,7 +122,8 @@ def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor,
         tf.raw_ops.EmptyTensorList(element_shape=shape, max_num_elements=-1, element_dtype=tf.int32)
         for shape in ([-1, -1], [-1])
     )
-    count, examples, lowest, fingerprint = (tf.zeros([], tf.int32) for _ in range(4))
+    count, lowest, fingerprint = (tf.zeros([], tf.int32) for _ in range(3))
+    label_counts = tf.zeros([num_labels], tf.int32)
     seen = tf.zeros([vocabulary_size], tf.bool)
     for batch in iter(dataset):
         inputs = tf.raw_ops.TensorListPushBack(input_handle=inputs, tensor=batch["x"])
@@ -127,10 +132,26 @@ def _collect(dataset: tf.data.Dataset, vocabulary_size: int) -> tuple[tf.Tensor,
         seen = tf.tensor_scatter_nd_update(seen, tokens, tf.fill([tf.size(tokens)], True))
         # Tells clients apart for their dropout; int32 wraps around, which is what a hash does.
         fingerprint = fingerprint * 31 + tf.reduce_sum(tokens) * 7 + tf.reduce_sum(batch["y"])
-        examples += tf.size(batch["y"])
+        # A canary's label is negative and counts nowhere.
+        label_counts += tf.reduce_sum(tf.one_hot(batch["y"], num_labels, dtype=tf.int32), axis=0)
         lowest = tf.minimum(lowest, tf.reduce_min(batch["y"]))
         count += 1
-    return inputs, labels, count, examples, lowest, seen, fingerprint
+    return inputs, labels, count, label_counts, lowest, seen, fingerprint
+
+
+def log_prior(label_counts: tf.Tensor) -> tf.Tensor:
+    """Returns the logarithm of a client's label frequencies, with one more of each label.
+
+    Added to the logits in training it takes over what the frequencies explain, so that a client
+    with nearly one label does not teach the model that this label is frequent (logit adjustment,
+    Menon et al. 2021, equation 10, with each client's own frequencies as in Zhang et al. 2022,
+    "Federated Learning with Label Distribution Skew via Logits Calibration").
+
+    Args:
+      label_counts: int32[labels], over all local epochs.
+    """
+    counts = tf.cast(label_counts + 1, tf.float32)
+    return tf.math.log(counts / tf.reduce_sum(counts))
 
 
 def build_client_update(
@@ -165,7 +186,7 @@ def build_client_update(
         learning_rate: tf.Tensor,
         round_seed: tf.Tensor,
     ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
-        batches = _Batches(*_collect(dataset, len(model.tokenizer.vocabulary)))
+        batches = _Batches(*_collect(dataset, len(model.tokenizer.vocabulary), model.num_labels))
         if training.canaries is None:
             return train(trainable, frozen, batches, learning_rate, round_seed)
         return tf.cond(
@@ -188,11 +209,16 @@ def build_client_update(
             vocabulary = local_vocabulary(batches.seen)
             initial[embedding] = tf.gather(trainable[embedding], vocabulary.tokens)
 
+        losses_of = functools.partial(_example_losses, model, frozen)
+        if training.logit_adjustment:
+            prior = log_prior(batches.label_counts)
+            losses_of = functools.partial(losses_of, offset=training.logit_adjustment * prior)
+
         def gradients(weights: Sequence[tf.Tensor], step: tf.Tensor) -> Gradients:
             tokens, labels = batches.read(step)
             ids = tokens if vocabulary is None else tf.gather(vocabulary.positions, tokens)
             return gradients_of(
-                functools.partial(_example_losses, model, frozen),
+                losses_of,
                 weights,
                 Batch(ids, tf.not_equal(tokens, model.tokenizer.pad_id), labels),
                 tf.random.experimental.stateless_fold_in(seed, step),
@@ -233,10 +259,15 @@ def _example_losses(
     weights: Sequence[tf.Tensor],
     batch: Batch,
     seed: tf.Tensor,
+    offset: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns float32[batch] losses and float32, how many predictions are right."""
+    """Returns float32[batch] losses and float32, how many predictions are right.
+
+    The offset, float32[labels], is added to the logits of the losses only.
+    """
     logits = model.logits(list(weights), frozen, batch.ids, batch.mask, seed=seed)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
+    shifted = logits if offset is None else logits + offset
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, shifted)
     correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch.labels)
     return losses, tf.reduce_sum(tf.cast(correct, tf.float32))
 
@@ -304,7 +335,7 @@ def _close(
         non_finite=1.0 - keep,
         num_batches=tf.cast(batches.count, tf.int64),
         num_correct=keep * correct,
-        num_examples=tf.where(finite, tf.cast(batches.examples, tf.int64), 0),
+        num_examples=tf.where(finite, tf.cast(tf.reduce_sum(batches.label_counts), tf.int64), 0),
         update_norm_squared=tf.where(finite, norm_squared, 0.0),
     )
 
