@@ -71,7 +71,12 @@ def train(
             canaries=canary_clients.training(run),
         )
     program = _program(run, texts, split, model, algorithm, plan)
-    sent = contexts.count_bytes(context, program.process.next, cohort=run.clients.clients_per_round)
+    sent = contexts.count_bytes(
+        context,
+        program.process.next,
+        cohort=run.clients.clients_per_round,
+        overhead=secure_rounds.overhead(run),
+    )
     data.say("round", [_describe_round(run.clients, split, sent)])
     late = {"devices": list(devices)}
     initial = model.initial_weights()[0] if run.privacy.audit_canaries else []
@@ -289,7 +294,10 @@ def _describe_round(
     clients: settings.ClientFlags, split: splits.ClientSplits, sent: ledger.ByteLedger
 ) -> str:
     once = f", {sent.once / 1e6:,.2f} MB once" if sent.once else ""
+    protocol = [sent.bytes_of(direction, ledger.PROTOCOL) / 1e3 for direction in ("down", "up")]
+    beside = "; {:,.1f} and {:,.1f} kB of it are the protocol's".format(*protocol)
     return (
         f"{clients.clients_per_round} of {split.train.num_clients} clients ({clients.sampling}); "
         f"per client {sent.down / 1e6:,.2f} MB down, {sent.up / 1e6:,.2f} MB up{once}"
+        f"{beside if any(protocol) else ''}"
     )

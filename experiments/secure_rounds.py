@@ -1,16 +1,18 @@
 """Secure aggregation in a run: which aggregator sends integers, and which protocol adds them."""
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments import checks
-from tff_nlp.aggregation.secure_aggregation import session, simulation
+from tff_nlp.aggregation.secure_aggregation import messages, session, simulation
 from tff_nlp.privacy import guarantee
 
 if TYPE_CHECKING:  # Flags are checked before TensorFlow is imported.
     from experiments.federated_run import FederatedRun
+    from tff_nlp.execution.ledger import Overhead
     from tff_nlp.execution.secure_sums import Protocols
 
 
@@ -66,6 +68,13 @@ def protocols(run: "FederatedRun") -> "Protocols | None":
         return _Masked(simulation.Round(clients, shapes, threshold))
 
     return begin
+
+
+def overhead(run: "FederatedRun") -> "Overhead | None":
+    """Returns what the protocol sends per client beside its vectors; None without a protocol."""
+    if run.federated.secure_aggregation != "masked":
+        return None
+    return functools.partial(messages.overhead, run.clients.clients_per_round)
 
 
 class _Masked:

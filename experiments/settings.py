@@ -105,6 +105,11 @@ class ModelFlags:
         "all", "What trains: all, no_embeddings, top_K (for example top_2), biases, head."
     )
     max_tokens: int = flag(64, "Longer texts are cut.")
+    compute_dtype: str = flag(
+        "float32",
+        "What the encoder computes in; weights stay float32. bfloat16 is for devices made for it.",
+        ("float32", "bfloat16"),
+    )
 
     def __post_init__(self) -> None:
         # Attention takes memory with the square of the length.

@@ -23,6 +23,11 @@ def build_classifier(
     Raises:
       UserError: Where the encoder cannot be loaded or a name or number is not possible.
     """
+    with encoders.computing_in(flags.compute_dtype):
+        return _build(flags, corpus, seed)
+
+
+def _build(flags: settings.ModelFlags, corpus: Corpus, seed: int) -> classifier.Classifier:
     if flags.encoder == "random":
         encoder = encoders.random(
             corpus.texts,

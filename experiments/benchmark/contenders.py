@@ -7,6 +7,8 @@ CONTEXTS = {
     "fit": ("fit",),
     "ceiling": ("ceiling_threads", "ceiling_processes"),
     "streaming": ("streaming",),
+    "streaming_bfloat16": ("streaming_bfloat16",),
+    "streaming_dp": ("streaming_dp",),
     "ray": ("ray_1", "ray_2"),
     "tff": ("tff",),
     "ours_in_tff": ("ours_in_tff",),
@@ -17,8 +19,10 @@ DESCRIPTIONS = {
     "fit": "Keras's fit, no federation: the reference",
     "ceiling": "a plain TensorFlow loop with sparse embedding updates, no federation",
     "streaming": "this package's FedAvg in the streaming context",
-    "ray_1": "the same on Ray with one actor",
-    "ray_2": "the same on Ray with two actors",
+    "streaming_bfloat16": "the same with --compute_dtype=bfloat16",
+    "streaming_dp": "streaming with updates clipped and Gaussian noise on their sum",
+    "ray_1": "this package's FedAvg on Ray with one actor",
+    "ray_2": "this package's FedAvg on Ray with two actors",
     "tff": "TFF's own FedAvg of a Keras model in TFF's own worker",
     "ours_in_tff": "this package's FedAvg in TFF's own worker",
 }
@@ -49,6 +53,10 @@ def run(task: Task, report: Report) -> None:
 
     if task.contender == "streaming":
         federated.run_streaming(task, report)
+    elif task.contender == "streaming_bfloat16":
+        federated.run_streaming(task, report, compute_dtype="bfloat16")
+    elif task.contender == "streaming_dp":
+        federated.run_streaming(task, report, private=True)
     elif task.contender == "ours_in_tff":
         federated.run_ours_in_tff(task, report)
     elif task.contender == "tff":

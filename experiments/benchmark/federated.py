@@ -13,13 +13,35 @@ from experiments.benchmark.task import Report, Task, time_rounds
 from tff_nlp.clients import client_data, partition, token_cache
 from tff_nlp.execution import contexts, streaming
 from tff_nlp.learning import algorithms, optimizers
+from tff_nlp.models import encoders
+from tff_nlp.privacy import guarantee, mechanism
 
 
-def run_streaming(task: Task, report: Report) -> None:
-    """Runs this package's FedAvg in the streaming context."""
+def run_streaming(
+    task: Task, report: Report, *, private: bool = False, compute_dtype: str = "float32"
+) -> None:
+    """Runs this package's FedAvg in the streaming context.
+
+    Args:
+      task: What to measure.
+      report: Is told the seconds of each round.
+      private: Whether updates are clipped, weighted alike and get Gaussian noise.
+      compute_dtype: One of `encoders.COMPUTE_DTYPES`.
+    """
     streaming.configure_threads()
     contexts.install("streaming")
-    _run_own_process(task, report)
+    aggregator = None
+    if private:
+        # Below the norm of these updates, so that clipping scales them all.
+        gaussian = mechanism.Mechanism(
+            guarantee.GAUSSIAN,
+            noise_multiplier=1.0,
+            clients_per_round=task.shape.clients,
+            clipping_norm=1e-3,
+        )
+        aggregator = mechanism.build_aggregator(gaussian, seed=0)
+    with encoders.computing_in(compute_dtype):
+        _run_own_process(task, report, aggregator)
 
 
 def run_ray(task: Task, report: Report, *, actors: int) -> None:
@@ -63,12 +85,16 @@ def run_tff(task: Task, report: Report) -> None:
     _run(task, process, process.initialize(), lambda number: clients, report)
 
 
-def _run_own_process(task: Task, report: Report) -> None:
+def _run_own_process(
+    task: Task,
+    report: Report,
+    aggregator: tff.aggregators.UnweightedAggregationFactory | None = None,
+) -> None:
     model = models.build_classifier(task.shape.size)
     config = algorithms.AlgorithmConfig(
         client_optimizer=optimizers.ClientOptimizer(learning_rate=shapes.LEARNING_RATE)
     )
-    process = algorithms.build_process(model, config)
+    process = algorithms.build_process(model, config, aggregator=aggregator)
     state = algorithms.initial_state(process, model)
     population = _population(task.shape, examples.draw(task.shape, task.token_ids))
 

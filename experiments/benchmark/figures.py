@@ -15,7 +15,7 @@ class Figures:
 
     Attributes:
       shape: What a round trained.
-      context: "fit", "ceiling", "streaming", "ray_1", "ray_2", "tff" or "ours_in_tff".
+      context: A name of `contenders.CONTEXTS`; of Ray, "ray_1" or "ray_2".
       variant: The contender that was measured; of the ceiling, the faster one.
       seconds: Of every measured round, pass by pass.
       cpu_seconds_per_round: Processor time of all its processes, user and system.

@@ -7,7 +7,12 @@ from experiments.benchmark import shapes
 from experiments.benchmark.figures import Figures, find
 
 # Least ratios of examples per second, of every shape and of one.
-_RATIOS = {("streaming", "tff"): 3.0, ("ray_1", "streaming"): 0.9}
+_RATIOS = {
+    ("streaming", "tff"): 3.0,
+    ("ray_1", "streaming"): 0.9,
+    # A round with clipping and noise may take 1.15 times as long.
+    ("streaming_dp", "streaming"): 1 / 1.15,
+}
 _RATIOS_OF_SHAPE = {
     "tiny_10x64": {("streaming", "fit"): 1.10},
     "tiny_40x16": {("streaming", "fit"): 0.95, ("streaming", "tff"): 5.0},
@@ -70,7 +75,7 @@ def _of_ratios(shape: shapes.Shape, figures: Sequence[Figures]) -> Iterator[Verd
             yield Verdict(
                 f"{shape.name}: {one} / {other}",
                 f"{ratio:.2f}",
-                f"at least {least:g}",
+                f"at least {least:.3g}",
                 ratio >= least,
             )
 

@@ -1,5 +1,6 @@
 """--secure_aggregation: the protocol gives what the plain integer sums give."""
 
+import functools
 import json
 
 import numpy as np
@@ -9,8 +10,8 @@ import tensorflow_federated as tff
 
 from experiments import secure_rounds
 from tests.experiments.test_resume import check_same
-from tff_nlp.aggregation.secure_aggregation import refusals, session, simulation
-from tff_nlp.execution import streaming
+from tff_nlp.aggregation.secure_aggregation import messages, refusals, session, simulation
+from tff_nlp.execution import forms, ledger, streaming
 
 SMALL = {"num_clients": 8, "partition": "iid", "rounds": 2, "client_test_fraction": 0}
 
@@ -20,8 +21,12 @@ def test_masked_and_plain_sums_train_the_same_bits(tmp_path, run_train):
         ended = run_train(tmp_path / kind, **SMALL, secure_aggregation=kind)
         assert ended.code == 0, ended.err
     check_same(tmp_path / "masked", tmp_path / "plain", SMALL["rounds"])
-    sent = json.loads((tmp_path / "plain" / "result.json").read_text())["bytes_per_client"]
-    assert sent["up"] > 0
+    plain, masked = (
+        json.loads((tmp_path / kind / "result.json").read_text())["bytes_per_client"]
+        for kind in ("plain", "masked")
+    )
+    assert plain["up"] == masked["up"] > 0
+    assert masked["other_up"] > plain["other_up"] + 140 * 2
 
 
 @pytest.fixture
@@ -60,6 +65,31 @@ def test_all_three_kinds_of_secure_sums(masked):
         assert plain.dtype == hidden.dtype
     np.testing.assert_array_equal(results[1][0], [10, 1000, 3500])
     np.testing.assert_array_equal(results[1][2], [10, 0, 500])
+
+
+def test_the_ledger_counts_what_is_sent():
+    sent = []
+
+    class Recorded(secure_rounds._Masked):
+        def finish(self):
+            result = self._current.finish()
+            sent.append(sum(result.bytes_up[0].values()))
+            return result.sums
+
+    def begin(clients, vectors):
+        shapes = [session.Vector(*vector) for vector in vectors]
+        return Recorded(simulation.Round(clients, shapes, 3))
+
+    context = streaming.StreamingContext(["/CPU:0"], protocols=begin)
+    values = [np.array([n, 100 * n, 700], np.int32) for n in range(5)]
+    with tff.framework.get_context_stack().install(context):
+        secure_sums()(values)
+    counted = ledger.of_form(
+        forms.compile_round(secure_sums()),
+        cohort=5,
+        overhead=functools.partial(messages.overhead, 5),
+    )
+    assert sent == [counted.up]
 
 
 def test_clients_that_fail_drop_out_until_the_threshold(masked):

@@ -139,6 +139,40 @@ def test_gradients_equal_the_keras_models(tiny):
         np.testing.assert_allclose(left, right, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+def test_bfloat16_computes_less_exactly_on_float32_weights(tiny, pooling):
+    whole = classifier.build(tiny(dropout=0.0), 3, pooling=pooling)
+    with encoders.computing_in("bfloat16"):
+        model = classifier.build(tiny(dropout=0.0), 3, pooling=pooling)
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    weights, frozen = model.initial_weights()
+    assert all(w.dtype == np.float32 for w in weights + frozen)
+    for one, other in zip(weights, whole.initial_weights()[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    weights = [tf.constant(w) for w in weights]
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        logits = model.logits(weights, [], IDS, MASK, seed=None)
+        loss = tf.reduce_sum(logits**2)
+    assert logits.dtype == tf.float32
+    np.testing.assert_array_equal(logits, model.keras_model(IDS, training=False))
+    exact = whole.logits(weights, [], IDS, MASK, seed=None)
+    worst = np.abs(logits - exact).max() / np.abs(exact).max()
+    assert 1e-5 < worst < 2e-2
+    gradients = tape.gradient(loss, weights)
+    assert all(g.dtype == tf.float32 for g in gradients)
+    assert any(np.any(tf.convert_to_tensor(g)) for g in gradients)
+
+
+def test_an_unknown_compute_type_is_named():
+    with (
+        pytest.raises(UserError, match="--compute_dtype=float16"),
+        encoders.computing_in("float16"),
+    ):
+        raise AssertionError
+
+
 @pytest.mark.parametrize("seed", [None, (3, 4)])
 def test_compact_vocabulary_gives_the_same(tiny, seed):
     """Only the rows that a client's texts use, renumbered: as the client update does it."""

@@ -100,6 +100,7 @@ def count_bytes(
     computation: tff.framework.ConcreteComputation,
     *,
     cohort: int,
+    overhead: ledger.Overhead | None = None,
 ) -> ledger.ByteLedger:
     """Counts what a round sends per client, without compiling it twice where that is possible.
 
@@ -107,9 +108,12 @@ def count_bytes(
       context: The context that is going to run the round.
       computation: The round, `process.next` for example.
       cohort: Clients per round.
+      overhead: Of the protocol that computes secure sums; None for none.
 
     Raises:
       NoFormError: If the computation is not a single round.
     """
     form = context.form(computation) if isinstance(context, form_context.FormContext) else None
-    return ledger.of_form(form or forms.compile_round(computation), cohort=cohort)
+    return ledger.of_form(
+        form or forms.compile_round(computation), cohort=cohort, overhead=overhead
+    )

@@ -1,19 +1,24 @@
 """The byte ledger: what a real deployment would send per client and round, from compiled types.
 
 Counted are the tensors themselves, without the framing of a transport. A secure sum is counted
-with the bits that its integers need; the masks of a real protocol let an integer grow by the
-logarithm of the cohort, and its key agreement is not counted at all.
+with the bits that its integers need, the logarithm of the cohort included by which masked ones
+grow; what a protocol sends beside them is counted where the caller says how much that is.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp.execution import forms, graphs, secure_sums
 
+# From the number of vectors that are summed securely to the bytes that the protocol has a client
+# send and receive beside them.
+Overhead = Callable[[int], tuple[int, int]]
+
+PROTOCOL = "secure protocol"
 _FROZEN, _TRAINABLE = "non_trainable", "trainable"
 
 
@@ -44,8 +49,8 @@ class ByteLedger:
       up: From a client to the server, in every round.
       once: From the server to a client once: frozen weights, which never change.
       parts: What they consist of: under "down" "weights" and "round settings", under "up" the
-        "update" and "weight and metrics", "secure ..." where secure sums carry them, and under
-        "once" "frozen weights".
+        "update" and "weight and metrics", "secure ..." where secure sums carry them, under both
+        `PROTOCOL` where a protocol adds them up, and under "once" "frozen weights".
     """
 
     down: int
@@ -80,13 +85,16 @@ class _Leaf:
         return math.ceil(self.spec.shape.num_elements() * bits / 8)
 
 
-def of_form(form: forms.RoundForm, *, cohort: int = 1) -> ByteLedger:
+def of_form(
+    form: forms.RoundForm, *, cohort: int = 1, overhead: Overhead | None = None
+) -> ByteLedger:
     """Counts the bytes of a compiled round.
 
     Args:
       form: The round.
       cohort: Clients per round: the integers of a secure sum grow by log2 of it, so that the sum
         fits. The moduli of modular sums are chosen for that already.
+      overhead: Of the protocol that computes the secure sums; None for none.
     """
     broadcast = list(_leaves(form.prepare.result_type))
     frozen = [leaf for leaf in broadcast if _FROZEN in leaf.path]
@@ -107,6 +115,9 @@ def of_form(form: forms.RoundForm, *, cohort: int = 1) -> ByteLedger:
             _part("up", f"{prefix}update", [leaf for leaf in leaves if leaf in update]),
             _part("up", f"{prefix}weight and metrics", rest),
         ]
+    if overhead is not None and secure:
+        sent_beside, received_beside = overhead(len(secure))
+        parts += [Part("up", PROTOCOL, sent_beside), Part("down", PROTOCOL, received_beside)]
     totals = {d: sum(p.bytes for p in parts if p.direction == d) for d in ("down", "up", "once")}
     return ByteLedger(**totals, parts=tuple(p for p in parts if p.bytes or p.unknown))
 

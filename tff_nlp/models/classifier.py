@@ -215,17 +215,21 @@ def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tenso
 
 
 def _network(backbone: Any, num_labels: int, pooling: str, dropout: float) -> tf.keras.Model:
-    """Puts a head on a backbone; layers that the pooling does not read are left out."""
+    """Puts a head on a backbone; layers that the pooling does not read are left out.
+
+    The head computes in float32, whatever the backbone does: it costs nothing there.
+    """
+    whole = {"dtype": "float32"}
     if pooling == "pooler":
         pooled = backbone.output["pooled_output"]
     elif pooling == "cls":
         pooled = backbone.output["sequence_output"][:, 0, :]
     else:
         mask = backbone.input["padding_mask"]
-        pooled = MeanPooling(name="mean_pooling")(backbone.output["sequence_output"], mask)
-    pooled = tf.keras.layers.Dropout(dropout, name="head_dropout")(pooled)
+        pooled = MeanPooling(name="mean_pooling", **whole)(backbone.output["sequence_output"], mask)
+    pooled = tf.keras.layers.Dropout(dropout, name="head_dropout", **whole)(pooled)
     with zero_variables():
-        logits = tf.keras.layers.Dense(num_labels, name="head")(pooled)
+        logits = tf.keras.layers.Dense(num_labels, name="head", **whole)(pooled)
     return tf.keras.Model(backbone.input, logits, name="network")
 
 

@@ -23,6 +23,10 @@ GELUS = {
 }
 
 
+# What an encoder computes in, and Keras's name of it.
+COMPUTE_DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoder:
     """A BERT encoder.
@@ -188,6 +192,23 @@ def truncated_normal(shape: tuple[int, ...], seed: int, *parts: int | str) -> np
         values[beyond] = generator.standard_normal(int(beyond.sum()), np.float32)
         beyond = np.abs(values) > 2
     return values * np.float32(INITIALIZER_RANGE)
+
+
+@contextlib.contextmanager
+def computing_in(dtype: str) -> Iterator[None]:
+    """Encoders that are built meanwhile compute in a type; their weights stay float32.
+
+    Args:
+      dtype: One of `COMPUTE_DTYPES`.
+    """
+    if dtype not in COMPUTE_DTYPES:
+        raise UserError(f"--compute_dtype={dtype}: must be one of {', '.join(COMPUTE_DTYPES)}")
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(COMPUTE_DTYPES[dtype])
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
 
 
 @contextlib.contextmanager

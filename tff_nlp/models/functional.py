@@ -85,7 +85,7 @@ def call(
 
         try:
             for weight, value in zip(weights, values, strict=True):
-                swap(weight.layer, weight.attribute, tf.convert_to_tensor(value))
+                swap(weight.layer, weight.attribute, _as_read(weight.layer, value))
             if seed is not None:
                 for index, layer in enumerate(_dropout_layers(model)):
                     swap(layer, "_random_generator", StatelessDropout(seed, index))
@@ -96,6 +96,15 @@ def call(
 
 
 _LOCK = threading.RLock()
+
+
+def _as_read(layer: tf.keras.layers.Layer, value: Any) -> tf.Tensor:
+    """Returns a weight as its layer reads it: as Keras's variables cast themselves."""
+    tensor = tf.convert_to_tensor(value)
+    # These cast by themselves: the one what it has looked up, the other its inputs.
+    if isinstance(layer, (tf.keras.layers.Embedding, tf.keras.layers.LayerNormalization)):
+        return tensor
+    return tf.cast(tensor, layer.compute_dtype)
 
 
 class StatelessDropout:

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from tff_nlp import errors, seeds
-from tff_nlp.aggregation.secure_aggregation import packing, refusals, session, simulation
+from tff_nlp.aggregation.secure_aggregation import (
+    messages,
+    packing,
+    refusals,
+    session,
+    simulation,
+)
 from tff_nlp.aggregation.secure_aggregation.steps import Step
 
 MODULI = [2**20, 1_000_003, 2**62, 2**62 - 57, 3, 2**32]
@@ -55,6 +61,18 @@ def test_random_rounds(case):
     assert [s.tolist() for s in result.sums] == exact_sums(inputs, result.survivors)
     assert all(s.dtype == np.int64 for s in result.sums)
     assert [s.shape for s in result.sums] == [t.shape for t in inputs[ids[0]]]
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_the_bytes_beside_the_vectors_are_as_stated(count):
+    inputs = draw_inputs(np.random.default_rng(count), range(count))
+    result = simulation.secure_sum(inputs, MODULI)
+    vectors = [session.Vector(t.size, m) for t, m in zip(inputs[0], MODULI, strict=True)]
+    payload = sum(packing.packed_bytes(v.length, v.bits) for v in vectors)
+    sent, received = messages.overhead(count, len(MODULI))
+    for client in range(count):
+        assert sum(result.bytes_up[client].values()) == payload + sent
+        assert sum(result.bytes_down[client].values()) == received
 
 
 def test_random_rounds_cover_both_ends_and_every_step():

@@ -184,6 +184,35 @@ def decode_unmask_shares(payload: memoryview) -> UnmaskShares:
     return UnmaskShares(*found)
 
 
+def overhead(clients: int, vectors: int) -> tuple[int, int]:
+    """Returns the bytes that a client sends, and receives, beside its masked vectors.
+
+    Nobody vanishes: for who does, less is sent.
+
+    Args:
+      clients: The cohort.
+      vectors: How many vectors are summed.
+    """
+    head, count, name = envelope.BYTES, len(wire.u32(0)), len(wire.u64(0))
+    sealed = count + (clients - 1) * (name + keys.SEALED_BYTES)
+    up = (
+        2 * keys.PUBLIC_BYTES,
+        keys.COMMITMENT_BYTES + sealed,
+        0,
+        2 * count + clients * (name + sharing.ELEMENT_BYTES),
+    )
+    invitation = session.Session(
+        bytes(session.NONCE_BYTES), tuple(range(clients)), 0, (session.Vector(1, 2),) * vectors
+    )
+    down = (
+        len(invitation.encode()),
+        count + clients * ADVERTISED_MESSAGE_BYTES,
+        sealed,
+        2 * count + clients * name,
+    )
+    return sum(up) + len(up) * head, sum(down) + len(down) * head
+
+
 def _encode_shares(shares: Mapping[int, int]) -> bytes:
     return wire.u32(len(shares)) + b"".join(
         wire.u64(client) + shares[client].to_bytes(sharing.ELEMENT_BYTES, "little")
