@@ -12,6 +12,7 @@ from experiments import (
     place,
     privacy_flags,
     privacy_plan,
+    quantized_rounds,
     result,
     secure_rounds,
     settings,
@@ -51,6 +52,7 @@ class FederatedRun:
         data.say("note", settings.without_effect(*resolved.recorded()))
         whole, split = data.split_clients(clients, texts.train, seed)
         data.say("clients", [whole.summary(), split.summary()])
+        quantized_rounds.check(resolved)
         secure_rounds.check(resolved)
         plan = None
         if self.privacy.dp != privacy_flags.NONE:

@@ -13,6 +13,7 @@ from experiments import (
     canary_clients,
     data,
     outcome,
+    quantized_rounds,
     quiet,
     result,
     secure_rounds,
@@ -214,7 +215,7 @@ def _aggregator(run: FederatedRun, plan: PrivacyPlan | None) -> Any:
     """Returns what combines updates; None for the plain mean."""
     # With example-level privacy, what clients send is private already.
     if plan is None or isinstance(plan.guarantee, ExampleGuarantee):
-        return secure_rounds.aggregator(run)
+        return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)
     flags, promised = run.privacy, plan.guarantee
     return mechanism.build_aggregator(
         mechanism.Mechanism(

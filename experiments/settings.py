@@ -11,6 +11,9 @@ from experiments.flag_groups import flag
 from tff_nlp.clients import partitions
 from tff_nlp.corpora import source
 
+# What a number of an update takes when it is sent as it is.
+FLOAT_BITS = 32
+
 # Stated here, too, so that flags are checked before TensorFlow is imported; a test compares.
 CONTEXTS = ("streaming", "ray", "tff")
 
@@ -162,6 +165,10 @@ class FederatedFlags:
         "Weights of the clients; auto: uniform with --dp, else by examples.",
         ("auto", "examples", "uniform"),
     )
+    upload_bits: int = flag(
+        FLOAT_BITS,
+        "What a client sends each number of its update in: 32 as it is, 8 or 4 rounded at random.",
+    )
     secure_aggregation: str = flag(
         "none",
         "How updates are added up: none, as floats in the clear; plain, as integers whose secure "
@@ -183,6 +190,8 @@ class FederatedFlags:
     server_epsilon: float = flag(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
 
     def __post_init__(self) -> None:
+        bits = self.upload_bits
+        checks.check(bits in (FLOAT_BITS, 8, 4), "upload_bits", bits, "32, 8 or 4")
         threshold = self.secure_aggregation_threshold
         checks.at_least(2, "secure_aggregation_threshold", threshold)
         if threshold is not None and self.secure_aggregation != "masked":

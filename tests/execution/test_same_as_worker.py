@@ -24,6 +24,7 @@ from tests.execution.conftest import (
     run_in,
     to_numpy,
 )
+from tff_nlp.aggregation import quantized_mean
 
 BOUND = 2e-5
 
@@ -191,6 +192,7 @@ AGGREGATORS = {
     "adaptive_zeroing": Case(lambda: _adaptive_clip(_aggregators.zeroing_factory)),
     "robust": Case(tff.learning.robust_aggregator, quick=True),
     "compression": Case(tff.learning.compression_aggregator),
+    "quantized": Case(lambda: quantized_mean.QuantizedMeanFactory(4, seed=3), quick=True),
     "dp_fixed": Case(_dp, quick=True),
     "dp_tree": Case(_tree),
     "secure_sum": Case(lambda: _aggregators.SecureSumFactory(1.0, -1.0), quick=True),

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow.python.eager import cancellation
 
-from tff_nlp.execution import forms, graphs, secure_sums, structures
+from tff_nlp.execution import forms, graphs, rewriting, secure_sums, structures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,13 @@ def build_functions(
     specs = [graphs.tensor_spec(t) for t in structures.flatten_types(accumulator_type)]
     handle_specs = [tf.TensorSpec([], tf.resource) for _ in specs]
     zero, work, accumulate, merge = (
-        graph.with_own_resources() for graph in (form.zero, form.work, form.accumulate, form.merge)
+        graph.with_own_resources()
+        for graph in (
+            form.zero,
+            rewriting.with_norms_of_rows(form.work),
+            form.accumulate,
+            form.merge,
+        )
     )
     work_specs = work.input_specs
     num_updates = len(accumulate.input_specs) - len(specs)

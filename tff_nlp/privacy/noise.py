@@ -15,6 +15,9 @@ from tensorflow_privacy.privacy.dp_query import tree_aggregation
 
 from tff_nlp import seeds
 
+# Larger tensors are drawn in pieces of so many numbers, several at once.
+_PIECE = 2**20
+
 
 def seed_pair(seed: int, purpose: str) -> tuple[int, int]:
     """Returns a seed for one purpose from the run's, in the form that goes into a graph."""
@@ -31,10 +34,24 @@ def standard_normals(
       seed: int32[2].
       shapes: Of the tensors.
     """
+    fold_in = tf.random.experimental.stateless_fold_in
     return [
-        tf.random.stateless_normal(shape, tf.random.experimental.stateless_fold_in(seed, index))
+        _standard_normal(fold_in(seed, index), tf.TensorShape(shape))
         for index, shape in enumerate(shapes)
     ]
+
+
+def _standard_normal(seed: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    size = shape.num_elements()
+    if size <= _PIECE:
+        return tf.random.stateless_normal(shape, seed)
+    pieces = [
+        tf.random.stateless_normal(
+            [min(_PIECE, size - start)], tf.random.experimental.stateless_fold_in(seed, start)
+        )
+        for start in range(0, size, _PIECE)
+    ]
+    return tf.reshape(tf.concat(pieces, axis=0), shape)
 
 
 class SumNoise(Protocol):

@@ -1,0 +1,45 @@
+"""--upload_bits: fewer bytes, the same bits again after a stop, and what it does not go with."""
+
+import json
+
+import pytest
+
+from tests.experiments.test_resume import check_same, stop_after_a_checkpoint
+
+SMALL = {"num_clients": 8, "rounds": 3, "client_test_fraction": 0, "upload_bits": 4}
+PRIVATE = {"noise_multiplier": 1.0, "clients_per_round": 4}
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, monkeypatch):
+    ended = run_train(tmp_path / "whole", **SMALL)
+    assert ended.code == 0, ended.err
+    folder = tmp_path / "stopped"
+    stop_after_a_checkpoint(monkeypatch, lambda: run_train(folder, **SMALL))
+    assert run_train(folder, **SMALL).code == 0
+    check_same(folder, tmp_path / "whole", SMALL["rounds"])
+    found = json.loads((folder / "result.json").read_text())
+    sent = found["bytes_per_client"]
+    assert sent["down"] == 4 * found["trainable_parameters"]
+    assert sent["up"] == pytest.approx(found["trainable_parameters"] / 2, rel=0.02)
+
+
+def test_private_examples_may_be_rounded(tmp_path, run_train):
+    changes = {**SMALL, **PRIVATE, "dp": "example_level", "trainable": "head", "rounds": 1}
+    ended = run_train(tmp_path / "run", **changes)
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["guaranteed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"upload_bits": 16}, "--upload_bits=16: must be 32, 8 or 4"),
+        ({"dp": "gaussian", **PRIVATE}, "--upload_bits=4: rounding makes an update longer"),
+        ({"dp": "distributed", **PRIVATE}, "--upload_bits=4: --dp=distributed sends integers"),
+        ({"secure_aggregation": "plain"}, "--upload_bits=4: --secure_aggregation=plain"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path, run_train, changes, message):
+    ended = run_train(tmp_path / "run", **{**SMALL, **changes})
+    assert ended.code == 2 and message in ended.err
+    assert not (tmp_path / "run").exists()
