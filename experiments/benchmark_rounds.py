@@ -41,7 +41,7 @@ class BenchmarkFlags:
         f"Contexts, separated by commas, of {', '.join(contenders.CONTEXTS)}.",
     )
     json: str = flag("", "File for the figures: a list of objects, one per shape and context.")
-    passes: int = flag(3, "How often every context is measured, all contexts in turn.")
+    passes: int = flag(2, "How often every context is measured, all contexts in turn.")
     rounds: int = flag(5, "Rounds that are measured per context and pass.")
     warm_up: int = flag(2, "Rounds before them that are not; the first one compiles.")
     token_ids: str = flag(

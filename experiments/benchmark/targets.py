@@ -24,8 +24,9 @@ _SIZE_FOR_TESTS = "micro"
 _MEMORY = {"tiny": (1, 1.5e9), "minilm": (1, 3e9), "base": (100, 8 * 2**30)}
 # Most memory of a cohort against one of a hundredth of its clients.
 _COHORT_RATIO, _COHORT_FACTOR = 1.1, 100
-# Most seconds from the start of the process to the end of the first streaming round, BERT-tiny.
-_FIRST_ROUND = 30.0
+# Most seconds from the start of the process to the end of the first streaming round, BERT-tiny, and
+# the most examples of a round of which that is asked.
+_FIRST_ROUND, _FIRST_ROUND_EXAMPLES = 30.0, 640
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _of_streaming(figures: Figures) -> Iterator[Verdict]:
             f"under {most / 1e9:.3g} GB",
             figures.peak_bytes < most,
         )
-    if shape.size_name == "tiny":
+    if shape.size_name == "tiny" and shape.total_examples <= _FIRST_ROUND_EXAMPLES:
         yield Verdict(
             f"{shape.name}: first streaming round",
             f"after {figures.first_round_after:.1f} s",

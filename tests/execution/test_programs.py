@@ -101,6 +101,40 @@ print(json.dumps([[int(r) for r in result], worker._workers()]))
     assert "Traceback" not in problems
 
 
+def _runs(pid):
+    """Whether a process runs; one that nobody waited for yet is there and does not."""
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_a_program_that_is_killed(number):
+    process = _start(
+        _PREAMBLE
+        + """
+import time
+tff.framework.set_default_context(worker.worker_context())
+add_up(5, [[1, 2], [3]])
+print(json.dumps(worker._workers()), flush=True)
+time.sleep(60)
+"""
+    )
+    try:
+        workers = json.loads(process.stdout.readline())
+        assert workers
+        for pid in workers:
+            os.kill(pid, 0)
+    finally:
+        process.send_signal(number)
+    # The workers hold the pipes open, too.
+    process.communicate(timeout=10)
+    assert process.returncode == -number
+    assert [pid for pid in workers if _runs(pid)] == []
+
+
 def _interrupt(source, ready="ready", seconds=30.0):
     """Starts a program, sends SIGINT when it prints `ready`; returns how long it then took."""
     process = _start(source)

@@ -76,7 +76,10 @@ def test_the_command(tmp_path):
         ("--shapes=tiny_10", "--shapes=tiny_10"),
         ("--shapes=tiny_0x4", "--shapes=tiny_0x4"),
         ("--shapes=,", "--shapes=,: names none"),
-        ("--contexts=fit,flower", "--contexts=flower: choose of fit, ceiling, streaming, ray, tff"),
+        (
+            "--contexts=fit,flower",
+            "--contexts=flower: choose of fit, ceiling, streaming, streaming_bfloat16",
+        ),
         ("--contexts=", "--contexts=: names none"),
         ("--passes=0", "--passes=0: must be 1 or more"),
         ("--rounds=-1", "--rounds=-1"),
@@ -295,6 +298,18 @@ def test_a_measuring_process_that_is_killed_is_told_as_such(monkeypatch, tmp_pat
         children.MeasurementError, match=r"ended by SIGKILL, after a peak of 0\.0 GB"
     ):
         children.measure("fit", "micro_1x1", "uniform", 1, 1)
+
+
+def test_a_measuring_process_that_does_not_end_is_measured_all_the_same(monkeypatch, tmp_path):
+    endless = tmp_path / "python"
+    line = json.dumps({"seconds": 0.5, "since_start": 1.0})
+    endless.write_text(f"#!/bin/sh\necho '{line}'\necho '{line}'\nexec sleep 60 >&-\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr(children.sys, "executable", str(endless))
+    monkeypatch.setattr(children, "_PATIENCE", 0.2)
+    began = time.monotonic()
+    assert children.measure("fit", "micro_1x1", "uniform", 1, 1).seconds == (0.5,)
+    assert time.monotonic() - began < 30
 
 
 def test_a_measuring_process_does_not_take_the_last_memory(monkeypatch):

@@ -1,4 +1,4 @@
-"""Random numbers of the noise; tests/privacy/test_mechanism.py has the noise of whole rounds."""
+"""Random numbers of the noise; test_clipped_mean.py has the noise of whole rounds."""
 
 import numpy as np
 import tensorflow as tf

@@ -166,19 +166,15 @@ def dirichlet(
     for label in range(len(corpus.label_names)):
         rows = rng.permutation(np.flatnonzero(corpus.labels == label))
         client[rows] = deal(dirichlet_shares(rng, num_clients, alpha), len(rows), rng)
-    moved = top_up(client, num_clients, min_examples, rng)
-    return _partition(
+    return _filled(
         corpus,
         client,
-        _names(num_clients),
+        rng,
         kind="dirichlet",
-        parameters={
-            "num_clients": num_clients,
-            "alpha": float(alpha),
-            "min_examples": min_examples,
-        },
         seed=seed,
-        moved_examples=moved,
+        num_clients=num_clients,
+        min_examples=min_examples,
+        alpha=float(alpha),
     )
 
 
@@ -214,19 +210,15 @@ def shards(
     holder = rng.permutation(num_shards) // shards_per_client
     client = np.empty(len(corpus), dtype=np.int64)
     client[order] = holder[np.arange(len(corpus)) * num_shards // len(corpus)]
-    moved = top_up(client, num_clients, min_examples, rng)
-    return _partition(
+    return _filled(
         corpus,
         client,
-        _names(num_clients),
+        rng,
         kind="shards",
-        parameters={
-            "num_clients": num_clients,
-            "shards_per_client": shards_per_client,
-            "min_examples": min_examples,
-        },
         seed=seed,
-        moved_examples=moved,
+        num_clients=num_clients,
+        min_examples=min_examples,
+        shards_per_client=shards_per_client,
     )
 
 
@@ -250,19 +242,15 @@ def quantity(
     client[rng.permutation(len(corpus))] = deal(
         dirichlet_shares(rng, num_clients, alpha), len(corpus), rng
     )
-    moved = top_up(client, num_clients, min_examples, rng)
-    return _partition(
+    return _filled(
         corpus,
         client,
-        _names(num_clients),
+        rng,
         kind="quantity",
-        parameters={
-            "num_clients": num_clients,
-            "alpha": float(alpha),
-            "min_examples": min_examples,
-        },
         seed=seed,
-        moved_examples=moved,
+        num_clients=num_clients,
+        min_examples=min_examples,
+        alpha=float(alpha),
     )
 
 
@@ -360,6 +348,41 @@ def _authors(corpus: Corpus, kind: str) -> tuple[tuple[str, ...], np.ndarray]:
 def _names(num_clients: int) -> tuple[str, ...]:
     width = len(str(num_clients - 1))
     return tuple(f"client_{client:0{width}d}" for client in range(num_clients))
+
+
+def _filled(
+    corpus: Corpus,
+    client: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    kind: str,
+    seed: int,
+    num_clients: int,
+    min_examples: int,
+    **own: float,
+) -> Partition:
+    """Returns a partition with every client at its minimum.
+
+    Args:
+      corpus: The corpus.
+      client: int64[rows], who holds each row; changed in place.
+      rng: Draws the rows that move.
+      kind: Of the partition.
+      seed: Of the partition.
+      num_clients: The size of the population.
+      min_examples: The fewest rows that a client may hold.
+      **own: Parameters of this kind alone.
+    """
+    moved = top_up(client, num_clients, min_examples, rng)
+    return _partition(
+        corpus,
+        client,
+        _names(num_clients),
+        kind=kind,
+        parameters={"num_clients": num_clients, **own, "min_examples": min_examples},
+        seed=seed,
+        moved_examples=moved,
+    )
 
 
 def _partition(

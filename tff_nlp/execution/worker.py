@@ -6,6 +6,7 @@ import gc
 import os
 import pathlib
 import signal
+import subprocess
 import time
 import weakref
 from typing import Any
@@ -47,9 +48,42 @@ def worker_context() -> WorkerContext:
     """
     if not _contexts:
         atexit.register(_end)
+        _watch()
     context = WorkerContext()
     _contexts.add(context)
     return context
+
+
+# In the environment of this program's children, by which the watcher knows them.
+_MARK = "TFF_NLP_WORKER_OF"
+# Waits until its input ends, which it does however the program ended.
+_WATCHER = r"""
+read -r line
+for folder in /proc/[0-9]*; do
+  if grep -qsz "^$1\$" "$folder/environ" && grep -qsz "/worker_binary\$" "$folder/cmdline"; then
+    kill -9 "${folder#/proc/}"
+  fi
+done
+"""
+
+_watchers: "list[subprocess.Popen[bytes]]" = []
+
+
+def _watch() -> None:
+    """Starts a shell that ends the workers when this program was killed and could not."""
+    mark = f"{os.getpid()}-{time.time_ns()}"
+    os.environ[_MARK] = mark
+    quiet = subprocess.DEVNULL
+    _watchers.append(
+        subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHER, "sh", f"{_MARK}={mark}"],
+            stdin=subprocess.PIPE,
+            stdout=quiet,
+            stderr=quiet,
+            # Ctrl-C in a terminal reaches the whole group.
+            start_new_session=True,
+        )
+    )
 
 
 def _end() -> None:
@@ -59,6 +93,8 @@ def _end() -> None:
         context.close()
     end_workers()
     gc.collect()
+    for watcher in _watchers:
+        watcher.communicate()
 
 
 class _Ended(tff.framework.SyncContext):
