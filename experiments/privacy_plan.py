@@ -76,6 +76,7 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
             replace_one=replace_one,
             weighting=run.federated.weighting,
             max_failed_clients=run.execution.max_failed_clients,
+            logit_adjustment=run.federated.logit_adjustment,
         )
     )
     if violations and not run.privacy.allow_dp_mismatch:

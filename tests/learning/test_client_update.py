@@ -21,7 +21,6 @@ from tests.learning.conftest import (
 from tff_nlp import errors
 from tff_nlp.learning import algorithms, client_update, client_work, optimizers, schedules
 from tff_nlp.learning.algorithms import AlgorithmConfig
-from tff_nlp.learning.example_privacy import ExamplePrivacy
 from tff_nlp.learning.optimizers import ClientOptimizer
 
 
@@ -358,10 +357,6 @@ def test_a_wrong_server_optimizer_names_the_flag(arguments, flag):
         ({"name": "fedprox"}, "--proximal_strength=0.0"),
         ({"proximal_strength": 0.1}, "--proximal_strength=0.1"),
         ({"logit_adjustment": -1.0}, "--logit_adjustment=-1.0"),
-        (
-            {"logit_adjustment": 1.0, "example_privacy": ExamplePrivacy(1.0, 1.0, 8)},
-            "--logit_adjustment=1.0: .*--dp=example_level",
-        ),
     ],
 )
 def test_a_wrong_algorithm_names_the_flag(arguments, flag):

@@ -124,6 +124,7 @@ def test_no_round_costs_nothing():
         {"mechanism": "adaptive_clipping"},
         {"sampling": "fixed", "replace_one": True},
         {"max_failed_clients": 3},
+        {"logit_adjustment": 1.0},
         {"mechanism": "tree_aggregation", "sampling": "cyclic"},
         {"mechanism": "distributed", "sampling": "fixed", "replace_one": True},
         {"mechanism": "example_level", "sampling": "fixed"},
@@ -151,6 +152,11 @@ def test_a_run_as_the_accountant_assumes_keeps_the_contract(changes):
             {"mechanism": "example_level", "weighting": "examples"},
             "--weighting=examples",
             "--weighting=uniform",
+        ),
+        (
+            {"mechanism": "example_level", "sampling": "fixed", "logit_adjustment": 0.5},
+            "--logit_adjustment=0.5",
+            "take 0",
         ),
     ],
 )

@@ -66,11 +66,6 @@ class AlgorithmConfig:
             raise errors.UserError(
                 f"--logit_adjustment={self.logit_adjustment}: must be 0 or more, and finite"
             )
-        if self.logit_adjustment and self.example_privacy is not None:
-            raise errors.UserError(
-                f"--logit_adjustment={self.logit_adjustment}: a client's label frequencies depend "
-                "on all its examples, which --dp=example_level does not hide; leave it at 0"
-            )
 
 
 def build_process(

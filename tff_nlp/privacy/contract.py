@@ -16,6 +16,7 @@ class Conduct:
         or removing one.
       weighting: "uniform" or "examples".
       max_failed_clients: How many clients may fail in a round, which then goes on without them.
+      logit_adjustment: How much of its label frequencies a client adds to its logits.
     """
 
     mechanism: str
@@ -23,6 +24,7 @@ class Conduct:
     replace_one: bool
     weighting: str
     max_failed_clients: int
+    logit_adjustment: float = 0.0
 
 
 def violations(conduct: Conduct) -> tuple[str, ...]:
@@ -31,7 +33,7 @@ def violations(conduct: Conduct) -> tuple[str, ...]:
     Each begins with the flag, and says what to change. The denominator is not among them: every
     aggregator here divides by the expected cohort, or by a count of clients that is fixed.
     """
-    found = [_sampling(conduct), _weighting(conduct), _dropping(conduct)]
+    found = [_sampling(conduct), _weighting(conduct), _dropping(conduct), _labels(conduct)]
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -75,4 +77,13 @@ def _dropping(conduct: Conduct) -> str | None:
     return (
         f"--max_failed_clients={conduct.max_failed_clients}: a client that fails takes its share "
         "of the noise with it; take 0"
+    )
+
+
+def _labels(conduct: Conduct) -> str | None:
+    if conduct.mechanism != guarantee.EXAMPLE_LEVEL or not conduct.logit_adjustment:
+        return None
+    return (
+        f"--logit_adjustment={conduct.logit_adjustment:g}: a client's label frequencies depend on "
+        "all its examples, and change every gradient when one of them changes; take 0"
     )
