@@ -141,6 +141,9 @@ def test_groups_are_those_of_the_run():
         ("FederatedFlags", {"local_steps": 4, "client_epochs": 2}, "--client_epochs=2: --local"),
         ("FederatedFlags", {"algorithm": "fedprox"}, "--proximal_strength=0.0: must be above 0"),
         ("FederatedFlags", {"proximal_strength": 0.1}, "only --algorithm=fedprox uses it"),
+        ("FederatedFlags", {"logit_adjustment": -0.5}, "--logit_adjustment=-0.5: must be 0 or"),
+        ("FederatedFlags", {"logit_adjustment": float("nan")}, "--logit_adjustment=nan: must be"),
+        ("FederatedFlags", {"upload_bits": 16}, "--upload_bits=16: must be 32, 8 or 4"),
         ("FederatedFlags", {"server_learning_rate": -1.0}, "--server_learning_rate=-1.0"),
         (
             "FederatedFlags",
