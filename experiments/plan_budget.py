@@ -36,8 +36,9 @@ flags.DEFINE_list(
 flags.DEFINE_list("rounds", ["100", "300", "1000", "3000"], "Rounds to compare.", **_OWN)
 flags.DEFINE_integer(
     "trainable_parameters",
-    None,
-    "How many parameters are trained, and so get noise; experiments/train.py prints it.",
+    770,
+    "How many parameters are trained, and so get noise; experiments/train.py prints it. By default"
+    " MiniLM's head for two labels.",
     **_OWN,
 )
 flags.DEFINE_float(
@@ -77,7 +78,7 @@ def budget_of_flags() -> frontier.Budget:
     Raises:
       UserError: Naming the flag that is missing or out of range.
     """
-    for name in ("population", "target_epsilon", "trainable_parameters"):
+    for name in ("population", "target_epsilon"):
         if FLAGS[name].value is None:
             raise UserError(f"--{name}: must be given")
     population = FLAGS.population
