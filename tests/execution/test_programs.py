@@ -110,7 +110,9 @@ def _runs(pid):
     return state != "Z"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_no_worker_outlives_a_program_that_is_killed(number):
     process = _start(
         _PREAMBLE
