@@ -30,7 +30,7 @@ def outputs(folder):
     [
         pytest.param(GAUSSIAN, id="gaussian"),
         pytest.param(ADAPTIVE, id="adaptive_clipping", marks=pytest.mark.slow),
-        pytest.param(TREE, id="tree_aggregation"),
+        pytest.param(TREE, id="tree_aggregation", marks=pytest.mark.slow),
         pytest.param(EXAMPLES, id="example_level"),
         pytest.param(DISTRIBUTED, id="distributed", marks=pytest.mark.slow),
     ],
@@ -57,7 +57,11 @@ def test_every_output_has_the_epsilon(tmp_path, run_train, values):
 
 
 @pytest.mark.parametrize(
-    "values", [pytest.param(GAUSSIAN, id="gaussian"), pytest.param(TREE, id="tree_aggregation")]
+    "values",
+    [
+        pytest.param(GAUSSIAN, id="gaussian", marks=pytest.mark.slow),
+        pytest.param(TREE, id="tree_aggregation"),
+    ],
 )
 def test_a_stopped_run_has_the_same_noise_and_the_same_epsilon(
     tmp_path, run_train, monkeypatch, values
