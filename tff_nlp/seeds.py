@@ -27,7 +27,7 @@ def generator(run_seed: int, purpose: str, *parts: int | str) -> np.random.Gener
     return np.random.default_rng(derive(run_seed, purpose, *parts))
 
 
-def pair(run_seed: int, purpose: str, *parts: int | str) -> np.ndarray:
-    """Returns int32[2], the form of TensorFlow's stateless operations."""
+def pair(run_seed: int, purpose: str, *parts: int | str) -> tuple[int, int]:
+    """Returns two numbers below 2^31, the form of TensorFlow's stateless operations."""
     seed = derive(run_seed, purpose, *parts)
-    return np.array([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], dtype=np.int32)
+    return seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF

@@ -14,7 +14,7 @@ from tff_nlp.clients import partitions
 from tff_nlp.errors import UserError
 from tff_nlp.execution import contexts
 from tff_nlp.learning import algorithms, client_work, optimizers
-from tff_nlp.models import classifier
+from tff_nlp.models import classifier, encoders
 
 EXPERIMENTS = pathlib.Path(settings.__file__).parent
 SCRIPTS = {"train": train, "train_centralized": train_centralized}
@@ -61,6 +61,7 @@ def test_names_that_are_stated_twice_agree():
         return group.__dataclass_fields__[name].metadata["choices"]
 
     assert settings.CONTEXTS == contexts.CONTEXTS
+    assert choices(settings.ModelFlags, "compute_dtype") == tuple(encoders.COMPUTE_DTYPES)
     assert choices(settings.FederatedFlags, "algorithm") == algorithms.ALGORITHMS
     assert choices(settings.FederatedFlags, "weighting") == ("auto", *client_work.WEIGHTINGS)
     assert choices(settings.FederatedFlags, "server_optimizer") == optimizers.SERVER_OPTIMIZERS

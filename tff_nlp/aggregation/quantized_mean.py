@@ -31,7 +31,7 @@ def quantize(values: tf.Tensor, bits: int, seed: tf.Tensor) -> tuple[tf.Tensor, 
       a level.
     """
     levels = 2 ** (bits - 1) - 1
-    step = tf.reduce_max(tf.abs(values), axis=None) / levels if values.shape.num_elements() else 0.0
+    step = tf.reduce_max(tf.abs(values)) / levels if values.shape.num_elements() else 0.0
     flat = tf.math.divide_no_nan(tf.reshape(values, [-1]), step)
     rounded = tf.floor(flat + tf.random.stateless_uniform(tf.shape(flat), seed))
     # A sum that rounds up to the next integer would leave the range.
@@ -78,7 +78,7 @@ class QuantizedMeanFactory(tff.aggregators.WeightedAggregationFactory):
         if bits not in BITS:
             raise errors.UserError(f"--upload_bits={bits}: must be 32, 8 or 4")
         self._bits = bits
-        self._seed = tuple(int(part) for part in seeds.pair(seed, "quantization"))
+        self._seed = seeds.pair(seed, "quantization")
 
     def create(
         self, value_type: tff.Type, weight_type: tff.Type

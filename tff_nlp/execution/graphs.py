@@ -11,6 +11,9 @@ from tensorflow.python.eager import cancellation, context, execute
 
 from tff_nlp.execution import structures
 
+# Under which `Graph.emplace` adds operations to a graph that is empty.
+SCOPE = "graph"
+
 _names = itertools.count()
 
 
@@ -74,7 +77,7 @@ class Graph:
             self.graph_def,
             input_map={name: t for name, t in feeds.items() if _reference(name) & used},
             return_elements=list(self.outputs),
-            name="graph",
+            name=SCOPE,
         )
 
     def initializer(self) -> Callable[[], Any] | None:

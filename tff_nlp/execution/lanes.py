@@ -244,22 +244,15 @@ def _placeholder(spec: tf.TensorSpec) -> tf.Tensor:
     return tf.compat.v1.placeholder(spec.dtype, spec.shape)
 
 
-def _source(tensor: tf.Tensor) -> tf.Tensor:
-    """Looks through identities."""
-    while tensor.op.type in ("Identity", "Snapshot"):
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
 def _summand(result: tf.Tensor, accumulator: tf.Tensor) -> tf.Tensor | None:
     """Returns what is added if the result is the accumulator plus something, else None."""
-    result = _source(result)
+    result = rewriting.source(result)
     # Strings can be added too, but not to a variable; unknown sizes might broadcast.
     if result.op.type not in ("Add", "AddV2") or result.dtype == tf.string:
         return None
     if not accumulator.shape.is_fully_defined():
         return None
-    left, right = (_source(i) for i in result.op.inputs)
+    left, right = (rewriting.source(i) for i in result.op.inputs)
     for one, other in ((left, right), (right, left)):
         if one is accumulator and other is not accumulator and other.shape == accumulator.shape:
             return other
@@ -271,9 +264,9 @@ def _scattered_rows(summand: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
 
     A scalar that multiplies the matrix (a client's weight) multiplies the rows instead.
     """
-    tensor, factor = _source(summand), None
+    tensor, factor = rewriting.source(summand), None
     if tensor.op.type == "Mul":
-        left, right = (_source(i) for i in tensor.op.inputs)
+        left, right = (rewriting.source(i) for i in tensor.op.inputs)
         if left.shape.rank == 0:
             left, right = right, left
         if right.shape.rank != 0:

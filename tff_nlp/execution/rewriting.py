@@ -7,17 +7,10 @@ import tensorflow as tf
 
 from tff_nlp.execution import graphs
 
+_IDENTITIES = ("Identity", "Snapshot")
 # None of these repeats an element of its first input.
-_KEEPS_DISTINCT = (
-    "Cast",
-    "ExpandDims",
-    "Identity",
-    "Reshape",
-    "Snapshot",
-    "Squeeze",
-    "StridedSlice",
-)
-_PREFIX = "graph/"
+_KEEPS_DISTINCT = (*_IDENTITIES, "Cast", "ExpandDims", "Reshape", "Squeeze", "StridedSlice")
+_PREFIX = f"{graphs.SCOPE}/"
 
 
 def with_norms_of_rows(graph: graphs.Graph) -> graphs.Graph:
@@ -41,6 +34,11 @@ def with_norms_of_rows(graph: graphs.Graph) -> graphs.Graph:
     return dataclasses.replace(graph, graph_def=changed)
 
 
+def source(tensor: tf.Tensor) -> tf.Tensor:
+    """Looks through identities."""
+    return _through(tensor, _IDENTITIES)
+
+
 def _rows_of_norms(graph: graphs.Graph) -> dict[str, str]:
     """Returns for L2Loss operations, by name, the name of the tensor that holds the rows."""
     found = {}
@@ -50,7 +48,7 @@ def _rows_of_norms(graph: graphs.Graph) -> dict[str, str]:
         for operation in imported.get_operations():
             if operation.type != "L2Loss":
                 continue
-            table = _through(operation.inputs[0], ("Identity", "Snapshot")).op
+            table = source(operation.inputs[0]).op
             if table.type != "ScatterNd" or not _are_distinct(table.inputs[0]):
                 continue
             rows = table.inputs[1]
@@ -63,8 +61,8 @@ def _are_distinct(indices: tf.Tensor) -> bool:
     """Whether indices into the rows of a table are places of a vector, each at most once."""
     if indices.shape.rank != 2 or indices.shape[1] != 1:
         return False
-    source = _through(indices, _KEEPS_DISTINCT).op
-    return source.type == "Where" and source.inputs[0].shape.rank == 1
+    origin = _through(indices, _KEEPS_DISTINCT).op
+    return origin.type == "Where" and origin.inputs[0].shape.rank == 1
 
 
 def _through(tensor: tf.Tensor, kinds: Iterable[str]) -> tf.Tensor:

@@ -46,7 +46,7 @@ def worker_context() -> WorkerContext:
     TFF leaves its worker process running when Python exits, and with it whatever waits for the
     program's output; here it is ended with the program.
     """
-    if not _contexts:
+    if not _watchers:  # the first context of this program
         atexit.register(_end)
         _watch()
     context = WorkerContext()

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
@@ -118,7 +117,7 @@ class StatelessDropout:
     def __init__(self, seed: tf.Tensor, index: int) -> None:
         # Exclusive or with constants that are unrelated from layer to layer: adding the index
         # would give layer 1 at step 0 the stream of layer 0 at step 1.
-        salt = np.array(seeds.pair(0, "dropout_layer", index))
+        salt = seeds.pair(0, "dropout_layer", index)
         self._seed = tf.bitwise.bitwise_xor(seed, tf.constant(salt, tf.int32))
 
     def dropout(self, inputs: tf.Tensor, rate: float, noise_shape: Any = None) -> tf.Tensor:

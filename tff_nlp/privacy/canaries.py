@@ -51,7 +51,7 @@ def canary(seed: int, index: int, shapes: Shapes, norm: float = 1.0) -> list[np.
 
 def seed_of(seed: int) -> tuple[int, int]:
     """Returns what `directions` takes, from the run's seed."""
-    return noise.seed_pair(seed, "canary")
+    return seeds.pair(seed, "canary")
 
 
 def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) -> list[tf.Tensor]:

@@ -72,7 +72,7 @@ def build_aggregator(
             ),
             mechanism.noise_multiplier,
         )
-    independent = noise.IndependentNoise(noise.seed_pair(seed, "noise"))
+    independent = noise.IndependentNoise(seeds.pair(seed, "noise"))
     if mechanism.name == GAUSSIAN:
         return _clipped_mean(
             mechanism,
@@ -89,7 +89,7 @@ def build_aggregator(
             target_quantile=mechanism.target_quantile,
             learning_rate=mechanism.clipping_learning_rate,
             count_stddev=split.count_stddev,
-            seed=noise.seed_pair(seed, "count_noise"),
+            seed=seeds.pair(seed, "count_noise"),
         )
         return _clipped_mean(mechanism, clipping, independent, split.updates)
     raise errors.UserError(f"--dp={mechanism.name}: no mechanism for the updates of clients")

@@ -13,16 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 from tensorflow_privacy.privacy.dp_query import tree_aggregation
 
-from tff_nlp import seeds
-
 # Larger tensors are drawn in pieces of so many numbers, several at once.
 _PIECE = 2**20
-
-
-def seed_pair(seed: int, purpose: str) -> tuple[int, int]:
-    """Returns a seed for one purpose from the run's, in the form that goes into a graph."""
-    first, second = seeds.pair(seed, purpose)
-    return int(first), int(second)
 
 
 def standard_normals(
