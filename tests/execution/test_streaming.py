@@ -453,8 +453,9 @@ class TestAccumulation:
 
 def _write_operations(form):
     functions = lanes.build_functions(form, secure_sums.summands_of(form))
-    graph = functions.run.traced.graph
-    return collections.Counter(op.type for op in graph.get_operations())
+    graph_def = functions.run.traced.graph.as_graph_def()
+    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
+    return collections.Counter(node.op for nodes in bodies for node in nodes)
 
 
 class TestResourcesInFunctions:
