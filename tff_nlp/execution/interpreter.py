@@ -6,7 +6,7 @@ at once, as in TFF's runtime.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -135,6 +135,25 @@ def _value(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
             [(n, _value(tensors, t)) for n, t in tff.structure.iter_elements(type_spec)]
         )
     return next(tensors)
+
+
+def _elements(variant: tf.Tensor, type_spec: tff.SequenceType) -> Iterator[Any]:
+    """Yields the values of a sequence's elements."""
+    spec = sequences.element_spec(type_spec.element)
+    for tensors in sequences.iterate(variant, type_spec):
+        element = tf.nest.pack_sequence_as(spec, tensors)
+        yield _value(iter(structures.flatten(element, type_spec.element)), type_spec.element)
+
+
+def _sequence(elements: Iterable[Any], type_spec: tff.SequenceType) -> tf.Tensor:
+    """Returns the sequence of elements that are given."""
+    member = type_spec.element
+    tensors = [
+        tensor
+        for element in elements
+        for tensor in sequences.in_data_set_order(list(_tensors(element, member)), member)
+    ]
+    return sequences.from_tensors(tensors, type_spec)
 
 
 class _Run:
@@ -303,21 +322,34 @@ class _Run:
         sequence_type = types.result.member
 
         def choose(own_keys: tf.Tensor) -> tf.Tensor:
-            chosen = [
-                function(tff.structure.Struct.unnamed(server_value, key))
-                for key in tf.unstack(own_keys)
-            ]
-            element_type = sequence_type.element
-            tensors = [
-                tensor
-                for element in chosen
-                for tensor in sequences.in_data_set_order(
-                    list(_tensors(element, element_type)), element_type
-                )
-            ]
-            return sequences.from_tensors(tensors, sequence_type)
+            pairs = (tff.structure.Struct.unnamed(server_value, k) for k in tf.unstack(own_keys))
+            return _sequence(map(function, pairs), sequence_type)
 
         return self._map_clients(choose, self._of_each_client(keys))
+
+    def sequence_map(self, argument: Any, types: tff.FunctionType) -> Any:
+        """sequence_map; all elements are read."""
+        function, sequence = argument
+        _, sequence_type = tff.structure.to_elements(types.parameter)[1]
+        results = map(function, _elements(sequence, sequence_type))
+        return _sequence(results, types.result)
+
+    def sequence_reduce(self, argument: Any, types: tff.FunctionType) -> Any:
+        """sequence_reduce, element by element."""
+        sequence, total, function = argument
+        _, sequence_type = tff.structure.to_elements(types.parameter)[0]
+        for element in _elements(sequence, sequence_type):
+            total = function(tff.structure.Struct.unnamed(total, element))
+        return total
+
+    def sequence_sum(self, argument: Any, types: tff.FunctionType) -> Any:
+        """sequence_sum, element by element."""
+        specs = [graphs.tensor_spec(t) for t in structures.flatten_types(types.result)]
+        total = [tf.zeros(spec.shape, spec.dtype) for spec in specs]
+        for element in _elements(argument, types.parameter):
+            parts = _tensors(element, types.result)
+            total = [tensor + part for tensor, part in zip(total, parts, strict=True)]
+        return _value(iter(total), types.result)
 
     def secure_sum(self, kind: str, argument: Any, types: tff.FunctionType) -> Any:
         """The secure sums, named by kind as `secure_sums.Summand` has them."""
@@ -351,4 +383,7 @@ _INTRINSICS: dict[str, Callable[[_Run, Any, tff.FunctionType], Any]] = {
     "federated_value_at_server": _Run.keep,
     "federated_zip_at_clients": _Run.zip_at_clients,
     "federated_zip_at_server": _Run.keep,
+    "sequence_map": _Run.sequence_map,
+    "sequence_reduce": _Run.sequence_reduce,
+    "sequence_sum": _Run.sequence_sum,
 }
