@@ -33,12 +33,17 @@ class _TreeFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        file = self._tree.joinpath(*name.split(".")).with_suffix(".py")
         if not name.startswith(("tensorflow_federated.", "examples")):
             return None
+        first, *others = name.split(".")
+        if first not in ("tensorflow_federated", "examples"):
+            # The examples of v0.87.0 import each other without a dot: examplesprogram.
+            others.insert(0, first.removeprefix("examples"))
+            first = "examples"
+        folder = self._tree.joinpath(first, *others)
+        file = folder.with_suffix(".py")
         if file.is_file():
             return importlib.util.spec_from_file_location(name, file)
-        folder = self._tree.joinpath(*name.split("."))
         if folder.is_dir():
             spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
             spec.submodule_search_locations = [str(folder)]

@@ -265,6 +265,8 @@ def _with_state(
     signature = computation.type_signature
     types = _parameter_types(signature.parameter)
     clients = [t.member for t in types if t.placement is tff.CLIENTS]
+    if not clients and any(_client_results(signature.result)):
+        raise NoFormError("clients without data of theirs have values")
     num_servers = len(types) - len(clients)
     data_type = clients[0] if len(clients) == 1 else tff.to_type(tuple(clients) or np.int32)
     keeps_state = returns_state(signature)

@@ -202,6 +202,8 @@ class _Run:
         """Returns a result as the caller gets it."""
         if isinstance(type_spec, tff.FederatedType) and type_spec.placement is tff.CLIENTS:
             member = type_spec.member
+            if isinstance(value, _AllEqual) and type_spec.all_equal:
+                return self.release(value.value, member)
             clients = [list(_tensors(client, member)) for client in self._of_each_client(value)]
             return structures.pack_clients(clients, type_spec)
         if isinstance(type_spec, tff.FederatedType):
