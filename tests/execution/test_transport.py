@@ -84,6 +84,14 @@ def test_a_form(context):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("kind", "limit", "highest"),
+    [("bitwidth", 8, 255), ("max_input", 2**31, 2**31), ("modulus", 2**40, 2**40 - 1)],
+)
+def test_the_largest_input_of_a_summand(kind, limit, highest):
+    assert secure_sums.Summand(kind, limit, tf.TensorSpec([], tf.int64)).highest == highest
+
+
 def test_summands_keep_their_limits():
     summand = secure_sums.Summand("max_input", 10, tf.TensorSpec([2], tf.int32))
     _, (same,) = transport.unpack_form(transport.pack_form(forms.compile_round(add_up), [summand]))

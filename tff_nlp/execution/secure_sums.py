@@ -33,9 +33,9 @@ class Summand:
     @property
     def highest(self) -> int:
         """The largest input."""
-        return {"bitwidth": 2**self.limit, "max_input": self.limit + 1, "modulus": self.limit}[
-            self.kind
-        ] - 1
+        if self.kind == "bitwidth":
+            return 2**self.limit - 1
+        return self.limit if self.kind == "max_input" else self.limit - 1
 
     @property
     def bits(self) -> int:
