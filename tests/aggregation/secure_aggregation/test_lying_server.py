@@ -52,6 +52,17 @@ def test_another_story_for_each_client(clients, threshold, colluders, left, dema
     assert all("signed the same sets" in str(error) for error in lying.refused.values())
 
 
+@pytest.mark.parametrize(("colluders", "exposed"), [(0, False), (4, False), (5, True)])
+def test_an_honest_but_curious_server_learns_one_sum(colluders, exposed):
+    """With the colluders' shares it opens nothing, as long as they are fewer than the threshold."""
+    lying = LyingServer(7, colluders, 5, demands.Demands(colluders=0))
+    learned = play(lying, dict.fromkeys(lying.honest, frozenset()))
+    if exposed:
+        assert learned == {frozenset({c}): lying.true_sums([c]) for c in lying.honest}
+    else:
+        assert learned == {frozenset(lying.honest): lying.true_sums(lying.honest)}
+
+
 def two_stories(lying, split):
     """Half of the clients hear that 1 vanished, the others that 0 did."""
     return {c: {1} if c < split and c != 1 else {0} for c in lying.honest if c != 0} | {0: {1}}
