@@ -7,7 +7,6 @@ import gzip
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -206,11 +205,9 @@ def test_mistakes_are_told_before_tensorflow_is_loaded(script, argument, tmp_pat
         "except SystemExit as end:\n"
         "    print('loaded', 'tensorflow' in sys.modules, 'code', end.code)\n"
     )
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert time.monotonic() - began < 10  # A second or less on an idle machine.
     assert done.stdout.splitlines()[-1] == "loaded False code 2"
     assert done.stderr.count("\n") == 1
     assert conftest.TINY  # The small task plays no part here: the demo's defaults do.
