@@ -11,6 +11,7 @@ import shutil
 import pytest
 
 from experiments import entry, federated_training, outcome, predict, train, train_centralized
+from tff_nlp.clients import client_data
 from tff_nlp.program import checkpoints
 
 # A model and a corpus small enough for some seconds; dropout and two lanes are on.
@@ -189,6 +190,50 @@ def finished(tmp_path_factory, run_train):
         ended = run_train(folder, complete=True, **values)
     assert ended.code == 0, ended.err
     return Finished(folder, ended, values, stopped)
+
+
+# Noise and canaries enough for a proof; some of the 24 clients are never drawn.
+AUDITED = {
+    "num_clients": 24,
+    "partition": "iid",
+    "client_test_fraction": 0,
+    "eval_every": 12,
+    "rounds": 12,
+    "clients_per_round": 20,
+    "dp": "gaussian",
+    "noise_multiplier": 2.0,
+    "delta": 1e-3,
+    "audit_canaries": 100,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Audited(Finished):
+    """A run with canaries.
+
+    Attributes:
+      trained: Positions of the clients whose data training asked for.
+    """
+
+    trained: frozenset[int] = frozenset()
+
+
+@pytest.fixture(scope="session")
+def audited(tmp_path_factory, run_train):
+    """A sound run with canaries."""
+    trained = set()
+    original = client_data.TokenClientData.round_dataset
+
+    def spy(self, client, seed):
+        trained.add(client)
+        return original(self, client, seed)
+
+    folder = tmp_path_factory.mktemp("runs") / "audited"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_data.TokenClientData, "round_dataset", spy)
+        ended = run_train(folder, **AUDITED)
+    assert ended.code == 0, ended.err
+    return Audited(folder, ended, AUDITED, trained=frozenset(trained))
 
 
 @pytest.fixture(scope="session")

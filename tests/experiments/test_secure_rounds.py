@@ -13,7 +13,13 @@ from tests.experiments.test_resume import check_same
 from tff_nlp.aggregation.secure_aggregation import messages, refusals, session, simulation
 from tff_nlp.execution import forms, ledger, streaming
 
-SMALL = {"num_clients": 8, "partition": "iid", "rounds": 2, "client_test_fraction": 0}
+SMALL = {
+    "num_clients": 8,
+    "partition": "iid",
+    "rounds": 2,
+    "client_test_fraction": 0,
+    "trainable": "head",
+}
 
 
 def test_masked_and_plain_sums_train_the_same_bits(tmp_path, run_train):
