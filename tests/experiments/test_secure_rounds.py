@@ -27,6 +27,7 @@ SMALL = {
     "partition": "iid",
     "rounds": 2,
     "client_test_fraction": 0,
+    "trainable": "head",
 }
 # So that two of five clients may vanish.
 ALONE = demands.Demands(fewest_clients=4, colluders=0)
