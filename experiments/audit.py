@@ -7,13 +7,16 @@ Writes audit.json and audit.png into each run's folder; several runs are printed
 drawn into one picture more. docs/audit.md says what the numbers mean, and what they do not prove.
 """
 
+from experiments import startup  # noqa: F401
+
+# isort: split
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import data, entry, quiet  # noqa: F401
+from experiments import data, entry, silence_libraries  # noqa: F401
 from tff_nlp.errors import UserError
 
 if TYPE_CHECKING:

@@ -138,10 +138,10 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
-    from experiments import quiet, task
+    from experiments import silence_libraries, task
     from tff_nlp.program import evaluation
 
-    quiet.import_keras_nlp()
+    silence_libraries.import_keras_nlp()
     flags = _group(run.folder, settings.ModelFlags, run.config)
     model = task.build_classifier(flags, run.texts.train, run.seed)
     predict = task.predictor(model)(_weights(run, model))

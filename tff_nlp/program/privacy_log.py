@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import dp_accounting as dpa
 import numpy as np
 
-from tff_nlp import errors
+from tff_nlp import durable_files, errors
 from tff_nlp.privacy import events, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
-from tff_nlp.program import run_directory
 
 COLUMNS = ("epsilon", "clipped_share", "clipping_norm", "signal_to_noise")
 
@@ -41,7 +39,7 @@ class PrivacyLog:
 
         Raises:
           UserError: If completed rounds are not there: their privacy would be unknown.
-          RunError: If the file cannot be written.
+          WriteError: If the file cannot be written.
         """
         lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
         try:
@@ -54,10 +52,7 @@ class PrivacyLog:
                 f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
                 "the last checkpoint, without which no epsilon holds; use another folder"
             )
-        temporary = self._path.with_suffix(".partial")
-        with run_directory.writing(self._path):
-            temporary.write_text("".join(f"{line}\n" for line in lines[:rounds]), encoding="utf-8")
-            temporary.rename(self._path)
+        durable_files.replace_text(self._path, "".join(f"{line}\n" for line in lines[:rounds]))
 
     def record(
         self,
@@ -82,10 +77,7 @@ class PrivacyLog:
         """
         self._check(number, spent)
         record = {"round": number, **self._guarantee.record(cohort)}
-        with run_directory.writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(record)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        durable_files.append_text(self._path, f"{json.dumps(record)}\n")
         self._records.append(record)
         return self._columns(measured)
 

@@ -16,7 +16,14 @@ from tff_nlp import errors, seeds
 from tff_nlp.privacy import statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
-from tff_nlp.program import checkpoints, evaluation, metrics_log, privacy_log, progress
+from tff_nlp.program import (
+    checkpoints,
+    evaluation,
+    metrics_log,
+    privacy_log,
+    progress,
+    run_directory,
+)
 from tff_nlp.program.run_directory import RunDirectory
 
 State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
@@ -89,13 +96,13 @@ class TrainingProgram:
             state = _with_leaves(
                 initial, checkpoints.load(directory.checkpoints, start, _specs(self.process))
             )
-        log = metrics_log.MetricsLog(directory.path / "metrics.csv", self._columns())
+        log = metrics_log.MetricsLog(directory.path / run_directory.METRICS, self._columns())
         log.rewind(start)
         privacy = None
         if self.guarantee is not None:
-            privacy = privacy_log.PrivacyLog(directory.path / "privacy.jsonl", self.guarantee)
+            privacy = privacy_log.PrivacyLog(directory.path / run_directory.PRIVACY, self.guarantee)
             privacy.rewind(start)
-        board = _TensorBoard(directory.path / "tensorboard", log.rows())
+        board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
         scores: dict[str, evaluation.Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
