@@ -30,7 +30,6 @@ class CentralRun:
           UserError: Where a flag, a file or a row is wrong.
           RunError: If training diverges.
         """
-        run_paths.check(self.place)
         texts = data.load_data(self.corpus, self.central.seed)
         data.say("corpus", texts.describe())
         recorded = (self.corpus, self.model, self.training, self.central)

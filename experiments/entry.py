@@ -108,6 +108,12 @@ def run(
     sys.exit(code)
 
 
+def print_progress(line: str) -> None:
+    """Tells a person at a terminal what a script is waiting for; files get none of it."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
 def _parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     try:
         return flag_values(list(arguments))

@@ -44,7 +44,6 @@ class FederatedRun:
           UserError: Where a flag, a file or a row is wrong.
           RunError: If training fails.
         """
-        run_paths.check(self.place)
         seed = self.rounds.seed
         texts = data.load_data(self.corpus, seed)
         data.say("corpus", texts.describe())

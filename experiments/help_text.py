@@ -45,7 +45,7 @@ def of(doc: str | None, flag_values: flags.FlagValues, groups: Sequence[type] = 
         lines += ["", f"{heading}:"]
         for name in names:
             lines += _describe(flag_values[name], width)
-    lines += ["", "All of this from a file:"]
+    lines += ["", "Help, and flags from a file:"]
     lines += _entry(
         "--flagfile=FILE", "Reads flags from a file, one a line; later ones win.", width
     )
@@ -62,8 +62,8 @@ def _own(flag_values: flags.FlagValues) -> Iterator[str]:
 
 def _describe(flag: Any, width: int) -> list[str]:
     choices = getattr(flag.parser, "enum_values", None)
-    # absl puts the choices before the description.
-    words = flag.help.partition(">: ")[2] if choices else flag.help
+    # absl puts choices before the description, and after it that a flag may be repeated.
+    words = flag.help.partition(">: ")[2] if choices else flag.help.partition(";\n")[0]
     if flag.boolean:
         head = f"--{flag.name}, --no{flag.name}"
         words += f" Default: {'on' if flag.default else 'off'}."

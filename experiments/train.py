@@ -18,6 +18,7 @@ from experiments import (
     entry,
     flag_groups,
     privacy_flags,
+    run_paths,
     settings,
     silence_libraries,  # noqa: F401
 )
@@ -42,6 +43,8 @@ def main() -> None:
     """Runs the script."""
     began = time.monotonic()
     groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
+    run_paths.check(groups[GROUPS.index(settings.PlaceFlags)])
+    print(f"loading   {FLAGS.corpus}", flush=True)
     from experiments import federated_run  # After the flags, whose mistakes are told at once.
 
     federated_run.FederatedRun(*groups).run(began)

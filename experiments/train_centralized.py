@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from experiments import entry, flag_groups, settings, silence_libraries  # noqa: F401
+from experiments import entry, flag_groups, run_paths, settings, silence_libraries  # noqa: F401
 
 FLAGS = flags.FlagValues()
 GROUPS = (
@@ -31,6 +31,8 @@ def main() -> None:
     """Runs the script."""
     began = time.monotonic()
     groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
+    run_paths.check(groups[GROUPS.index(settings.PlaceFlags)])
+    print(f"loading   {FLAGS.corpus}", flush=True)
     from experiments import central_run  # After the flags, whose mistakes are told at once.
 
     central_run.CentralRun(*groups).run(began)

@@ -110,7 +110,8 @@ def test_fixed_size_cohorts_state_their_own_adjacency():
     assert found.adjacency == "replace one client by another"
     assert found.unamplified.adjacency is accounting.ADD_OR_REMOVE
     assert found.to_json()["pld"] is None
-    assert "no method" in found.in_words()
+    assert found.to_json()["pld_reason"] == "no method for this sampling"
+    assert "no method for this sampling" in found.in_words()
 
 
 def test_trees_state_zero_out_and_no_amplification():

@@ -175,7 +175,7 @@ def _draw_many(axes: Axes, counts: np.ndarray, names: list[str], colors: list[An
         axes.stairs(end, edges, baseline=start, fill=True, color=colors[label], label=name)
         start = end
     # Seen on every colour.
-    outlined = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+    outlined: list[Any] = [patheffects.withStroke(linewidth=2.5, foreground="white")]
     groups = np.flatnonzero(np.diff(shares.argmax(axis=1))) + 1
     for place in groups if len(names) > 2 else ():
         axes.axvline(place, color="black", linewidth=0.8, path_effects=outlined)

@@ -111,7 +111,8 @@ class PrivacyStatement:
             "rdp_classic": f"{_grid(self.epsilons.rdp_classic_orders)}, best at"
             f" {self.epsilons.rdp_classic_order:g}",
             "rdp": f"{_grid(self.epsilons.rdp_orders)}, best at {self.epsilons.rdp_order:g}",
-            "pld": f"privacy losses in steps of {self.epsilons.pld_interval:.3g}",
+            "pld": self.epsilons.pld_reason
+            or f"privacy losses in steps of {self.epsilons.pld_interval:.3g}",
         }
         for accountant, grid in grids.items():
             rows.append(
@@ -151,6 +152,7 @@ class PrivacyStatement:
             "rdp_order": shown.rdp_order,
             "rdp_orders": _grid(shown.rdp_orders),
             "pld_interval": shown.pld_interval,
+            "pld_reason": shown.pld_reason or None,
             "unamplified": self._json_epsilons(self.unamplified),
             **self._json_silos(),
         }
@@ -173,7 +175,7 @@ class PrivacyStatement:
 
 def _number(epsilon: float | None) -> str:
     if epsilon is None:
-        return "no method"
+        return "none"
     return "infinite" if math.isinf(epsilon) else f"{epsilon:.4f}"
 
 
