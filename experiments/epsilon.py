@@ -228,7 +228,6 @@ def as_json(result: "budget.Answer") -> dict[str, Any]:
     values["found"] = result.found
     if result.asked.target_epsilon is not None:
         values["target_epsilon"] = result.asked.target_epsilon
-        values["accountant"] = result.asked.accountant
     if result.split is not None:
         values["noise_split"] = dataclasses.asdict(result.split)
     if result.asked.participation is not None:

@@ -4,6 +4,8 @@ import pathlib
 
 import pytest
 
+from experiments import silence_libraries  # noqa: F401 (before TensorFlow is imported)
+
 SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpora"
 
 

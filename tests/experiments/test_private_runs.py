@@ -42,10 +42,13 @@ def test_every_output_has_the_epsilon(tmp_path, run_train, values):
     stated = result["privacy"]
     assert stated["mechanism"] == values["dp"] and stated["guaranteed"]
     assert [line["round"] for line in lines] == [1, 2, 3]
-    epsilons = [float(row["epsilon"]) for row in rows]
+    epsilons = [float(row["epsilon_rdp"]) for row in rows]
     assert epsilons == sorted(epsilons) and 0 < epsilons[0] < math.inf
     assert epsilons[-1] == pytest.approx(stated["rdp"], rel=1e-6)
     assert stated["line"] in ended.out
+    # One accountant, named in the progress lines and first in the last line.
+    assert f"epsilon (rdp) {epsilons[-1]:.3f}" in ended.err
+    assert stated["line"].startswith(f"epsilon {epsilons[-1]:.4f} (rdp)")
     if values["dp"] not in ("example_level", "distributed"):
         assert all(float(row["signal_to_noise"]) > 0 for row in rows)
         assert all(0 <= float(row["clipped_share"]) <= 1 for row in rows)
@@ -80,7 +83,7 @@ def test_a_target_finds_the_noise_or_ends_training(tmp_path, run_train):
     )
     assert found.code == 0, found.err
     assert 2.99 < outputs(tmp_path / "found")[0]["privacy"]["rdp"] <= 3.0
-    first = float(outputs(tmp_path / "found")[1][0]["epsilon"])
+    first = float(outputs(tmp_path / "found")[1][0]["epsilon_rdp"])
     noise = outputs(tmp_path / "found")[0]["privacy"]["noise_multiplier"]
     ended = run_train(
         tmp_path / "ended",
@@ -110,7 +113,7 @@ def test_a_breach_of_the_contract_is_refused_or_costs_the_epsilon(tmp_path, run_
     assert not result["privacy"]["guaranteed"]
     assert {result["privacy"][name] for name in ("rdp_classic", "rdp", "pld")} == {None}
     assert len(result["privacy"]["violations"]) == 2
-    assert {row["epsilon"] for row in rows} == {""}
+    assert {row["epsilon_rdp"] for row in rows} == {""}
     assert (
         "no guarantee" in allowed.out
         and "epsilon" not in allowed.out.replace("no guarantee", "").split("round 3/3")[-1]

@@ -137,6 +137,7 @@ def answer(asked: Question) -> Answer:
         clients_per_round=cohort,
         delta=asked.delta,
         unit=asked.unit,
+        accountant=asked.accountant,
         orders=asked.fine_orders,
         classic_orders=asked.classic_orders,
     )
@@ -192,6 +193,7 @@ def _answer_tree(asked: Question, participation: dp_ftrl.Participation) -> Answe
         noise_multiplier=noise,
         rounds=rounds,
         delta=asked.delta,
+        accountant=asked.accountant,
         orders=asked.fine_orders,
     )
     return Answer(asked, found, stated, squared_sensitivity=squared(rounds))

@@ -134,6 +134,7 @@ class Guarantee:
                 noise_multiplier=self.noise_multiplier,
                 rounds=len(recorded),
                 delta=self.delta,
+                accountant=self.accountant,
                 violations=self.violations,
             )
         return statement.state(
@@ -142,6 +143,7 @@ class Guarantee:
             population=self.population,
             clients_per_round=self.clients_per_round,
             delta=self.delta,
+            accountant=self.accountant,
             violations=self.violations,
         )
 

@@ -14,7 +14,20 @@ from tff_nlp.privacy import events, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
 
-COLUMNS = ("epsilon", "clipped_share", "clipping_norm", "signal_to_noise")
+_MEASURED = ("clipped_share", "clipping_norm")
+_SIGNAL_TO_NOISE = "signal_to_noise"
+
+
+def columns(guarantee: Guarantee | ExampleGuarantee) -> tuple[str, ...]:
+    """Returns the columns of metrics.csv about privacy; epsilon's names its accountant."""
+    return (f"epsilon_{guarantee.accountant}", *_MEASURED, _SIGNAL_TO_NOISE)
+
+
+def shown(row: Mapping[str, float]) -> dict[str, float]:
+    """Returns what a progress line shows of these columns, by the name there."""
+    names = {n: f"epsilon ({n.partition('_')[2]})" for n in row if n.startswith("epsilon_")}
+    names |= {_SIGNAL_TO_NOISE: "signal/noise", "clipped_share": "clipped"}
+    return {name: row[column] for column, name in names.items() if column in row}
 
 
 class PrivacyLog:
@@ -70,7 +83,7 @@ class PrivacyLog:
           measured: The aggregator's measurements, see `measurements`.
 
         Returns:
-          Values for `COLUMNS`; those that were not measured are left out.
+          Values for `columns`; those that were not measured are left out.
 
         Raises:
           RunError: If the aggregator's noise is not the one that is accounted for.
@@ -98,10 +111,10 @@ class PrivacyLog:
     def _columns(self, measured: Mapping[str, float]) -> dict[str, float]:
         row: dict[str, float] = {}
         if not self._guarantee.violations:
-            row["epsilon"] = self._guarantee.epsilon_of(self._records)
-        row |= {n: measured[n] for n in ("clipped_share", "clipping_norm") if n in measured}
+            row[columns(self._guarantee)[0]] = self._guarantee.epsilon_of(self._records)
+        row |= {name: measured[name] for name in _MEASURED if name in measured}
         if measured.get("noise_norm"):
-            row["signal_to_noise"] = measured["signal_norm"] / measured["noise_norm"]
+            row[_SIGNAL_TO_NOISE] = measured["signal_norm"] / measured["noise_norm"]
         return row
 
 

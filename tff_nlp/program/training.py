@@ -35,12 +35,6 @@ _TRAIN = (*_MEANS, *_SUMS)
 _TEST = ("accuracy", "macro_f1", "loss")
 # What stands before the slash in TensorBoard's names.
 _GROUP = re.compile(r"^(held_out|[a-z]+)_")
-# Columns of privacy.jsonl's rounds and what the progress line calls them.
-_PRIVACY = {
-    "epsilon": "epsilon",
-    "signal_to_noise": "signal/noise",
-    "clipped_share": "clipped",
-}
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
@@ -152,7 +146,7 @@ class TrainingProgram:
     def _columns(self) -> list[str]:
         columns = ["clients", *(f"train_{n}" for n in _TRAIN), "server_update_norm"]
         if self.guarantee is not None:
-            columns += privacy_log.COLUMNS
+            columns += privacy_log.columns(self.guarantee)
         for evaluation_set in self.evaluation_sets:
             columns += [f"{evaluation_set.name}_{n}" for n in _TEST]
             if evaluation_set.clients is not None:
@@ -244,7 +238,7 @@ def _show(row: Mapping[str, float], shown: progress.Progress) -> None:
             f"{row['clients']} clients is not a number (NaN); they are left out"
         )
     values = {name: row[f"train_{name}"] for name in _MEANS if f"train_{name}" in row}
-    values |= {shown_as: row[name] for name, shown_as in _PRIVACY.items() if name in row}
+    values |= privacy_log.shown(row)
     shown.advance(values, {"test": row["test_accuracy"]} if "test_accuracy" in row else None)
 
 
