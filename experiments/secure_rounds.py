@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import checks
 from tff_nlp.aggregation.secure_aggregation import demands, messages, session, simulation
-from tff_nlp.privacy import guarantee
+from tff_nlp.privacy import names
 
 if TYPE_CHECKING:  # Flags are checked before TensorFlow is imported.
     from experiments.federated_run import FederatedRun
@@ -26,7 +26,7 @@ def check(run: "FederatedRun") -> None:
     kind, dp = run.federated.secure_aggregation, run.privacy.dp
     if kind == "none":
         return
-    if dp in (guarantee.GAUSSIAN, guarantee.ADAPTIVE_CLIPPING, guarantee.TREE_AGGREGATION):
+    if dp in (names.GAUSSIAN, names.ADAPTIVE_CLIPPING, names.TREE_AGGREGATION):
         why = f"--dp={dp} adds its noise to a sum of floats; take --dp=distributed"
         checks.refuse("secure_aggregation", kind, why)
     contexts = ("streaming",) if kind == "masked" else ("streaming", "ray")
@@ -51,7 +51,7 @@ def check(run: "FederatedRun") -> None:
 
 def aggregator(run: "FederatedRun") -> Any:
     """Returns TFF's aggregator of integers, whose range adapts; None for sums of floats."""
-    if run.federated.secure_aggregation == "none" or run.privacy.dp == guarantee.DISTRIBUTED:
+    if run.federated.secure_aggregation == "none" or run.privacy.dp == names.DISTRIBUTED:
         return None
     import tensorflow_federated as tff
 

@@ -22,16 +22,18 @@ CONTEXTS = ("streaming", "ray", "tff")
 class CorpusFlags:
     """What to train and test on."""
 
-    corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.")
-    test_corpus: str = flag("", "Test corpus, read as --corpus is; empty: the corpus's own.")
+    corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.", path=True)
+    test_corpus: str = flag(
+        "", "Test corpus, read as --corpus is; empty: the corpus's own.", path=True
+    )
     test_fraction: float = flag(0.2, "Share of --corpus for testing where it has no test part.")
     format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
     text_column: str = flag("", "Column of the text: name or number from 0.")
     label_column: str = flag("", "Column of the label, or @file, @stem, @suffix, @folder.")
     client_column: str = flag("", "Column of author, domain or other group; also @stem, @folder.")
     label_map: str = flag("", "from:to,from:to; 'to' may be drop, * stands for all others.")
-    label_file: str = flag("", "Labels line by line beside the texts.")
-    test_label_file: str = flag("", "The same for --test_corpus.")
+    label_file: str = flag("", "Labels line by line beside the texts.", path=True)
+    test_label_file: str = flag("", "The same for --test_corpus.", path=True)
     header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
     delimiter: str = flag("", "One character instead of the format's own.")
     quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
@@ -43,7 +45,7 @@ class CorpusFlags:
     strip_prefix: str = flag("", "Removed once from the start of each text that has it.")
     keep_overlap: bool = flag(False, "Keep training texts that the test corpus holds, too.")
     max_train_examples: int | None = flag(None, "Train on this many random examples only.")
-    tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.")
+    tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.", path=True)
 
     def __post_init__(self) -> None:
         checks.check(
@@ -97,6 +99,7 @@ class ModelFlags:
     encoder: str = flag(
         "minilm",
         "minilm, random, a Hugging Face checkpoint folder, or a KerasNLP preset's name.",
+        path=True,
     )
     encoder_layers: int = flag(2, "Layers of --encoder=random.")
     encoder_width: int = flag(128, "Width of --encoder=random.")
@@ -265,9 +268,13 @@ class PlaceFlags:
     """Where things are."""
 
     output_dir: str = flag(
-        "", "Receives the run; empty: a folder below runs/ named by corpus and flags."
+        "", "Receives the run; empty: a folder below runs/ named by corpus and flags.", path=True
     )
-    cache_dir: str = flag("", "Token caches, shared by runs; empty: ~/.cache/tff_nlp.")
+    cache_dir: str = flag(
+        "",
+        "Token caches, shared by runs; empty: tff_nlp below $XDG_CACHE_HOME or ~/.cache.",
+        path=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

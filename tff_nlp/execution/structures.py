@@ -119,7 +119,9 @@ def cohort_size(values: Iterable[Sequence[Any]]) -> int:
     sizes = [len(value) for value in values]
     if len(set(sizes)) > 1:
         counts = ", ".join(map(str, sizes))
-        raise ValueError(f"Conflicting cardinalities: the arguments have values of {counts} clients")
+        raise ValueError(
+            f"Conflicting cardinalities: the arguments have values of {counts} clients"
+        )
     return sizes[0] if sizes else 0
 
 
