@@ -12,8 +12,9 @@ import importlib.machinery
 import importlib.util
 import pathlib
 import runpy
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -51,14 +52,30 @@ class _TreeFinder:
         return None
 
 
-def _use_context(make: Callable[[], tff.framework.SyncContext]) -> None:
+class _Lazy(tff.framework.SyncContext):
+    """One of our contexts, made when it is used: some files set TensorFlow's devices up before."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._context: tff.framework.SyncContext | None = None
+
+    def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
+        """Runs a computation; called by TFF."""
+        if self._context is None:
+            before = tff.framework.get_context_stack().current
+            self._context = contexts.install(self._name)
+            tff.framework.set_default_context(before)
+        return self._context.invoke(comp, arg)
+
+
+def _use_context(context: tff.framework.SyncContext) -> None:
     """Replaces what sets or makes one of TFF's synchronous contexts."""
 
     def create(*_: Any, **__: Any) -> tff.framework.SyncContext:
-        return make()
+        return context
 
     def install(*_: Any, **__: Any) -> None:
-        tff.framework.set_default_context(make())
+        tff.framework.set_default_context(context)
 
     for kind, name in (
         ("native", "sync_local_cpp"),
@@ -79,10 +96,11 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("--context", default="streaming", choices=contexts.CONTEXTS)
     arguments, rest = parser.parse_known_args()
+    # TFF ends its workers with SIGINT, which a shell has what runs in its background ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.meta_path.append(_TreeFinder(arguments.tree))  # type: ignore[arg-type]
-    context = contexts.install(arguments.context)
     if arguments.context != "tff":
-        _use_context(lambda: context)
+        _use_context(_Lazy(arguments.context))
     path = arguments.tree / arguments.file
     sys.argv = [str(path), *rest]
     runpy.run_path(str(path), run_name="__main__")

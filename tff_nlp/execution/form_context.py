@@ -65,8 +65,9 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
             raise errors.UserError(f"--max_failed_clients={max_failed_clients}: must be 0 or more")
         self.failed_clients: tuple[int, ...] = ()
         self.max_failed_clients = max_failed_clients
-        # By the id of a computation that lives; what it was compiled to lives as long.
-        self._programs: dict[int, Program] = {}
+        # By the id of a computation that lives; what it was compiled to lives as long. None for
+        # what TFF's own worker runs.
+        self._programs: dict[int, Program | None] = {}
         self._compiling = threading.RLock()
         self._worker: tff.framework.SyncContext | None = None
 
@@ -91,7 +92,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
         """Runs a computation; called by TFF."""
         program = self._program(comp)
-        return self._run_in_worker(comp, arg) if program is _in_worker else program(arg)
+        return self._run_in_worker(comp, arg) if program is None else program(arg)
 
     def form(self, comp: tff.framework.ConcreteComputation) -> forms.RoundForm | None:
         """Returns a computation as it is compiled here, or None if it is not a round.
@@ -101,7 +102,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
         program = self._program(comp)
         return program.form if isinstance(program, _Round) else None
 
-    def _program(self, comp: tff.framework.ConcreteComputation) -> Program:
+    def _program(self, comp: tff.framework.ConcreteComputation) -> Program | None:
         with self._compiling:
             if id(comp) not in self._programs:
                 program = self._compile(comp)
@@ -110,7 +111,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
                 weakref.finalize(comp, self._programs.pop, id(comp), None).atexit = False
             return self._programs[id(comp)]
 
-    def _compile(self, comp: tff.framework.ConcreteComputation) -> Program:
+    def _compile(self, comp: tff.framework.ConcreteComputation) -> Program | None:
         signature = comp.type_signature
         if graphs.is_tensorflow(comp):
             return _local_program(graphs.from_computation(comp), signature.result)
@@ -128,7 +129,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
             return interpreter.Interpreter(comp, self.map_clients, self.secure_protocols)
         except interpreter.UnsupportedError as error:
             _log.info("TFF's own worker runs what is not run here: %s", error)
-            return _in_worker
+            return None
 
     def note_failures(self, failures: Sequence[lane_runs.ClientError]) -> None:
         """Reports the clients of a round that failed.
@@ -148,11 +149,6 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
             if self._worker is None:
                 self._worker = worker.worker_context()
         return self._worker.invoke(comp, arg)
-
-
-def _in_worker(_: Any) -> Any:
-    """Stands for the program of a computation that TFF's own worker runs."""
-    raise NotImplementedError
 
 
 def _local_program(graph: graphs.Graph, result_type: tff.Type) -> Program:

@@ -85,7 +85,7 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
             stateful, _no_graph_optimizer()
         )
     except Exception as error:  # TFF raises many kinds, some of its own and not public
-        raise NoFormError(f"{type(error).__name__}: {error}") from error
+        raise NoFormError(in_short(error)) from error
     pieces = {
         name: graphs.from_computation(piece)
         for name, piece in (
@@ -114,6 +114,12 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
         for number in range(len(list(_client_results(signature.result))))
     )
     return dataclasses.replace(compiled, client_values=places)
+
+
+def in_short(error: Exception) -> str:
+    """Returns the kind and the first line of an error; TFF's compiler adds whole trees."""
+    first, *_ = [*str(error).splitlines(), ""]
+    return f"{type(error).__name__}: {first[:200]}"
 
 
 def pack_result(
@@ -169,7 +175,7 @@ def compile_initialization(computation: tff.framework.ConcreteComputation) -> gr
             )
         )
     except Exception as error:  # see compile_round
-        raise NoFormError(f"{type(error).__name__}: {error}") from error
+        raise NoFormError(in_short(error)) from error
 
 
 def split_argument(argument: Any, parameter: tff.Type | None) -> tuple[Any, list[Any]]:

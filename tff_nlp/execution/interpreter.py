@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp.execution import graphs, secure_sums, sequences, structures
+from tff_nlp.execution import forms, graphs, secure_sums, sequences, structures
 
 Function = Callable[[Any], Any]
 # (function, each client's argument) to each client's result, in order.
@@ -93,7 +93,7 @@ def _native(
         desugared = tff.backends.native.desugar_and_transform_to_native(computation)
         return tff.backends.native.transform_to_native_form(desugared, transform_math_to_tf=True)
     except Exception as error:  # TFF raises many kinds, some of its own and not public
-        raise UnsupportedError(f"{type(error).__name__}: {error}") from error
+        raise UnsupportedError(forms.in_short(error)) from error
 
 
 def _check_values(signature: tff.FunctionType) -> None:
