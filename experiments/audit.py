@@ -7,13 +7,16 @@ Writes audit.json and audit.png into each run's folder; several runs are printed
 drawn into one picture more. docs/audit.md says what the numbers mean, and what they do not prove.
 """
 
+from experiments import startup  # noqa: F401
+
+# isort: split
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import data, entry, quiet  # noqa: F401
+from experiments import data, entry, paths, silence_libraries  # noqa: F401
 from tff_nlp.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +44,10 @@ flags.DEFINE_string(
     **_OWN,
 )
 flags.DEFINE_string(
-    "cache_dir", "", "Token caches, shared by runs; empty: ~/.cache/tff_nlp.", **_OWN
+    "cache_dir",
+    "",
+    "Token caches, shared by runs; empty: tff_nlp below $XDG_CACHE_HOME or ~/.cache.",
+    **_OWN,
 )
 
 JSON, PICTURE, COMPARISON = "audit.json", "audit.png", "audit_comparison.png"
@@ -50,6 +56,8 @@ JSON, PICTURE, COMPARISON = "audit.json", "audit.png", "audit_comparison.png"
 def main() -> None:
     """Audits the runs that the flags name."""
     folders = _folders()
+    comparison = _comparison(folders)
+    entry.print_progress(f"loading {', '.join(map(str, folders))}")
     from experiments import saved_run
     from tff_nlp.privacy import membership
 
@@ -73,8 +81,7 @@ def main() -> None:
         audits.append(audit)
     print("\n".join(table(audits)))
     data.say("saved", [f"{folder}: {JSON}, {PICTURE}" for folder in folders])
-    if len(audits) > 1:
-        comparison = pathlib.Path(FLAGS.comparison or folders[0] / COMPARISON)
+    if comparison is not None:
         audit_picture.draw(audits, comparison)
         data.say("saved", [str(comparison)])
 
@@ -150,13 +157,37 @@ def _folders() -> list[pathlib.Path]:
     names = [name.strip() for value in FLAGS.run for name in value.split(",") if name.strip()]
     if not names:
         raise UserError("--run is needed: the folder of a finished run")
-    folders = [pathlib.Path(name) for name in names]
+    folders = [paths.of_flag("run", name) for name in names]
     twice = {str(folder) for folder in folders if folders.count(folder) > 1}
     if twice:
         raise UserError(f"--run={sorted(twice)[0]}: given twice")
-    if FLAGS.comparison and len(folders) == 1:
-        raise UserError(f"--comparison={FLAGS.comparison}: there is one run only")
+    for folder in folders:
+        for part in (JSON, PICTURE):
+            _check_file("run", folder / part)
     return folders
+
+
+def _comparison(folders: Sequence[pathlib.Path]) -> pathlib.Path | None:
+    """Returns where the picture of several runs goes, None of one."""
+    if len(folders) == 1:
+        if FLAGS.comparison:
+            raise UserError(f"--comparison={FLAGS.comparison}: there is one run only")
+        return None
+    path = folders[0] / COMPARISON
+    if FLAGS.comparison:
+        path = paths.of_flag("comparison", FLAGS.comparison)
+        if not path.parent.is_dir():
+            raise UserError(f"--comparison={path}: there is no folder {path.parent}")
+    _check_file("comparison", path)
+    return path
+
+
+def _check_file(flag: str, path: pathlib.Path) -> None:
+    """Refuses, before the work, a file that could not be written at its end."""
+    if path.is_dir():
+        raise UserError(f"--{flag}={path}: is a folder; a file is written there")
+    if path.parent.is_dir():
+        paths.check_writable(flag, path.parent)
 
 
 def _names(folders: Sequence[pathlib.Path]) -> list[str]:

@@ -9,11 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.membership_audit import Attacks, Audit
+from tff_nlp import durable_files
+from tff_nlp.clients import picture
 from tff_nlp.privacy import membership
-from tff_nlp.program import run_directory
 
-# Distinguishable for colour-blind readers (Okabe and Ito 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Distinguishable for colour-blind readers (Okabe and Ito 2008); neighbours differ in grey, too.
+_COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#F0E442", "#009E73")
 _STYLES = {membership.THRESHOLD: "-", membership.LOGISTIC_REGRESSION: "--"}
 # Beyond it the names below the bars are left away.
 _NAMED_BARS = 24
@@ -27,7 +28,7 @@ def draw(audits: Sequence[Audit], path: pathlib.Path) -> None:
       path: The PNG.
 
     Raises:
-      RunError: If it cannot be written.
+      WriteError: If it cannot be written.
     """
     figure = Figure(figsize=(15, 5), layout="constrained")
     roc, labels, clients = figure.subplots(1, 3, width_ratios=(1, 1, 1.4))
@@ -36,21 +37,20 @@ def draw(audits: Sequence[Audit], path: pathlib.Path) -> None:
     _draw_bars(clients, [audit.clients for audit in audits], "client", ranked=True)
     figure.suptitle("membership inference: chance is an AUC of 0.5")
     FigureCanvasAgg(figure)
-    temporary = path.with_suffix(".partial")
-    with run_directory.writing(path):
-        figure.savefig(temporary, format="png", dpi=120)
-        temporary.rename(path)
+    with durable_files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _draw_roc(axes: Axes, audits: Sequence[Audit]) -> None:
     for number, audit in enumerate(audits):
+        title = picture.short_name(audit.name)
         for name, attack in audit.overall.items():
             axes.plot(
                 attack.false_positives,
                 attack.true_positives,
                 _STYLES[name],
                 color=_colour(number),
-                label=f"{_plain(audit.name)}, {name.replace('_', ' ')}: {attack.auc:.3f}",
+                label=f"{title}, {name.replace('_', ' ')}: {attack.auc:.3f}",
             )
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axes.set(xlabel="others taken for members", ylabel="members found", xlim=(0, 1), ylim=(0, 1))
@@ -86,7 +86,7 @@ def _draw_bars(
     axes.set_title(f"AUC per {what}" if names else f"no {what}s with enough examples")
     axes.set_ylabel("AUC of the threshold attack")
     if len(names) <= _NAMED_BARS:
-        shown = [_plain(name) for name in names]
+        shown = [picture.short_name(name) for name in names]
         axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
     else:
         axes.set_xticks([])
@@ -100,8 +100,3 @@ def _auc(groups: Sequence[Mapping[str, Attacks]], name: str) -> float:
 
 def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
-
-
-def _plain(name: str, longest: int = 24) -> str:
-    """Returns a name of bearable length that matplotlib does not read as a formula."""
-    return (name if len(name) <= longest else name[: longest - 1] + "…").replace("$", r"\$")

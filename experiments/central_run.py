@@ -6,8 +6,8 @@ experiments/central_training.py.
 
 import dataclasses
 
-from experiments import data, flag_groups, place, result, settings
-from tff_nlp.program import run_directory
+from experiments import data, flag_groups, result, run_paths, settings
+from tff_nlp.program import configuration, run_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +35,17 @@ class CentralRun:
         recorded = (self.corpus, self.model, self.training, self.central)
         data.say("note", settings.without_effect(*recorded))
         config = {**flag_groups.record(*recorded), **texts.fingerprints()}
-        path = place.output_dir(self.place.output_dir, self.corpus.corpus, config)
-        with run_directory.RunDirectory(path, config) as directory:
-            if result.told(directory):
+        described = flag_groups.record(self.corpus)
+        path = run_paths.output_dir(
+            self.place.output_dir,
+            self.corpus.corpus,
+            {name: value for name, value in config.items() if name not in described},
+        )
+        rules = configuration.Rules(described=described)
+        with run_directory.RunDirectory(path, config, rules) as directory:
+            if result.print_status(directory):
                 return
+            data.say("loading", ["TensorFlow and KerasNLP"])
             from experiments import central_training
 
             central_training.train(self, texts, directory, config, began)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments import data, outcome, quiet, result, task
+from experiments import data, outcome, result, silence_libraries, task
 from experiments.central_run import CentralRun
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, partitions
@@ -41,7 +41,7 @@ def train(
       UserError: Where a flag or a file is wrong.
       RunError: If training diverges.
     """
-    quiet.import_keras_nlp()
+    silence_libraries.import_keras_nlp()
     # No round runs here; TFF's own default context would complain as Python ends.
     contexts.install("streaming")
     tf.keras.utils.set_random_seed(seeds.derive(run.central.seed, "keras") & 0x7FFFFFFF)
@@ -105,7 +105,7 @@ def _fit(
         ["accuracy"],
     )
     predict = task.predictor(model)
-    log = metrics_log.MetricsLog(directory.path / "metrics.csv", (*_COLUMNS, "seconds"))
+    log = metrics_log.MetricsLog(directory.path / run_directory.METRICS, (*_COLUMNS, "seconds"))
     log.rewind(0)
     parts = _parts(epochs, run.central.evals_per_epoch)
     with progress.Progress(len(parts), 0, "part") as shown:

@@ -1,36 +1,26 @@
 """How every script starts and ends: flags in, one line on a user's mistake, an exit code."""
 
+import contextlib
+import errno
+import os
 import pathlib
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import flags
 
-from tff_nlp.errors import RunError, UserError
+from experiments import help_text, signals
+from tff_nlp.errors import RunError, UserError, WriteError
 
-SUCCESS, RUN_ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+SUCCESS, RUN_ERROR, USER_ERROR = 0, 1, 2
 
-
-def _define_help(flag_values: flags.FlagValues) -> None:
-    if "help" not in flag_values:
-        flags.DEFINE_boolean(
-            "help", False, "Show this help.", short_name="h", flag_values=flag_values
-        )
-
-
-def _help(flag_values: flags.FlagValues) -> str:
-    """Returns the script's docstring and its flags, absl's own left out."""
-    by_module = flag_values.flags_by_module_dict()
-    own = [module for module in by_module if not module.startswith("absl")]
-    text = "\n".join(flag_values.module_help(module) for module in own)
-    return f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\n{text}"
-
-
-def _fail(program: str, error: Exception, code: int) -> int:
-    # One line, whatever the message holds.
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-    return code
+# What the system says when it, and nobody's flags, is why something cannot be written or read.
+_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+# Longer words in a message are cut: names and values of thousands of characters.
+_LONGEST_WORD = 300
 
 
 def status(
@@ -38,7 +28,9 @@ def status(
     flag_values: flags.FlagValues,
     arguments: Sequence[str],
     *,
+    groups: Sequence[type] = (),
     takes_arguments: bool = False,
+    again: str = "",
 ) -> int:
     """Parses flags, runs a script's main function, and returns its exit code.
 
@@ -46,20 +38,22 @@ def status(
       main: Reads the flags and does the work.
       flag_values: The flags to parse into.
       arguments: The command line, the program's name first.
+      groups: The groups of flags, in the order in which --help shows them.
       takes_arguments: Whether `main` takes the list of what is left of the command line; otherwise
         nothing may be left.
+      again: What the same command does after the work was stopped, as a sentence.
 
     Returns:
-      0; or, told in one line on stderr, 2 after a mistake in flags, files or data (`UserError`)
-      and 1 after a failure of the run (`RunError`); or 130 when the user interrupts. Other
-      exceptions are defects and pass.
+      0; or, with one line on stderr, 2 after a mistake in flags, files or data (`UserError`) and 1
+      after a failure of the run (`RunError`) or of the disk; or, when a signal ends the work, 128
+      and the signal's number. Other exceptions are defects and pass.
     """
     program = pathlib.Path(arguments[0]).name
-    _define_help(flag_values)
+    help_text.define(flag_values)
     try:
-        rest = flag_values(list(arguments))
+        rest = _parse(flag_values, arguments)
         if flag_values["help"].value:
-            print(_help(flag_values))
+            print(help_text.of(sys.modules[main.__module__].__doc__, flag_values, groups))
             return SUCCESS
         if takes_arguments:
             main(rest[1:])
@@ -68,26 +62,92 @@ def status(
         else:
             main()
     except (flags.Error, UserError) as error:
-        return _fail(program, error, USER_ERROR)
+        return _fail(f"{program}: {error}", USER_ERROR)
+    except WriteError as error:
+        return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
     except RunError as error:
-        return _fail(program, error, RUN_ERROR)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _fail(f"{program}: {error}", RUN_ERROR)
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "number", signal.SIGINT)
+        return _fail(_joined(signals.line(program, number), again), signals.code(number))
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return signals.code(signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in _FAILURES:
+            raise
+        return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
     return SUCCESS
 
 
 def run(
     main: Callable[..., None],
-    flag_values: flags.FlagValues = flags.FLAGS,
+    flag_values: flags.FlagValues,
     *,
+    groups: Sequence[type] = (),
     takes_arguments: bool = False,
+    again: str = "",
 ) -> NoReturn:
-    """Runs a script with the process's command line and exits (see `status`).
+    """Runs a script with the process's command line and exits (arguments as for `status`)."""
+    signals.raise_stopped()
+    code = status(
+        main,
+        flag_values,
+        sys.argv,
+        groups=groups,
+        takes_arguments=takes_arguments,
+        again=again,
+    )
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _reader_is_gone()
+        code = code or signals.code(signal.SIGPIPE)
+    signals.end_at_once()
+    sys.exit(code)
 
-    Args:
-      main: Reads the flags and does the work.
-      flag_values: The flags to parse into; absl's by default.
-      takes_arguments: As for `status`.
-    """
-    sys.exit(status(main, flag_values, sys.argv, takes_arguments=takes_arguments))
+
+def print_progress(line: str) -> None:
+    """Tells a person at a terminal what a script is waiting for; files get none of it."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+def _parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
+    try:
+        return flag_values(list(arguments))
+    except UnicodeDecodeError as error:
+        files = [word for word in arguments if word.lstrip("-").startswith("flagfile")]
+        raise UserError(f"{' '.join(files)}: a file of flags is not UTF-8 text") from error
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
+
+
+def _fail(message: str, code: int) -> int:
+    """Prints a message in one line that cannot move a terminal's cursor, and returns the code."""
+    words = [
+        word if len(word) <= _LONGEST_WORD else f"{word[:200]}…{word[-50:]}"
+        for word in message.split()
+    ]
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+    with contextlib.suppress(OSError):  # The terminal may be gone; the code says the same.
+        print(line, file=sys.stderr, flush=True)
+    return code
+
+
+def _reader_is_gone() -> bool:
+    """Returns whether nobody reads the output any more; then nothing more is written to it."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone

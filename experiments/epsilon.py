@@ -1,4 +1,4 @@
-"""Privacy accounting before any training: of epsilon, noise and cohort (or rounds) the third.
+r"""Privacy accounting before any training: of epsilon, noise and cohort (or rounds) the third.
 
 Give --population and, of --noise_multiplier, --clients_per_round, --rounds and --target_epsilon,
 all but one; the missing one is found. Prints the epsilon of all accountants with everything that
@@ -12,16 +12,22 @@ they depend on, with the amplification by sampling and without it. Imports no Te
     --rounds=1600 --max_participations=1 --min_separation=0 --delta=1e-6 --target_epsilon=2
 """
 
+from experiments import startup  # noqa: F401
+
+# isort: split
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from experiments import entry
 from tff_nlp.errors import UserError
-from tff_nlp.privacy import accounting, budget, calibration, dp_ftrl
+from tff_nlp.privacy import names
+
+if TYPE_CHECKING:  # The accountants take a while to load.
+    from tff_nlp.privacy import budget, dp_ftrl
 
 MOST_ORDERS = 10_000
 
@@ -50,11 +56,11 @@ flags.DEFINE_float("target_epsilon", None, "The epsilon that may be reached.", *
 flags.DEFINE_enum(
     "accountant",
     "rdp",
-    accounting.ACCOUNTANTS,
+    names.ACCOUNTANTS,
     "Whose epsilon is held against --target_epsilon.",
     **_OWN,
 )
-flags.DEFINE_enum("dp", budget.GAUSSIAN, budget.MECHANISMS, "The mechanism.", **_OWN)
+flags.DEFINE_enum("dp", names.GAUSSIAN, names.CENTRAL, "The mechanism.", **_OWN)
 flags.DEFINE_enum(
     "sampling",
     "poisson",
@@ -111,12 +117,14 @@ def parse_orders(text: str) -> tuple[float, ...]:
     return tuple(grid)
 
 
-def question() -> budget.Question:
+def question() -> "budget.Question":
     """Returns what the flags ask.
 
     Raises:
       UserError: If a value is out of range, or not exactly one is missing.
     """
+    from tff_nlp.privacy import accounting, budget, calibration
+
     population = _needed("population", at_least=2)
     cohort = _optional("clients_per_round", at_least=1)
     rounds = _optional("rounds", at_least=1)
@@ -134,7 +142,7 @@ def question() -> budget.Question:
         calibration.check_target(FLAGS.target_epsilon)
     delta = accounting.default_delta(population) if FLAGS.delta is None else FLAGS.delta
     accounting.check_delta(delta, population, FLAGS.unit)
-    if FLAGS.dp == budget.ADAPTIVE and FLAGS.unit == "example":
+    if FLAGS.dp == names.ADAPTIVE_CLIPPING and FLAGS.unit == "example":
         raise UserError("--unit=example: adaptive clipping here is for clients")
     asked = budget.Question(
         dp=FLAGS.dp,
@@ -170,55 +178,56 @@ def _optional(name: str, at_least: int) -> int | None:
     return value
 
 
-def _participation() -> dp_ftrl.Participation | None:
-    names = ("max_participations", "min_separation")
-    if FLAGS.dp != budget.TREE:
-        for name in (*names, "restart_every"):
+def _participation() -> "dp_ftrl.Participation | None":
+    bounds = ("max_participations", "min_separation")
+    if FLAGS.dp != names.TREE_AGGREGATION:
+        for name in (*bounds, "restart_every"):
             if FLAGS[name].value is not None:
-                raise UserError(f"--{name}: belongs to --dp={budget.TREE}")
+                raise UserError(f"--{name}: belongs to --dp={names.TREE_AGGREGATION}")
         return None
-    for name in names:
+    for name in bounds:
         if FLAGS[name].value is None:
             raise UserError(
-                f"--{name}: must be given with --dp={budget.TREE}, whose epsilon rests on how often"
+                f"--{name}: must be given with --dp={FLAGS.dp}, whose epsilon rests on how often"
                 " the cohort sampler lets a client take part"
             )
     if FLAGS.unit != "client" or FLAGS["sampling"].value != "poisson":
-        raise UserError(f"--dp={budget.TREE}: is for clients and uses no sampling")
+        raise UserError(f"--dp={names.TREE_AGGREGATION}: is for clients and uses no sampling")
+    from tff_nlp.privacy import dp_ftrl
+
     return dp_ftrl.Participation(FLAGS.max_participations, FLAGS.min_separation)
 
 
-def _check_one_is_missing(asked: budget.Question) -> None:
+def _check_one_is_missing(asked: "budget.Question") -> None:
     values = {
         "noise_multiplier": (asked.noise_multiplier, asked.noise_ratio),
         "clients_per_round": (asked.clients_per_round,),
         "rounds": (asked.rounds,),
         "target_epsilon": (asked.target_epsilon,),
     }
-    if asked.dp == budget.TREE:
+    if asked.dp == names.TREE_AGGREGATION:
         # Its epsilon does not depend on the cohort, which is printed beside it only.
         if asked.clients_per_round is None or asked.noise_ratio is not None:
             raise UserError(
-                f"--dp={budget.TREE}: needs --clients_per_round, and --noise_multiplier or --rounds"
+                f"--dp={asked.dp}: needs --clients_per_round, and --noise_multiplier or --rounds"
                 " or --target_epsilon left out"
             )
         del values["clients_per_round"]
     missing = [name for name, given in values.items() if given == (None,) * len(given)]
     if not missing:
-        names = ", ".join(f"--{name}" for name in values)
-        raise UserError(f"--target_epsilon: nothing is left to find; leave out one of {names}")
+        known = ", ".join(f"--{name}" for name in values)
+        raise UserError(f"--target_epsilon: nothing is left to find; leave out one of {known}")
     if len(missing) > 1:
-        names = " or ".join(f"--{name}" for name in missing)
-        raise UserError(f"--{missing[0]}: too little is known, give {names}")
+        unknown = " or ".join(f"--{name}" for name in missing)
+        raise UserError(f"--{missing[0]}: too little is known, give {unknown}")
 
 
-def as_json(result: budget.Answer) -> dict[str, Any]:
+def as_json(result: "budget.Answer") -> dict[str, Any]:
     """Returns an answer as values that json can write."""
     values = result.stated.to_json()
     values["found"] = result.found
     if result.asked.target_epsilon is not None:
         values["target_epsilon"] = result.asked.target_epsilon
-        values["accountant"] = result.asked.accountant
     if result.split is not None:
         values["noise_split"] = dataclasses.asdict(result.split)
     if result.asked.participation is not None:
@@ -228,7 +237,7 @@ def as_json(result: budget.Answer) -> dict[str, Any]:
     return values
 
 
-def in_words(result: budget.Answer) -> str:
+def in_words(result: "budget.Answer") -> str:
     """Returns an answer as lines of text."""
     lines = [result.stated.in_words()]
     if result.split is not None:
@@ -247,6 +256,8 @@ def in_words(result: budget.Answer) -> str:
             f" {result.squared_sensitivity} in"
             + (f" trees of {trees} rounds" if trees else " one tree"),
         ]
+    from tff_nlp.privacy import calibration
+
     if result.found != "epsilon":
         values = result.stated.to_json()
         extreme = "smallest" if result.found == "noise_multiplier" else "largest"
@@ -264,6 +275,9 @@ def in_words(result: budget.Answer) -> str:
 
 def main() -> None:
     """Answers the flags' question on stdout."""
+    entry.print_progress("loading the accountants")
+    from tff_nlp.privacy import budget
+
     result = budget.answer(question())
     print(json.dumps(as_json(result), indent=2) if FLAGS.json else in_words(result))
 

@@ -9,15 +9,15 @@ import dataclasses
 from experiments import (
     data,
     flag_groups,
-    place,
     privacy_flags,
     privacy_plan,
     quantized_rounds,
     result,
+    run_paths,
     secure_rounds,
     settings,
 )
-from tff_nlp.program import run_directory
+from tff_nlp.program import configuration, run_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,10 @@ class FederatedRun:
     model: settings.ModelFlags
     client_training: settings.ClientTrainingFlags
     federated: settings.FederatedFlags
-    privacy: privacy_flags.PrivacyFlags
     rounds: settings.RunFlags
-    execution: settings.ExecutionFlags
+    privacy: privacy_flags.PrivacyFlags
     place: settings.PlaceFlags
+    execution: settings.ExecutionFlags
 
     def run(self, began: float) -> None:
         """Trains, or goes on training; prints what it does and writes the results.
@@ -59,17 +59,36 @@ class FederatedRun:
             plan = privacy_plan.plan(resolved, split.train)
             data.say("privacy", plan.lines)
         config = {**flag_groups.record(*resolved.recorded()), **texts.fingerprints()}
-        path = place.output_dir(self.place.output_dir, self.corpus.corpus, config)
-        # The devices of this machine are known later; other devices would give other sums.
-        with run_directory.RunDirectory(path, config, late=["devices"]) as directory:
-            if result.told(directory):
+        described = flag_groups.record(self.corpus)
+        path = run_paths.output_dir(
+            self.place.output_dir,
+            self.corpus.corpus,
+            {name: value for name, value in config.items() if name not in described},
+        )
+        rules = configuration.Rules(
+            # The devices of this machine are known later; other devices would give other sums.
+            late=["devices"],
+            described=described,
+            growing={"rounds": resolved.why_not_longer()},
+        )
+        with run_directory.RunDirectory(path, config, rules) as directory:
+            if result.print_status(directory):
                 return
+            data.say("loading", ["TensorFlow and TensorFlow Federated"])
             from experiments import federated_training
 
             if plan is not None:
                 rounds = dataclasses.replace(self.rounds, rounds=plan.rounds)
                 resolved = dataclasses.replace(resolved, rounds=rounds)
             federated_training.train(resolved, texts, split, directory, config, began, plan)
+
+    def why_not_longer(self) -> str:
+        """Returns why more rounds cannot be added to this run later; empty if they can."""
+        if self.federated.decay_learning_rate:
+            return "--decay_learning_rate lets the learning rate reach 0 at the last round"
+        if self.privacy.target_epsilon is not None and self.privacy.noise_multiplier is None:
+            return "the noise that --target_epsilon found is for so many rounds"
+        return ""
 
     def recorded(self) -> tuple[object, ...]:
         """Returns the groups that are part of the configuration: all but where things are."""

@@ -14,10 +14,10 @@ from experiments import (
     data,
     outcome,
     quantized_rounds,
-    quiet,
     result,
     secure_rounds,
     settings,
+    silence_libraries,
     task,
 )
 from experiments.federated_run import FederatedRun
@@ -58,7 +58,7 @@ def train(
       RunError: If training fails.
     """
     streaming.configure_threads()
-    quiet.import_keras_nlp()
+    silence_libraries.import_keras_nlp()
     algorithm, devices = algorithm_config(run), _devices(run.execution)
     model = task.build_classifier(run.model, texts.train, run.rounds.seed)
     data.say("model", [task.describe(model, run.model)])
@@ -86,8 +86,8 @@ def train(
         split.train,
         texts.train.labels,
         texts.train.label_names,
-        directory.path / "clients.png",
-        title=f"{texts.title}: {run.clients.partition}",
+        directory.path / run_directory.CLIENTS,
+        title=texts.title,
     )
     trained = program.run(directory)
     weights = program.process.get_model_weights(trained.state)

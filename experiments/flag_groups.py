@@ -13,10 +13,22 @@ from typing import Any
 
 from absl import flags
 
+from experiments import paths
 
-def flag(default: Any, help_text: str, choices: Sequence[str] | None = None) -> Any:
-    """Returns a dataclass field that is a flag."""
-    return dataclasses.field(default=default, metadata={"help": help_text, "choices": choices})
+
+def flag(
+    default: Any, help_text: str, choices: Sequence[str] | None = None, *, path: bool = False
+) -> Any:
+    """Returns a dataclass field that is a flag.
+
+    Args:
+      default: Its value where it is not given.
+      help_text: What --help says.
+      choices: All values that it may have; None for any.
+      path: Whether it names a file or folder, or several separated by commas.
+    """
+    metadata = {"help": help_text, "choices": choices, "path": path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def define(group: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -42,7 +54,29 @@ def define(group: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def parse(group: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """Returns the group with the values of its flags; its own checks raise UserError."""
-    return group(**{f.name: flag_values[f.name].value for f in dataclasses.fields(group)})
+    values = {field.name: flag_values[field.name].value for field in dataclasses.fields(group)}
+    for field in dataclasses.fields(group):
+        if field.metadata["path"]:
+            values[field.name] = paths.expand(field.name, values[field.name])
+    return group(**values)
+
+
+def restore(group: type, values: Mapping[str, Any]) -> Any:
+    """Returns the group with values that `record` gave; its own checks raise UserError.
+
+    Raises:
+      KeyError: If a field has no value.
+      TypeError: If a value is of another type than its flag; the message is the flag's name.
+    """
+    hints = typing.get_type_hints(group)
+    for field in dataclasses.fields(group):
+        kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
+        # A whole number is a number; a truth value, for Python, is a whole number.
+        fitting = (*kinds, int) if float in kinds else kinds
+        value = values[field.name]
+        if not isinstance(value, fitting) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(field.name)
+    return group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
 
 
 def record(*groups: Any) -> Mapping[str, Any]:

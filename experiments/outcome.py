@@ -16,15 +16,15 @@ def write(
     test = outcome.scores["test"]
     pictures.draw_curves(
         outcome.rows,
-        directory.path / "curves.png",
+        directory.path / run_directory.CURVES,
         title=title,
         majority=test.majority_accuracy,
     )
     pictures.draw_confusion(
-        test.confusion, names, directory.path / "confusion.png", title=f"{title}: test"
+        test.confusion, names, directory.path / run_directory.CONFUSION, title=f"{title}: test"
     )
     export.export(
-        directory.path / "model",
+        directory.path / run_directory.MODEL,
         facts.model,
         [np.asarray(w) for w in facts.weights.trainable],
         [np.asarray(w) for w in facts.weights.non_trainable],

@@ -1,4 +1,4 @@
-"""Plans a privacy budget before any training: which cohorts, noises and rounds it allows.
+r"""Plans a privacy budget before any training: which cohorts, noises and rounds it allows.
 
 For each cohort and number of rounds, the smallest noise that keeps (epsilon, delta) and the signal-
 to-noise ratio that it leaves; as a table, a picture (--output) and JSON. With --signal_to_noise,
@@ -8,17 +8,24 @@ the smallest cohort that serves this wish too. Imports no TensorFlow.
     --trainable_parameters=298754 --signal_to_noise=1 --output=plan.png
 """
 
+from experiments import startup  # noqa: F401
+
+# isort: split
 import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
-from matplotlib.figure import Figure
 
-from experiments import entry
+from experiments import entry, paths
+from tff_nlp import durable_files
 from tff_nlp.errors import UserError
-from tff_nlp.privacy import accounting, frontier
+from tff_nlp.privacy import names
+
+if TYPE_CHECKING:  # The accountants take a while to load.
+    from tff_nlp.privacy import frontier
 
 # Flags of its own, so that other entry points may use the same names in the same process.
 FLAGS = flags.FlagValues()
@@ -49,9 +56,7 @@ flags.DEFINE_float(
     **_OWN,
 )
 flags.DEFINE_float("signal_to_noise", None, "Wished ratio in each round.", **_OWN)
-flags.DEFINE_enum(
-    "accountant", "rdp", accounting.ACCOUNTANTS, "Whose epsilon keeps the target.", **_OWN
-)
+flags.DEFINE_enum("accountant", "rdp", names.ACCOUNTANTS, "Whose epsilon keeps the target.", **_OWN)
 flags.DEFINE_string("output", None, "Picture to write, as PNG.", **_OWN)
 flags.DEFINE_boolean("json", False, "Print JSON.", **_OWN)
 
@@ -72,12 +77,14 @@ def _whole_numbers(name: str, at_most: int | None = None) -> list[int] | None:
     return sorted(numbers)
 
 
-def budget_of_flags() -> frontier.Budget:
+def budget_of_flags() -> "frontier.Budget":
     """Returns the validated budget.
 
     Raises:
       UserError: Naming the flag that is missing or out of range.
     """
+    from tff_nlp.privacy import accounting, frontier
+
     for name in ("population", "target_epsilon"):
         if FLAGS[name].value is None:
             raise UserError(f"--{name}: must be given")
@@ -94,7 +101,7 @@ def budget_of_flags() -> frontier.Budget:
     return budget
 
 
-def heading(budget: frontier.Budget) -> str:
+def heading(budget: "frontier.Budget") -> str:
     """Returns what all points share, in words."""
     return (
         f"epsilon {budget.target_epsilon:g} ({budget.accountant}) at delta {budget.delta:.3g} for"
@@ -104,7 +111,7 @@ def heading(budget: frontier.Budget) -> str:
     )
 
 
-def table(points: Sequence[frontier.Point]) -> str:
+def table(points: "Sequence[frontier.Point]") -> str:
     """Returns points as lines of text under a head."""
     lines = [
         "   clients  rounds     noise   noise on       signal/noise     rounds of",
@@ -122,15 +129,17 @@ def table(points: Sequence[frontier.Point]) -> str:
 
 def draw(
     path: pathlib.Path,
-    budget: frontier.Budget,
-    points: Sequence[frontier.Point],
+    budget: "frontier.Budget",
+    points: "Sequence[frontier.Point]",
     wish: float | None,
 ) -> None:
     """Writes the picture: signal-to-noise by cohort, and by the work it costs the clients.
 
     Raises:
-      UserError: If the file cannot be written.
+      WriteError: If the file cannot be written.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     by_cohort, by_work = figure.subplots(1, 2)
     for rounds in sorted({point.rounds for point in points}):
@@ -165,26 +174,41 @@ def draw(
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.legend(fontsize="small")
     figure.suptitle(heading(budget), fontsize="small")
-    try:
-        figure.savefig(path, format="png", dpi=120)
-    except OSError as error:
-        raise UserError(f"--output={path}: {error.strerror or error}") from error
+    with durable_files.replacing(path, private=False) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _output() -> pathlib.Path | None:
+    """Returns where the picture goes, checked before the work."""
+    if not FLAGS.output:
+        return None
+    path = paths.of_flag("output", FLAGS.output)
+    if path.is_dir():
+        raise UserError(f"--output={path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"--output={path}: there is no folder {path.parent}")
+    paths.check_writable("output", path.parent)
+    return path
 
 
 def main() -> None:
     """Plans the flags' budget on stdout and into --output."""
+    entry.print_progress("loading the accountants")
+    import tqdm
+
+    from tff_nlp.privacy import frontier
+
     budget = budget_of_flags()
     rounds = _whole_numbers("rounds")
     cohorts = _whole_numbers("clients_per_round", at_most=budget.population)
     wish = FLAGS.signal_to_noise
     if wish is not None and not wish > 0:
         raise UserError(f"--signal_to_noise={wish:g}: must be above 0")
-    output = pathlib.Path(FLAGS.output) if FLAGS.output else None
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"--output={output}: there is no folder {output.parent}")
-    points = frontier.plan(
-        budget, cohorts or frontier.usual_cohorts(budget.population), rounds or []
-    )
+    output = _output()
+    cohorts = cohorts or frontier.usual_cohorts(budget.population)
+    # None: a bar on a terminal only.
+    with tqdm.tqdm(total=len(cohorts) * len(rounds or []), desc="planning", disable=None) as bar:
+        points = frontier.plan(budget, cohorts, rounds or [], bar.update)
     serving = {
         count: frontier.smallest_that_serves(budget, wish, count)
         for count in (rounds or [])

@@ -7,13 +7,16 @@ Texts are arguments, the lines of --file, or the lines of standard input; one li
 the empty ones too, so that line n of the output belongs to line n of the input.
 """
 
+from experiments import startup  # noqa: F401
+
+# isort: split
 import json
 import pathlib
 import sys
 
 from absl import flags
 
-from experiments import entry, quiet  # noqa: F401
+from experiments import entry, silence_libraries  # noqa: F401
 from tff_nlp.errors import UserError
 
 FLAGS = flags.FlagValues()

@@ -5,23 +5,23 @@ import math
 
 from experiments import checks
 from experiments.flag_groups import flag
-from tff_nlp.privacy import accounting, guarantee
+from tff_nlp.privacy import names
 
 NONE = "none"
-MECHANISMS = (NONE, *guarantee.CLIENT_LEVEL, guarantee.EXAMPLE_LEVEL)
+MECHANISMS = (NONE, *names.CLIENT_LEVEL, names.EXAMPLE_LEVEL)
 # Flags that only some mechanisms use.
 _ONLY_FOR = {
-    "target_quantile": (guarantee.ADAPTIVE_CLIPPING,),
-    "clipping_learning_rate": (guarantee.ADAPTIVE_CLIPPING,),
-    "clipped_count_stddev": (guarantee.ADAPTIVE_CLIPPING,),
-    "restart_every": (guarantee.TREE_AGGREGATION,),
-    "efficient_tree": (guarantee.TREE_AGGREGATION,),
-    "max_participations": (guarantee.TREE_AGGREGATION,),
-    "min_separation": (guarantee.TREE_AGGREGATION,),
-    "distributed_bits": (guarantee.DISTRIBUTED,),
-    "clipping_norm": tuple(m for m in MECHANISMS if m not in (NONE, guarantee.DISTRIBUTED)),
-    "audit_canaries": guarantee.CLIENT_LEVEL,
-    "adjacency": (guarantee.GAUSSIAN, guarantee.ADAPTIVE_CLIPPING),
+    "target_quantile": (names.ADAPTIVE_CLIPPING,),
+    "clipping_learning_rate": (names.ADAPTIVE_CLIPPING,),
+    "clipped_count_stddev": (names.ADAPTIVE_CLIPPING,),
+    "restart_every": (names.TREE_AGGREGATION,),
+    "efficient_tree": (names.TREE_AGGREGATION,),
+    "max_participations": (names.TREE_AGGREGATION,),
+    "min_separation": (names.TREE_AGGREGATION,),
+    "distributed_bits": (names.DISTRIBUTED,),
+    "clipping_norm": tuple(m for m in MECHANISMS if m not in (NONE, names.DISTRIBUTED)),
+    "audit_canaries": names.CLIENT_LEVEL,
+    "adjacency": (names.GAUSSIAN, names.ADAPTIVE_CLIPPING),
 }
 
 
@@ -46,7 +46,7 @@ class PrivacyFlags:
     )
     delta: float | None = flag(None, "Of (epsilon, delta); empty: population^-1.1.")
     accountant: str = flag(
-        "rdp", "Whose epsilon is held against --target_epsilon.", accounting.ACCOUNTANTS
+        "rdp", "Whose epsilon is held against --target_epsilon.", names.ACCOUNTANTS
     )
     clipping_norm: float = flag(
         1.0,

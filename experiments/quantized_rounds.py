@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from experiments import checks, settings
-from tff_nlp.privacy import guarantee
+from tff_nlp.privacy import names
 
 if TYPE_CHECKING:  # Flags are checked before TensorFlow is imported.
     from experiments.federated_run import FederatedRun
@@ -18,10 +18,10 @@ def check(run: "FederatedRun") -> None:
     bits, dp = run.federated.upload_bits, run.privacy.dp
     if bits == settings.FLOAT_BITS:
         return
-    if dp == guarantee.DISTRIBUTED:
+    if dp == names.DISTRIBUTED:
         why = "--dp=distributed sends integers already; --distributed_bits says how wide"
         checks.refuse("upload_bits", bits, why)
-    if dp in guarantee.CLIENT_LEVEL:
+    if dp in names.CLIENT_LEVEL:
         why = (
             f"rounding makes an update longer than the norm that --dp={dp} clips it to; take "
             "--dp=distributed --distributed_bits, or 32"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tff_nlp.program import run_directory
+from tff_nlp.program import checkpoints, run_directory
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
     from experiments.canary_clients import Audited
@@ -106,14 +106,24 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def told(directory: run_directory.RunDirectory) -> bool:
-    """Tells what a run found, or where it goes, and returns whether it is finished."""
+def print_status(directory: run_directory.RunDirectory) -> bool:
+    """Prints what a run found, or where it goes, and returns whether it is finished.
+
+    Raises:
+      UserError: If result.json is damaged.
+    """
     done = directory.result()
     if done is None:
-        print(f"output    {directory.path}", flush=True)
+        rounds = checkpoints.latest(directory.checkpoints)
+        after = "" if rounds is None else f": goes on after round {rounds}"
+        print(f"output    {directory.path}{after}", flush=True)
         return False
+    try:
+        lines = summary(done)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise run_directory.damaged(directory.path) from error
     print(f"finished  {directory.path}: nothing to do")
-    print("\n".join(summary(done)), flush=True)
+    print("\n".join(lines), flush=True)
     return True
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import tqdm
 
-from experiments import data, settings
+from experiments import data, flag_groups, privacy_flags, settings
 from tff_nlp import errors
 from tff_nlp.clients import cohorts, splits
 from tff_nlp.program import run_directory
@@ -31,22 +31,23 @@ class SavedRun:
 
     Attributes:
       folder: Its output_dir.
-      config: The configuration.
+      seed: Its seed.
+      clients: Its flags about clients; None of a central run.
+      canaries: How many clients of an audit took part in it.
+      model: Its flags about the model.
       result: What result.json says.
       texts: The corpora, the same as the run's.
       split: Who held what; None of a central run.
     """
 
     folder: pathlib.Path
-    config: Mapping[str, Any]
+    seed: int
+    clients: settings.ClientFlags | None
+    canaries: int
+    model: settings.ModelFlags
     result: Mapping[str, Any]
     texts: data.Data
     split: splits.ClientSplits | None
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return int(self.config["seed"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,34 +80,39 @@ def load(folder: pathlib.Path) -> SavedRun:
     """
     config = _read(folder, run_directory.CONFIG, "not a run")
     result = _read(folder, run_directory.RESULT, "the run is not finished")
-    corpus_flags = _group(folder, settings.CorpusFlags, config)
-    seed = int(_value(folder, config, "seed"))
+    clients, canaries = None, 0
+    if "partition" in config:
+        clients = _group(folder, settings.ClientFlags, config)
+        canaries = _group(folder, privacy_flags.PrivacyFlags, config).audit_canaries
+    length = _group(folder, settings.RunFlags if clients else settings.CentralFlags, config)
+    _check_result(folder, result, length.rounds if clients else length.epochs)
+    model = _group(folder, settings.ModelFlags, config)
+    corpus_flags, seed = _group(folder, settings.CorpusFlags, config), length.seed
     try:
         texts = data.load_data(corpus_flags, seed)
     except errors.UserError as error:
         _refuse(folder, f"its corpus cannot be loaded: {error}")
     for name, fingerprint in texts.fingerprints().items():
-        if _value(folder, config, name) != fingerprint:
+        if config.get(name) != fingerprint:
             flag = "test_corpus" if name.startswith("test") else "corpus"
             _refuse(folder, f"the texts of --{flag} have changed since")
     split = None
-    if "partition" in config:
-        clients = _group(folder, settings.ClientFlags, config)
+    if clients is not None:
         split = data.split_clients(clients, texts.train, seed)[1]
-        if result["fingerprints"]["partition"] != split.train.checksum:
+        if result["fingerprints"].get("partition") != split.train.checksum:
             _refuse(folder, "another version of the program dealt the texts to other clients")
-    return SavedRun(folder, config, result, texts, split)
+    return SavedRun(folder, seed, clients, canaries, model, result, texts, split)
 
 
 def examples(run: SavedRun) -> Examples:
     """Returns what a run trained on, and what it did not."""
-    if run.split is None:
+    if run.split is None or run.clients is None:
         everything = np.arange(len(run.texts.train))
         nobody = np.zeros(len(everything), np.int64)
         others = {TEST: np.arange(len(run.texts.test))}
         return Examples(everything, nobody, (), np.zeros(0, bool), _unseen(run, everything, others))
     train = run.split.train
-    drawn = _drawn(run, train.num_clients)
+    drawn = _drawn(run, run.clients, train.num_clients)
     holders = train.row_clients()
     trained = drawn[holders]
     members = train.rows[trained]
@@ -138,12 +144,11 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
-    from experiments import quiet, task
+    from experiments import silence_libraries, task
     from tff_nlp.program import evaluation
 
-    quiet.import_keras_nlp()
-    flags = _group(run.folder, settings.ModelFlags, run.config)
-    model = task.build_classifier(flags, run.texts.train, run.seed)
+    silence_libraries.import_keras_nlp()
+    model = task.build_classifier(run.model, run.texts.train, run.seed)
     predict = task.predictor(model)(_weights(run, model))
     found = []
     with _bar(len(train_rows) + len(test_rows), str(run.folder)) as bar:
@@ -151,7 +156,7 @@ def outputs(
             if not len(rows):
                 found.append(np.zeros([0, model.num_labels], np.float32))
                 continue
-            cache = task.tokenize(corpus, model, flags.max_tokens, cache_dir)
+            cache = task.tokenize(corpus, model, run.model.max_tokens, cache_dir)
             wanted = task.evaluation_set(
                 "audit", cache, corpus.labels, model.tokenizer.pad_id, rows=rows
             )
@@ -160,16 +165,13 @@ def outputs(
     return found[0], found[1]
 
 
-def _drawn(run: SavedRun, clients: int) -> np.ndarray:
+def _drawn(run: SavedRun, flags: settings.ClientFlags, clients: int) -> np.ndarray:
     """Returns bool[clients], which took part: the rounds' cohorts, drawn again."""
-    config = run.config
     # An audit's canaries are clients, too, numbered after those that hold texts.
-    population = clients + int(config.get("audit_canaries", 0))
-    cohort = cohorts.sampler(
-        config["sampling"], run.seed, population, int(config["clients_per_round"])
-    )
+    population = clients + run.canaries
+    cohort = cohorts.sampler(flags.sampling, run.seed, population, flags.clients_per_round)
     drawn = np.zeros(population, bool)
-    for number in range(int(run.result["rounds"])):
+    for number in range(run.result["rounds"]):
         drawn[cohort(number)] = True
     return drawn[:clients]
 
@@ -205,15 +207,13 @@ def _weights(run: SavedRun, model: "Classifier") -> _Weights:
     except (OSError, ValueError, tf.errors.OpError) as error:
         _refuse(run.folder, f"its exported model cannot be read ({type(error).__name__})")
     if info["tokenizer"]["fingerprint"] != model.tokenizer.fingerprint:
-        _refuse(
-            run.folder, f"the vocabulary of --encoder={run.config['encoder']} has changed since"
-        )
+        _refuse(run.folder, f"the vocabulary of --encoder={run.model.encoder} has changed since")
     shapes = reader.get_variable_to_shape_map()
     parts = []
     for attribute, specs in zip(("_trainable", "_frozen"), model.weight_specs(), strict=True):
         names = [f"{attribute}/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(specs))]
         if [shapes.get(name) for name in names] != [spec.shape.as_list() for spec in specs]:
-            _refuse(run.folder, f"--encoder={run.config['encoder']} has changed since")
+            _refuse(run.folder, f"--encoder={run.model.encoder} has changed since")
         parts.append([reader.get_tensor(name) for name in names])
     return _Weights(*parts)
 
@@ -225,14 +225,29 @@ def _bar(total: int, name: str) -> tqdm.tqdm:
 
 def _group(folder: pathlib.Path, group: type, config: Mapping[str, Any]) -> Any:
     """Returns a group of flags as the run had them."""
-    names = [field.name for field in dataclasses.fields(group)]
-    return group(**{name: _value(folder, config, name) for name in names})
+    try:
+        return flag_groups.restore(group, config)
+    except KeyError as error:
+        _refuse(folder, f"saved by another version of the program, without --{error.args[0]}")
+    except TypeError as error:
+        _refuse(folder, f"{run_directory.CONFIG} is damaged at --{error}")
+    except errors.UserError as error:
+        _refuse(folder, f"{run_directory.CONFIG} is damaged: {error}")
 
 
-def _value(folder: pathlib.Path, config: Mapping[str, Any], name: str) -> Any:
-    if name not in config:
-        _refuse(folder, f"saved by another version of the program, without --{name}")
-    return config[name]
+def _check_result(folder: pathlib.Path, result: Mapping[str, Any], rounds: int) -> None:
+    """Refuses a result that no run of so many rounds wrote."""
+    try:
+        whole = (
+            0 < result["rounds"] <= rounds
+            and 0 <= result["test"]["accuracy"] <= 1
+            and isinstance(result["fingerprints"], dict)
+            and isinstance(result.get("privacy", {}).get("line", ""), str)
+        )
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        _refuse(folder, f"{run_directory.RESULT} is damaged")
 
 
 def _read(folder: pathlib.Path, name: str, missing: str) -> dict[str, Any]:
@@ -242,9 +257,12 @@ def _read(folder: pathlib.Path, name: str, missing: str) -> dict[str, Any]:
     if not path.exists():
         _refuse(folder, f"{missing}: {name} is missing")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         _refuse(folder, f"{name} cannot be read ({error})")
+    if not isinstance(value, dict):
+        _refuse(folder, f"{name} cannot be read (it is no JSON object)")
+    return value
 
 
 def _refuse(folder: pathlib.Path, why: str) -> NoReturn:

@@ -22,16 +22,18 @@ CONTEXTS = ("streaming", "ray", "tff")
 class CorpusFlags:
     """What to train and test on."""
 
-    corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.")
-    test_corpus: str = flag("", "Test corpus, read as --corpus is; empty: the corpus's own.")
+    corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.", path=True)
+    test_corpus: str = flag(
+        "", "Test corpus, read as --corpus is; empty: the corpus's own.", path=True
+    )
     test_fraction: float = flag(0.2, "Share of --corpus for testing where it has no test part.")
     format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
     text_column: str = flag("", "Column of the text: name or number from 0.")
     label_column: str = flag("", "Column of the label, or @file, @stem, @suffix, @folder.")
     client_column: str = flag("", "Column of author, domain or other group; also @stem, @folder.")
     label_map: str = flag("", "from:to,from:to; 'to' may be drop, * stands for all others.")
-    label_file: str = flag("", "Labels line by line beside the texts.")
-    test_label_file: str = flag("", "The same for --test_corpus.")
+    label_file: str = flag("", "Labels line by line beside the texts.", path=True)
+    test_label_file: str = flag("", "The same for --test_corpus.", path=True)
     header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
     delimiter: str = flag("", "One character instead of the format's own.")
     quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
@@ -43,7 +45,7 @@ class CorpusFlags:
     strip_prefix: str = flag("", "Removed once from the start of each text that has it.")
     keep_overlap: bool = flag(False, "Keep training texts that the test corpus holds, too.")
     max_train_examples: int | None = flag(None, "Train on this many random examples only.")
-    tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.")
+    tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.", path=True)
 
     def __post_init__(self) -> None:
         checks.check(
@@ -97,6 +99,7 @@ class ModelFlags:
     encoder: str = flag(
         "minilm",
         "minilm, random, a Hugging Face checkpoint folder, or a KerasNLP preset's name.",
+        path=True,
     )
     encoder_layers: int = flag(2, "Layers of --encoder=random.")
     encoder_width: int = flag(128, "Width of --encoder=random.")
@@ -176,7 +179,10 @@ class FederatedFlags:
         ("none", "plain", "masked"),
     )
     secure_aggregation_threshold: int | None = flag(
-        None, "masked: how many clients must stay to the end; empty: two thirds and one."
+        None, "masked: how many clients must stay to the end; empty: the least that is safe."
+    )
+    secure_aggregation_colluders: int | None = flag(
+        None, "masked: how many clients may side with a lying server; empty: below a third."
     )
     client_epochs: int = flag(1, "Passes of a client over its examples in a round.")
     local_steps: int | None = flag(None, "Batches per client and round, instead of epochs.")
@@ -192,11 +198,14 @@ class FederatedFlags:
     def __post_init__(self) -> None:
         bits = self.upload_bits
         checks.check(bits in (FLOAT_BITS, 8, 4), "upload_bits", bits, "32, 8 or 4")
-        threshold = self.secure_aggregation_threshold
-        checks.at_least(2, "secure_aggregation_threshold", threshold)
-        if threshold is not None and self.secure_aggregation != "masked":
-            why = "only --secure_aggregation=masked uses it"
-            checks.refuse("secure_aggregation_threshold", threshold, why)
+        for name, least in (
+            ("secure_aggregation_threshold", 2),
+            ("secure_aggregation_colluders", 0),
+        ):
+            value = getattr(self, name)
+            checks.at_least(least, name, value)
+            if value is not None and self.secure_aggregation != "masked":
+                checks.refuse(name, value, "only --secure_aggregation=masked uses it")
         adjustment = self.logit_adjustment
         checks.check(
             0 <= adjustment < math.inf, "logit_adjustment", adjustment, "0 or more, and finite"
@@ -259,9 +268,13 @@ class PlaceFlags:
     """Where things are."""
 
     output_dir: str = flag(
-        "", "Receives the run; empty: a folder below runs/ named by corpus and flags."
+        "", "Receives the run; empty: a folder below runs/ named by corpus and flags.", path=True
     )
-    cache_dir: str = flag("", "Token caches, shared by runs; empty: ~/.cache/tff_nlp.")
+    cache_dir: str = flag(
+        "",
+        "Token caches, shared by runs; empty: tff_nlp below $XDG_CACHE_HOME or ~/.cache.",
+        path=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments import place, settings
+from experiments import paths, settings
 from tff_nlp import errors
 from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
@@ -69,7 +69,7 @@ def tokenize(
 ) -> token_cache.TokenCache:
     """Returns the tokens of a corpus from the cache that all runs share."""
     return token_cache.open_token_cache(
-        place.cache_dir(cache_dir),
+        paths.cache_dir(cache_dir),
         corpus,
         model.tokenizer.encode,
         tokenizer_fingerprint=model.tokenizer.fingerprint,

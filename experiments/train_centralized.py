@@ -1,17 +1,19 @@
 """Trains the same classifier on all texts in one place: the upper bound of federated training.
 
-  experiments/train_centralized.py --corpus=reviews.csv --text_column=text --label_column=stars \
-    --epochs=2 --output_dir=runs/reviews_central
+  experiments/train_centralized.py --corpus=reviews.csv --epochs=2 --output_dir=runs/central
 
 Plain Keras `fit`, written apart from the federated code, so that one checks the other. The curves
 are over epochs; a run is short and starts anew when it was stopped.
 """
 
+from experiments import startup  # noqa: F401
+
+# isort: split
 import time
 
 from absl import flags
 
-from experiments import entry, flag_groups, quiet, settings  # noqa: F401
+from experiments import entry, flag_groups, run_paths, settings, silence_libraries  # noqa: F401
 
 FLAGS = flags.FlagValues()
 GROUPS = (
@@ -29,10 +31,12 @@ def main() -> None:
     """Runs the script."""
     began = time.monotonic()
     groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
+    run_paths.check(groups[GROUPS.index(settings.PlaceFlags)])
+    print(f"loading   {FLAGS.corpus}", flush=True)
     from experiments import central_run  # After the flags, whose mistakes are told at once.
 
     central_run.CentralRun(*groups).run(began)
 
 
 if __name__ == "__main__":
-    entry.run(main, FLAGS)
+    entry.run(main, FLAGS, groups=GROUPS, again="the same command starts anew")

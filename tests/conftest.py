@@ -5,6 +5,8 @@ import pathlib
 import hypothesis
 import pytest
 
+from experiments import silence_libraries  # noqa: F401 (before TensorFlow is imported)
+
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile(
     "tff_nlp",

@@ -14,7 +14,7 @@ MAX_LINES = 450
 VAGUE_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
 
 # What every room may import from the package itself.
-SHARED = frozenset({"errors", "seeds"})
+SHARED = frozenset({"durable_files", "errors", "seeds"})
 
 TFF = frozenset({"tensorflow_federated", "tensorflow_privacy", "dp_accounting"})
 NUMPY = frozenset({"numpy"})
@@ -114,7 +114,7 @@ def refusal(found: Import, room_name: str | None, file_name: str) -> str | None:
         if target in ROOMS and target != room_name and target not in ROOMS[room_name].rooms:
             return f"{room_name} may not import {target}"
         if target not in ROOMS and target not in SHARED:
-            return f"{room_name} may import {' and '.join(sorted(SHARED))} from beside the rooms"
+            return f"{room_name} may import {', '.join(sorted(SHARED))} from beside the rooms"
         return None
     if found.name.startswith(("absl.flags", "absl.app")) or found.top == "argparse":
         return "only experiments own flags"

@@ -14,3 +14,7 @@ class RunError(RuntimeError):
 
     Scripts print the message and exit with code 1; what was saved before stays.
     """
+
+
+class WriteError(RunError):
+    """Something could not be written, as when a disk is full; the same command may go on later."""

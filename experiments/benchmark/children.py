@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import IO, cast
 
+from experiments import temporary_folder
 from experiments.benchmark import process_tree
 from experiments.benchmark.task import Task
 
@@ -140,7 +141,7 @@ def _failure(log: IO[bytes], code: int, peak_bytes: int) -> str:
     log.seek(0)
     written = log.read()
     with tempfile.NamedTemporaryFile(
-        prefix="benchmark_rounds_", suffix=".log", delete=False
+        prefix="benchmark_rounds_", suffix=".log", delete=False, dir=temporary_folder.shared()
     ) as kept:
         kept.write(written)
     if code < 0:

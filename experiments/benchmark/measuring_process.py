@@ -3,7 +3,7 @@
 import os
 import sys
 
-from experiments import quiet  # noqa: F401
+from experiments import silence_libraries  # noqa: F401
 from experiments.benchmark import contenders, task
 
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from experiments import quiet
+from experiments import silence_libraries
 from experiments.benchmark import examples, shapes
 from tff_nlp.models import classifier, encoders, tokenizer
 
 
 def build_classifier(size: shapes.Size) -> classifier.Classifier:
     """Returns the model as this package's `Classifier`, with random weights."""
-    quiet.import_keras_nlp()
+    silence_libraries.import_keras_nlp()
     # The same gelu as KerasNLP's own, so that all contenders compute the same.
     backbone = encoders.build_backbone(gelu="tanh", dropout=shapes.DROPOUT, **_sizes(size))
     encoders.initialize(backbone, seed=0)
@@ -29,7 +29,7 @@ def build_keras_model(size: shapes.Size) -> tf.keras.Model:
 
     It takes int32[batch, length] token ids and returns float32[batch, labels] logits.
     """
-    quiet.import_keras_nlp()
+    silence_libraries.import_keras_nlp()
     import keras_nlp
 
     backbone = keras_nlp.models.BertBackbone(dropout=shapes.DROPOUT, **_sizes(size))

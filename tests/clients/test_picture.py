@@ -1,10 +1,14 @@
+import re
+
+import matplotlib.colors
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from tff_nlp.clients import partitions
-from tff_nlp.clients.picture import _by_mix, _main_labels, draw_partition
-from tff_nlp.errors import UserError
+from tff_nlp.clients.picture import _by_mix, _colors, _main_labels, draw_partition
+from tff_nlp.errors import WriteError
 
 
 @pytest.mark.parametrize(
@@ -12,7 +16,7 @@ from tff_nlp.errors import UserError
 )
 def test_draws_any_population(tmp_path, make_corpus, clients, num_labels):
     corpus = make_corpus(2000, num_labels)
-    path = tmp_path / "deep" / "clients.png"
+    path = tmp_path / "clients.png"
     partition = partitions.dirichlet(corpus, clients, 0.5, 0)
     draw_partition(partition, corpus.labels, corpus.label_names, path)
     image = imread(path)
@@ -45,8 +49,64 @@ def test_order_by_mix():
 def test_unwritable(tmp_path, make_corpus):
     corpus = make_corpus(10)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write the picture"):
+    with pytest.raises(WriteError, match="x.png: cannot be written"):
         draw_partition(
             partitions.iid(corpus, 2, 0), corpus.labels, corpus.label_names,
             tmp_path / "file" / "x.png",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "others"), [(2, False), (3, False), (8, False), (8, True)])
+def test_labels_differ_in_grey(count, others):
+    colors = np.array([matplotlib.colors.to_rgb(color) for color in _colors(count, others)])
+    lightness = colors @ [0.299, 0.587, 0.114]
+    assert len(colors) == count
+    # From dark to light, each step more than printers and eyes need.
+    assert (np.diff(lightness) > 0.05).all()
+    assert lightness[-1] - lightness[0] > 0.45
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """Keeps the figure that is saved."""
+    kept = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **k: (kept.append(figure), save(figure, *a, **k))
+    )
+    return kept
+
+
+def test_the_picture_says_who_the_clients_are_and_how_they_are_sorted(
+    tmp_path, make_corpus, figure
+):
+    corpus = make_corpus(500, 3, authors=[f"a{n % 50}" for n in range(500)])
+    title = "a long title of a corpus in a deep folder " * 4
+    names = ["bad", "so so", "good"]
+    path = tmp_path / "x.png"
+    draw_partition(partitions.natural(corpus), corpus.labels, names, path, title=title)
+    lines = figure[0].get_suptitle().splitlines()
+    assert lines[-1] == "50 clients: one for each author, or other value of the client column"
+    assert " ".join(lines[:-1]) == title.strip()
+    assert max(map(len, lines)) <= 100
+    axes = figure[0].axes[0]
+    assert axes.get_xlabel().startswith("clients, grouped by their most frequent label")
+    # A line between groups, beside the dashed ones.
+    groups = [line for line in axes.lines if line.get_xdata()[0] == line.get_xdata()[1]]
+    assert len(groups) == 2
+
+    corpus = make_corpus(500, 2)
+    draw_partition(partitions.iid(corpus, 50, 0), corpus.labels, names[:2], path)
+    assert figure[1].axes[0].get_xlabel().startswith("clients, sorted by their share of bad")
+    assert figure[1].get_suptitle() == "50 clients: examples dealt out at random"
+
+
+@pytest.mark.parametrize("kind", partitions.KINDS)
+def test_every_kind_has_words(tmp_path, make_corpus, figure, kind):
+    corpus = make_corpus(60, authors=[f"a{n % 6}" for n in range(60)])
+    partition = partitions.build(
+        corpus, kind, 0, num_clients=4, alpha=0.7, shards_per_client=2, min_examples=1
+    )
+    draw_partition(partition, corpus.labels, corpus.label_names, tmp_path / "x.png")
+    words = figure[0].get_suptitle()
+    assert re.fullmatch(r"[46] clients: [a-zA-Z0-9 ,.]{16,}", words)

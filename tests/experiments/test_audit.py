@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import random
 import re
@@ -19,6 +20,25 @@ from tff_nlp.privacy import membership
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "audit.md"
+
+
+def test_where_the_audit_goes_is_checked_before_the_work(finished, tmp_path, monkeypatch):
+    copy = shutil.copytree(finished.folder, tmp_path / "copy")
+    (copy / "audit.json").mkdir()
+    ended = run_audit(f"--run={copy}")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "audit.json: is a folder" in ended.err
+    (copy / "audit.json").rmdir()
+    both = (f"--run={copy}", f"--run={finished.folder}")
+    for comparison, part in ((tmp_path, "is a folder"), (tmp_path / "no" / "x.png", "no folder")):
+        ended = run_audit(*both, f"--comparison={comparison}")
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert f"--comparison={comparison}: " in ended.err and part in ended.err
+    # As a read-only mount answers, and root is not told by permissions.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    ended = run_audit(f"--run={copy}")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert f"no permission to write into {copy}" in ended.err
 
 
 def run_audit(*arguments):

@@ -201,7 +201,7 @@ def test_a_run_prints_nothing_but_its_own_words(tmp_path, reviews, cache):
         check=True,
     )
     subjects = ("corpus", "clients", "output", "model", "round", "device", "test", "held_out")
-    subjects += ("warning", "saved", "note", "finished")
+    subjects += ("warning", "saved", "note", "finished", "loading")
     strange = [line for line in done.stdout.splitlines() if line.split()[0] not in subjects]
     assert strange == []
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
@@ -238,5 +238,6 @@ def test_ctrl_c_ends_at_once_and_the_run_goes_on_later(tmp_path, reviews, cache)
     process.send_signal(signal.SIGINT)
     # A run of so many rounds does not end by itself.
     _, err = process.communicate()
-    assert (process.returncode, err) == (130, "train.py: interrupted\n")
+    again = "the same command goes on from the last checkpoint"
+    assert (process.returncode, err) == (130, f"train.py: interrupted; {again}\n")
     assert list((folder / "checkpoints").glob("*.npz"))

@@ -93,6 +93,6 @@ def test_what_must_be_given_is_named(call):
 
 
 def test_a_picture_that_cannot_be_written_is_named(call, tmp_path):
-    code, _, err = call(*ARGUMENTS, f"--output={tmp_path}")
-    assert code == 2
-    assert err.startswith(f"plan_budget.py: --output={tmp_path}: ")
+    code, out, err = call(*ARGUMENTS, f"--output={tmp_path}")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"plan_budget.py: --output={tmp_path}: is a folder")

@@ -69,10 +69,13 @@ def test_every_output_has_the_epsilon(private_run, values):
     stated = result["privacy"]
     assert stated["mechanism"] == values["dp"] and stated["guaranteed"]
     assert [line["round"] for line in lines] == [1, 2, 3]
-    epsilons = [float(row["epsilon"]) for row in rows]
+    epsilons = [float(row["epsilon_rdp"]) for row in rows]
     assert epsilons == sorted(epsilons) and 0 < epsilons[0] < math.inf
     assert epsilons[-1] == pytest.approx(stated["rdp"], rel=1e-6)
     assert stated["line"] in run.ended.out
+    # One accountant, named in the progress lines and first in the last line.
+    assert f"epsilon (rdp) {epsilons[-1]:.3f}" in run.ended.err
+    assert stated["line"].startswith(f"epsilon {epsilons[-1]:.4f} (rdp)")
     if values["dp"] not in ("example_level", "distributed"):
         assert all(float(row["signal_to_noise"]) > 0 for row in rows)
         assert all(0 <= float(row["clipped_share"]) <= 1 for row in rows)
@@ -111,7 +114,7 @@ def test_a_target_finds_the_noise(tmp_path, run_train):
 
 
 def test_a_target_ends_training(tmp_path, private_run, run_train):
-    first = float(outputs(private_run(GAUSSIAN).folder)[1][0]["epsilon"])
+    first = float(outputs(private_run(GAUSSIAN).folder)[1][0]["epsilon_rdp"])
     ended = run_train(tmp_path / "run", **GAUSSIAN, target_epsilon=first * 1.01)
     assert ended.code == 0, ended.err
     result, rows, _ = outputs(tmp_path / "run")
@@ -136,7 +139,7 @@ def test_a_breach_of_the_contract_is_refused_or_costs_the_epsilon(tmp_path, run_
     assert not result["privacy"]["guaranteed"]
     assert {result["privacy"][name] for name in ("rdp_classic", "rdp", "pld")} == {None}
     assert len(result["privacy"]["violations"]) == 2
-    assert {row["epsilon"] for row in rows} == {""}
+    assert {row["epsilon_rdp"] for row in rows} == {""}
     assert (
         "no guarantee" in allowed.out
         and "epsilon" not in allowed.out.replace("no guarantee", "").split("round 3/3")[-1]

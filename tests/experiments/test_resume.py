@@ -5,6 +5,7 @@ sampling are real.
 """
 
 import csv
+import json
 import os
 import pathlib
 import random
@@ -16,6 +17,7 @@ import time
 import numpy as np
 import pytest
 
+from experiments import federated_training
 from tests.experiments import conftest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,6 +58,83 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, finished)
     ended = run_train(folder, **finished.flags)
     assert (ended.code, "finished" in ended.out) == (0, False)
     check_same(folder, finished.folder, conftest.TINY["rounds"])
+
+
+LONGER = {
+    "dp": "gaussian",
+    "noise_multiplier": 1,
+    "delta": 0.01,
+    "server_momentum": 0.9,
+    "warmup_rounds": 2,
+    "eval_every": 1,
+}
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_extended(tmp_path, run_train, reviews):
+    """More rounds give the bits that as many rounds at once give; the accounting goes on."""
+    short, long = tmp_path / "short", tmp_path / "long"
+    assert run_train(short, **LONGER, rounds=1).code == 0
+    assert run_train(long, **LONGER, rounds=3).code == 0
+    # The texts lie elsewhere by now, too.
+    moved = shutil.copy(reviews, tmp_path / "moved.csv")
+    ended = run_train(short, **LONGER, rounds=3, corpus=moved)
+    assert ended.code == 0, ended.err
+    assert f"{short}: goes on after round 1" in ended.out
+    check_same(short, long, 3)
+    results = [json.loads((folder / "result.json").read_text()) for folder in (short, long)]
+    assert results[0]["privacy"] == results[1]["privacy"]
+    assert results[0]["privacy"]["rounds"] == results[0]["rounds"] == 3
+    assert results[0]["test"] == results[1]["test"]
+    assert results[0]["config"]["corpus"] == str(moved)
+    ended = run_train(short, **LONGER, rounds=3)
+    assert "nothing to do" in ended.out
+    assert "--rounds=3, not --rounds=2" in run_train(short, **LONGER, rounds=2).err
+
+
+@pytest.fixture
+def only_begun(monkeypatch):
+    """Runs begin, and end before any training; the fixture is the list of their rounds."""
+    begun = []
+
+    def begin(run, texts, split, directory, *_):
+        directory.begin(devices=[])
+        begun.append(run.rounds.rounds)
+
+    monkeypatch.setattr(federated_training, "train", begin)
+    return begun
+
+
+def test_more_rounds_on_moved_texts_go_on(tmp_path, run_train, reviews, only_begun):
+    folder = tmp_path / "run"
+    moved = shutil.copy(reviews, tmp_path / "moved.csv")
+    assert run_train(folder, rounds=4).code == 0
+    assert run_train(folder, rounds=6, corpus=moved).code == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["rounds"], config["corpus"]) == (6, str(moved))
+    ended = run_train(folder, rounds=5, corpus=moved)
+    assert (ended.code, "--rounds=6, not --rounds=5" in ended.err) == (2, True)
+    assert only_begun == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        ({"decay_learning_rate": True}, "--decay_learning_rate lets the learning rate reach 0"),
+        (
+            {"dp": "gaussian", "target_epsilon": 30, "delta": 0.01},
+            "the noise that --target_epsilon found is for so many rounds",
+        ),
+    ],
+)
+def test_what_depends_on_the_number_of_rounds_is_not_extended(
+    tmp_path, run_train, only_begun, flags, part
+):
+    folder = tmp_path / "run"
+    assert run_train(folder, **flags, rounds=4).code == 0
+    ended = run_train(folder, **flags, rounds=6)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"--rounds=4 that cannot go on to --rounds=6: {part}" in ended.err
 
 
 @pytest.mark.slow

@@ -112,6 +112,34 @@ def test_what_is_no_finished_run(tmp_path, copy):
     assert "the run is not finished: result.json is missing" in refusal(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "part"),
+    [
+        ("result.json", {"test": {}}, "result.json is damaged"),
+        ("result.json", {"test": None}, "result.json is damaged"),
+        ("result.json", {"rounds": "three"}, "result.json is damaged"),
+        ("result.json", {"rounds": 10**12}, "result.json is damaged"),
+        ("result.json", {"fingerprints": []}, "result.json is damaged"),
+        ("result.json", {"privacy": "none"}, "result.json is damaged"),
+        ("config.json", {"seed": []}, "config.json is damaged at --seed"),
+        ("config.json", {"corpus": 5}, "config.json is damaged at --corpus"),
+        ("config.json", {"clients_per_round": True}, "config.json is damaged at --clients_per_r"),
+        ("config.json", {"num_clients": 0}, "config.json is damaged: --num_clients=0"),
+        ("config.json", {"max_tokens": None}, "config.json is damaged at --max_tokens"),
+    ],
+)
+def test_damaged_values(copy, name, changes, part):
+    edit(copy / name, **changes)
+    assert part in refusal(copy)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "3", '"x"', "[" * 100_000])
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+def test_damaged_files(copy, name, content):
+    (copy / name).write_text(content)
+    refusal(copy)
+
+
 def test_a_corpus_that_is_gone_or_changed(copy, tmp_path, reviews):
     moved = shutil.copy(reviews, tmp_path / "moved.csv")
     edit(copy / "config.json", corpus=str(moved))

@@ -7,7 +7,7 @@ import sys
 import dp_accounting as dpa
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, optimize, special, stats
 
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import accounting, events
@@ -224,3 +224,34 @@ def test_the_whole_room_needs_no_tensorflow():
         cwd=events.__file__.rpartition("/tff_nlp/")[0],
     )
     assert done.stdout.strip() == "[]"
+
+
+def exact_gaussian_epsilon(noise, rounds, delta):
+    """Returns epsilon of a composition of Gaussian mechanisms (Balle and Wang 2018, theorem 8)."""
+    mu = math.sqrt(rounds) / noise
+
+    def excess(epsilon):
+        first = special.log_ndtr(mu / 2 - epsilon / mu)
+        second = epsilon + special.log_ndtr(-mu / 2 - epsilon / mu)
+        return first + math.log1p(-math.exp(second - first)) - math.log(delta)
+
+    return optimize.brentq(excess, 1e-9, 500)
+
+
+@pytest.mark.parametrize(("noise", "rounds"), [(4, 10), (20, 1000), (50, 10_000), (1000, 10**6)])
+@pytest.mark.parametrize("delta", [1e-9, 1e-10, 1e-11, 1e-12, 1e-14, 2e-15, 1e-16, 1e-30, 1e-300])
+def test_no_accountant_is_below_the_exact_epsilon_at_a_tiny_delta(noise, rounds, delta):
+    """Where double precision ends, privacy loss distributions have no answer instead of a low one.
+
+    Sampling with probability 1 is composed numerically, and known exactly.
+    """
+    found = accounting.epsilons(sampled(1.0, noise, rounds), delta)
+    exact = exact_gaussian_epsilon(noise, rounds, delta)
+    stated = [found.by(name) for name in accounting.ACCOUNTANTS]
+    assert min(stated) >= exact * (1 - 1e-6)
+    assert found.by(found.tightest) == min(stated) < math.inf
+    assert (found.pld is None) == bool(found.pld_reason)
+    assert found.pld is None or found.pld <= found.rdp
+    if delta <= 1e-15:
+        assert found.pld is None
+        assert "where double precision ends" in found.pld_reason

@@ -97,9 +97,17 @@ def test_a_violated_assumption_hides_every_epsilon():
         assert "1.70" not in text
 
 
-def test_the_line_takes_the_tightest_accountant():
-    line = stated(rounds(100)).line()
-    assert line.startswith("epsilon 1.7075 (pld) at delta 1e-05 for one client of 3,383")
+@pytest.mark.parametrize(
+    ("accountant", "start"),
+    [
+        ("rdp", "epsilon 1.9861 (rdp), 1.7075 (pld) at delta 1e-05 for one client of 3,383"),
+        ("pld", "epsilon 1.7075 (pld) at delta 1e-05 for one client of 3,383"),
+    ],
+)
+def test_the_line_names_the_runs_accountant_and_a_tighter_one(accountant, start):
+    found = stated(rounds(100), accountant=accountant)
+    assert found.line().startswith(start)
+    assert found.to_json()["accountant"] == accountant
 
 
 def test_fixed_size_cohorts_state_their_own_adjacency():
@@ -110,7 +118,8 @@ def test_fixed_size_cohorts_state_their_own_adjacency():
     assert found.adjacency == "replace one client by another"
     assert found.unamplified.adjacency is accounting.ADD_OR_REMOVE
     assert found.to_json()["pld"] is None
-    assert "no method" in found.in_words()
+    assert found.to_json()["pld_reason"] == "no method for this sampling"
+    assert "no method for this sampling" in found.in_words()
 
 
 def test_trees_state_zero_out_and_no_amplification():

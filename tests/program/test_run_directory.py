@@ -3,20 +3,23 @@
 import json
 import os
 import pathlib
+import shutil
+import stat
 import subprocess
 import sys
 
 import pytest
 
-from tff_nlp import errors
+from tff_nlp import durable_files, errors
 from tff_nlp.program import run_directory
+from tff_nlp.program.configuration import Rules
 from tff_nlp.program.run_directory import RunDirectory
 
 CONFIG = {"rounds": 3, "seed": 0, "corpus": "a.csv", "header": True, "clip": None}
 
 
-def begun(path, config=CONFIG, **late):
-    with RunDirectory(path, config, late=list(late)) as directory:
+def begun(path, config=CONFIG, rules=None, **late):
+    with RunDirectory(path, config, rules or Rules(late=list(late))) as directory:
         directory.begin(**late)
 
 
@@ -24,10 +27,10 @@ def content(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
-def refused(path, config=CONFIG, late=()):
+def refused(path, config=CONFIG, rules=Rules()):  # noqa: B008
     before = content(path) if path.is_dir() else None
     with pytest.raises(errors.UserError) as raised:
-        RunDirectory(path, config, late=late)
+        RunDirectory(path, config, rules)
     assert before == (content(path) if path.is_dir() else None)
     message = str(raised.value)
     assert message.startswith("--output_dir=")
@@ -80,7 +83,7 @@ def test_late_values_are_compared_when_they_are_known(tmp_path):
 
 def test_late_values_may_not_be_forgotten(tmp_path):
     with (
-        RunDirectory(tmp_path / "run", CONFIG, late=["devices"]) as directory,
+        RunDirectory(tmp_path / "run", CONFIG, Rules(late=["devices"])) as directory,
         pytest.raises(ValueError, match="devices"),
     ):
         directory.begin()
@@ -180,3 +183,137 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(errors.RunError, match=r"result\.json: .*No space left"):
             directory.save_result({})
+
+
+@pytest.fixture
+def no_umask():
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_it_is_its_owners_alone(tmp_path, no_umask):
+    begun(tmp_path / "runs" / "run")
+    append = tmp_path / "runs" / "run" / "metrics.csv"
+    durable_files.append_text(append, "round\n")
+    modes = {
+        path.relative_to(tmp_path).as_posix(): stat.S_IMODE(path.stat().st_mode)
+        for path in (tmp_path / "runs" / "run").rglob("*")
+    }
+    assert stat.S_IMODE((tmp_path / "runs" / "run").stat().st_mode) == 0o700
+    assert modes == {
+        "runs/run/.lock": 0o600,
+        "runs/run/config.json": 0o600,
+        "runs/run/metrics.csv": 0o600,
+        "runs/run/checkpoints": 0o700,
+        "runs/run/tensorboard": 0o700,
+    }
+
+
+KINDS = {"metrics.csv": "folder", "tensorboard": "file", "checkpoints": "file", "model": "file"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_folder_in_place_of_a_file_and_the_reverse(tmp_path, name):
+    begun(tmp_path)
+    if KINDS[name] == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+        (tmp_path / name).write_text("mine")
+    assert f"{name} is a {KINDS[name]}, not a " in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.csv", "checkpoints"])
+def test_a_link_in_the_place_of_a_part_is_refused(tmp_path, name):
+    begun(tmp_path / "run")
+    part, elsewhere = tmp_path / "run" / name, tmp_path / "elsewhere"
+    if part.is_dir():
+        part.rmdir()
+    part.unlink(missing_ok=True)
+    elsewhere.write_text("{}")
+    part.symlink_to(elsewhere)
+    assert f"{name} is a link" in refused(tmp_path / "run")
+    assert elsewhere.read_text() == "{}"
+
+
+def test_a_planted_link_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json.partial").symlink_to(tmp_path / "victim")
+    begun(tmp_path / "run")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["rounds"] == 3
+
+
+TEXTS = {"corpus (fingerprint)": "e"}
+MOVABLE = Rules(described=["corpus", "header"])
+
+
+def test_the_same_texts_elsewhere_go_on(tmp_path):
+    begun(tmp_path, {**CONFIG, **TEXTS}, MOVABLE)
+    moved = {**CONFIG, **TEXTS, "corpus": "b.tsv", "header": False}
+    begun(tmp_path, moved, MOVABLE)
+    assert json.loads((tmp_path / "config.json").read_text()) == moved
+    assert "--seed=0, not --seed=1" in refused(tmp_path, {**moved, "seed": 1}, MOVABLE)
+    other = {**moved, "corpus (fingerprint)": "f", "header": True}
+    assert "--header=false, not --header=true" in refused(tmp_path, other, MOVABLE)
+
+
+def test_a_finished_run_notes_where_its_texts_are_now(tmp_path):
+    with RunDirectory(tmp_path, {**CONFIG, **TEXTS}, Rules(late=["devices"])) as directory:
+        directory.begin(devices=["/CPU:0"])
+        directory.save_result({})
+    rules = Rules(late=["devices"], described=["corpus"])
+    with RunDirectory(tmp_path, {**CONFIG, **TEXTS, "corpus": "b.csv"}, rules) as directory:
+        assert directory.result() == {}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["corpus"], config["devices"]) == ("b.csv", ["/CPU:0"])
+
+
+GROWING = Rules(growing={"rounds": ""})
+
+
+def finished(path, rounds):
+    config = {**CONFIG, "rounds": rounds}
+    with RunDirectory(path, config, GROWING) as directory:
+        found = directory.result()
+        directory.begin()
+        directory.save_result({"config": config})
+    return found
+
+
+def test_a_run_may_grow_but_not_shrink(tmp_path):
+    assert finished(tmp_path, 3) is None
+    assert finished(tmp_path, 5) is None  # There is a result, of fewer rounds.
+    assert finished(tmp_path, 5) is not None
+    assert "--rounds=5, not --rounds=3" in refused(tmp_path, CONFIG, GROWING)
+    assert "--seed=0, not --seed=1" in refused(
+        tmp_path, {**CONFIG, "rounds": 9, "seed": 1}, GROWING
+    )
+
+
+def test_a_run_that_may_not_grow_says_why(tmp_path):
+    begun(tmp_path, CONFIG)
+    rules = Rules(growing={"rounds": "--decay_learning_rate ends it"})
+    message = refused(tmp_path, {**CONFIG, "rounds": 5}, rules)
+    assert "--rounds=3 that cannot go on to --rounds=5: --decay_learning_rate ends it" in message
+    begun(tmp_path, CONFIG, rules)
+
+
+def test_growing_interrupted_before_its_end_goes_on(tmp_path):
+    finished(tmp_path, 3)
+    with RunDirectory(tmp_path, {**CONFIG, "rounds": 5}, GROWING) as directory:
+        directory.begin()
+    with RunDirectory(tmp_path, {**CONFIG, "rounds": 5}, GROWING) as directory:
+        assert directory.result() is None
+    assert json.loads((tmp_path / "result.json").read_text())["config"]["rounds"] == 3
+
+
+@pytest.mark.parametrize("damaged", ["[]", "3", '"x"', "[[" * 5000])
+def test_json_that_is_no_object_is_named(tmp_path, damaged):
+    begun(tmp_path)
+    for name in ("result.json", "config.json"):
+        (tmp_path / name).write_text(damaged)
+        with pytest.raises(errors.UserError, match=f"{name} cannot be read"):
+            RunDirectory(tmp_path, CONFIG).result()

@@ -205,6 +205,13 @@ def stop_at(patch, place):
     patch.setattr(pathlib.Path, "rename", before(rename))
 
 
+def test_more_rounds_later_are_as_many_at_once(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    run(folder, rounds=3)
+    outcome = run(folder)
+    assert facts(folder, outcome) == undisturbed
+
+
 def test_many_stops_in_one_run(tmp_path, undisturbed, monkeypatch):
     folder = tmp_path / "run"
     for place in (9, 4, 11, 2, 15, 7):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, WriteError
 from tff_nlp.models import classifier, encoders
 from tff_nlp.serving import export, predictor
 
@@ -135,7 +135,7 @@ def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
         export.export(other, model, *weights, LABELS, MAX_TOKENS)
     with pytest.raises(UserError, match="chapter.txt is a file"):
         export.export(other / "chapter.txt", model, *weights, LABELS, MAX_TOKENS)
-    with pytest.raises(UserError, match="--output_dir: cannot write"):
+    with pytest.raises(WriteError, match=r"model: cannot be written \(Not a directory\)"):
         export.export(other / "chapter.txt" / "model", model, *weights, LABELS, MAX_TOKENS)
     assert (other / "chapter.txt").read_text() == "precious"
 

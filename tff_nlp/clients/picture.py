@@ -2,23 +2,39 @@
 
 import os
 import pathlib
+import textwrap
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from tff_nlp import durable_files
 from tff_nlp.clients.partition import Partition
 from tff_nlp.errors import UserError
 
-# Distinguishable for colour-blind readers (Okabe and Ito 2008); the last is for all the rest.
-_COLORS = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#999999")
+# More labels share one colour, a pale grey that the colours of the others do not come near.
+_MOST_LABELS = 8
+_OTHERS = "#E4E4E4"
 _NAMED_CLIENTS = 40
 _COLUMNS = 600
+# Who the clients are, by the partition's kind; in braces its parameters.
+_KINDS = {
+    "natural": "one for each author, or other value of the client column",
+    "grouped": "authors put together",
+    "domains": "one for each domain",
+    "iid": "examples dealt out at random",
+    "dirichlet": "label mixes drawn from a Dirichlet distribution, alpha {alpha}",
+    "shards": "{shards_per_client} shards of sorted labels each",
+    "quantity": "sizes drawn from a Dirichlet distribution, alpha {alpha}",
+}
 
 
 def draw_partition(
@@ -31,22 +47,26 @@ def draw_partition(
 ) -> None:
     """Draws who holds what into a PNG.
 
-    Up to 40 clients each get a bar with their name. More are sorted by label mix and drawn side
-    by side, from 600 on averaged with their neighbours, beside a histogram of their sizes.
+    Up to 40 clients each get a bar with their name. More are drawn side by side, from 600 on
+    averaged with their neighbours, beside a histogram of their sizes. Clients are in the order of
+    their share of the first label where there are two, else grouped by their most frequent label.
+    Colours differ in lightness, so that they differ for colour-blind readers and in grey, too.
 
     Args:
       partition: Who holds what.
       labels: int32[examples], the labels of the corpus.
       label_names: Names of the labels; beyond eight, the rarest share one colour.
       path: The file to write.
-      title: Shown above; by default the partition's kind and number of clients.
+      title: Shown above what the partition is.
 
     Raises:
-      UserError: If the file cannot be written, or the partition has no clients.
+      UserError: If the partition has no clients.
+      WriteError: If the file cannot be written.
     """
     if not partition.num_clients:
         raise UserError(f"{path}: a partition without clients cannot be drawn")
     counts, names = _main_labels(partition.label_counts(labels, len(label_names)), label_names)
+    colors = _colors(len(names), len(label_names) > len(names))
     order = _by_mix(counts)
     counts = counts[order]
     few = partition.num_clients <= _NAMED_CLIENTS
@@ -55,10 +75,10 @@ def draw_partition(
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1), sharey=few)
     if few:
-        client_names = [_short(partition.client_ids[client]) for client in order]
-        _draw_named(left, right, counts, names, client_names)
+        client_names = [short_name(partition.client_ids[client]) for client in order]
+        _draw_named(left, right, counts, names, colors, client_names)
     else:
-        _draw_many(left, counts, names)
+        _draw_many(left, counts, names, colors)
         _draw_sizes(right, counts.sum(axis=1))
     figure.legend(
         *left.get_legend_handles_labels(),
@@ -66,26 +86,42 @@ def draw_partition(
         ncols=min(len(names), 6),
         frameon=False,
     )
-    figure.suptitle(title or f"{partition.kind}: {partition.num_clients:,} clients")
-    try:
-        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            # Names in scripts that matplotlib's own font lacks are drawn as boxes.
-            warnings.filterwarnings("ignore", message="Glyph")
-            figure.savefig(path, format="png", dpi=120)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the picture: {error.strerror}") from error
+    figure.suptitle("\n".join(filter(None, (wrapped(title or "", 100), _describe(partition)))))
+    with durable_files.replacing(pathlib.Path(path)) as file, warnings.catch_warnings():
+        # Names in scripts that matplotlib's own font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _main_labels(counts: np.ndarray, label_names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Returns the counts of at most eight columns, the last one gathering the rare labels."""
-    names = [_short(name) for name in label_names]
-    if len(names) <= len(_COLORS):
+    names = [short_name(name) for name in label_names]
+    if len(names) <= _MOST_LABELS:
         return counts, names
-    frequent = np.sort(np.argsort(-counts.sum(axis=0), kind="stable")[: len(_COLORS) - 1])
+    frequent = np.sort(np.argsort(-counts.sum(axis=0), kind="stable")[: _MOST_LABELS - 1])
     rest = np.delete(counts, frequent, axis=1)
     counts = np.concatenate([counts[:, frequent], rest.sum(axis=1, keepdims=True)], axis=1)
     return counts, [names[label] for label in frequent] + [f"{rest.shape[1]} other labels"]
+
+
+def _colors(count: int, others: bool) -> list[Any]:
+    """Returns a colour for each label, from dark to light; the last one may be for all others."""
+    named = count - others
+    steps = np.linspace(0.08, 0.85 if others else 0.92, named) if named > 1 else [0.35]
+    colors = [matplotlib.colormaps["viridis"](step) for step in steps]
+    return [*colors, _OTHERS] if others else colors
+
+
+def _describe(partition: Partition) -> str:
+    """Returns in words who the clients are."""
+    words = _KINDS.get(partition.kind, partition.kind).format(**partition.parameters)
+    return f"{partition.num_clients:,} clients: {words}"
+
+
+def _order_words(names: list[str]) -> str:
+    if len(names) <= 2:
+        return f"sorted by their share of {names[0]}"
+    return "grouped by their most frequent label"
 
 
 def _by_mix(counts: np.ndarray) -> np.ndarray:
@@ -103,14 +139,19 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def _draw_named(
-    left: Axes, right: Axes, counts: np.ndarray, names: list[str], client_names: list[str]
+    left: Axes,
+    right: Axes,
+    counts: np.ndarray,
+    names: list[str],
+    colors: list[Any],
+    client_names: list[str],
 ) -> None:
     places = np.arange(len(counts))
     for axes, values in ((left, _shares(counts)), (right, counts)):
         start = np.zeros(len(counts))
         for label, name in enumerate(names):
             axes.barh(
-                places, values[:, label], left=start, color=_COLORS[label], label=name, height=0.8
+                places, values[:, label], left=start, color=colors[label], label=name, height=0.8
             )
             start += values[:, label]
     left.set_yticks(places, client_names)
@@ -118,29 +159,36 @@ def _draw_named(
     left.set_xlim(0, 1)
     left.xaxis.set_major_formatter(PercentFormatter(1.0))
     left.set_xlabel("share of the client's examples")
+    left.set_ylabel(f"clients,\n{_order_words(names)}")
     right.set_xlabel("examples")
     right.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _draw_many(axes: Axes, counts: np.ndarray, names: list[str]) -> None:
+def _draw_many(axes: Axes, counts: np.ndarray, names: list[str], colors: list[Any]) -> None:
     shares = _shares(counts)
     edges = np.linspace(0, len(counts), min(len(counts), _COLUMNS) + 1).astype(np.int64)
     columns = np.add.reduceat(shares, edges[:-1], axis=0) / np.diff(edges)[:, np.newaxis]
     start = np.zeros(len(columns))
     for label, name in enumerate(names):
         end = start + columns[:, label]
-        axes.stairs(end, edges, baseline=start, fill=True, color=_COLORS[label], label=name)
+        axes.stairs(end, edges, baseline=start, fill=True, color=colors[label], label=name)
         start = end
+    # Seen on every colour.
+    outlined: list[Any] = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+    groups = np.flatnonzero(np.diff(shares.argmax(axis=1))) + 1
+    for place in groups if len(names) > 2 else ():
+        axes.axvline(place, color="black", linewidth=0.8, path_effects=outlined)
     overall = np.cumsum(counts.sum(axis=0) / counts.sum())[:-1]
     for place in overall if len(names) <= 3 else ():
-        axes.axhline(place, color="black", linewidth=1, linestyle=(0, (4, 3)))
+        line = axes.axhline(place, color="black", linewidth=1, linestyle=(0, (4, 3)))
+        line.set_path_effects(outlined)
     axes.set_xlim(0, len(counts))
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     dashed = " (dashed: all examples together)" if len(names) <= 3 else ""
-    axes.set_xlabel(f"clients, sorted by label mix{dashed}")
+    axes.set_xlabel(f"clients, {_order_words(names)}{dashed}")
     axes.set_ylabel("share of the client's examples")
 
 
@@ -168,7 +216,13 @@ def _draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _short(name: str) -> str:
+def short_name(name: str, longest: int = 24) -> str:
     """Returns a name that fits beside a bar and that matplotlib does not read as a formula."""
-    name = name if len(name) <= 24 else name[:23] + "…"
+    name = name if len(name) <= longest else name[: longest - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def wrapped(title: str, width: int) -> str:
+    """Returns a title in lines that a picture has room for, three at most, and no formula."""
+    lines = textwrap.wrap(title, width, max_lines=3, placeholder=" …")
+    return "\n".join(lines).replace("$", r"\$")

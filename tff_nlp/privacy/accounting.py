@@ -21,6 +21,7 @@ from dp_accounting import pld, rdp
 
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import events
+from tff_nlp.privacy.names import ACCOUNTANTS
 
 ADD_OR_REMOVE = dpa.NeighboringRelation.ADD_OR_REMOVE_ONE
 REPLACE_ONE = dpa.NeighboringRelation.REPLACE_ONE
@@ -38,12 +39,16 @@ FINE_ORDERS: tuple[float, ...] = (
 # The moments accountant's, on which McMahan et al. 2018 computed their table 1.
 INTEGER_ORDERS: tuple[float, ...] = tuple(range(2, 34))
 
-ACCOUNTANTS = ("rdp_classic", "rdp", "pld")
-
 # Widths of the grid of privacy losses.
 _FINEST_INTERVAL, _COARSEST_INTERVAL = 1e-5, 1e-3
 # Beyond it the distributions leave the range of floating point numbers.
 _LARGEST_EPSILON = 1e7
+
+# The distributions leave out losses of this probability, and count them as infinite.
+_LEFT_OUT = 1e-15
+# Composing a distribution with itself in double precision, by the Fourier transform, moves
+# probabilities by up to a twentieth of this for each round, against exact Gaussian mechanisms.
+_ROUNDING = 2.2e-16
 
 # Less than this double precision cannot tell from zero, and may get below zero.
 _SMALLEST_DIVERGENCE = 1e-14
@@ -62,9 +67,9 @@ class Epsilons:
       rdp: By Renyi DP with the improved conversion.
       rdp_order: The order that gave it.
       rdp_orders: The order grid.
-      pld: By privacy loss distributions; None where that accountant has no method (sampling
-        without replacement).
+      pld: By privacy loss distributions; None where that accountant has no answer.
       pld_interval: Width of its grid of privacy losses.
+      pld_reason: Why it has no answer; empty where it has one.
     """
 
     delta: float
@@ -77,6 +82,7 @@ class Epsilons:
     rdp_orders: tuple[float, ...]
     pld: float | None
     pld_interval: float
+    pld_reason: str = ""
 
     def by(self, accountant: str) -> float:
         """Returns the epsilon of one accountant; infinite where it has none.
@@ -191,8 +197,8 @@ def improved_epsilon(
 
 def pld_epsilon(
     event: dpa.DpEvent, delta: float, bound: float, adjacency: dpa.NeighboringRelation
-) -> tuple[float | None, float]:
-    """Returns epsilon by privacy loss distributions, and the width of the grid of losses.
+) -> tuple[float | None, float, str]:
+    """Returns epsilon by privacy loss distributions, the grid's interval, and why not to use it.
 
     Args:
       event: What happened.
@@ -201,22 +207,38 @@ def pld_epsilon(
       adjacency: Which data sets count as neighbours.
 
     Returns:
-      Epsilon, None where these distributions have no method, `bound` itself where it is far beyond
-      any use; and the grid's interval.
+      Epsilon; the width of the grid of privacy losses; and why epsilon is not by these
+      distributions, empty where it is. Without an answer, epsilon is `bound`, or None where there
+      is none for any number of rounds. It is `bound`, too, where that is far beyond any use.
     """
     interval = _first_interval(bound)
     plain = events.simplify(event)
     if not pld.PLDAccountant(adjacency).supports(plain):
-        return None, interval
+        return None, interval, "no method for this sampling"
     if bound > _LARGEST_EPSILON:
-        return bound, interval
+        return bound, interval, ""
+    # Rounding could make delta seem smaller than it is, and with it epsilon.
+    uncertain = _ROUNDING * _convolutions(plain)
+    if delta - uncertain <= _LEFT_OUT:
+        few_rounds = bound if delta > 2 * _LEFT_OUT else None
+        least = _LEFT_OUT + uncertain
+        return few_rounds, interval, f"delta is below {least:.2g}, where double precision ends"
     while True:
         accountant = pld.PLDAccountant(adjacency, interval)
-        epsilon = float(accountant.compose(plain).get_epsilon(delta))
-        # Rounding adds up over very many rounds. That it got worse than the looser bound shows it.
-        if epsilon <= bound or interval <= _FINEST_INTERVAL:
-            return epsilon, interval
+        epsilon = float(accountant.compose(plain).get_epsilon(delta - uncertain))
+        # A grid's rounding adds up over very many rounds. That it got worse than the looser bound
+        # shows it.
+        if epsilon <= bound:
+            return epsilon, interval, ""
+        if interval <= _FINEST_INTERVAL:
+            return bound, interval, "its rounding leaves it above rdp"
         interval = max(interval / 10, _FINEST_INTERVAL)
+
+
+def _convolutions(event: dpa.DpEvent) -> int:
+    """Returns how many distributions are composed; Gaussians without sampling add up exactly."""
+    rounds = events.rounds_of(event)
+    return sum(count for one, count in rounds if not isinstance(one, dpa.GaussianDpEvent))
 
 
 def _first_interval(bound: float) -> float:
@@ -252,7 +274,7 @@ def epsilons(
     coarse = rdp_of(event, classic_orders, adjacency)
     classic, classic_order = classic_epsilon(classic_orders, coarse, delta)
     improved, order = improved_epsilon(orders, fine, delta)
-    loss, interval = pld_epsilon(event, delta, improved, adjacency)
+    loss, interval, reason = pld_epsilon(event, delta, improved, adjacency)
     return Epsilons(
         delta=delta,
         adjacency=adjacency,
@@ -262,6 +284,7 @@ def epsilons(
         rdp=improved,
         rdp_order=order,
         rdp_orders=tuple(orders),
-        pld=loss,
+        pld=None if reason else loss,
         pld_interval=interval,
+        pld_reason=reason,
     )

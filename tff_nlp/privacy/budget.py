@@ -14,10 +14,9 @@ from tff_nlp.privacy import (
     calibration,
     dp_ftrl,
     events,
+    names,
     statement,
 )
-
-GAUSSIAN, ADAPTIVE, TREE = MECHANISMS = ("gaussian", "adaptive_clipping", "tree_aggregation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Question:
     aggregation, whose epsilon does not depend on the cohort, that is never the cohort.
 
     Attributes:
-      dp: One of `MECHANISMS`.
+      dp: One of `names.CENTRAL`.
       unit: What is protected.
       sampling: "poisson" or "fixed_size".
       population: How many units there are.
@@ -126,7 +125,11 @@ def answer(asked: Question) -> Answer:
         noise = ratio * cohort if ratio is not None else noise
     if cohort is None or noise is None or rounds is None:
         raise RuntimeError("the question was not validated")
-    split = adaptive_clipping.split_noise(noise, cohort) if asked.dp == ADAPTIVE else None
+    split = (
+        adaptive_clipping.split_noise(noise, cohort)
+        if asked.dp == names.ADAPTIVE_CLIPPING
+        else None
+    )
     stated = statement.state(
         _sampled(asked, cohort, noise, rounds),
         mechanism=asked.dp,
@@ -134,6 +137,7 @@ def answer(asked: Question) -> Answer:
         clients_per_round=cohort,
         delta=asked.delta,
         unit=asked.unit,
+        accountant=asked.accountant,
         orders=asked.fine_orders,
         classic_orders=asked.classic_orders,
     )
@@ -189,6 +193,7 @@ def _answer_tree(asked: Question, participation: dp_ftrl.Participation) -> Answe
         noise_multiplier=noise,
         rounds=rounds,
         delta=asked.delta,
+        accountant=asked.accountant,
         orders=asked.fine_orders,
     )
     return Answer(asked, found, stated, squared_sensitivity=squared(rounds))

@@ -48,9 +48,9 @@ def epsilon_by(
         bound = accounting.improved_epsilon(orders, divergences, delta)[0]
         if accountant == "rdp":
             return bound
-        tight, _ = accounting.pld_epsilon(event, delta, bound, relation)
+        tight, _, reason = accounting.pld_epsilon(event, delta, bound, relation)
         if tight is None:
-            raise UserError("--accountant=pld: cannot account for sampling without replacement")
+            raise UserError(f"--accountant=pld: {reason}; take --accountant=rdp")
         return tight
 
     return epsilon

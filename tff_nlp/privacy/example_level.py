@@ -118,6 +118,7 @@ class ExampleGuarantee:
             clients_per_round=silo.rate * silo.examples,
             delta=self.delta,
             unit="example",
+            accountant=self.accountant,
             violations=self.violations,
         )
         return dataclasses.replace(stated, by_silo=tuple(sorted(by_silo.items())))

@@ -86,13 +86,19 @@ def _point(budget: Budget, cohort: int, noise: float, rounds: int, epsilon: floa
     )
 
 
-def plan(budget: Budget, cohorts: Sequence[int], rounds: Sequence[int]) -> list[Point]:
+def plan(
+    budget: Budget,
+    cohorts: Sequence[int],
+    rounds: Sequence[int],
+    done: Callable[[], object] = lambda: None,
+) -> list[Point]:
     """Returns the point of each cohort and number of rounds, the best ones marked.
 
     Args:
       budget: What is given.
       cohorts: Expected cohorts, each at most the population.
       rounds: Numbers of rounds.
+      done: Called after each point.
 
     Raises:
       UserError: If no noise keeps the target.
@@ -107,6 +113,7 @@ def plan(budget: Budget, cohorts: Sequence[int], rounds: Sequence[int]) -> list[
 
             noise = _smallest_noise(budget, run)
             points.append(_point(budget, cohort, noise, count, epsilon_of(run(noise))))
+            done()
     return mark_best(points)
 
 

@@ -11,21 +11,19 @@ from typing import Any
 import dp_accounting as dpa
 
 from tff_nlp import errors
-from tff_nlp.privacy import accounting, budget, calibration, dp_ftrl, events, statement
-
-GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION = budget.MECHANISMS
-DISTRIBUTED = "distributed"
-CLIENT_LEVEL = (*budget.MECHANISMS, DISTRIBUTED)
-EXAMPLE_LEVEL = "example_level"
-POISSON, FIXED, CYCLIC = "poisson", "fixed", "cyclic"
-# The sampling that a mechanism's accountant assumes, the best one first.
-SAMPLINGS = {
-    GAUSSIAN: (POISSON,),
-    ADAPTIVE_CLIPPING: (POISSON,),
-    TREE_AGGREGATION: (CYCLIC,),
-    # The clients' shares of the noise add up only if as many come as were expected.
-    DISTRIBUTED: (FIXED,),
-}
+from tff_nlp.privacy import accounting, calibration, dp_ftrl, events, statement
+from tff_nlp.privacy.names import (  # noqa: F401 (the room knows them from here)
+    ADAPTIVE_CLIPPING,
+    CLIENT_LEVEL,
+    CYCLIC,
+    DISTRIBUTED,
+    EXAMPLE_LEVEL,
+    FIXED,
+    GAUSSIAN,
+    POISSON,
+    SAMPLINGS,
+    TREE_AGGREGATION,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +134,7 @@ class Guarantee:
                 noise_multiplier=self.noise_multiplier,
                 rounds=len(recorded),
                 delta=self.delta,
+                accountant=self.accountant,
                 violations=self.violations,
             )
         return statement.state(
@@ -144,6 +143,7 @@ class Guarantee:
             population=self.population,
             clients_per_round=self.clients_per_round,
             delta=self.delta,
+            accountant=self.accountant,
             violations=self.violations,
         )
 

@@ -39,6 +39,7 @@ class PrivacyStatement:
       epsilons: With delta, accountants, order grids and adjacency, given the sampling.
       unamplified: The same if nobody's absence is secret and a client may be in every round; for
         a bounded schedule it is equal to `epsilons`.
+      accountant: The accountant of the run, by which its progress was shown too.
       violations: Where the run departs from what the accountants assume; if there are any, nothing
         is guaranteed.
       by_silo: Example-level privacy: each client's name and the epsilon of its examples.
@@ -53,6 +54,7 @@ class PrivacyStatement:
     rounds: int
     epsilons: Epsilons
     unamplified: Epsilons
+    accountant: str = "rdp"
     violations: tuple[str, ...] = ()
     by_silo: tuple[tuple[str, float], ...] = ()
 
@@ -72,15 +74,20 @@ class PrivacyStatement:
         return not self.violations and math.isfinite(self.epsilons.rdp)
 
     def line(self) -> str:
-        """Returns the guarantee in one line, by the tightest accountant that applies."""
+        """Returns the guarantee in one line: by the run's accountant, and by a tighter one."""
         if self.violations:
             return "no guarantee: " + "; ".join(self.violations)
         if not self.guaranteed:
             return "no guarantee: epsilon is infinite without noise"
-        tightest = self.epsilons.tightest
+        named = dict.fromkeys((self.accountant, self.epsilons.tightest))
+        epsilons = ", ".join(
+            f"{_number(self.epsilons.by(accountant))} ({accountant})"
+            for accountant in named
+            if math.isfinite(self.epsilons.by(accountant))
+        )
         return (
-            f"epsilon {_number(self.epsilons.by(tightest))} ({tightest}) at delta {self.delta:.3g}"
-            f" for one {self.unit} of {self.population:,} ({self.adjacency}), {self.rounds:,}"
+            f"epsilon {epsilons} at delta {self.delta:.3g} for one {self.unit} of"
+            f" {self.population:,} ({self.adjacency}), {self.rounds:,}"
             f" {'rounds' if self.unit == 'client' else 'steps'}"
         )
 
@@ -111,7 +118,8 @@ class PrivacyStatement:
             "rdp_classic": f"{_grid(self.epsilons.rdp_classic_orders)}, best at"
             f" {self.epsilons.rdp_classic_order:g}",
             "rdp": f"{_grid(self.epsilons.rdp_orders)}, best at {self.epsilons.rdp_order:g}",
-            "pld": f"privacy losses in steps of {self.epsilons.pld_interval:.3g}",
+            "pld": self.epsilons.pld_reason
+            or f"privacy losses in steps of {self.epsilons.pld_interval:.3g}",
         }
         for accountant, grid in grids.items():
             rows.append(
@@ -145,12 +153,14 @@ class PrivacyStatement:
             "noise_multiplier": self.noise_multiplier,
             "rounds": self.rounds,
             "delta": self.delta,
+            "accountant": self.accountant,
             **self._json_epsilons(shown),
             "rdp_classic_order": shown.rdp_classic_order,
             "rdp_classic_orders": _grid(shown.rdp_classic_orders),
             "rdp_order": shown.rdp_order,
             "rdp_orders": _grid(shown.rdp_orders),
             "pld_interval": shown.pld_interval,
+            "pld_reason": shown.pld_reason or None,
             "unamplified": self._json_epsilons(self.unamplified),
             **self._json_silos(),
         }
@@ -173,7 +183,7 @@ class PrivacyStatement:
 
 def _number(epsilon: float | None) -> str:
     if epsilon is None:
-        return "no method"
+        return "none"
     return "infinite" if math.isinf(epsilon) else f"{epsilon:.4f}"
 
 
@@ -220,6 +230,7 @@ def state(
     clients_per_round: float,
     delta: float,
     unit: str = "client",
+    accountant: str = "rdp",
     orders: tuple[float, ...] = accounting.FINE_ORDERS,
     classic_orders: tuple[float, ...] = accounting.INTEGER_ORDERS,
     violations: tuple[str, ...] = (),
@@ -233,6 +244,7 @@ def state(
       clients_per_round: The expected cohort.
       delta: Above 0, at most 1/population.
       unit: What is protected.
+      accountant: The accountant of the run.
       orders: The order grid of the improved conversion.
       classic_orders: The order grid of the classic conversion.
       violations: Where the run departs from what the accountants assume.
@@ -255,6 +267,7 @@ def state(
         unamplified=accounting.epsilons(
             without_amplification(event), delta, orders, classic_orders
         ),
+        accountant=accountant,
         violations=violations,
     )
 
@@ -268,6 +281,7 @@ def state_bounded(
     noise_multiplier: float,
     rounds: int,
     delta: float,
+    accountant: str = "rdp",
     orders: tuple[float, ...] = accounting.FINE_ORDERS,
     violations: tuple[str, ...] = (),
 ) -> PrivacyStatement:
@@ -281,6 +295,7 @@ def state_bounded(
       noise_multiplier: Standard deviation of each node's noise over the clipping norm.
       rounds: How many rounds happened.
       delta: Above 0, at most 1/population.
+      accountant: The accountant of the run.
       orders: The order grid of both conversions.
       violations: Where the run departs from what the accountants assume.
 
@@ -299,5 +314,6 @@ def state_bounded(
         rounds=rounds,
         epsilons=found,
         unamplified=found,
+        accountant=accountant,
         violations=violations,
     )

@@ -1,6 +1,5 @@
 """Checkpoints that a kill cannot leave half written."""
 
-import os
 import pathlib
 import re
 import zipfile
@@ -9,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_nlp import errors
-from tff_nlp.program import run_directory
+from tff_nlp import durable_files, errors
 
 _NAME = re.compile(r"round_(\d{6})\.npz")
 _KEPT = 2
@@ -25,16 +23,12 @@ def save(folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray]) 
       leaves: The state's arrays, in a fixed order.
 
     Raises:
-      RunError: If it cannot be written.
+      WriteError: If it cannot be written.
     """
     path = folder / f"round_{round_number:06d}.npz"
-    temporary = path.with_suffix(".partial")
-    with run_directory.writing(path):
-        with temporary.open("wb") as file:
-            np.savez(file, **{f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)})
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+    with durable_files.replacing(path) as file:
+        np.savez(file, **{f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)})
+    with durable_files.writing(path):
         for number in _rounds(folder)[:-_KEPT]:
             (folder / f"round_{number:06d}.npz").unlink()
 

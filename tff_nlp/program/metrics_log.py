@@ -2,12 +2,10 @@
 
 import csv
 import io
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from tff_nlp import errors
-from tff_nlp.program import run_directory
+from tff_nlp import durable_files, errors
 
 KEY = "round"
 
@@ -36,7 +34,7 @@ class MetricsLog:
 
         Raises:
           UserError: If rows of completed rounds are not there.
-          RunError: If the file cannot be written.
+          WriteError: If the file cannot be written.
         """
         rows = [row for row in self.rows() if int(row[KEY]) <= rounds]
         if [int(row[KEY]) for row in rows] != list(range(1, rounds + 1)):
@@ -48,28 +46,20 @@ class MetricsLog:
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({c: row.get(c, "") for c in self._columns} for row in rows)
-        temporary = self._path.with_suffix(".partial")
-        with run_directory.writing(self._path):
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-            temporary.rename(self._path)
+        durable_files.replace_text(self._path, text.getvalue())
 
     def append(self, row: Mapping[str, float]) -> None:
         """Adds a row and waits until it is on disk.
 
         Raises:
-          RunError: If it cannot be written.
+          WriteError: If it cannot be written.
         """
         unknown = set(row) - set(self._columns)
         if unknown:
             raise ValueError(f"no such columns: {', '.join(sorted(unknown))}")
-        with (
-            run_directory.writing(self._path),
-            self._path.open("a", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
-            writer.writerow(row)
-            file.flush()
-            os.fsync(file.fileno())
+        line = io.StringIO()
+        csv.DictWriter(line, self._columns, restval="", lineterminator="\n").writerow(row)
+        durable_files.append_text(self._path, line.getvalue())
 
     def rows(self) -> list[dict[str, str]]:
         """Returns all complete rows."""

@@ -3,6 +3,7 @@
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,20 +11,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tff_nlp.program import run_directory
+from tff_nlp import durable_files
+from tff_nlp.clients import picture
 
 # Distinguishable for colour-blind readers (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+# By column: name, colour and style of the line, so that lines differ in grey, too.
 _LOSSES = {
-    "train_loss": ("while training", _BLUE),
-    "test_loss": ("test", _ORANGE),
+    "train_loss": ("while training", _BLUE, "-"),
+    "test_loss": ("test", _ORANGE, "--"),
 }
 _ACCURACIES = {
-    "train_accuracy": ("while training", _BLUE),
-    "test_accuracy": ("test", _ORANGE),
-    "clients_mean_accuracy": ("clients, mean", _GREEN),
-    "clients_worst_decile_accuracy": ("clients, worst tenth", _RED),
-    "held_out_mean_accuracy": ("held-out clients, mean", _PURPLE),
+    "train_accuracy": ("while training", _BLUE, "-"),
+    "test_accuracy": ("test", _ORANGE, "--"),
+    "clients_mean_accuracy": ("clients, mean", _GREEN, "-."),
+    "clients_worst_decile_accuracy": ("clients, worst tenth", _RED, ":"),
+    "held_out_mean_accuracy": ("held-out clients, mean", _PURPLE, (0, (5, 1, 1, 1, 1, 1))),
 }
 # Beyond these numbers of labels a confusion matrix has no names, and no counts, on it.
 _NAMED_LABELS, _COUNTED_LABELS = 40, 20
@@ -61,7 +64,7 @@ def draw_curves(
             fontsize="small",
             frameon=False,
         )
-    figure.suptitle(_plain(title, 80))
+    figure.suptitle(picture.wrapped(title, 90))
     _save(figure, path)
 
 
@@ -86,10 +89,10 @@ def draw_confusion(
     figure = Figure(figsize=(size + 1.4, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=_plain(title, 40))
+    axes.set(xlabel="predicted", ylabel="true", title=picture.wrapped(title, int(8 * size)))
     if len(counts) <= _NAMED_LABELS:
         places = range(len(counts))
-        names = [_plain(name, 18) for name in label_names]
+        names = [picture.short_name(name, 18) for name in label_names]
         axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(places, names)
     if len(counts) <= _COUNTED_LABELS:
@@ -104,27 +107,19 @@ def _draw_columns(
     axes: Axes,
     rows: Sequence[Mapping[str, str]],
     unit: str,
-    columns: Mapping[str, tuple[str, str]],
+    columns: Mapping[str, tuple[str, str, Any]],
 ) -> None:
-    for column, (label, colour) in columns.items():
+    for column, (label, colour, style) in columns.items():
         points = [(float(row[unit]), float(row[column])) for row in rows if row.get(column)]
         if points:
             marker = "o" if len(points) <= 30 else None
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, color=colour, label=label, marker=marker, markersize=3)
-
-
-def _plain(name: str, longest: int) -> str:
-    """Returns a name of bearable length that matplotlib does not read as a formula."""
-    name = name if len(name) <= longest else name[: longest - 1] + "…"
-    return name.replace("$", r"\$")
+            axes.plot(x, y, color=colour, linestyle=style, label=label, marker=marker, markersize=3)
 
 
 def _save(figure: Figure, path: pathlib.Path) -> None:
     FigureCanvasAgg(figure)
-    temporary = path.with_suffix(".partial")
-    with run_directory.writing(path), warnings.catch_warnings():
+    with durable_files.replacing(path) as file, warnings.catch_warnings():
         # Names in scripts that matplotlib's own font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(temporary, format="png", dpi=120)
-        temporary.rename(path)
+        figure.savefig(file, format="png", dpi=120)

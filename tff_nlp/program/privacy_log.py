@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +9,25 @@ from typing import Any
 import dp_accounting as dpa
 import numpy as np
 
-from tff_nlp import errors
+from tff_nlp import durable_files, errors
 from tff_nlp.privacy import events, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
-from tff_nlp.program import run_directory
 
-COLUMNS = ("epsilon", "clipped_share", "clipping_norm", "signal_to_noise")
+_MEASURED = ("clipped_share", "clipping_norm")
+_SIGNAL_TO_NOISE = "signal_to_noise"
+
+
+def columns(guarantee: Guarantee | ExampleGuarantee) -> tuple[str, ...]:
+    """Returns the columns of metrics.csv about privacy; epsilon's names its accountant."""
+    return (f"epsilon_{guarantee.accountant}", *_MEASURED, _SIGNAL_TO_NOISE)
+
+
+def shown(row: Mapping[str, float]) -> dict[str, float]:
+    """Returns what a progress line shows of these columns, by the name there."""
+    names = {n: f"epsilon ({n.partition('_')[2]})" for n in row if n.startswith("epsilon_")}
+    names |= {_SIGNAL_TO_NOISE: "signal/noise", "clipped_share": "clipped"}
+    return {name: row[column] for column, name in names.items() if column in row}
 
 
 class PrivacyLog:
@@ -41,7 +52,7 @@ class PrivacyLog:
 
         Raises:
           UserError: If completed rounds are not there: their privacy would be unknown.
-          RunError: If the file cannot be written.
+          WriteError: If the file cannot be written.
         """
         lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
         try:
@@ -54,10 +65,7 @@ class PrivacyLog:
                 f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
                 "the last checkpoint, without which no epsilon holds; use another folder"
             )
-        temporary = self._path.with_suffix(".partial")
-        with run_directory.writing(self._path):
-            temporary.write_text("".join(f"{line}\n" for line in lines[:rounds]), encoding="utf-8")
-            temporary.rename(self._path)
+        durable_files.replace_text(self._path, "".join(f"{line}\n" for line in lines[:rounds]))
 
     def record(
         self,
@@ -75,17 +83,14 @@ class PrivacyLog:
           measured: The aggregator's measurements, see `measurements`.
 
         Returns:
-          Values for `COLUMNS`; those that were not measured are left out.
+          Values for `columns`; those that were not measured are left out.
 
         Raises:
           RunError: If the aggregator's noise is not the one that is accounted for.
         """
         self._check(number, spent)
         record = {"round": number, **self._guarantee.record(cohort)}
-        with run_directory.writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(record)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        durable_files.append_text(self._path, f"{json.dumps(record)}\n")
         self._records.append(record)
         return self._columns(measured)
 
@@ -106,10 +111,10 @@ class PrivacyLog:
     def _columns(self, measured: Mapping[str, float]) -> dict[str, float]:
         row: dict[str, float] = {}
         if not self._guarantee.violations:
-            row["epsilon"] = self._guarantee.epsilon_of(self._records)
-        row |= {n: measured[n] for n in ("clipped_share", "clipping_norm") if n in measured}
+            row[columns(self._guarantee)[0]] = self._guarantee.epsilon_of(self._records)
+        row |= {name: measured[name] for name in _MEASURED if name in measured}
         if measured.get("noise_norm"):
-            row["signal_to_noise"] = measured["signal_norm"] / measured["noise_norm"]
+            row[_SIGNAL_TO_NOISE] = measured["signal_norm"] / measured["noise_norm"]
         return row
 
 

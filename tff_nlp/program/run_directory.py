@@ -1,4 +1,4 @@
-"""The folder that receives a run: one run, one configuration."""
+"""The folder that receives a run: one run, one configuration, for its owner's eyes only."""
 
 import contextlib
 import fcntl
@@ -6,13 +6,19 @@ import json
 import os
 import pathlib
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import IO, Any
 
-from tff_nlp import errors
+from tff_nlp import durable_files, errors
+from tff_nlp.program import configuration
 
 CONFIG = "config.json"
 RESULT = "result.json"
+METRICS = "metrics.csv"
+PRIVACY = "privacy.jsonl"
+CLIENTS, CURVES, CONFUSION = PICTURES = ("clients.png", "curves.png", "confusion.png")
+CHECKPOINTS, TENSORBOARD, MODEL = _FOLDERS = ("checkpoints", "tensorboard", "model")
+_FILES = (CONFIG, RESULT, METRICS, PRIVACY, *PICTURES)
 _LOCK = ".lock"
 
 
@@ -24,22 +30,26 @@ class RunDirectory:
     """
 
     def __init__(
-        self, path: pathlib.Path, config: Mapping[str, Any], *, late: Collection[str] = ()
+        self,
+        path: pathlib.Path,
+        config: Mapping[str, Any],
+        rules: configuration.Rules = configuration.Rules(),  # noqa: B008 (it is frozen)
     ) -> None:
         """Opens a folder for a run; nothing in it changes before `begin`.
 
         Args:
           path: The folder; made if it is missing, and removed by `close` if nothing began in it.
           config: The resolved configuration: flag names to JSON values.
-          late: Names of the configuration whose values `begin` gives.
+          rules: How it may differ from that of the run in the folder.
 
         Raises:
           UserError: If the folder cannot be written, is in use, holds a run of another
             configuration, or holds something else.
         """
         self.path = path
-        self._config = {name: value for name, value in config.items() if name not in late}
-        self._late = set(late)
+        self._config = {name: value for name, value in config.items() if name not in rules.late}
+        self._rules = rules
+        self._late: dict[str, Any] | None = None if rules.late else {}
         self._check_content()
         self._lock = _locked(path)
         try:
@@ -52,30 +62,44 @@ class RunDirectory:
         """Writes the configuration, or compares it with that of the run to go on with.
 
         Args:
-          **late: The values of the names given as `late`.
+          **late: The values of the names that the rules call late.
 
         Raises:
           UserError: If the folder holds a run of another configuration.
         """
-        if set(late) != self._late:
-            raise ValueError(f"expected values of {sorted(self._late)}, found {sorted(late)}")
-        self._config.update(late)
-        self._late = set()
+        if set(late) != set(self._rules.late):
+            raise ValueError(f"expected {sorted(self._rules.late)}, found {sorted(late)}")
+        self._late = late
         self._check_content()
-        if not (self.path / CONFIG).exists():
-            write_json(self.path / CONFIG, self._config)
-        with writing(self.checkpoints):
-            self.checkpoints.mkdir(exist_ok=True)
+        self._write_config({**self._config, **late})
+        for folder in (CHECKPOINTS, TENSORBOARD):
+            with durable_files.writing(self.path / folder):
+                (self.path / folder).mkdir(durable_files.PRIVATE_FOLDER, exist_ok=True)
 
     @property
     def checkpoints(self) -> pathlib.Path:
         """The folder of checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     def result(self) -> dict[str, Any] | None:
-        """Returns the result if the run is finished."""
-        path = self.path / RESULT
-        return _read_json(path) if path.exists() else None
+        """Returns the result if the run is finished, and notes where its texts are now.
+
+        A run that is to grow beyond its result is not finished.
+
+        Raises:
+          UserError: If the file is damaged.
+        """
+        if not (self.path / RESULT).exists():
+            return None
+        result = _read_json(self.path / RESULT)
+        if self._rules.growing:
+            reached = result.get("config")
+            if not isinstance(reached, dict):
+                raise damaged(self.path)
+            if any(reached.get(name) != self._config[name] for name in self._rules.growing):
+                return None
+        self._write_config({**_read_json(self.path / CONFIG), **self._config})
+        return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:
         """Writes result.json; it marks the run as finished, so write everything else before."""
@@ -103,82 +127,76 @@ class RunDirectory:
         self.close()
 
     def _check_content(self) -> None:
-        config = self.path / CONFIG
-        if config.exists():
-            self._check_same(_read_json(config))
+        old = check_content(self.path)
+        if old is None:
             return
-        # A kill may have left these two before anything began.
-        own = {_LOCK, config.with_suffix(".partial").name}
-        foreign = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        foreign = [name for name in foreign if name not in own]
-        if foreign:
-            raise errors.UserError(
-                f"--output_dir={self.path}: holds {foreign[0]} but no {CONFIG}; nothing is "
-                "overwritten, use a new folder"
-            )
+        late = () if self._late is not None else self._rules.late
+        old = {name: value for name, value in old.items() if name not in late}
+        new = {**self._config, **(self._late or {})}
+        configuration.check_same(old, new, self._rules, f"--output_dir={self.path}")
 
-    def _check_same(self, old: Mapping[str, Any]) -> None:
-        new = json.loads(json.dumps(self._config))  # As it would be read back: tuples are lists.
-        old = {name: value for name, value in old.items() if name not in self._late}
-        where = f"--output_dir={self.path}"
-        strange = sorted(set(old) ^ set(new))
-        if strange:
-            raise errors.UserError(
-                f"{where}: holds a run of another script or version "
-                f"({', '.join(f'--{name}' for name in strange[:3])} stand in one of them only); "
-                "use another folder"
-            )
-        different = [name for name in new if old[name] != new[name]]
-        # What the flags led to is worth telling only where no flag differs.
-        flags = [name for name in different if " " not in name][:3]
-        if flags:
-            were, are = (" ".join(_flag(n, config[n]) for n in flags) for config in (old, new))
-            raise errors.UserError(
-                f"{where}: holds a run with {were}, not {are}; use another folder or the same flags"
-            )
-        if different:
-            raise errors.UserError(
-                f"{where}: holds a run on other texts: those of --corpus or --test_corpus have "
-                "changed since; use another folder"
-            )
+    def _write_config(self, config: Mapping[str, Any]) -> None:
+        path = self.path / CONFIG
+        if not path.exists() or _read_json(path) != json.loads(json.dumps(config)):
+            write_json(path, config)
+
+
+def check_content(path: pathlib.Path) -> dict[str, Any] | None:
+    """Checks that a folder holds a run or nothing, and returns the run's configuration.
+
+    Args:
+      path: The folder; it may be missing.
+
+    Raises:
+      UserError: If it holds something else, a file where a run has a folder or the reverse, a link
+        in place of either, or a damaged configuration.
+    """
+    if not path.is_dir():
+        return None
+    where = f"--output_dir={path}"
+    for name in (*_FILES, *_FOLDERS):
+        part = path / name
+        if part.is_symlink():
+            raise errors.UserError(f"{where}: {name} is a link; put there what it leads to")
+        if part.exists() and part.is_dir() != (name in _FOLDERS):
+            found, due = ("folder", "file") if part.is_dir() else ("file", "folder")
+            raise errors.UserError(f"{where}: {name} is a {found}, not a {due}; move it away")
+    if (path / CONFIG).exists():
+        return _read_json(path / CONFIG)
+    # A kill may have left these two before anything began.
+    own = {_LOCK, f"{CONFIG}.partial"}
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in own)
+    if foreign:
+        raise errors.UserError(
+            f"{where}: holds {foreign[0]} but no {CONFIG}; nothing is overwritten, use a new folder"
+        )
+    return None
+
+
+def damaged(folder: pathlib.Path) -> errors.UserError:
+    """Returns the error of a result.json that no finished run wrote."""
+    return errors.UserError(
+        f"--output_dir: {folder / RESULT} is damaged; delete it and repeat the command"
+    )
 
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     """Writes JSON that is there as a whole or not at all.
 
     Raises:
-      RunError: If it cannot be written.
+      WriteError: If it cannot be written.
     """
-    temporary = path.with_suffix(".partial")
-    with writing(path):
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-
-
-@contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns a failure to write, such as a full disk, into one line.
-
-    Raises:
-      RunError: If the system refuses.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise errors.RunError(
-            f"{path}: cannot be written ({error.strerror or error}); the same command goes on "
-            "from the last checkpoint"
-        ) from error
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    durable_files.replace_text(path, f"{text}\n")
 
 
 def _locked(path: pathlib.Path) -> IO[str]:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / _LOCK).open("a")  # It may be somebody else's file: never truncated.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(durable_files.PRIVATE_FOLDER, exist_ok=True)
+        # It may be somebody else's file: never truncated, and no link is followed.
+        how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        lock = os.fdopen(os.open(path / _LOCK, how, 0o600), "a")
     except OSError as error:
         raise errors.UserError(
             f"--output_dir={path}: cannot be written ({error.strerror})"
@@ -195,15 +213,9 @@ def _locked(path: pathlib.Path) -> IO[str]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise errors.UserError(f"--output_dir: {path} cannot be read ({error})") from error
-
-
-def _flag(name: str, value: Any) -> str:
-    """Returns a flag as the command line has it."""
-    if isinstance(value, list):
-        value = ",".join(str(part) for part in value)
-    if isinstance(value, bool):
-        value = str(value).lower()
-    return f"--{name}={'' if value is None else value}"
+    if not isinstance(value, dict):
+        raise errors.UserError(f"--output_dir: {path} cannot be read (it is no JSON object)")
+    return value

@@ -16,7 +16,14 @@ from tff_nlp import errors, seeds
 from tff_nlp.privacy import statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
-from tff_nlp.program import checkpoints, evaluation, metrics_log, privacy_log, progress
+from tff_nlp.program import (
+    checkpoints,
+    evaluation,
+    metrics_log,
+    privacy_log,
+    progress,
+    run_directory,
+)
 from tff_nlp.program.run_directory import RunDirectory
 
 State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
@@ -28,12 +35,6 @@ _TRAIN = (*_MEANS, *_SUMS)
 _TEST = ("accuracy", "macro_f1", "loss")
 # What stands before the slash in TensorBoard's names.
 _GROUP = re.compile(r"^(held_out|[a-z]+)_")
-# Columns of privacy.jsonl's rounds and what the progress line calls them.
-_PRIVACY = {
-    "epsilon": "epsilon",
-    "signal_to_noise": "signal/noise",
-    "clipped_share": "clipped",
-}
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
@@ -89,13 +90,13 @@ class TrainingProgram:
             state = _with_leaves(
                 initial, checkpoints.load(directory.checkpoints, start, _specs(self.process))
             )
-        log = metrics_log.MetricsLog(directory.path / "metrics.csv", self._columns())
+        log = metrics_log.MetricsLog(directory.path / run_directory.METRICS, self._columns())
         log.rewind(start)
         privacy = None
         if self.guarantee is not None:
-            privacy = privacy_log.PrivacyLog(directory.path / "privacy.jsonl", self.guarantee)
+            privacy = privacy_log.PrivacyLog(directory.path / run_directory.PRIVACY, self.guarantee)
             privacy.rewind(start)
-        board = _TensorBoard(directory.path / "tensorboard", log.rows())
+        board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
         scores: dict[str, evaluation.Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
@@ -145,7 +146,7 @@ class TrainingProgram:
     def _columns(self) -> list[str]:
         columns = ["clients", *(f"train_{n}" for n in _TRAIN), "server_update_norm"]
         if self.guarantee is not None:
-            columns += privacy_log.COLUMNS
+            columns += privacy_log.columns(self.guarantee)
         for evaluation_set in self.evaluation_sets:
             columns += [f"{evaluation_set.name}_{n}" for n in _TEST]
             if evaluation_set.clients is not None:
@@ -237,7 +238,7 @@ def _show(row: Mapping[str, float], shown: progress.Progress) -> None:
             f"{row['clients']} clients is not a number (NaN); they are left out"
         )
     values = {name: row[f"train_{name}"] for name in _MEANS if f"train_{name}" in row}
-    values |= {shown_as: row[name] for name, shown_as in _PRIVACY.items() if name in row}
+    values |= privacy_log.shown(row)
     shown.advance(values, {"test": row["test_accuracy"]} if "test_accuracy" in row else None)
 
 

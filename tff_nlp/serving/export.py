@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, WriteError
 from tff_nlp.models.classifier import Classifier
 
 # Beside the SavedModel, for people and other programs.
@@ -97,7 +97,8 @@ def export(
         tokenizer's fingerprint, lowercase and strip_accents.
 
     Raises:
-      UserError: If the folder cannot be written or holds something else.
+      UserError: If the folder holds something else.
+      WriteError: If the folder cannot be written.
     """
     folder = pathlib.Path(folder)
     if len(label_names) != classifier.num_labels:
@@ -132,7 +133,8 @@ def export(
         partial.rename(folder)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"--output_dir: cannot write {folder}: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise WriteError(f"{folder}: cannot be written ({reason})") from error
 
 
 def _save(module: TextClassifier, folder: pathlib.Path) -> None:

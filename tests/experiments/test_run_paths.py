@@ -1,11 +1,10 @@
-"""Where runs go without --output_dir, and the presets that the README's commands use."""
+"""Where runs go without --output_dir; and the presets that the README's commands use."""
 
-import os
 import pathlib
 
 import pytest
 
-from experiments import flag_groups, place, settings, train
+from experiments import flag_groups, run_paths, settings, train
 from tests.experiments import conftest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -18,11 +17,12 @@ def parsed(*arguments):
     return [flag_groups.parse(group, train.FLAGS) for group in train.GROUPS]
 
 
-def folder(*arguments):
+def folder(*arguments, texts="one"):
     groups = parsed(*arguments)
-    recorded = [group for group in groups if not isinstance(group, settings.PlaceFlags)]
-    config = flag_groups.record(*recorded)
-    return place.output_dir("", groups[0].corpus, config)
+    unrecorded = (settings.PlaceFlags, settings.CorpusFlags)
+    recorded = [group for group in groups if not isinstance(group, unrecorded)]
+    config = {**flag_groups.record(*recorded), "corpus (fingerprint)": texts}
+    return run_paths.output_dir("", groups[0].corpus, config)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
@@ -37,12 +37,13 @@ def test_the_demo_and_an_own_corpus_never_share_a_folder():
     folders = [
         folder(demo),
         folder(demo, "--corpus=reviews.csv"),
-        folder(demo, "--corpus=other/reviews.csv"),
+        folder(demo, "--corpus=reviews.csv", texts="two"),
         folder(demo, "--corpus=reviews.csv", "--rounds=3"),
         folder(demo, "--corpus=reviews.csv", "--seed=1"),
     ]
     assert len(set(folders)) == len(folders)
-    assert folder(demo, "--corpus=reviews.csv") == folders[1]
+    # Texts are the same wherever they lie.
+    assert folder(demo, "--corpus=other/reviews.csv") == folders[1]
     assert [path.name.rpartition("-")[0] for path in folders[:2]] == ["synthetic", "reviews"]
     assert all(path.parent == pathlib.Path("runs") for path in folders)
     # Where things are kept says nothing about what the run is.
@@ -62,18 +63,10 @@ def test_the_demo_and_an_own_corpus_never_share_a_folder():
     ],
 )
 def test_names_of_folders(corpus, stem):
-    path = place.output_dir("", corpus, {})
+    path = run_paths.output_dir("", corpus, {})
     assert path.parts[:-1] == ("runs",)
     assert path.name.rpartition("-")[0] == stem
-    assert place.output_dir("mine", corpus, {}) == pathlib.Path("mine")
-
-
-def test_the_cache_follows_the_system(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", os.path.join("x", "cache"))  # noqa: PTH118
-    assert place.cache_dir("") == pathlib.Path("x/cache/tff_nlp")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert place.cache_dir("") == pathlib.Path.home() / ".cache" / "tff_nlp"
-    assert place.cache_dir("mine") == pathlib.Path("mine")
+    assert run_paths.output_dir("mine", corpus, {}) == pathlib.Path("mine")
 
 
 @pytest.mark.slow
