@@ -1,6 +1,9 @@
 """The streaming context's own behaviour: forms, failures, determinism, devices, accumulation."""
 
 import collections
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -386,6 +389,31 @@ class TestSecureSums:
         np.testing.assert_allclose(output.result, np.sum(values, axis=0), atol=7 * 4 / 2**32 + 1e-5)
         again = process.next(process.initialize(), values)
         np.testing.assert_array_equal(output.result, again.result)
+
+
+def test_ctrl_c_stops_clients_in_the_middle():
+    """The lanes are free again; test_programs.py has what a whole program does."""
+    begun = threading.Event()
+
+    def numbers():
+        while True:
+            begun.set()
+            yield 1
+
+    def interrupt():
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    endless = tf.data.Dataset.from_generator(numbers, output_types=tf.int32, output_shapes=[])
+    # Where a shell starts the tests in the background, they ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            add_up(0, [endless] * 4)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert add_up(5, [[1, 2], [3]]) == (11, 6)
 
 
 class TestDeterminism:
