@@ -429,13 +429,13 @@ class TestDeterminism:
             for a, b in zip(leaves(results[0]), leaves(other), strict=True):
                 np.testing.assert_array_equal(a, b)
 
-    @pytest.mark.parametrize("count", [1, 2, 7])
-    def test_the_number_of_lanes_changes_the_order_of_additions_only(self, count):
+    def test_the_number_of_lanes_changes_the_order_of_additions_only(self):
         process = _fed_avg()
         state = process.initialize()
         one = run_in(streaming.StreamingContext(["/CPU:0"]), process.next, state, list(cohort()))
-        context = streaming.StreamingContext(["/CPU:0"] * count)
-        assert_close(run_in(context, process.next, state, list(cohort())), one, 1e-6)
+        for count in (2, 7):
+            context = streaming.StreamingContext(["/CPU:0"] * count)
+            assert_close(run_in(context, process.next, state, list(cohort())), one, 1e-6)
 
     def test_variables_of_lanes_are_their_own(self):
         # Twelve clients that train different models at once, each in its own Keras variables.
