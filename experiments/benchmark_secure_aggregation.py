@@ -5,7 +5,7 @@
 
 Every row is one round in one process on one thread: random integers, masked, summed, unmasked and
 compared with the exact sum. Clients that vanish do so after they shared their keys, before their
-input arrives, which is the dearest moment for the server. Seconds are processor time; seconds and
+input arrives, which costs the server most. Seconds are processor time; seconds and
 bytes of a client are means over the clients whose input arrived. Beside it stands the plain modular
 sum: a client packs its integers, the server unpacks and adds them.
 """
@@ -27,7 +27,13 @@ from absl import flags
 from experiments import entry, flag_groups
 from experiments.flag_groups import flag
 from tff_nlp import seeds
-from tff_nlp.aggregation.secure_aggregation import messages, modular, session, simulation
+from tff_nlp.aggregation.secure_aggregation import (
+    demands,
+    messages,
+    modular,
+    session,
+    simulation,
+)
 from tff_nlp.aggregation.secure_aggregation.steps import Step
 from tff_nlp.errors import RunError, UserError
 
@@ -45,7 +51,7 @@ class BenchmarkFlags:
     dropout: str = flag("0,0.1", "Shares of clients that vanish, separated by commas.")
     modulus: int = flag(2**20, "Of the sums, from 2 to 2^62.")
     secure_aggregation_threshold: int = flag(
-        0, "Clients that must answer in each step; 0 is two thirds and one."
+        0, "Clients that must answer in each step; 0 is the least that is safe."
     )
     json: str = flag("", "File for the figures: a list of objects, one per row.")
 
@@ -58,11 +64,14 @@ class BenchmarkFlags:
     def cases(self) -> list["Case"]:
         """Returns the rows, in order."""
         return [
-            Case(clients, entries, dropout, self.modulus, self.secure_aggregation_threshold or None)
+            Case(clients, entries, dropout, self.modulus, self._threshold(clients))
             for entries in _numbers("entries", self.entries, int, least=1)
             for clients in _numbers("clients", self.clients, int, least=1)
             for dropout in _numbers("dropout", self.dropout, float, least=0)
         ]
+
+    def _threshold(self, clients: int) -> int:
+        return self.secure_aggregation_threshold or demands.DEFAULT.least_threshold(clients)
 
 
 def _numbers(name: str, text: str, kind: Any, least: int) -> list[Any]:
@@ -89,14 +98,14 @@ class Case:
       entries: Integers of each client.
       dropout: Share of the clients that vanish, rounded down to whole clients.
       modulus: Of the sums.
-      threshold: Clients that must answer in each step; None for the default.
+      threshold: Clients that must answer in each step.
     """
 
     clients: int
     entries: int
     dropout: float
     modulus: int
-    threshold: int | None
+    threshold: int
 
     @property
     def vanishing(self) -> int:
@@ -112,13 +121,15 @@ class Case:
         """Refuses what no round can do.
 
         Raises:
-          UserError: If fewer clients than the threshold remain, or a number is out of its range.
+          UserError: If fewer clients than the threshold remain, a number is out of its range, or
+            clients would refuse it.
         """
         parameters = session.new(range(self.clients), [self.vector], self.threshold)
-        if self.clients - self.vanishing < parameters.threshold:
+        demands.DEFAULT.check(parameters)
+        if self.clients - self.vanishing < self.threshold:
             raise UserError(
                 f"--dropout={self.dropout:g}: {self.clients - self.vanishing} of {self.clients}"
-                f" clients would be left, the threshold is {parameters.threshold}"
+                f" clients would be left, the threshold is {self.threshold}"
             )
 
     def inputs(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -185,7 +196,7 @@ def measure(case: Case) -> Row:
         clients=case.clients,
         entries=case.entries,
         vanished=case.vanishing,
-        threshold=case.threshold or session.default_threshold(case.clients),
+        threshold=case.threshold,
         client_seconds=sum(of_client.values()),
         server_seconds=sum(result.server_seconds.values()),
         client_bytes_up=round(_mean(sum(result.bytes_up[c].values()) for c in result.survivors)),

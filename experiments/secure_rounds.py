@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments import checks
-from tff_nlp.aggregation.secure_aggregation import messages, session, simulation
+from tff_nlp.aggregation.secure_aggregation import demands, messages, session, simulation
 from tff_nlp.privacy import names
 
 if TYPE_CHECKING:  # Flags are checked before TensorFlow is imported.
@@ -21,7 +21,7 @@ def check(run: "FederatedRun") -> None:
 
     Raises:
       UserError: If the mechanism adds its noise to floats, the context cannot run secure sums, or
-        the cohort cannot keep the threshold.
+        clients would refuse the cohort or the threshold.
     """
     kind, dp = run.federated.secure_aggregation, run.privacy.dp
     if kind == "none":
@@ -40,9 +40,13 @@ def check(run: "FederatedRun") -> None:
                 "a round that draws fewer clients than the threshold aborts; take --sampling=fixed"
             )
             checks.refuse("secure_aggregation", kind, why)
-        session.new(
-            range(cohort), [session.Vector(1, 2)], run.federated.secure_aggregation_threshold
-        )
+        demanded = _demanded(run)
+        if cohort < demanded.fewest_clients:
+            why = f"a masked sum is over {demanded.fewest_clients} clients or more"
+            checks.refuse("clients_per_round", cohort, why)
+        threshold = run.federated.secure_aggregation_threshold
+        threshold = demanded.least_threshold(cohort) if threshold is None else threshold
+        demanded.check(session.new(range(cohort), [session.Vector(1, 2)], threshold))
 
 
 def aggregator(run: "FederatedRun") -> Any:
@@ -61,11 +65,11 @@ def protocols(run: "FederatedRun") -> "Protocols | None":
     """Returns what adds up secure sums; None for in the clear."""
     if run.federated.secure_aggregation != "masked":
         return None
-    threshold = run.federated.secure_aggregation_threshold
+    threshold, demanded = run.federated.secure_aggregation_threshold, _demanded(run)
 
     def begin(clients: Sequence[int], vectors: Sequence[tuple[int, int]]) -> _Masked:
         shapes = [session.Vector(size, modulus) for size, modulus in vectors]
-        return _Masked(simulation.Round(clients, shapes, threshold))
+        return _Masked(simulation.Round(clients, shapes, threshold, demanded=demanded))
 
     return begin
 
@@ -75,6 +79,11 @@ def overhead(run: "FederatedRun") -> "Overhead | None":
     if run.federated.secure_aggregation != "masked":
         return None
     return functools.partial(messages.overhead, run.clients.clients_per_round)
+
+
+def _demanded(run: "FederatedRun") -> demands.Demands:
+    """Returns what each client of a run demands; in a simulation one person speaks for all."""
+    return demands.Demands(colluders=run.federated.secure_aggregation_colluders)
 
 
 class _Masked:

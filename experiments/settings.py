@@ -179,7 +179,10 @@ class FederatedFlags:
         ("none", "plain", "masked"),
     )
     secure_aggregation_threshold: int | None = flag(
-        None, "masked: how many clients must stay to the end; empty: two thirds and one."
+        None, "masked: how many clients must stay to the end; empty: the least that is safe."
+    )
+    secure_aggregation_colluders: int | None = flag(
+        None, "masked: how many clients may side with a lying server; empty: below a third."
     )
     client_epochs: int = flag(1, "Passes of a client over its examples in a round.")
     local_steps: int | None = flag(None, "Batches per client and round, instead of epochs.")
@@ -195,11 +198,14 @@ class FederatedFlags:
     def __post_init__(self) -> None:
         bits = self.upload_bits
         checks.check(bits in (FLOAT_BITS, 8, 4), "upload_bits", bits, "32, 8 or 4")
-        threshold = self.secure_aggregation_threshold
-        checks.at_least(2, "secure_aggregation_threshold", threshold)
-        if threshold is not None and self.secure_aggregation != "masked":
-            why = "only --secure_aggregation=masked uses it"
-            checks.refuse("secure_aggregation_threshold", threshold, why)
+        for name, least in (
+            ("secure_aggregation_threshold", 2),
+            ("secure_aggregation_colluders", 0),
+        ):
+            value = getattr(self, name)
+            checks.at_least(least, name, value)
+            if value is not None and self.secure_aggregation != "masked":
+                checks.refuse(name, value, "only --secure_aggregation=masked uses it")
         adjustment = self.logit_adjustment
         checks.check(
             0 <= adjustment < math.inf, "logit_adjustment", adjustment, "0 or more, and finite"

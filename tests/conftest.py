@@ -2,9 +2,19 @@
 
 import pathlib
 
+import hypothesis
 import pytest
 
 from experiments import silence_libraries  # noqa: F401 (before TensorFlow is imported)
+
+# The same examples on every machine, however slow it is.
+hypothesis.settings.register_profile(
+    "tff_nlp",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tff_nlp")
 
 SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpora"
 

@@ -27,7 +27,7 @@ def skewed_lengths(count, seed=0):
     window=st.integers(1, 30),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_example_once_in_batches_of_the_size(count, batch_size, window, seed):
     lengths = np.random.default_rng(seed).integers(1, 64, count)
     plan = plan_epoch(lengths, batch_size, np.random.default_rng(seed), window)

@@ -33,7 +33,7 @@ def tiny(examples, num_labels, seed):
     num_labels=st.integers(1, 5),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_row_once_and_minimum_reached(
     kind, num_clients, spare, min_examples, alpha, num_labels, seed
 ):

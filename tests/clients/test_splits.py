@@ -21,7 +21,7 @@ def texts_of(partition, corpus):
     held_out=st.sampled_from([0.0, 0.1, 0.4]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_splits_are_disjoint_complete_and_share_no_text(
     clients, texts, validation, test, held_out, seed
 ):

@@ -44,7 +44,7 @@ TEXT = st.text(
 ).filter(str.strip)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(TEXT, st.sampled_from(["x", "y"])), min_size=2, max_size=8))
 def test_reads_back_what_the_csv_module_writes(tmp_path_factory, written):
     rows = [("first", "x"), ("second", "y"), *written]

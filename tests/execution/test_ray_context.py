@@ -6,7 +6,9 @@ differ in their order only, by at most `BOUND` of a tensor's largest number here
 """
 
 import collections
+import concurrent.futures
 import dataclasses
+import gc
 import logging
 import os
 import threading
@@ -18,6 +20,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.execution.conftest import assert_close, cohort, leaves, run_in
+from tests.execution.test_client_values import (
+    CLIENTS,
+    broadcast_back,
+    only_mapped,
+    with_reports,
+)
 from tests.execution.test_streaming import (
     _failing,
     _fed_avg,
@@ -206,9 +214,12 @@ def _waiting_round(folder, size=1):
         number = client["number"] + 0.0 * tf.cast(turns, tf.float32)
         return tf.fill([size], tf.math.exp(tf.math.sin(number * 1e3)))
 
+    first = tff.tensorflow.computation(lambda row: row[0], work.type_signature.result)
+
     @tff.federated_computation(tff.FederatedType(tff.to_type(_CLIENT), tff.CLIENTS))
     def total(clients):
-        return tff.federated_sum(tff.federated_map(work, clients))
+        rows = tff.federated_map(work, clients)
+        return tff.federated_sum(rows), tff.federated_map(first, rows)
 
     return total
 
@@ -220,16 +231,67 @@ def _clients(*waiting):
     ]
 
 
-def _wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
+def _wait_for(condition):
     while not condition():
-        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def _in_the_middle(folder, *positions):
     """Waits until clients run."""
     _wait_for(lambda: all((folder / f"started_{p}").exists() for p in positions))
+
+
+class TestClientValues:
+    @pytest.mark.parametrize(
+        ("computation", "arguments"),
+        [
+            (with_reports, (10, CLIENTS)),
+            (only_mapped, (CLIENTS, 10)),
+            (broadcast_back, (10, CLIENTS)),
+        ],
+    )
+    def test_values_come_back_in_the_order_of_the_clients(
+        self, actors, context, computation, arguments
+    ):
+        ours = run_in(actors, computation, *arguments)
+        assert_same_bits(ours, run_in(context, computation, *arguments))
+
+    def test_the_order_of_clients_is_kept_where_it_matters(self, actors):
+        join = tff.tensorflow.computation(lambda a, b: tf.strings.join([a, b]), (np.str_, np.str_))
+        same = tff.tensorflow.computation(lambda a: a, np.str_)
+
+        @tff.federated_computation(tff.FederatedType(np.str_, tff.CLIENTS))
+        def text(texts):
+            return tff.federated_aggregate(texts, "", join, join, same)
+
+        assert run_in(actors, text, list("abcdefg")) == b"abcdefg"
+
+
+class TestThreads:
+    def test_results_belong_to_their_arguments(self, actors):
+        def wrong(thread):
+            numbers = range(100 * thread, 100 * thread + 5)
+            sums = [run_in(actors, add_up, 0, [[n], [n, n]])[1] for n in numbers]
+            values = [run_in(actors, only_mapped, [[n]], 1)[0]["total"] for n in numbers]
+            return sums != [3 * n for n in numbers] or values != [n + 1 for n in numbers]
+
+        with concurrent.futures.ThreadPoolExecutor(3) as threads:
+            assert not any(threads.map(wrong, range(3)))
+
+    def test_actors_let_a_round_go_that_nobody_holds(self, actors):
+        def make():
+            @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+            def total(values):
+                return tff.federated_sum(values)
+
+            before = set(actors.pool.actors[0].forms)
+            assert run_in(actors, total, [1.0, 2.0]) == 3.0
+            return set(actors.pool.actors[0].forms) - before
+
+        new = make()
+        gc.collect()
+        assert new
+        assert not new & actors.pool.actors[0].forms
 
 
 class TestDeaths:

@@ -69,6 +69,32 @@ def test_only_rows_that_are_there_once_stand_for_the_table(indices_of, places, r
     np.testing.assert_allclose(results[1][0], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("place", ["rows", "identity"])
+def test_the_norm_waits_for_what_the_table_waited_for(place):
+    @tff.tensorflow.computation(
+        tff.TensorType(np.bool_, [HEIGHT]), tff.TensorType(np.float32, [None, WIDTH])
+    )
+    def norm(seen, rows):
+        places, check = of_seen(seen), [tf.debugging.assert_positive(rows)]
+        with tf.control_dependencies(check if place == "rows" else []):
+            table = tf.scatter_nd(places, 1.0 * rows, [HEIGHT, WIDTH])
+        with tf.control_dependencies(check if place == "identity" else []):
+            return tf.nn.l2_loss(tf.identity(table))
+
+    changed = rewriting.with_norms_of_rows(graphs.from_computation(norm))
+    assert not norms_of_tables(changed)
+    run = graphs.wrap(changed)
+    assert float(run([SEEN, np.ones([4, WIDTH], np.float32)])[0]) == 6.0
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        run([SEEN, -np.ones([4, WIDTH], np.float32)])
+
+
+@pytest.mark.parametrize("size", [HEIGHT + 1, None])
+def test_places_of_another_vector_do_not_stand_for_the_table(size):
+    graph = norm_of_table(of_seen, tff.TensorType(np.bool_, [size]))
+    assert rewriting.with_norms_of_rows(graph) is graph
+
+
 def test_a_graph_without_norms_stays_as_it_is():
     @tff.tensorflow.computation(np.float32)
     def double(x):

@@ -34,8 +34,8 @@ class Share:
         return self._actor.run(self._token, lane, piece, clients)
 
     def sums(self):
-        _, (accumulator, secure) = self._actor.finish(self._token)
-        return accumulator, secure
+        _, sums = self._actor.finish(self._token)
+        return sums.accumulator, sums.secure
 
 
 def test_two_lanes_give_the_streaming_contexts_bits(actor, context):

@@ -1,7 +1,6 @@
 """The streaming context's own behaviour: forms, failures, determinism, devices, accumulation."""
 
 import collections
-import logging
 
 import numpy as np
 import pytest
@@ -122,24 +121,6 @@ class TestSignatures:
     def test_no_client(self):
         assert add_up(5, []) == (5, 0)
 
-    def test_two_phases_go_to_the_worker_with_a_log_line(self, context, reference, caplog):
-        @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
-        def above_the_mean(values):
-            mean = tff.federated_broadcast(tff.federated_mean(values))
-            above = tff.federated_map(
-                tff.tensorflow.computation(
-                    lambda v, m: tf.cast(v > m, tf.int32), (np.float32, np.float32)
-                ),
-                (values, mean),
-            )
-            return tff.federated_sum(above)
-
-        context._worker = reference
-        with caplog.at_level(logging.INFO, logger="tff_nlp.execution.form_context"):
-            assert above_the_mean([1.0, 2.0, 6.0]) == 1
-        assert "TFF's own worker runs it" in caplog.text
-        assert context.form(above_the_mean) is None
-
 
 @tff.tensorflow.computation(np.int64)
 def _squares(count):
@@ -147,6 +128,60 @@ def _squares(count):
 
 
 class TestArguments:
+    def test_elements_of_a_list_may_be_dicts_lists_and_of_any_shape(self, context, reference):
+        row = collections.OrderedDict(b=tff.TensorType(np.int32, [None]), a=(np.float32, np.str_))
+
+        @tff.tensorflow.computation(tff.SequenceType(row))
+        def length(rows):
+            return rows.reduce(
+                0, lambda n, row: n + tf.size(row["b"]) + tf.cast(row["a"][0], tf.int32)
+            )
+
+        @tff.federated_computation(tff.FederatedType(tff.SequenceType(row), tff.CLIENTS))
+        def lengths(rows):
+            return tff.federated_sum(tff.federated_map(length, rows))
+
+        clients = [
+            [{"a": (1.0, "x"), "b": [1, 2]}, collections.OrderedDict(b=[3], a=[2.0, "y"])],
+            [],
+        ]
+        assert lengths(clients) == run_in(reference, lengths, clients) == 6
+
+    def test_one_structured_argument_is_read_by_name(self):
+        @tff.federated_computation(
+            collections.OrderedDict(
+                offset=tff.FederatedType(np.int32, tff.SERVER),
+                numbers=tff.FederatedType(_INTS, tff.CLIENTS),
+            )
+        )
+        def named(argument):
+            return add_up(argument["offset"], argument["numbers"])
+
+        assert named({"numbers": [[1, 2], [3]], "offset": 5}) == (11, 6)
+        assert named(offset=5, numbers=[[1, 2], [3]]) == (11, 6)
+
+    def test_values_of_different_numbers_of_clients(self):
+        clients = tff.FederatedType(np.float32, tff.CLIENTS)
+
+        @tff.federated_computation(clients, clients)
+        def weighted(values, weights):
+            return tff.federated_mean(values, weights)
+
+        with pytest.raises(ValueError, match="values of 2, 3 clients"):
+            weighted([1.0, 2.0], [1.0, 1.0, 1.0])
+        with pytest.raises(TypeError, match="one value per client, found float"):
+            weighted(1.0, [1.0])
+
+    def test_one_value_for_all_clients(self, reference):
+        @tff.federated_computation(
+            tff.FederatedType(np.float32, tff.CLIENTS),
+            tff.FederatedType(np.float32, tff.CLIENTS, all_equal=True),
+        )
+        def weighted(values, weight):
+            return tff.federated_mean(values, weight)
+
+        assert weighted([1.0, 2.0], 3.0) == run_in(reference, weighted, [1.0, 2.0], 3.0) == 1.5
+
     def test_lists_of_elements_are_data(self):
         evaluate = tff.learning.algorithms.build_fed_eval(keras_model_fn)
         state = evaluate.initialize()
@@ -404,6 +439,36 @@ class TestAccumulation:
         assert counts["ReadVariableOp"] == 0
         assert counts["AssignAddVariableOp"] >= len(model.trainable_names) - 1
 
+    @pytest.mark.parametrize(
+        "dtype", [np.uint8, np.int8, np.uint16, np.int64, np.float16, np.float64, np.complex64]
+    )
+    def test_sums_of_every_type(self, reference, dtype):
+        @tff.federated_computation(tff.FederatedType(tff.TensorType(dtype, [2]), tff.CLIENTS))
+        def total(values):
+            return tff.federated_sum(values)
+
+        values = [np.array([1, 2], dtype), np.array([3, 4], dtype), np.array([5, 6], dtype)]
+        assert_close(total(values), run_in(reference, total, values), 0.0)
+
+    @pytest.mark.parametrize("lanes_", [1, 2, 3])
+    def test_the_order_of_clients_is_kept_where_it_matters(self, reference, lanes_):
+        joined = tff.TensorType(np.str_)
+        join = tff.tensorflow.computation(lambda a, b: tf.strings.join([a, b]), (joined, joined))
+        same = tff.tensorflow.computation(lambda a: a, joined)
+
+        @tff.federated_computation(tff.FederatedType(_INTS, tff.CLIENTS))
+        def text(numbers):
+            as_text = tff.tensorflow.computation(
+                lambda n: tf.strings.as_string(n.reduce(0, lambda a, b: a + b)), _INTS
+            )
+            texts = tff.federated_map(as_text, numbers)
+            return tff.federated_aggregate(texts, "", join, join, same)
+
+        # The longest client, which would go first, is in the middle.
+        clients = [[n] * (9 if n == 3 else 1) for n in range(1, 7)]
+        context = streaming.StreamingContext(["/CPU:0"] * lanes_)
+        assert run_in(context, text, clients) == run_in(reference, text, clients) == b"1227456"
+
     def test_what_is_not_a_sum_is_computed_and_written(self):
         @tff.tensorflow.computation(np.float32, np.float32)
         def larger(a, b):
@@ -451,10 +516,81 @@ class TestAccumulation:
         assert sorted(np.asarray(result).tolist()) == [b"a", b"b", b"c"]
 
 
+class TestNothingIsDropped:
+    """What the in-place additions look through is not lost."""
+
+    def _sum_of(self, function, *types):
+        computation = tff.tensorflow.computation(function, tff.to_type(types))
+
+        @tff.federated_computation(tff.FederatedType(tff.to_type(types), tff.CLIENTS))
+        def total(values):
+            return tff.federated_sum(tff.federated_map(computation, values))
+
+        return total
+
+    def test_a_check_on_the_summand(self):
+        def positive(x):
+            with tf.control_dependencies([tf.debugging.assert_positive(x)]):
+                return tf.identity(x)
+
+        total = self._sum_of(lambda pair: positive(pair[0]), np.float32)
+        assert total([(1.0,), (2.0,)]) == 3.0
+        with pytest.raises(errors.RunError, match="client 1 .*assertion failed"):
+            total([(1.0,), (-3.0,)])
+
+    @pytest.mark.parametrize("place", ["table", "product", "rows"])
+    def test_a_check_on_scattered_rows(self, place):
+        def table(pair):
+            rows, weight = pair
+            check = [tf.debugging.assert_less(weight, 10.0)]
+
+            def checked(tensor, here):
+                with tf.control_dependencies(check if here == place else []):
+                    return tf.identity(tensor)
+
+            scattered = tf.scatter_nd([[1], [3]], checked(rows, "rows"), [5, 2])
+            return checked(checked(scattered, "table") * weight, "product")
+
+        total = self._sum_of(table, tff.TensorType(np.float32, [2, 2]), np.float32)
+        counts = _write_operations(forms.compile_round(total))
+        assert counts["ResourceScatterAdd"] == 1
+        ones = np.ones([2, 2], np.float32)
+        np.testing.assert_array_equal(total([(ones, 2.0), (ones, 1.0)])[[0, 1, 3]].sum(), 12.0)
+        with pytest.raises(errors.RunError, match="client 0"):
+            total([(ones, 11.0)])
+
+    @pytest.mark.parametrize("weight", [np.nan, np.inf, 2.0])
+    def test_a_weight_that_is_no_number_reaches_the_zeros(self, reference, weight):
+        def table(pair):
+            return tf.scatter_nd([[1]], pair[0], [3, 2]) * pair[1]
+
+        total = self._sum_of(table, tff.TensorType(np.float32, [1, 2]), np.float32)
+        values = [(np.ones([1, 2], np.float32), weight)]
+        expected = run_in(reference, total, values)
+        np.testing.assert_array_equal(total(values), expected)
+        assert np.isnan(expected[0, 0]) == (weight != 2.0)
+
+    def test_a_row_outside_of_its_table_leaves_no_trace(self):
+        @tff.tensorflow.computation(np.int32)
+        def row(place):
+            return tf.constant(1.0), tf.scatter_nd([[place]], [[1.0, 1.0]], [3, 2])
+
+        @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+        def total(places):
+            return tff.federated_sum(tff.federated_map(row, places))
+
+        context = streaming.StreamingContext(["/CPU:0"], max_failed_clients=1)
+        count, table = run_in(context, total, [0, 3, 2])
+        assert context.failed_clients == (1,)
+        assert count == 2.0
+        np.testing.assert_array_equal(table, [[1, 1], [0, 0], [1, 1]])
+
+
 def _write_operations(form):
     functions = lanes.build_functions(form, secure_sums.summands_of(form))
-    graph = functions.run.traced.graph
-    return collections.Counter(op.type for op in graph.get_operations())
+    graph_def = functions.run.traced.graph.as_graph_def()
+    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
+    return collections.Counter(node.op for nodes in bodies for node in nodes)
 
 
 class TestResourcesInFunctions:

@@ -54,7 +54,7 @@ def test_values_of_all_kinds():
     arrays, after = _there_and_back(value, type_spec)
     assert int(after[0]) == 2**40
     assert bool(after[1])
-    assert [s.decode() for s in after[2].numpy()] == ["a", "ü"]
+    assert [s.decode() for s in after[2]] == ["a", "ü"]
     assert [s.numpy() for s in after[3]] == [b"one", b"two"]
     assert transport.size(arrays) == 8 + 1 + 3 + 6 + 2 * 4 * 4
 
@@ -82,6 +82,14 @@ def test_a_form(context):
     ours, theirs = (graphs.wrap(f.prepare)(state) for f in (form, after))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "highest"),
+    [("bitwidth", 8, 255), ("max_input", 2**31, 2**31), ("modulus", 2**40, 2**40 - 1)],
+)
+def test_the_largest_input_of_a_summand(kind, limit, highest):
+    assert secure_sums.Summand(kind, limit, tf.TensorSpec([], tf.int64)).highest == highest
 
 
 def test_summands_keep_their_limits():

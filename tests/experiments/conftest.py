@@ -6,10 +6,13 @@ import dataclasses
 import io
 import pathlib
 import random
+import shutil
 
 import pytest
 
-from experiments import entry, predict, train, train_centralized
+from experiments import entry, federated_training, outcome, predict, train, train_centralized
+from tff_nlp.clients import client_data
+from tff_nlp.program import checkpoints
 
 # A model and a corpus small enough for some seconds; dropout and two lanes are on.
 TINY = {
@@ -93,20 +96,59 @@ class Finished:
       folder: Its output_dir.
       ended: What it printed.
       flags: What it was run with beyond the small task.
+      stopped: A copy of its folder from the middle, if there is one: see `copying`.
     """
 
     folder: pathlib.Path
     ended: Ended
     flags: dict
+    stopped: pathlib.Path | None = None
+
+
+@contextlib.contextmanager
+def copying(copy):
+    """Copies a run's folder when it would write its second checkpoint.
+
+    The copy is what a kill at that moment leaves: it goes on to the end when it is run again.
+    """
+    save, saved = checkpoints.save, []
+
+    def save_and_copy(folder, *arguments):
+        if len(saved) == 1:
+            shutil.copytree(folder.parent, copy)
+        saved.append(folder)
+        save(folder, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", save_and_copy)
+        yield
+
+
+@contextlib.contextmanager
+def _without_pictures_and_export():
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (federated_training.picture, "draw_partition"),
+            (outcome.pictures, "draw_curves"),
+            (outcome.pictures, "draw_confusion"),
+            (outcome.export, "export"),
+        ):
+            patch.setattr(module, name, lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture(scope="session")
 def run_train(reviews, cache):
-    """Runs experiments/train.py on the small task; flags given as None are left out."""
+    """Runs experiments/train.py on the small task; flags given as None are left out.
 
-    def run(output_dir, **changes):
+    Pictures and the exported model, a third of a small run's work, are left out unless `complete`.
+    """
+
+    def run(output_dir, *, complete=False, **changes):
         values = {"corpus": reviews, "cache_dir": cache, "output_dir": output_dir}
-        return script(train, *flags({**values, **TINY, **changes}))
+        arguments = flags({**values, **TINY, **changes})
+        with contextlib.nullcontext() if complete else _without_pictures_and_export():
+            return script(train, *arguments)
 
     return run
 
@@ -143,9 +185,55 @@ def finished(tmp_path_factory, run_train):
         "client_column": "author",
     }
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    ended = run_train(folder, **values)
+    stopped = folder.with_name("stopped")
+    with copying(stopped):
+        ended = run_train(folder, complete=True, **values)
     assert ended.code == 0, ended.err
-    return Finished(folder, ended, values)
+    return Finished(folder, ended, values, stopped)
+
+
+# Noise and canaries enough for a proof; some of the 24 clients are never drawn.
+AUDITED = {
+    "num_clients": 24,
+    "partition": "iid",
+    "client_test_fraction": 0,
+    "eval_every": 12,
+    "rounds": 12,
+    "clients_per_round": 20,
+    "dp": "gaussian",
+    "noise_multiplier": 2.0,
+    "delta": 1e-3,
+    "audit_canaries": 100,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Audited(Finished):
+    """A run with canaries.
+
+    Attributes:
+      trained: Positions of the clients whose data training asked for.
+    """
+
+    trained: frozenset[int] = frozenset()
+
+
+@pytest.fixture(scope="session")
+def audited(tmp_path_factory, run_train):
+    """A sound run with canaries."""
+    trained = set()
+    original = client_data.TokenClientData.round_dataset
+
+    def spy(self, client, seed):
+        trained.add(client)
+        return original(self, client, seed)
+
+    folder = tmp_path_factory.mktemp("runs") / "audited"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_data.TokenClientData, "round_dataset", spy)
+        ended = run_train(folder, **AUDITED)
+    assert ended.code == 0, ended.err
+    return Audited(folder, ended, AUDITED, trained=frozenset(trained))
 
 
 @pytest.fixture(scope="session")

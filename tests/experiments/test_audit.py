@@ -88,7 +88,7 @@ def runs(installed, tmp_path_factory, run_train, gossip):
     }
     noise = {"dp": "gaussian", "noise_multiplier": 2, "delta": 0.01}
     for name, changes in (("plain", {}), ("private", noise)):
-        ended = run_train(folder / name, **{**values, **changes})
+        ended = run_train(folder / name, complete=True, **{**values, **changes})
         assert ended.code == 0, ended.err
     return folder / "plain", folder / "private"
 

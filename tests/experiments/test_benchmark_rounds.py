@@ -248,13 +248,15 @@ held = bytearray(b"x" * {size})
 if {depth}:
     subprocess.Popen([sys.executable, "-c", {inner!r}])
 print("ready", flush=True)
-time.sleep(60)
+while True:
+    time.sleep(60)
 """
 
 
 def test_a_process_tree_is_measured_and_ended():
     inner = SPAWN.format(size=60_000_000, depth=0, inner="")
     outer = SPAWN.format(size=40_000_000, depth=1, inner=inner)
+    began = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE) as process:
         tree = process_tree.ProcessTree(process.pid)
         assert process.stdout.readline() == b"ready\n"
@@ -263,12 +265,11 @@ def test_a_process_tree_is_measured_and_ended():
             tree.sample()
         assert tree.measure in ("pss", "sum of rss")
         assert 100e6 < tree.peak_bytes < 140e6
-        assert 0.01 < tree.cpu_seconds() < 10
-        began = time.monotonic()
+        # Two processes with one thread each.
+        assert 0 < tree.cpu_seconds() <= 2 * (time.monotonic() - began)
         tree.end()
         # The pipe ends only when the last of the tree has.
         assert process.stdout.read() == b""
-        assert time.monotonic() - began < 4
 
 
 def test_a_measuring_process_that_fails_says_why(monkeypatch, tmp_path):
@@ -303,13 +304,11 @@ def test_a_measuring_process_that_is_killed_is_told_as_such(monkeypatch, tmp_pat
 def test_a_measuring_process_that_does_not_end_is_measured_all_the_same(monkeypatch, tmp_path):
     endless = tmp_path / "python"
     line = json.dumps({"seconds": 0.5, "since_start": 1.0})
-    endless.write_text(f"#!/bin/sh\necho '{line}'\necho '{line}'\nexec sleep 60 >&-\n")
+    endless.write_text(f"#!/bin/sh\necho '{line}'\necho '{line}'\nexec sleep infinity >&-\n")
     endless.chmod(0o755)
     monkeypatch.setattr(children.sys, "executable", str(endless))
     monkeypatch.setattr(children, "_PATIENCE", 0.2)
-    began = time.monotonic()
     assert children.measure("fit", "micro_1x1", "uniform", 1, 1).seconds == (0.5,)
-    assert time.monotonic() - began < 30
 
 
 def test_a_measuring_process_does_not_take_the_last_memory(monkeypatch):

@@ -34,23 +34,23 @@ def call(capsys):
 def test_rows_and_json(call, tmp_path):
     file = tmp_path / "costs.json"
     code, out, err = call(
-        "--clients=4,8", "--entries=1000", "--dropout=0,0.25", "--modulus=65536", f"--json={file}"
+        "--clients=5,8", "--entries=1000", "--dropout=0,0.2", "--modulus=65536", f"--json={file}"
     )
     assert code == 0, err
     assert len(out.splitlines()) == 2 + 4
     rows = json.loads(file.read_text())
     assert [(r["clients"], r["vanished"], r["threshold"]) for r in rows] == [
-        (4, 0, 3),
-        (4, 1, 3),
+        (5, 0, 4),
+        (5, 1, 4),
         (8, 0, 6),
-        (8, 2, 6),
+        (8, 1, 6),
     ]
     for row in rows:
         assert row["plain_client_bytes_up"] == 2 * 1000
-        # Four messages with header and signature, keys, a commitment and a share for each peer,
-        # counts, and a share for each client.
+        # Five messages with header and signature, keys, a commitment and a share for each peer, a
+        # digest, counts, and a share for each client.
         others = row["clients"] - 1
-        fixed = 4 * 118 + 64 + 32 + 4 + 8
+        fixed = 5 * 118 + 64 + 32 + 32 + 4 + 8
         assert row["client_bytes_up"] == 2000 + fixed + 100 * others + 40 * row["clients"]
         assert row["client_seconds"] > row["plain_client_seconds"] > 0
         assert row["server_seconds"] > row["plain_server_seconds"] > 0
@@ -60,7 +60,7 @@ def test_rows_and_json(call, tmp_path):
 
 def test_the_sums_are_compared(call, monkeypatch):
     monkeypatch.setattr(benchmark.PlainSum, "sum", lambda _: np.zeros(10, np.uint32))
-    code, _, err = call("--clients=3", "--entries=10", "--dropout=0")
+    code, _, err = call("--clients=5", "--entries=10", "--dropout=0")
     assert code == 1
     assert "the secure sum is not the plain sum" in err
 
@@ -69,7 +69,8 @@ def test_the_sums_are_compared(call, monkeypatch):
     ("argument", "message"),
     [
         ("--clients=3,x", "--clients=3,x: must be numbers"),
-        ("--clients=1", "--secure_aggregation_threshold: a secure sum needs at least 2"),
+        ("--clients=1", "secure aggregation: needs at least 2 clients, here are 1"),
+        ("--clients=4", "secure aggregation: a client demands 5 to 16384 clients"),
         ("--clients=-4", "--clients=-4: must be numbers from 1"),
         ("--entries=0", "--entries=0: must be numbers from 1"),
         ("--dropout=0.5", "--dropout=0.5: 5 of 10 clients would be left, the threshold is 7"),
@@ -77,8 +78,8 @@ def test_the_sums_are_compared(call, monkeypatch):
         ("--dropout=nan", "--dropout=nan: must be numbers from 0"),
         ("--dropout=inf", "--dropout=inf: must be numbers from 0"),
         ("--modulus=1", "modulus 1"),
-        ("--secure_aggregation_threshold=11", "=11: more than the 10 clients"),
-        ("--secure_aggregation_threshold=5", "=5: must be above half"),
+        ("--secure_aggregation_threshold=11", "=11: is not from 1 to 10"),
+        ("--secure_aggregation_threshold=6", "=6: must be at least 7 of 10 clients"),
         ("--json=/nowhere/at/all.json", "--json=/nowhere/at/all.json: there is no folder"),
     ],
 )

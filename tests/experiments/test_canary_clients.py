@@ -5,35 +5,21 @@ import json
 import pytest
 import tensorflow as tf
 
+from tests.experiments.conftest import AUDITED
 from tff_nlp.clients import cohorts
 from tff_nlp.privacy import clipped_mean, noise
-
-AUDITED = {
-    "num_clients": 24,
-    "partition": "iid",
-    "client_test_fraction": 0,
-    "eval_every": 12,
-    "rounds": 12,
-    "clients_per_round": 20,
-    "dp": "gaussian",
-    "noise_multiplier": 2.0,
-    "delta": 1e-3,
-    "audit_canaries": 100,
-}
 
 
 def audit_of(folder):
     return json.loads((folder / "result.json").read_text())["audit"]
 
 
-def test_a_sound_run_ends_with_audit_and_claim(tmp_path, run_train):
-    ended = run_train(tmp_path / "run", **AUDITED)
-    assert ended.code == 0, ended.err
-    found = audit_of(tmp_path / "run")
+def test_a_sound_run_ends_with_audit_and_claim(audited):
+    found = audit_of(audited.folder)
     assert found["lower"] <= found["claimed"] and not found["refuted"]
-    assert f"<= epsilon <= {found['claimed']:.3f}" in ended.out
+    assert f"<= epsilon <= {found['claimed']:.3f}" in audited.ended.out
     # The canaries are clients, so that they count in the population.
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    result = json.loads((audited.folder / "result.json").read_text())
     assert result["privacy"]["population"] == 124
 
 

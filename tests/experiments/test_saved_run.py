@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from experiments import saved_run
-from tff_nlp.clients import client_data
 from tff_nlp.errors import UserError
 from tff_nlp.program import evaluation
 
@@ -22,25 +21,14 @@ def found(run):
     return saved_run.examples(run)
 
 
-def test_members_are_what_took_part(tmp_path, run_train, monkeypatch):
+def test_members_are_what_took_part(audited):
     """The cohorts drawn again are those whose data training asked for, canaries left out."""
-    trained = set()
-    original = client_data.TokenClientData.round_dataset
-
-    def spy(self, client, seed):
-        trained.add(client)
-        return original(self, client, seed)
-
-    monkeypatch.setattr(client_data.TokenClientData, "round_dataset", spy)
-    flags = {"partition": "iid", "clients_per_round": 5, "rounds": 2}
-    flags |= {"dp": "gaussian", "noise_multiplier": 1, "delta": 0.01, "audit_canaries": 12}
-    assert run_train(tmp_path / "run", **flags).code == 0
-    read = saved_run.load(tmp_path / "run")
+    read = saved_run.load(audited.folder)
     found = saved_run.examples(read)
-    assert 0 < len(trained) < 12
-    assert set(np.flatnonzero(found.drawn)) == trained
+    assert 0 < len(audited.trained) < audited.flags["num_clients"]
+    assert set(np.flatnonzero(found.drawn)) == audited.trained
     train = read.split.train
-    expected = np.concatenate([train.client_rows(client) for client in sorted(trained)])
+    expected = np.concatenate([train.client_rows(client) for client in sorted(audited.trained)])
     np.testing.assert_array_equal(np.sort(found.members), np.sort(expected))
 
 
@@ -64,6 +52,7 @@ def test_texts_of_members_are_nobody_elses(tmp_path, run_train, reviews):
     test.write_text("\n".join([lines[0], *lines[1:6], "new text,good,author1"]) + "\n")
     flags = {"corpus": reviews, "test_corpus": test, "keep_overlap": True, "rounds": 1}
     flags |= {"clients_per_round": 12, "client_test_fraction": 0, "partition": "iid"}
+    flags |= {"trainable": "head"}
     assert run_train(tmp_path / "run", **flags).code == 0
     read = saved_run.load(tmp_path / "run")
     others = saved_run.examples(read).others

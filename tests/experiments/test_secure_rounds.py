@@ -2,18 +2,35 @@
 
 import functools
 import json
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from experiments import secure_rounds
+from experiments import secure_rounds, settings
 from tests.experiments.test_resume import check_same
-from tff_nlp.aggregation.secure_aggregation import messages, refusals, session, simulation
+from tff_nlp import errors
+from tff_nlp.aggregation.secure_aggregation import (
+    demands,
+    messages,
+    refusals,
+    session,
+    simulation,
+)
 from tff_nlp.execution import forms, ledger, streaming
 
-SMALL = {"num_clients": 8, "partition": "iid", "rounds": 2, "client_test_fraction": 0}
+SMALL = {
+    "num_clients": 8,
+    "clients_per_round": 6,
+    "partition": "iid",
+    "rounds": 2,
+    "client_test_fraction": 0,
+    "trainable": "head",
+}
+# So that two of five clients may vanish.
+ALONE = demands.Demands(fewest_clients=4, colluders=0)
 
 
 def test_masked_and_plain_sums_train_the_same_bits(tmp_path, run_train):
@@ -33,7 +50,7 @@ def test_masked_and_plain_sums_train_the_same_bits(tmp_path, run_train):
 def masked():
     def begin(clients, vectors):
         shapes = [session.Vector(*vector) for vector in vectors]
-        return secure_rounds._Masked(simulation.Round(clients, shapes, 3))
+        return secure_rounds._Masked(simulation.Round(clients, shapes, 3, demanded=ALONE))
 
     return begin
 
@@ -78,7 +95,7 @@ def test_the_ledger_counts_what_is_sent():
 
     def begin(clients, vectors):
         shapes = [session.Vector(*vector) for vector in vectors]
-        return Recorded(simulation.Round(clients, shapes, 3))
+        return Recorded(simulation.Round(clients, shapes, 3, demanded=ALONE))
 
     context = streaming.StreamingContext(["/CPU:0"], protocols=begin)
     values = [np.array([n, 100 * n, 700], np.int32) for n in range(5)]
@@ -107,17 +124,43 @@ def test_clients_that_fail_drop_out_until_the_threshold(masked):
 
 
 @pytest.mark.parametrize(
+    ("colluders", "threshold", "accepted"), [(None, 5, False), (None, 6, True), (0, 5, True)]
+)
+def test_the_flags_reach_the_clients(colluders, threshold, accepted):
+    run = types.SimpleNamespace(
+        federated=settings.FederatedFlags(
+            secure_aggregation="masked",
+            secure_aggregation_threshold=threshold,
+            secure_aggregation_colluders=colluders,
+        )
+    )
+    begin = secure_rounds.protocols(run)
+    if accepted:
+        assert begin(range(9), [(1, 8)])
+    else:
+        with pytest.raises(errors.UserError, match="--secure_aggregation_threshold=5"):
+            begin(range(9), [(1, 8)])
+
+
+@pytest.mark.parametrize(
     ("changes", "flag"),
     [
         ({"dp": "gaussian", "noise_multiplier": 1}, "--secure_aggregation=masked"),
         ({"context": "tff", "devices": None}, "--secure_aggregation=masked"),
         ({"sampling": "poisson"}, "--secure_aggregation=masked"),
-        ({"secure_aggregation_threshold": 5}, "--secure_aggregation_threshold"),
-        ({"secure_aggregation_threshold": 1}, "--secure_aggregation_threshold=1"),
-        ({"clients_per_round": 1}, "--secure_aggregation"),
+        ({"secure_aggregation_threshold": 7}, "--secure_aggregation_threshold=7: is not from"),
+        ({"secure_aggregation_threshold": 3}, "--secure_aggregation_threshold=3: must be at"),
+        ({"secure_aggregation_threshold": 1}, "--secure_aggregation_threshold=1: must be 2"),
+        ({"secure_aggregation_colluders": 5}, "--secure_aggregation_colluders=5: leaves a c"),
+        ({"secure_aggregation_colluders": -1}, "--secure_aggregation_colluders=-1: must be 0"),
+        ({"clients_per_round": 4}, "--clients_per_round=4: a masked sum is over 5 clients"),
         (
             {"secure_aggregation": "plain", "secure_aggregation_threshold": 3},
-            "--secure_aggregation_threshold=3",
+            "--secure_aggregation_threshold=3: only",
+        ),
+        (
+            {"secure_aggregation": "none", "secure_aggregation_colluders": 0},
+            "--secure_aggregation_colluders=0: only",
         ),
     ],
 )

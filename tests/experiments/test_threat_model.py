@@ -1,19 +1,100 @@
-"""The pages on privacy name the switches as the program knows them, and run as they say."""
+"""The pages on privacy name the switches as the program knows them, and claim what is shown."""
 
+import dataclasses
+import math
 import pathlib
 import re
 
 import pytest
 
-from experiments import privacy_flags
+from experiments import privacy_flags, settings
+from tff_nlp.aggregation.secure_aggregation import demands
 
-DOCS = pathlib.Path(privacy_flags.__file__).parents[1] / "docs"
+ROOT = pathlib.Path(privacy_flags.__file__).parents[1]
+DOCS = ROOT / "docs"
+FOOTNOTES = r"(\[\^[\w-]+\])+"
+# What the reader must take for granted; the rest of the page claims.
+GIVEN = ("", "The parts")
 
 
-def test_the_threat_model_names_every_mechanism_and_no_other():
-    text = (DOCS / "threat_model.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"--dp=(\w+)", text))
+@pytest.fixture(scope="module")
+def page():
+    return (DOCS / "threat_model.md").read_text(encoding="utf-8")
+
+
+def definitions(page):
+    """Returns the footnotes, by name."""
+    found = re.split(r"^\[\^([\w-]+)\]:", page, flags=re.MULTILINE)[1:]
+    return {
+        name: " ".join(text.split()) for name, text in zip(found[::2], found[1::2], strict=True)
+    }
+
+
+def sections(page):
+    """Yields the title and the text of each section; the introduction's title is empty."""
+    text = re.split(r"^\[\^[\w-]+\]:", page, maxsplit=1, flags=re.MULTILINE)[0]
+    parts = re.split(r"^##+ (.+)$", text, flags=re.MULTILINE)
+    yield "", parts[0]
+    yield from zip(parts[1::2], parts[2::2], strict=True)
+
+
+def claims(text):
+    """Yields the sentences of paragraphs and lists, and the cells of tables of words."""
+    for block in re.split(r"\n\n|\n(?=- )", text.strip()):
+        lines = block.split("\n")
+        if lines[0].startswith("|"):
+            rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
+            cells = [cell for row in rows for cell in row[1:]]
+            yield from (cell for cell in cells if not re.fullmatch(r"[\d.]+", cell))
+        else:
+            sentences = " ".join(block.split()).removeprefix("- ")
+            # A list's headline in bold is said again by the sentence after it.
+            sentences = re.sub(r"^\*\*[^*]+\*\*( \(\S+\)\.)? ", "", sentences)
+            yield from re.split(r"(?<=[.\]:]) (?=[A-Z])", sentences)
+
+
+def test_the_threat_model_names_every_mechanism_and_no_other(page):
+    named = set(re.findall(r"--dp=(\w+)", page))
     assert named == set(privacy_flags.MECHANISMS) - {privacy_flags.NONE}
+    [kinds] = (
+        field.metadata["choices"]
+        for field in dataclasses.fields(settings.FederatedFlags)
+        if field.name == "secure_aggregation"
+    )
+    assert set(re.findall(r"--secure_aggregation=(\w+)", page)) == set(kinds) - {"none"}
+
+
+def test_every_claim_has_a_footnote(page):
+    claimed = [
+        claim for title, text in sections(page) if title not in GIVEN for claim in claims(text)
+    ]
+    assert len(claimed) > 50
+    bare = [claim for claim in claimed if not re.search(rf"{FOOTNOTES}$", claim)]
+    assert bare == []
+
+
+def test_every_footnote_names_a_test_or_a_publication(page):
+    notes = definitions(page)
+    assert set(re.findall(r"\[\^([\w-]+)\](?!:)", page)) == notes.keys()
+    works = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    titles = set(re.findall(r'^    title: "?(.+?)"?$', works, re.MULTILINE))
+    for name, note in notes.items():
+        cited, tests = re.findall(r'"(.+?)"', note), re.findall(r"`(tests/\S+?)::(\w+)`", note)
+        assert cited or tests, name
+        assert set(cited) <= titles, name
+        for path, test in tests:
+            assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8"), (name, test)
+
+
+def test_the_table_of_colluders(page):
+    """The least thresholds, the honest inputs, and sqrt(k / n), which variances give."""
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for clients, colluders, threshold, honest, share in (map(float, row) for row in rows):
+        assert demands.DEFAULT.colluders_among(int(clients)) == colluders
+        assert demands.DEFAULT.least_threshold(int(clients)) == threshold
+        assert honest == threshold - colluders
+        assert share == pytest.approx(math.sqrt(honest / clients), abs=0.005)
 
 
 def test_the_example_of_secure_aggregation_runs():
@@ -27,8 +108,8 @@ def test_the_example_of_secure_aggregation_runs():
     assert result.sums[1].tolist() == [-42 % 1009]
 
 
-@pytest.mark.parametrize("page", ["threat_model.md", "secure_aggregation.md"])
-def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["threat_model.md", "secure_aggregation.md"])
+def test_links_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#]+)\)", (DOCS / name).read_text(encoding="utf-8"))
     assert links
     assert all((DOCS / link).is_file() for link in links)

@@ -92,7 +92,7 @@ def test_many_texts_equal_each_alone():
         assert ids[starts[row] : starts[row] + lengths[row]].tolist() == alone.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=30), max_size=4), st.integers(2, 12))
 def test_any_text_encodes(texts, max_tokens):
     ids, lengths = TOKENIZER.encode(texts, max_tokens)

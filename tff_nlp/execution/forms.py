@@ -1,12 +1,15 @@
 """Computations cut into the pieces of TFF's MapReduce form."""
 
+import collections
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp.execution import graphs
+from tff_nlp.execution import graphs, structures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +29,8 @@ class RoundForm:
       update: (server state, (aggregate, three tuples of secure sums)) to (state, output).
       state_type: Of the server state.
       data_type: Of one client's data.
-      result_type: Of the computation's result, with its Python containers.
-      returns_state: Whether the computation returns the state first; otherwise the state was
-        added to make the form fit and is dropped from the result.
+      client_values: For each result that is placed at clients, where it lies among the flat
+        tensors of a client's update.
     """
 
     prepare: graphs.Graph
@@ -43,8 +45,23 @@ class RoundForm:
     update: graphs.Graph
     state_type: tff.Type
     data_type: tff.Type
-    result_type: tff.Type
-    returns_state: bool
+    client_values: tuple[tuple[int, ...], ...]
+
+    @property
+    def accumulator_type(self) -> tff.Type:
+        """Of the accumulator: not the type of zero, which may be smaller: a list that grows."""
+        return self.accumulate.type_of_argument(0)
+
+    @property
+    def update_type(self) -> tff.Type:
+        """Of what a client sends in the clear, its results that are placed at clients included."""
+        return self.accumulate.type_of_argument(1)
+
+    @property
+    def client_value_types(self) -> list[list[tff.Type]]:
+        """For each result that is placed at clients, the types of its flat tensors."""
+        flat = _flat(self.update_type)
+        return [[flat[place] for place in places] for places in self.client_values]
 
 
 class NoFormError(Exception):
@@ -54,21 +71,21 @@ class NoFormError(Exception):
 def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
     """Cuts a federated computation into the pieces of a round.
 
-    Computations of another signature than (server state, client data) -> (server state, output)
-    get a state that holds their server arguments, or nothing, and is passed through.
+    The state of the form is what the computation takes at the server, and passes through where the
+    computation does not return it (see `returns_state`). A result that is placed at clients leaves
+    a zero in the form's output; its values are among what the clients send.
 
     Raises:
       NoFormError: If the computation has several phases or another reason not to fit.
     """
     signature = computation.type_signature
-    returns_state = _is_stateful(signature)
     try:
-        stateful = computation if returns_state else _with_state(computation)
+        stateful = computation if _fits(signature) else _with_state(computation)
         form = tff.backends.mapreduce.get_map_reduce_form_for_computation(
             stateful, _no_graph_optimizer()
         )
     except Exception as error:  # TFF raises many kinds, some of its own and not public
-        raise NoFormError(f"{type(error).__name__}: {error}") from error
+        raise NoFormError(in_short(error)) from error
     pieces = {
         name: graphs.from_computation(piece)
         for name, piece in (
@@ -84,13 +101,58 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
             ("update", form.update),
         )
     }
-    return RoundForm(
+    compiled = RoundForm(
         **pieces,
         state_type=form.prepare.type_signature.parameter,
         data_type=form.work.type_signature.parameter[0],
-        result_type=signature.result,
-        returns_state=returns_state,
+        client_values=(),
     )
+    if any(isinstance(t, tff.SequenceType) for t in _flat(compiled.accumulator_type)):
+        raise NoFormError("the accumulator holds a data set")
+    places = tuple(
+        tuple(_places_of(compiled.update_type, _client_value_name(number)))
+        for number in range(len(list(_client_results(signature.result))))
+    )
+    return dataclasses.replace(compiled, client_values=places)
+
+
+def in_short(error: Exception) -> str:
+    """Returns the kind and the first line of an error; TFF's compiler adds whole trees."""
+    first, *_ = [*str(error).splitlines(), ""]
+    return f"{type(error).__name__}: {first[:200]}"
+
+
+def pack_result(
+    outputs: Sequence[tf.Tensor],
+    clients: Sequence[Sequence[Sequence[tf.Tensor]]],
+    signature: tff.FunctionType,
+) -> Any:
+    """Returns the result of a computation that was run by its form.
+
+    Args:
+      outputs: What the form's `update` returned.
+      clients: For each result that is placed at clients, and each client, its flat tensors.
+      signature: The computation's type.
+    """
+    result_type = signature.result
+    remaining = iter(outputs)
+    if not returns_state(signature):
+        for _ in _flat(state_type(signature)):
+            next(remaining)
+    values = iter(clients)
+
+    def pack(type_spec: tff.Type) -> Any:
+        if isinstance(type_spec, tff.FederatedType):
+            if type_spec.placement is tff.CLIENTS:
+                next(remaining)  # the zero that stands for it
+                return structures.pack_clients(next(values), type_spec)
+            return structures.pack(remaining, type_spec)
+        if isinstance(type_spec, tff.StructType):
+            packed = [(n, pack(t)) for n, t in tff.structure.iter_elements(type_spec)]
+            return tff.structure.Struct(packed)
+        return structures.pack(remaining, type_spec)
+
+    return tff.types.type_to_py_container(pack(result_type), result_type)
 
 
 def _no_graph_optimizer() -> tf.compat.v1.ConfigProto:
@@ -113,32 +175,50 @@ def compile_initialization(computation: tff.framework.ConcreteComputation) -> gr
             )
         )
     except Exception as error:  # see compile_round
-        raise NoFormError(f"{type(error).__name__}: {error}") from error
+        raise NoFormError(in_short(error)) from error
 
 
-def split_argument(argument: Any, parameter: tff.Type) -> tuple[Any, Any]:
-    """Returns the server's and the clients' part of an argument, as `compile_round` expects them.
+def split_argument(argument: Any, parameter: tff.Type | None) -> tuple[Any, list[Any]]:
+    """Returns the server's part of an argument, and each client's, as `compile_round` expects them.
 
     Args:
       argument: What the computation was called with.
       parameter: The computation's own parameter type.
+
+    Raises:
+      TypeError: If a value that is placed at clients is no list.
+      ValueError: If values that are placed at clients have not as many clients each.
     """
-    if isinstance(parameter, tff.FederatedType):
-        return (), argument
-    elements = (
-        [value for _, value in tff.structure.iter_elements(argument)]
-        if isinstance(argument, tff.structure.Struct)
-        else list(argument)
-    )
-    placements = [t.placement for _, t in tff.structure.iter_elements(parameter)]
-    server = [v for v, p in zip(elements, placements, strict=True) if p is tff.SERVER]
-    clients = [v for v, p in zip(elements, placements, strict=True) if p is tff.CLIENTS]
-    if placements == [tff.SERVER, tff.CLIENTS]:
-        return server[0], clients[0]
-    return tuple(server), clients[0] if len(clients) == 1 else list(zip(*clients, strict=True))
+    types = _parameter_types(parameter)
+    if parameter is None:
+        values: list[Any] = []
+    elif isinstance(parameter, tff.FederatedType):
+        values = [argument]
+    else:
+        values = structures.elements(argument, parameter)
+    server = [v for v, t in zip(values, types, strict=True) if t.placement is tff.SERVER]
+    # A value that all clients share has no list.
+    at_clients = [
+        (v if t.all_equal else structures.client_list(v), t.all_equal)
+        for v, t in zip(values, types, strict=True)
+        if t.placement is tff.CLIENTS
+    ]
+    size = structures.cohort_size(v for v, all_equal in at_clients if not all_equal)
+    columns = [[v] * size if all_equal else v for v, all_equal in at_clients]
+    state = server[0] if len(server) == 1 else tuple(server)
+    if len(columns) == 1:
+        return state, columns[0]
+    return state, list(zip(*columns, strict=True))
 
 
-def _is_stateful(signature: tff.FunctionType) -> bool:
+def state_type(signature: tff.FunctionType) -> tff.Type:
+    """Returns the type of the state of a computation's form."""
+    server = [t.member for t in _parameter_types(signature.parameter) if t.placement is tff.SERVER]
+    return server[0] if len(server) == 1 else tff.to_type(tuple(server))
+
+
+def returns_state(signature: tff.FunctionType) -> bool:
+    """Whether a computation returns a pair of its state and another result."""
     parameter, result = signature.parameter, signature.result
     if not isinstance(parameter, tff.StructType) or not isinstance(result, tff.StructType):
         return False
@@ -148,36 +228,129 @@ def _is_stateful(signature: tff.FunctionType) -> bool:
     return placements == [tff.SERVER, tff.CLIENTS] and parameter[0].is_assignable_from(result[0])
 
 
+def _fits(signature: tff.FunctionType) -> bool:
+    return returns_state(signature) and not any(_client_results(signature.result))
+
+
+def _flat(type_spec: tff.Type) -> list[tff.Type]:
+    return list(structures.flatten_types(type_spec))
+
+
+def _parameter_types(parameter: tff.Type | None) -> list[tff.FederatedType]:
+    """Returns the types of a computation's arguments, which must all be placed."""
+    if parameter is None:
+        return []
+    types = [parameter]
+    if not isinstance(parameter, tff.FederatedType):
+        if not isinstance(parameter, tff.StructType):
+            raise NoFormError(f"the argument of type {parameter} is not placed")
+        types = [t for _, t in tff.structure.iter_elements(parameter)]
+    for type_spec in types:
+        if not isinstance(type_spec, tff.FederatedType):
+            raise NoFormError(f"the argument of type {type_spec} is not placed")
+    return types
+
+
+def _client_results(result: tff.Type) -> Iterator[tff.FederatedType]:
+    """Yields the types of the results that are placed at clients."""
+    if isinstance(result, tff.FederatedType):
+        if result.placement is tff.CLIENTS:
+            yield result
+    elif isinstance(result, tff.StructType):
+        for _, element in tff.structure.iter_elements(result):
+            yield from _client_results(element)
+
+
 def _with_state(
     computation: tff.framework.ConcreteComputation,
 ) -> tff.framework.ConcreteComputation:
-    parameter = computation.type_signature.parameter
-    if isinstance(parameter, tff.FederatedType):
-        types = [parameter]
-    else:
-        types = [t for _, t in tff.structure.iter_elements(parameter)]
-    server = [t.member for t in types if t.placement is tff.SERVER]
+    """Returns a computation of (state, client data) to (state, result).
+
+    Without clients among the arguments the data is a number that nobody reads.
+    """
+    signature = computation.type_signature
+    types = _parameter_types(signature.parameter)
     clients = [t.member for t in types if t.placement is tff.CLIENTS]
-    if not clients:
-        raise NoFormError("the computation has no clients")
-    pair = [t.placement for t in types] == [tff.SERVER, tff.CLIENTS]
-    state_type = tff.to_type(server[0] if pair else tuple(server))
-    data_type = clients[0] if len(clients) == 1 else tff.to_type(tuple(clients))
+    if not clients and any(_client_results(signature.result)):
+        raise NoFormError("clients without data of theirs have values")
+    num_servers = len(types) - len(clients)
+    data_type = clients[0] if len(clients) == 1 else tff.to_type(tuple(clients) or np.int32)
+    keeps_state = returns_state(signature)
 
     @tff.federated_computation(
-        tff.FederatedType(state_type, tff.SERVER), tff.FederatedType(data_type, tff.CLIENTS)
+        tff.FederatedType(state_type(signature), tff.SERVER),
+        tff.FederatedType(data_type, tff.CLIENTS),
     )
     def stateful(state: Any, data: Any) -> Any:
-        if pair:
-            return state, computation(state, data)
-        arguments, server_index, client_index = [], 0, 0
-        for member in types:
-            if member.placement is tff.SERVER:
-                arguments.append(state[server_index])
-                server_index += 1
-            else:
-                arguments.append(data if len(clients) == 1 else data[client_index])
-                client_index += 1
-        return state, computation(*arguments)
+        servers = iter([state] if num_servers == 1 else map(state.__getitem__, range(num_servers)))
+        columns = iter([data] if len(clients) == 1 else map(data.__getitem__, range(len(clients))))
+        arguments = [next(servers if t.placement is tff.SERVER else columns) for t in types]
+        result = _aggregating_client_values(computation(*arguments))
+        return (result[0], result[1]) if keeps_state else (state, result)
 
     return stateful
+
+
+def _aggregating_client_values(result: Any) -> Any:
+    """Replaces each value that is placed at clients by an aggregate that ignores it.
+
+    The value then is among what clients send, under a name by which it is found again.
+    """
+    numbers = iter(range(len(list(_client_results(result.type_signature)))))
+
+    def replace(value: Any) -> Any:
+        type_spec = value.type_signature
+        if isinstance(type_spec, tff.FederatedType):
+            if type_spec.placement is tff.CLIENTS:
+                return _ignoring_aggregate(value, _client_value_name(next(numbers)))
+            return value
+        if isinstance(type_spec, tff.StructType):
+            return [replace(value[index]) for index in range(len(type_spec))]
+        return value
+
+    return replace(result)
+
+
+def _ignoring_aggregate(value: Any, name: str) -> Any:
+    member = value.type_signature.member
+    named_type = tff.to_type(collections.OrderedDict([(name, member)]))
+
+    @tff.tensorflow.computation(member)
+    def give_name(value: Any) -> Any:
+        return collections.OrderedDict([(name, value)])
+
+    @tff.tensorflow.computation(np.int32, named_type)
+    def accumulate(total: tf.Tensor, _: Any) -> tf.Tensor:
+        return total
+
+    @tff.tensorflow.computation(np.int32, np.int32)
+    def merge(one: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        return one
+
+    @tff.tensorflow.computation(np.int32)
+    def report(total: tf.Tensor) -> tf.Tensor:
+        return total
+
+    named = tff.federated_map(give_name, value)
+    return tff.federated_aggregate(named, np.int32(0), accumulate, merge, report)
+
+
+def _client_value_name(number: int) -> str:
+    return f"placed_at_clients_{number}"
+
+
+def _places_of(type_spec: tff.Type, name: str) -> Iterator[int]:
+    """Yields the places, among the flat tensors of a type, of those below an element's name."""
+    place = 0
+
+    def visit(element: tff.Type, inside: bool) -> Iterator[int]:
+        nonlocal place
+        if isinstance(element, tff.StructType):
+            for own, part in tff.structure.iter_elements(element):
+                yield from visit(part, inside or own == name)
+        else:
+            if inside:
+                yield place
+            place += 1
+
+    yield from visit(type_spec, inside=False)

@@ -1,7 +1,10 @@
 """TensorFlow computations of TFF as graphs that run in this process."""
 
+import collections
+import contextlib
 import dataclasses
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +17,17 @@ from tff_nlp.execution import structures
 # Under which `Graph.emplace` adds operations to a graph that is empty.
 SCOPE = "graph"
 
+# The name under which TensorFlow makes a new variable at each run.
+_ANONYMOUS = b"cd2c89b7-88b7-44c8-ad83-06c2a9158347"
+
+# Tables that are shared by name, and those that are new at each run.
+_ANONYMOUS_TABLES = {
+    "HashTableV2": "AnonymousHashTable",
+    "MutableDenseHashTableV2": "AnonymousMutableDenseHashTable",
+    "MutableHashTableOfTensorsV2": "AnonymousMutableHashTableOfTensors",
+    "MutableHashTableV2": "AnonymousMutableHashTable",
+}
+
 _names = itertools.count()
 
 
@@ -22,12 +36,11 @@ class Graph:
     """The graph of a TensorFlow computation.
 
     Attributes:
-      graph_def: What the outputs need; its library functions have names that no other `Graph`
-        uses.
+      graph_def: What the outputs need. What must be initialized before is a part of it, and the
+        rest waits for that. Its library functions have names that no other `Graph` uses.
       inputs: Names of the placeholders, in the order of the flattened parameter.
       outputs: Names of the result's tensors, in the order of the flattened result.
-      initialization: The part of the graph that must run before, once per run, or None.
-      initialize_op: Name of the operation in `initialization`, or None.
+      variables: Names of the handles of variables that are made at each run and end with it.
       session_token: Name of a string placeholder that TFF's runtime feeds, or None.
       parameter_type: Of the computation; None without a parameter.
       result_type: Of the computation.
@@ -36,8 +49,7 @@ class Graph:
     graph_def: tf.compat.v1.GraphDef
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    initialization: tf.compat.v1.GraphDef | None
-    initialize_op: str | None
+    variables: tuple[str, ...]
     session_token: str | None
     parameter_type: tff.Type | None
     result_type: tff.Type
@@ -47,23 +59,21 @@ class Graph:
         """The specs of the flattened parameter; sequences are variants."""
         return [tensor_spec(t) for t in structures.flatten_types(self.parameter_type)]
 
+    def type_of_argument(self, index: int) -> tff.Type:
+        """Returns the type of one of the arguments."""
+        return tff.structure.to_elements(self.parameter_type)[index][1]
+
     @property
     def has_resources(self) -> bool:
-        """Whether the graph owns variables or tables, so that two runs at once would collide."""
-        return self.initialize_op is not None or any(
-            "shared_name" in node.attr for node in _all_nodes(self.graph_def)
-        )
+        """Whether two runs at once would share something by its name."""
+        return any(_is_shared(node) for node in _all_nodes(self.graph_def))
 
     def with_own_resources(self) -> "Graph":
-        """Returns the graph with variables that no other graph shares."""
+        """Returns the graph with names of what is shared that no other graph uses."""
         if not self.has_resources:
             return self
         suffix = f"_{next(_names)}".encode()
-        return dataclasses.replace(
-            self,
-            graph_def=_with_shared_names(self.graph_def, suffix),
-            initialization=self.initialization and _with_shared_names(self.initialization, suffix),
-        )
+        return dataclasses.replace(self, graph_def=_with_shared_names(self.graph_def, suffix))
 
     def emplace(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Adds the graph to the current one and returns its outputs."""
@@ -72,27 +82,23 @@ class Graph:
         feeds = dict(zip(self.inputs, inputs, strict=True))
         if self.session_token is not None:
             feeds[self.session_token] = tf.constant("")
-        used = {name for node in self.graph_def.node for name in node.input} | set(self.outputs)
-        return tf.graph_util.import_graph_def(
+        used = {i for node in self.graph_def.node for i in node.input} | set(self.outputs)
+        imported = tf.graph_util.import_graph_def(
             self.graph_def,
             input_map={name: t for name, t in feeds.items() if _reference(name) & used},
-            return_elements=list(self.outputs),
+            return_elements=[*self.outputs, *self.variables],
             name=SCOPE,
         )
-
-    def initializer(self) -> Callable[[], Any] | None:
-        """Returns the function to call before every run, or None."""
-        if self.initialization is None:
-            return None
-
-        def trace() -> tf.Tensor:
-            (operation,) = tf.graph_util.import_graph_def(
-                self.initialization, return_elements=[self.initialize_op], name="initialization"
-            )
-            with tf.control_dependencies([operation]):
-                return tf.constant(True)
-
-        return tf.compat.v1.wrap_function(trace, signature=[])
+        outputs, handles = imported[: len(self.outputs)], imported[len(self.outputs) :]
+        if not handles:
+            return outputs
+        with tf.control_dependencies(outputs):
+            ends = [
+                tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
+                for handle in handles
+            ]
+        with tf.control_dependencies(ends):
+            return [tf.identity(output) for output in outputs]
 
 
 def tensor_spec(type_spec: tff.Type) -> tf.TensorSpec:
@@ -117,17 +123,21 @@ def from_computation(computation: tff.framework.ConcreteComputation) -> Graph:
     _drop_waits_for_placeholders(graph_def)
     outputs = tuple(_flatten_binding(proto.result))
     initialize_op = proto.initialize_op or None
-    main = _part_for(graph_def, outputs)
-    token = proto.session_token_tensor_name
+    part = _part_for(graph_def, [*outputs, *([initialize_op] if initialize_op else [])])
+    if initialize_op:
+        _wait_for_initialization(part, initialize_op)
+    handles = _make_anonymous(part)
+    result_type = computation.type_signature.result
+    # A data set that is returned may read a variable after the run.
+    lasting = any(isinstance(t, tff.SequenceType) for t in structures.flatten_types(result_type))
     return Graph(
-        graph_def=main,
+        graph_def=part,
         inputs=tuple(_flatten_binding(proto.parameter)),
         outputs=outputs,
-        initialization=_part_for(graph_def, [initialize_op]) if initialize_op else None,
-        initialize_op=initialize_op,
-        session_token=token or None,
+        variables=() if lasting else tuple(f"{name}:0" for name in handles),
+        session_token=proto.session_token_tensor_name or None,
         parameter_type=computation.type_signature.parameter,
-        result_type=computation.type_signature.result,
+        result_type=result_type,
     )
 
 
@@ -154,6 +164,17 @@ def _reference(name: str) -> set[str]:
 
 def _part_for(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> tf.compat.v1.GraphDef:
     """Returns the nodes that tensors or operations need, without placeholders."""
+    needed = _upstream(graph_def, targets)
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    part.node.extend(n for n in graph_def.node if n.name in needed and n.op != "Placeholder")
+    present = {node.name for node in part.node}
+    for node in part.node:
+        _drop_colocations(node, present)
+    return part
+
+
+def _upstream(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> set[str]:
+    """Returns the names of the nodes that tensors or operations need, their own included."""
     nodes = {node.name: node for node in graph_def.node}
     pending = [target.split(":")[0] for target in targets]
     needed: set[str] = set()
@@ -161,13 +182,57 @@ def _part_for(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> tf.co
         name = pending.pop()
         if name not in needed:
             needed.add(name)
-            pending.extend(i.removeprefix("^").split(":")[0] for i in nodes[name].input)
-    part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    part.node.extend(n for n in graph_def.node if n.name in needed and n.op != "Placeholder")
-    present = {node.name for node in part.node}
-    for node in part.node:
-        _drop_colocations(node, present)
-    return part
+            # An input that is not there is one of the graph's own.
+            pending.extend(_sources(nodes[name]) if name in nodes else ())
+    return needed
+
+
+def _sources(node: tf.compat.v1.NodeDef) -> set[str]:
+    return {i.removeprefix("^").split(":")[0] for i in node.input}
+
+
+def _wait_for_initialization(graph_def: tf.compat.v1.GraphDef, initialize_op: str) -> None:
+    """Lets the nodes that initialization does not need start after it.
+
+    Those that read none of the others get a control input; all others come after such a node.
+    Constants stay free, so that TensorFlow can still fold them.
+    """
+    before = _upstream(graph_def, [initialize_op])
+    later = {n.name for n in graph_def.node if n.name not in before and n.op != "Const"}
+    for node in graph_def.node:
+        if node.name in later and not _sources(node) & later:
+            node.input.append(f"^{initialize_op}")
+
+
+def _make_anonymous(graph_def: tf.compat.v1.GraphDef) -> list[str]:
+    """Makes variables and tables new at each run, as TFF's runtime has them.
+
+    Two operations of one name mean one variable or table; these stay as they are.
+
+    Returns:
+      The names of the nodes that make variables. Tables end by themselves.
+    """
+    by_name = collections.Counter(_shared_name(n) for n in _all_nodes(graph_def) if _is_shared(n))
+    variables = []
+    for node in graph_def.node:
+        if not _is_shared(node) or by_name[_shared_name(node)] > 1:
+            continue
+        if node.op == "VarHandleOp":
+            node.attr["shared_name"].s = _ANONYMOUS
+            variables.append(node.name)
+        elif node.op in _ANONYMOUS_TABLES:
+            node.op = _ANONYMOUS_TABLES[node.op]
+            for attribute in ("container", "shared_name", "use_node_name_sharing"):
+                node.attr.pop(attribute, None)
+    return variables
+
+
+def _is_shared(node: tf.compat.v1.NodeDef) -> bool:
+    return "shared_name" in node.attr and node.attr["shared_name"].s != _ANONYMOUS
+
+
+def _shared_name(node: tf.compat.v1.NodeDef) -> bytes:
+    return node.attr["shared_name"].s or node.name.encode()
 
 
 def _drop_colocations(node: tf.compat.v1.NodeDef, present: set[str]) -> None:
@@ -185,9 +250,8 @@ def _with_shared_names(graph_def: tf.compat.v1.GraphDef, suffix: bytes) -> tf.co
     copy = tf.compat.v1.GraphDef()
     copy.CopyFrom(graph_def)
     for node in _all_nodes(copy):
-        if "shared_name" in node.attr:
-            own = node.attr["shared_name"].s or node.name.encode()
-            node.attr["shared_name"].s = own + suffix
+        if _is_shared(node):
+            node.attr["shared_name"].s = _shared_name(node) + suffix
     # A function whose variables differ is another function.
     _make_names_unique(copy)
     return copy
@@ -236,11 +300,11 @@ class FlatFunction:
 
     Attributes:
       traced: The TensorFlow function.
-      initializers: What runs before every call.
+      lock: Held while the function runs; it keeps apart runs that would share variables or tables.
     """
 
     traced: Any
-    initializers: tuple[Callable[[], Any], ...]
+    lock: contextlib.AbstractContextManager[Any]
 
     def __call__(
         self, inputs: Sequence[tf.Tensor], stop: "cancellation.CancellationManager | None" = None
@@ -254,8 +318,12 @@ class FlatFunction:
         """
         if not self.traced.outputs:
             return []
-        for initialize in self.initializers:
-            initialize()
+        with self.lock:
+            return self._run(inputs, stop)
+
+    def _run(
+        self, inputs: Sequence[tf.Tensor], stop: "cancellation.CancellationManager | None"
+    ) -> list[tf.Tensor]:
         if stop is None:
             return list(self.traced(*inputs))
         # TensorFlow's own way to say this holds for all threads at once.
@@ -274,7 +342,8 @@ class FlatFunction:
 def build_function(
     function: Callable[..., Sequence[tf.Tensor]],
     specs: Sequence[tf.TensorSpec],
-    owners: Sequence[Graph] = (),
+    *,
+    exclusive: bool = False,
 ) -> FlatFunction:
     """Traces a function of flat tensors and returns it for eager calls.
 
@@ -282,17 +351,17 @@ def build_function(
       function: What is traced; of what it adds to the graph, only what its results need may have
         effects.
       specs: Of its arguments.
-      owners: The graphs in it, whose initializers run in a call of their own before, as they
-        would in TFF's runtime.
+      exclusive: Whether two runs at once must be kept apart.
     """
     traced = tf.compat.v1.wrap_function(
         lambda *inputs: list(function(*inputs)), signature=list(specs)
     )
-    initializers = (owner.initializer() for owner in owners)
-    return FlatFunction(traced, tuple(i for i in initializers if i is not None))
+    return FlatFunction(traced, threading.Lock() if exclusive else contextlib.nullcontext())
 
 
 def wrap(graph: Graph) -> FlatFunction:
-    """Returns the graph as a function of flat eager tensors."""
+    """Returns the graph as a function of flat eager tensors, which several threads may call."""
     own = graph.with_own_resources()
-    return build_function(lambda *inputs: own.emplace(inputs), own.input_specs, [own])
+    return build_function(
+        lambda *inputs: own.emplace(inputs), own.input_specs, exclusive=own.has_resources
+    )

@@ -1,6 +1,8 @@
 """What lanes do in one round: clients shared out, run into accumulators, and summed up."""
 
 import contextlib
+import dataclasses
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -40,7 +42,7 @@ def _reason(error: BaseException) -> str:
     lines = (line.split("[[{{node")[0].strip() for line in error.message.splitlines())
     noise = ("", "Graph execution error:", "<stack traces unavailable>")
     kept = [line for line in lines if line not in noise and not line.startswith("Detected at ")]
-    return kept[0] if kept else type(error).__name__
+    return " ".join(kept) if kept else type(error).__name__
 
 
 class Progress:
@@ -89,12 +91,29 @@ class Progress:
                 self._running.discard(manager)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """What the clients of a round, or some of them, come to.
+
+    Attributes:
+      accumulator: Their updates, accumulated.
+      secure: Their secure sums.
+      client_values: By position in the round: for each result that is placed at clients, the
+        client's flat tensors.
+    """
+
+    accumulator: list[tf.Tensor]
+    secure: list[tf.Tensor]
+    client_values: dict[int, list[list[tf.Tensor]]]
+
+
 class LaneRun:
     """One lane in one round.
 
     Attributes:
       lane: The lane; its accumulator is empty from here on.
       secure: Its partial secure sums.
+      client_values: As of `Sums`.
     """
 
     def __init__(
@@ -116,6 +135,7 @@ class LaneRun:
         """
         self.lane = lane
         self.secure = secure_sums.zero(summands)
+        self.client_values: dict[int, list[list[tf.Tensor]]] = {}
         self._summands = summands
         self._broadcast = lane.place(broadcast)
         self._progress = progress
@@ -133,29 +153,30 @@ class LaneRun:
                 return
             try:
                 with self._progress.client() as stop:
-                    inputs = self.lane.run(tensors, self._broadcast, stop)
+                    outputs = self.lane.run(tensors, self._broadcast, stop)
             except tf.errors.OpError as error:
                 self._progress.fail(ClientError.of(position, error))
                 continue
+            inputs = outputs[: len(self._summands)]
+            values = iter(outputs[len(self._summands) :])
+            self.client_values[position] = [
+                list(itertools.islice(values, count)) for count in self.lane.value_sizes
+            ]
             if self._hidden is not None:
                 self._hidden.add(position, inputs)
             else:
                 self.secure = secure_sums.add(self._summands, self.secure, inputs)
 
 
-def merge(
-    runs: Sequence[LaneRun], summands: Sequence[secure_sums.Summand]
-) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Adds up lanes in their order, into the first one's accumulator.
-
-    Returns:
-      The accumulator and the secure sums.
-    """
+def merge(runs: Sequence[LaneRun], summands: Sequence[secure_sums.Summand]) -> Sums:
+    """Adds up lanes in their order, into the first one's accumulator."""
     first, *others = runs
+    client_values = dict(first.client_values)
     for other in others:
         first.lane.merge(other.lane)
         first.secure = secure_sums.add(summands, first.secure, other.secure)
-    return first.lane.values(), first.secure
+        client_values |= other.client_values
+    return Sums(first.lane.values(), first.secure, client_values)
 
 
 def cost(client: Any) -> int:
@@ -167,14 +188,27 @@ def cost(client: Any) -> int:
     return max(total, 1)
 
 
-def share(costs: Sequence[int], count: int) -> list[list[int]]:
-    """Deals positions to lanes, the longest first to the lane with the least, ties in order.
+def share(costs: Sequence[int], count: int, *, in_order: bool = False) -> list[list[int]]:
+    """Deals positions to lanes.
 
     It depends on the costs alone and not on which lane happens to be free, so that the same round
     adds the same floats in the same order.
+
+    Args:
+      costs: How long each client takes, relative to others.
+      count: The number of lanes.
+      in_order: Whether every lane's clients come before the next lane's. Otherwise the longest
+        client goes first, to the lane with the least, ties in order: the loads are more even.
     """
-    loads = [0] * count
     shares: list[list[int]] = [[] for _ in range(count)]
+    if in_order:
+        total, before = sum(costs), 0
+        for position, own in enumerate(costs):
+            # The lane in which the middle of the client's work lies.
+            shares[(2 * before + own) * count // (2 * total)].append(position)
+            before += own
+        return shares
+    loads = [0] * count
     for position in sorted(range(len(costs)), key=lambda p: -costs[p]):
         lane = loads.index(min(loads))
         loads[lane] += costs[position]

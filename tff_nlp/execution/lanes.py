@@ -7,10 +7,9 @@ the same ones in the same order as TFF adds them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
-import tensorflow_federated as tff
 from tensorflow.python.eager import cancellation
 
 from tff_nlp.execution import forms, graphs, rewriting, secure_sums, structures
@@ -23,7 +22,8 @@ class LaneFunctions:
     Attributes:
       specs: Of the accumulator.
       reset: (handles) to nothing.
-      run: (client data, broadcast, handles) to a client's inputs to the secure sums.
+      run: (client data, broadcast, handles) to a client's inputs to the secure sums, and then its
+        results that are placed at clients.
       merge: (another lane's accumulator, handles) to nothing.
     """
 
@@ -35,11 +35,19 @@ class LaneFunctions:
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """An accumulator on a device and the functions that feed it."""
+    """An accumulator on a device and the functions that feed it.
+
+    Attributes:
+      device: The name of the device.
+      accumulator: The variables that hold the accumulator.
+      functions: What feeds it.
+      value_sizes: For each result that is placed at clients, the number of its tensors.
+    """
 
     device: str
     accumulator: tuple[tf.Variable, ...]
     functions: LaneFunctions
+    value_sizes: tuple[int, ...]
 
     def place(self, broadcast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the broadcast on this lane's device, so that it is copied once per round."""
@@ -65,7 +73,8 @@ class Lane:
           stop: Stops the client in the middle when it is cancelled.
 
         Returns:
-          The client's inputs to the secure sums, flattened.
+          The client's inputs to the secure sums, flattened, and then its results that are placed
+          at clients.
         """
         with tf.device(self.device):
             return self.functions.run([*data, *broadcast, *self._handles()], stop)[1:]
@@ -102,7 +111,8 @@ def build_lanes(
         functions = shared or build_functions(form, summands)
         with tf.device(device):
             variables = tuple(_accumulator_variable(spec) for spec in functions.specs)
-        lanes.append(Lane(device, variables, functions))
+        sizes = tuple(len(places) for places in form.client_values)
+        lanes.append(Lane(device, variables, functions, sizes))
     return lanes
 
 
@@ -110,9 +120,7 @@ def build_functions(
     form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
 ) -> LaneFunctions:
     """Traces the functions of a lane."""
-    # Not the type of zero, which may be smaller: an empty list that grows.
-    (_, accumulator_type), *_ = tff.structure.iter_elements(form.accumulate.parameter_type)
-    specs = [graphs.tensor_spec(t) for t in structures.flatten_types(accumulator_type)]
+    specs = [graphs.tensor_spec(t) for t in structures.flatten_types(form.accumulator_type)]
     handle_specs = [tf.TensorSpec([], tf.resource) for _ in specs]
     zero, work, accumulate, merge = (
         graph.with_own_resources()
@@ -139,7 +147,8 @@ def build_functions(
         updates, secure = results[:num_updates], results[num_updates:]
         checks = [op for s, t in zip(summands, secure, strict=True) for op in s.check(t)]
         written = _accumulate(accumulate, specs, handles, updates, [*secure, *checks])
-        return [written, *secure]
+        values = [updates[place] for places in form.client_values for place in places]
+        return [written, *secure, *values]
 
     def run_merge(*arguments: tf.Tensor) -> list[tf.Tensor]:
         values, handles = arguments[: len(specs)], arguments[len(specs) :]
@@ -147,9 +156,9 @@ def build_functions(
 
     return LaneFunctions(
         tuple(specs),
-        graphs.build_function(run_reset, handle_specs, [zero]),
-        graphs.build_function(run_client, [*work_specs, *handle_specs], [work, accumulate]),
-        graphs.build_function(run_merge, [*specs, *handle_specs], [merge]),
+        graphs.build_function(run_reset, handle_specs),
+        graphs.build_function(run_client, [*work_specs, *handle_specs]),
+        graphs.build_function(run_merge, [*specs, *handle_specs]),
     )
 
 
@@ -159,7 +168,7 @@ def _accumulator_variable(spec: tf.TensorSpec) -> tf.Variable:
     return tf.Variable(value, trainable=False, shape=spec.shape)
 
 
-def _grouped(operations: Sequence[tf.Operation | None]) -> tf.Tensor:
+def _grouped(operations: Sequence[tf.Operation | tf.Tensor | None]) -> tf.Tensor:
     with tf.control_dependencies([op for op in operations if op is not None]):
         return tf.constant(True)
 
@@ -188,29 +197,32 @@ def _accumulate(
         for handle, spec, reads in zip(handles, specs, _reads(graph, specs), strict=True)
     ]
     results = graph.emplace([*current, *values])
-    summands = [_summand(r, c) for r, c in zip(results, current, strict=True)]
+    additions = [_addition(r, c) for r, c in zip(results, current, strict=True)]
+    waits = [part for r, a in zip(results, additions, strict=True) for part in _needs(r, a)]
     # Nothing is written before everything is computed: a client that fails leaves no trace.
-    needed = [r if s is None else s for r, s in zip(results, summands, strict=True)]
-    scattered = [None if s is None else _scattered_rows(s) for s in summands]
-    waits = [
-        part
-        for tensor, rows in zip(needed, scattered, strict=True)
-        for part in ([tensor] if rows is None else rows)
-    ]
     with tf.control_dependencies([*waits, *first]):
-        writes = []
-        for handle, result, summand, rows in zip(
-            handles, results, summands, scattered, strict=True
-        ):
-            if rows is not None:
-                writes.append(
-                    tf.raw_ops.ResourceScatterAdd(resource=handle, indices=rows[0], updates=rows[1])
-                )
-            elif summand is not None:
-                writes.append(tf.raw_ops.AssignAddVariableOp(resource=handle, value=summand))
-            else:
-                writes.append(tf.raw_ops.AssignVariableOp(resource=handle, value=result))
-        return _grouped(writes)
+        return _grouped(
+            [
+                tf.raw_ops.AssignVariableOp(resource=handle, value=result)
+                if addition is None
+                else addition.write(handle)
+                for handle, result, addition in zip(handles, results, additions, strict=True)
+            ]
+        )
+
+
+def adds_only(form: forms.RoundForm) -> bool:
+    """Whether the order of a round's clients makes no difference but for rounding."""
+    return all(_adds_only(graph, form) for graph in (form.accumulate, form.merge))
+
+
+def _adds_only(graph: graphs.Graph, form: forms.RoundForm) -> bool:
+    count = len(list(structures.flatten_types(form.accumulator_type)))
+    with tf.Graph().as_default():
+        inputs = [_placeholder(spec) for spec in graph.input_specs]
+        results = graph.emplace(inputs)
+        pairs = list(zip(results, inputs[:count], strict=True))
+        return all(rewriting.source(r, []) is i or _addition(r, i) is not None for r, i in pairs)
 
 
 def _reads(graph: graphs.Graph, specs: Sequence[tf.TensorSpec]) -> list[bool]:
@@ -222,8 +234,9 @@ def _reads(graph: graphs.Graph, specs: Sequence[tf.TensorSpec]) -> list[bool]:
         inputs = [_placeholder(spec) for spec in graph.input_specs]
         current = inputs[: len(specs)]
         results = graph.emplace(inputs)
-        summands = [_summand(r, c) for r, c in zip(results, current, strict=True)]
-        pending = [(r if s is None else s).op for r, s in zip(results, summands, strict=True)]
+        additions = [_addition(r, c) for r, c in zip(results, current, strict=True)]
+        needs = [part for r, a in zip(results, additions, strict=True) for part in _needs(r, a)]
+        pending = [part.op if isinstance(part, tf.Tensor) else part for part in needs]
         upstream: set[tf.Operation] = set()
         while pending:
             operation = pending.pop()
@@ -244,29 +257,121 @@ def _placeholder(spec: tf.TensorSpec) -> tf.Tensor:
     return tf.compat.v1.placeholder(spec.dtype, spec.shape)
 
 
-def _summand(result: tf.Tensor, accumulator: tf.Tensor) -> tf.Tensor | None:
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """A matrix of zeros but for some rows.
+
+    Attributes:
+      indices: Where the rows are.
+      rows: The rows.
+      factor: A scalar that multiplies the matrix, or None.
+      shape: Of the matrix.
+    """
+
+    indices: tf.Tensor
+    rows: tf.Tensor
+    factor: tf.Tensor | None
+    shape: tf.TensorShape
+
+    def checks(self) -> list[tf.Operation]:
+        """Returns an operation that fails where a row lies outside of the matrix."""
+        inside = (self.indices >= 0) & (self.indices < tf.cast(self.shape[0], self.indices.dtype))
+        return [tf.debugging.Assert(tf.reduce_all(inside), ["a row outside of its table"])]
+
+    def write(self, handle: tf.Tensor) -> tf.Operation | tf.Tensor:
+        """Adds the matrix to a variable; only rows that are there are touched."""
+        if self.factor is None:
+            return self._scatter(handle, self.rows)
+        if not self.factor.dtype.is_floating:
+            return self._scatter(handle, self.rows * self.factor)
+        # A factor that is no number, or infinite, makes the zeros something else.
+        return tf.cond(
+            tf.math.is_finite(self.factor), self._writes_rows(handle), self._fills(handle)
+        )
+
+    def _writes_rows(self, handle: tf.Tensor) -> Callable[[], tf.Tensor]:
+        def write() -> tf.Tensor:
+            return _grouped([self._scatter(handle, self.rows * self.factor)])
+
+        return write
+
+    def _fills(self, handle: tf.Tensor) -> Callable[[], tf.Tensor]:
+        def write() -> tf.Tensor:
+            places = tf.expand_dims(self.indices, 1)
+            shape = tf.constant(self.shape.as_list(), self.indices.dtype)
+            matrix = tf.scatter_nd(places, self.rows, shape) * self.factor
+            return _grouped([tf.raw_ops.AssignAddVariableOp(resource=handle, value=matrix)])
+
+        return write
+
+    def _scatter(self, handle: tf.Tensor, rows: tf.Tensor) -> tf.Operation:
+        return tf.raw_ops.ResourceScatterAdd(resource=handle, indices=self.indices, updates=rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Addition:
+    """What is added to a tensor of the accumulator.
+
+    Attributes:
+      summand: What is added.
+      rows: The summand as rows, if it is a matrix of few of them; else None.
+      waits: What must have run before: what the operations that are left out waited for.
+    """
+
+    summand: tf.Tensor
+    rows: _Rows | None
+    waits: tuple[tf.Operation, ...]
+
+    def write(self, handle: tf.Tensor) -> tf.Operation | tf.Tensor:
+        """Adds it to a variable."""
+        if self.rows is not None:
+            return self.rows.write(handle)
+        return tf.raw_ops.AssignAddVariableOp(resource=handle, value=self.summand)
+
+
+def _needs(result: tf.Tensor, addition: _Addition | None) -> list[tf.Tensor | tf.Operation]:
+    """Returns what is computed before a tensor of the accumulator is written."""
+    if addition is None:
+        return [result]
+    rows = addition.rows
+    if rows is None:
+        return [addition.summand, *addition.waits]
+    factor = [] if rows.factor is None else [rows.factor]
+    return [rows.indices, rows.rows, *factor, *rows.checks(), *addition.waits]
+
+
+def _addition(result: tf.Tensor, accumulator: tf.Tensor) -> _Addition | None:
     """Returns what is added if the result is the accumulator plus something, else None."""
-    result = rewriting.source(result)
+    waits: list[tf.Operation] = []
+    result = rewriting.source(result, waits)
     # Strings can be added too, but not to a variable; unknown sizes might broadcast.
     if result.op.type not in ("Add", "AddV2") or result.dtype == tf.string:
         return None
     if not accumulator.shape.is_fully_defined():
         return None
-    left, right = (rewriting.source(i) for i in result.op.inputs)
+    waits += result.op.control_inputs
+    left, right = (rewriting.source(i, waits) for i in result.op.inputs)
     for one, other in ((left, right), (right, left)):
         if one is accumulator and other is not accumulator and other.shape == accumulator.shape:
-            return other
+            passed: list[tf.Operation] = []
+            rows = _rows(other, passed)
+            return _Addition(other, rows, tuple(waits if rows is None else [*waits, *passed]))
     return None
 
 
-def _scattered_rows(summand: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
-    """Returns indices and rows if the summand is a matrix of zeros but for some rows, else None.
+def _rows(summand: tf.Tensor, waits: list[tf.Operation]) -> _Rows | None:
+    """Returns the rows of a summand if it is a matrix of zeros but for some rows, else None.
 
     A scalar that multiplies the matrix (a client's weight) multiplies the rows instead.
+
+    Args:
+      summand: What is added to a tensor of the accumulator.
+      waits: Receives what the operations that are left out wait for.
     """
-    tensor, factor = rewriting.source(summand), None
+    tensor, factor = rewriting.source(summand, waits), None
     if tensor.op.type == "Mul":
-        left, right = (rewriting.source(i) for i in tensor.op.inputs)
+        waits += tensor.op.control_inputs
+        left, right = (rewriting.source(i, waits) for i in tensor.op.inputs)
         if left.shape.rank == 0:
             left, right = right, left
         if right.shape.rank != 0:
@@ -274,7 +379,8 @@ def _scattered_rows(summand: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
         tensor, factor = left, right
     if tensor.op.type != "ScatterNd" or tensor.shape.rank != 2:
         return None
+    waits += tensor.op.control_inputs
     indices, rows = tensor.op.inputs[:2]
     if indices.shape.rank != 2 or indices.shape[1] != 1:
         return None
-    return tf.squeeze(indices, axis=1), rows if factor is None else rows * factor
+    return _Rows(tf.squeeze(indices, axis=1), rows, factor, tensor.shape)

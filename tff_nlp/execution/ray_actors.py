@@ -100,6 +100,15 @@ class Pool:
         self.actors[actor.number] = new
         return new
 
+    def forget(self, key: int) -> None:
+        """Has the actors drop a form that is not used any more."""
+        if not ray.is_initialized():
+            return
+        for actor in self.actors:
+            if key in actor.forms:
+                actor.forms.discard(key)
+                actor.handle.forget.remote(key)
+
     def close(self) -> None:
         """Ends the actors."""
         for actor in self.actors:

@@ -6,6 +6,7 @@ updates the server's state; `share_actor` runs the clients as the streaming cont
 
 import atexit
 import itertools
+import threading
 import weakref
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from tff_nlp.execution import (
     form_context,
     forms,
     graphs,
+    lane_runs,
+    lanes,
     ray_actors,
     ray_cluster,
     ray_round,
@@ -41,6 +44,7 @@ class RayContext(form_context.FormContext):
       devices: One name per lane of the actors.
       pool: The actors.
       limits: When a round is given up.
+      lock: Held while a round runs on the actors.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class RayContext(form_context.FormContext):
           UserError: If there is no such cluster or it is too small.
         """
         super().__init__(max_failed_clients=max_failed_clients)
+        self.lock = threading.Lock()
         self._connected = ray_cluster.connect(address, object_store_bytes=object_store_bytes)
         _open_contexts.add(self)
         try:
@@ -127,13 +132,17 @@ class _ActorCohort:
         self._key = next(_keys)
         self._packed = ray.put(transport.pack_form(form, summands))
         self._merge = graphs.wrap(form.merge)
+        self._in_order = not lanes.adds_only(form)
+        weakref.finalize(self, context.pool.forget, self._key).atexit = False
 
     def __call__(
         self, data: Sequence[list[tf.Tensor]], costs: Sequence[int], broadcast: list[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    ) -> lane_runs.Sums:
         """Runs the clients of a round."""
         try:
-            return self._run(data, costs, broadcast)
+            # An actor runs one share at a time.
+            with self._context.lock:
+                return self._run(data, costs, broadcast)
         except ray.exceptions.RayTaskError:
             raise  # a defect
         except ray.exceptions.RayError as error:
@@ -141,7 +150,7 @@ class _ActorCohort:
 
     def _run(
         self, data: Sequence[list[tf.Tensor]], costs: Sequence[int], broadcast: list[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    ) -> lane_runs.Sums:
         context, plan = self._context, self._context.pool.plan
         sent_types = structures.flatten_types(self._form.prepare.result_type)
         work = ray_round.Work(
@@ -151,22 +160,26 @@ class _ActorCohort:
             data,
             list(structures.flatten_types(self._form.data_type)),
         )
-        shares = ray_round.shares(costs, plan.actors, plan.lanes)
         round_ = ray_round.Round(
             context.pool,
             work,
-            shares,
+            ray_round.shares(costs, plan.actors, plan.lanes, in_order=self._in_order),
             context.limits,
             max_failed_clients=context.max_failed_clients,
         )
-        types = share_actor.accumulator_types(self._form)
-        accumulator: list[tf.Tensor] | None = None
-        secure = secure_sums.zero(self._summands)
-        for arrays, partial in round_.sums():
-            tensors = transport.to_tensors(arrays, types)
-            secure = secure_sums.add(self._summands, secure, partial)
-            accumulator = tensors if accumulator is None else self._merge([*accumulator, *tensors])
+        total: lane_runs.Sums | None = None
+        for arrays in round_.sums():
+            sums = share_actor.to_tensors(arrays, self._form)
+            total = sums if total is None else self._add(total, sums)
         context.note_failures(round_.failures)
-        if accumulator is None:
-            accumulator = graphs.wrap(self._form.zero)([])
-        return accumulator, secure
+        if total is None:
+            empty = graphs.wrap(self._form.zero)([])
+            return lane_runs.Sums(empty, secure_sums.zero(self._summands), {})
+        return total
+
+    def _add(self, one: lane_runs.Sums, other: lane_runs.Sums) -> lane_runs.Sums:
+        return lane_runs.Sums(
+            self._merge([*one.accumulator, *other.accumulator]),
+            secure_sums.add(self._summands, one.secure, other.secure),
+            one.client_values | other.client_values,
+        )

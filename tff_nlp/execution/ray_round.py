@@ -21,7 +21,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.execution import lane_runs, ray_actors, transport
+from tff_nlp.execution import lane_runs, ray_actors, share_actor, transport
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Share:
       failures: Those that failed, of the latest try.
       clients_run: How many have run, in the latest try.
       deaths: How many actors died of it.
-      sums: Its accumulator and secure sums, in Ray's object store, once it is done.
+      sums: What it comes to, in Ray's object store, once it is done.
     """
 
     lanes: list[list[int]]
@@ -96,18 +96,19 @@ class Share:
         return sorted(position for lane in self.lanes for position in lane)
 
 
-def shares(costs: Sequence[int], actors: int, lanes: int) -> list[Share]:
+def shares(costs: Sequence[int], actors: int, lanes: int, *, in_order: bool = False) -> list[Share]:
     """Cuts a cohort into shares for so many actors; empty ones are left out.
 
     Args:
-      costs: Of the clients.
+      costs: How long each client takes, relative to others.
       actors: How many shares there are at most.
       lanes: How many lanes a share has.
+      in_order: As of `lane_runs.share`.
     """
     cut = []
-    for positions in lane_runs.share(costs, actors):
+    for positions in lane_runs.share(costs, actors, in_order=in_order):
         if positions:
-            own = lane_runs.share([costs[p] for p in positions], lanes)
+            own = lane_runs.share([costs[p] for p in positions], lanes, in_order=in_order)
             cut.append(Share([[positions[i] for i in lane] for lane in own]))
     return cut
 
@@ -161,8 +162,8 @@ class Round:
         """The clients that failed so far."""
         return [failure for share in self._shares for failure in share.failures]
 
-    def sums(self) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Runs the round; yields each share's accumulator and secure sums in order, as arrays.
+    def sums(self) -> Iterator[share_actor.ArraySums]:
+        """Runs the round; yields what each share comes to, in order.
 
         Only what is to be yielded next is fetched. It ends early when more clients failed than
         may.
@@ -319,7 +320,7 @@ class Round:
         share.failures, share.clients_run = [], 0
         self._queue.appendleft(share)
 
-    def _fetch(self, share: Share, sums: ray.ObjectRef) -> tuple[list[Any], list[Any]] | None:
+    def _fetch(self, share: Share, sums: ray.ObjectRef) -> share_actor.ArraySums | None:
         """Returns a share's sums; None if they were lost with their machine."""
         try:
             return ray.get(sums)

@@ -18,7 +18,7 @@ def with_norms_of_rows(graph: graphs.Graph) -> graphs.Graph:
 
     Clipping asks for the norm of a whole update, and a token embedding's is dense only for the
     norm's sake: its few rows are what is added to the accumulator. The sum of squares differs by
-    the order of its additions.
+    the order of its additions. What the table waited for (an assertion), the norm waits for.
     """
     operations = {node.op for node in graph.graph_def.node}
     if not {"L2Loss", "ScatterNd", "Where"} <= operations:
@@ -30,17 +30,27 @@ def with_norms_of_rows(graph: graphs.Graph) -> graphs.Graph:
     changed.CopyFrom(graph.graph_def)
     for node in changed.node:
         if node.name in found:
-            node.input[0] = found[node.name]
+            node.input[0], *waits = found[node.name]
+            node.input.extend(f"^{name}" for name in waits)
     return dataclasses.replace(graph, graph_def=changed)
 
 
-def source(tensor: tf.Tensor) -> tf.Tensor:
-    """Looks through identities."""
-    return _through(tensor, _IDENTITIES)
+def source(tensor: tf.Tensor, waits: list[tf.Operation]) -> tf.Tensor:
+    """Looks through identities.
+
+    Args:
+      tensor: A tensor of a graph.
+      waits: Receives the operations that the identities wait for: who passes by an identity has to
+        wait for them in its place.
+    """
+    return _through(tensor, _IDENTITIES, waits)
 
 
-def _rows_of_norms(graph: graphs.Graph) -> dict[str, str]:
-    """Returns for L2Loss operations, by name, the name of the tensor that holds the rows."""
+def _rows_of_norms(graph: graphs.Graph) -> dict[str, list[str]]:
+    """Returns for L2Loss operations, by name, the tensor that holds the rows and what to wait for.
+
+    Names are those of the graph.
+    """
     found = {}
     # Imported for the shapes, which a GraphDef does not have.
     with tf.Graph().as_default() as imported:
@@ -48,24 +58,40 @@ def _rows_of_norms(graph: graphs.Graph) -> dict[str, str]:
         for operation in imported.get_operations():
             if operation.type != "L2Loss":
                 continue
-            table = source(operation.inputs[0]).op
-            if table.type != "ScatterNd" or not _are_distinct(table.inputs[0]):
+            waits: list[tf.Operation] = []
+            table = source(operation.inputs[0], waits).op
+            if table.type != "ScatterNd" or not _are_places(table):
                 continue
-            rows = table.inputs[1]
-            if rows.name.startswith(_PREFIX):
-                found[operation.name.removeprefix(_PREFIX)] = rows.name.removeprefix(_PREFIX)
+            names = [table.inputs[1].name]
+            names += [op.name for op in (*waits, *table.control_inputs)]
+            if all(name.startswith(_PREFIX) for name in (operation.name, *names)):
+                own = [name.removeprefix(_PREFIX) for name in names]
+                found[operation.name.removeprefix(_PREFIX)] = own
     return found
 
 
-def _are_distinct(indices: tf.Tensor) -> bool:
-    """Whether indices into the rows of a table are places of a vector, each at most once."""
-    if indices.shape.rank != 2 or indices.shape[1] != 1:
+def _are_places(table: tf.Operation) -> bool:
+    """Whether a table's rows are written to places of a vector as long as it, each at most once.
+
+    Only then the norm of the rows is that of the table, and writing them cannot fail.
+    """
+    indices, _, _ = table.inputs
+    shape = table.outputs[0].shape
+    if indices.shape.rank != 2 or indices.shape[1] != 1 or not shape.rank:
         return False
-    origin = _through(indices, _KEEPS_DISTINCT).op
-    return origin.type == "Where" and origin.inputs[0].shape.rank == 1
+    waits: list[tf.Operation] = []
+    origin = _through(indices, _KEEPS_DISTINCT, waits).op
+    if origin.type != "Where" or waits or origin.control_inputs:
+        return False
+    mask = origin.inputs[0]
+    return mask.shape.rank == 1 and mask.shape[0] is not None and mask.shape[0] == shape[0]
 
 
-def _through(tensor: tf.Tensor, kinds: Iterable[str]) -> tf.Tensor:
+def _through(tensor: tf.Tensor, kinds: Iterable[str], waits: list[tf.Operation]) -> tf.Tensor:
     while tensor.op.type in kinds:
+        # A cast to few bits may make two places one.
+        if tensor.op.type == "Cast" and tensor.dtype not in (tf.int32, tf.int64):
+            break
+        waits += tensor.op.control_inputs
         tensor = tensor.op.inputs[0]
     return tensor

@@ -33,9 +33,9 @@ class Summand:
     @property
     def highest(self) -> int:
         """The largest input."""
-        return {"bitwidth": 2**self.limit, "max_input": self.limit + 1, "modulus": self.limit}[
-            self.kind
-        ] - 1
+        if self.kind == "bitwidth":
+            return 2**self.limit - 1
+        return self.limit if self.kind == "max_input" else self.limit - 1
 
     @property
     def bits(self) -> int:
@@ -128,6 +128,51 @@ def add(
     return [s.add(a, b) for s, a, b in zip(summands, left, right, strict=True)]
 
 
+def total(
+    summands: Sequence[Summand],
+    clients: Sequence[Sequence[tf.Tensor]],
+    protocols: Protocols | None = None,
+) -> list[tf.Tensor]:
+    """Returns the sums of what clients send.
+
+    Args:
+      summands: What each client sends.
+      clients: The tensors of each client.
+      protocols: Adds them up; None for in the clear.
+
+    Raises:
+      InvalidArgumentError: If a tensor is out of range.
+    """
+    for tensors in clients:
+        for summand, tensor in zip(summands, tensors, strict=True):
+            summand.check(tensor)
+    if protocols is not None and summands:
+        hidden = HiddenSums(summands, range(len(clients)), protocols)
+        for position, tensors in enumerate(clients):
+            hidden.add(position, tensors)
+        return hidden.finish()
+    sums = zero(summands)
+    for tensors in clients:
+        sums = add(summands, sums, tensors)
+    return sums
+
+
+def with_bounds(kind: str, bounds: Sequence[int], value_type: tff.Type) -> list[Summand]:
+    """Returns the summands of a value.
+
+    Args:
+      kind: As of a `Summand`.
+      bounds: One bound for all tensors of the value, or one for each.
+      value_type: The type of the value.
+    """
+    types = list(structures.flatten_types(value_type))
+    each = list(bounds) * (len(types) // len(bounds)) if bounds else []
+    return [
+        Summand(kind, bound, graphs.tensor_spec(tensor_type))
+        for bound, tensor_type in zip(each, types, strict=True)
+    ]
+
+
 def summands_of(form: forms.RoundForm) -> tuple[Summand, ...]:
     """Returns the summands of a round, in the order of the work's secure-sum inputs."""
     return tuple(_summands(form))
@@ -144,9 +189,5 @@ def _summands(form: forms.RoundForm) -> Iterator[Summand]:
         inputs = tff.structure.iter_elements(form.work.result_type[index])
         bounds = tff.structure.iter_elements(graph.result_type)
         for (_, value_type), (_, bound_type) in zip(inputs, bounds, strict=True):
-            tensor_types = list(structures.flatten_types(value_type))
             given = [int(next(values)) for _ in structures.flatten_types(bound_type)]
-            # One bound serves a whole structure, or each of its tensors has one.
-            given *= len(tensor_types) // len(given)
-            for limit, tensor_type in zip(given, tensor_types, strict=True):
-                yield Summand(kind, limit, graphs.tensor_spec(tensor_type))
+            yield from with_bounds(kind, given, value_type)

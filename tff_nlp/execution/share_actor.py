@@ -14,8 +14,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from tff_nlp.execution import (
     forms,
@@ -45,6 +45,15 @@ class Hello:
     pid: int
     host: str
     devices: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySums:
+    """`lane_runs.Sums` as arrays."""
+
+    accumulator: list[Any]
+    secure: list[np.ndarray]
+    client_values: dict[int, list[list[Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,26 +166,51 @@ class ShareActor:
         self._token = None
         self._progress.stop()
 
-    def finish(self, token: int) -> tuple[None, tuple[list[Any], list[Any]]]:
-        """Ends a share; returns nothing, and its accumulator and secure sums as arrays.
+    def finish(self, token: int) -> tuple[None, ArraySums]:
+        """Ends a share; returns nothing, and what it comes to.
 
         Two results, so that a program can wait for the end and leave the sums where they are.
         """
         if token != self._token or self._form is None:
             raise RuntimeError("the share to finish is not the one that began")
         runs = [state.run for state in self._states]
-        accumulator, secure = lane_runs.merge(runs, self._form.summands)
+        sums = lane_runs.merge(runs, self._form.summands)
         self._token = None
-        return None, (
-            transport.to_arrays(accumulator, accumulator_types(self._form.form)),
-            [tensor.numpy() for tensor in secure],
-        )
+        return None, to_arrays(sums, self._form.form)
+
+    def forget(self, key: int) -> None:
+        """Drops a form that is not used any more."""
+        self._forms.pop(key, None)
 
 
-def accumulator_types(form: forms.RoundForm) -> list[tff.Type]:
-    """Returns the flat types of a form's accumulator."""
-    (_, accumulator), *_ = tff.structure.iter_elements(form.accumulate.parameter_type)
-    return list(structures.flatten_types(accumulator))
+def to_arrays(sums: lane_runs.Sums, form: forms.RoundForm) -> ArraySums:
+    """Returns sums as arrays, so that they can be sent."""
+    return ArraySums(
+        transport.to_arrays(sums.accumulator, structures.flatten_types(form.accumulator_type)),
+        [tensor.numpy() for tensor in sums.secure],
+        {
+            position: [
+                transport.to_arrays(tensors, types)
+                for tensors, types in zip(values, form.client_value_types, strict=True)
+            ]
+            for position, values in sums.client_values.items()
+        },
+    )
+
+
+def to_tensors(sums: ArraySums, form: forms.RoundForm) -> lane_runs.Sums:
+    """Reverses `to_arrays`."""
+    return lane_runs.Sums(
+        transport.to_tensors(sums.accumulator, structures.flatten_types(form.accumulator_type)),
+        [tf.convert_to_tensor(array) for array in sums.secure],
+        {
+            position: [
+                transport.to_tensors(arrays, types)
+                for arrays, types in zip(values, form.client_value_types, strict=True)
+            ]
+            for position, values in sums.client_values.items()
+        },
+    )
 
 
 def let_gpu_memory_grow() -> None:

@@ -7,9 +7,11 @@ weights stay where they are from round to round.
 """
 
 import concurrent.futures
+import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -86,6 +88,15 @@ class StreamingContext(form_context.FormContext):
         """Returns what runs the clients of a form."""
         return _LaneCohort(self, form, summands)
 
+    def map_clients(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        """Runs a function for each client, as many clients at a time as there are lanes."""
+        return list(self.pool.map(function, arguments))
+
+    @property
+    def secure_protocols(self) -> secure_sums.Protocols | None:
+        """What adds up secure sums; None for in the clear."""
+        return self.protocols
+
 
 class _LaneCohort:
     """Runs the clients of a form on lanes.
@@ -104,10 +115,11 @@ class _LaneCohort:
         self._context = context
         self._form = form
         self._summands = summands
+        self._in_order = not lanes.adds_only(form)
 
     def __call__(
         self, data: Sequence[list[tf.Tensor]], costs: Sequence[int], broadcast: list[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    ) -> lane_runs.Sums:
         """Runs the clients of a round."""
         context, summands = self._context, self._summands
         if not self.lanes:
@@ -121,7 +133,9 @@ class _LaneCohort:
         ]
         futures = [
             context.pool.submit(run.clients, [(p, data[p]) for p in share])
-            for run, share in zip(runs, lane_runs.share(costs, len(runs)), strict=True)
+            for run, share in zip(
+                runs, lane_runs.share(costs, len(runs), in_order=self._in_order), strict=True
+            )
         ]
         try:
             concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
@@ -132,5 +146,5 @@ class _LaneCohort:
         for future in futures:
             future.result()
         context.note_failures(progress.failures)
-        accumulator, secure = lane_runs.merge(runs, summands)
-        return accumulator, secure if hidden is None else hidden.finish()
+        sums = lane_runs.merge(runs, summands)
+        return sums if hidden is None else dataclasses.replace(sums, secure=hidden.finish())

@@ -1,11 +1,12 @@
 """Values to flat lists of tensors and back, guided by their TFF types."""
 
-import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
+
+from tff_nlp.execution import handed_out, sequences
 
 
 def flatten_types(type_spec: tff.Type | None) -> Iterator[tff.Type]:
@@ -42,7 +43,7 @@ def flatten(value: Any, type_spec: tff.Type | None) -> list[tf.Tensor]:
     if isinstance(type_spec, tff.StructType):
         result: list[tf.Tensor] = []
         for element, (_, element_type) in zip(
-            _elements(value, type_spec), tff.structure.iter_elements(type_spec), strict=True
+            elements(value, type_spec), tff.structure.iter_elements(type_spec), strict=True
         ):
             result.extend(flatten(element, element_type))
         return result
@@ -56,13 +57,30 @@ def pack(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
 
     Args:
       tensors: In the order of `flatten_types`.
-      type_spec: The type; placements are looked through.
+      type_spec: The type; a placement of SERVER is looked through.
 
     Returns:
-      Scalars are NumPy's, other tensors stay TensorFlow's, on their device; sequences are data
+      What TFF's own contexts return: NumPy arrays that cannot be written to, NumPy scalars, data
       sets.
     """
     return tff.types.type_to_py_container(_pack_struct(tensors, type_spec), type_spec)
+
+
+def pack_clients(clients: Sequence[Sequence[tf.Tensor]], type_spec: tff.FederatedType) -> Any:
+    """Returns a value that is placed at clients.
+
+    Args:
+      clients: The flattened value of each client.
+      type_spec: The type; of a value that is equal at all clients one is returned.
+
+    Raises:
+      ValueError: If a value is equal at all clients and there is no client.
+    """
+    if type_spec.all_equal:
+        if not clients:
+            raise ValueError(f"a value of type {type_spec} has no client to take it from")
+        return pack(iter(clients[0]), type_spec.member)
+    return [pack(iter(tensors), type_spec.member) for tensors in clients]
 
 
 def _pack_struct(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
@@ -77,12 +95,42 @@ def _pack_struct(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
         )
     tensor = next(tensors)
     if isinstance(type_spec, tff.SequenceType):
-        return tf.data.experimental.from_variant(tensor, element_spec(type_spec.element))
-    # Scalars as NumPy's, as in TFF; larger values stay where they are.
-    return tensor.numpy() if tensor.shape.rank == 0 else tensor
+        return sequences.to_dataset(tensor, type_spec)
+    return handed_out.array(tensor)
 
 
-def _elements(value: Any, type_spec: tff.StructType) -> list[Any]:
+def client_list(value: Any) -> list[Any]:
+    """Returns the values of clients.
+
+    Raises:
+      TypeError: If they are no list.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"expected a list with one value per client, found {type(value).__name__}")
+    return list(value)
+
+
+def cohort_size(values: Iterable[Sequence[Any]]) -> int:
+    """Returns the number of clients of values at clients, 0 without any.
+
+    Raises:
+      ValueError: If the values have not as many clients each.
+    """
+    sizes = [len(value) for value in values]
+    if len(set(sizes)) > 1:
+        counts = ", ".join(map(str, sizes))
+        raise ValueError(
+            f"Conflicting cardinalities: the arguments have values of {counts} clients"
+        )
+    return sizes[0] if sizes else 0
+
+
+def elements(value: Any, type_spec: tff.StructType) -> list[Any]:
+    """Returns the elements of a structured value in the order of its type.
+
+    Raises:
+      TypeError: If the value does not have the type.
+    """
     names = tff.structure.name_list_with_nones(type_spec)
     if isinstance(value, tff.structure.Struct):
         given = [(n, v) for n, v in tff.structure.iter_elements(value)]
@@ -118,7 +166,7 @@ def _tensor(value: Any, type_spec: tff.TensorType) -> tf.Tensor:
     if isinstance(value, int) and dtype.is_integer and not dtype.min <= value <= dtype.max:
         raise TypeError(f"expected a value of type {type_spec}, found {value}")
     try:
-        tensor = tf.convert_to_tensor(value, dtype)
+        tensor = handed_out.tensor(value, dtype)
     except (TypeError, ValueError) as error:
         raise TypeError(f"expected a value of type {type_spec}, found {value!r}") from error
     shape = tf.TensorShape(type_spec.shape)
@@ -129,37 +177,17 @@ def _tensor(value: Any, type_spec: tff.TensorType) -> tf.Tensor:
 
 def _sequence(value: Any, type_spec: tff.SequenceType) -> tf.Tensor:
     if isinstance(value, (list, tuple)):
-        elements = list(value)
-        value = tf.data.Dataset.from_generator(
-            lambda: elements, output_signature=element_spec(type_spec.element)
-        )
+        tensors = [
+            tensor
+            for element in value
+            for tensor in sequences.in_data_set_order(
+                flatten(element, type_spec.element), type_spec.element
+            )
+        ]
+        return sequences.from_tensors(tensors, type_spec)
     if not isinstance(value, tf.data.Dataset):
         raise TypeError(f"expected a value of type {type_spec}, found {type(value).__name__}")
     element_type = tff.types.tensorflow_to_type(value.element_spec)
     if not type_spec.element.is_assignable_from(element_type):
         raise TypeError(f"expected a data set of {type_spec.element}, found {element_type}")
-    return tf.data.experimental.to_variant(without_rewriting(value))
-
-
-def without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Tells tf.data not to optimize a data set, which takes longer than reading a small client.
-
-    What the data set's maker has set stays.
-    """
-    given = dataset.options()
-    options = tf.data.Options()
-    if given.autotune.enabled is None:
-        options.autotune.enabled = False
-    if given.experimental_optimization.apply_default_optimizations is None:
-        options.experimental_optimization.apply_default_optimizations = False
-    return dataset.with_options(options)
-
-
-def element_spec(type_spec: tff.Type) -> Any:
-    """Returns the spec of a sequence's elements from their type."""
-    if not isinstance(type_spec, tff.StructType):
-        return tf.TensorSpec(type_spec.shape, tf.dtypes.as_dtype(type_spec.dtype))
-    elements = [(n, element_spec(t)) for n, t in tff.structure.iter_elements(type_spec)]
-    if any(name is None for name, _ in elements):
-        return tuple(spec for _, spec in elements)
-    return collections.OrderedDict(elements)
+    return sequences.from_dataset(value)

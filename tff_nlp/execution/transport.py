@@ -6,10 +6,9 @@ in each process. Data sets do not pickle; what crosses is their elements as NumP
 """
 
 import dataclasses
-import functools
 import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.execution import forms, secure_sums, structures
+from tff_nlp.execution import forms, secure_sums, sequences
 
 
 class TooLargeError(errors.RunError):
@@ -82,7 +81,9 @@ def to_tensors(
 ) -> list[tf.Tensor]:
     """Reverses `to_arrays`."""
     return [
-        _dataset(value, type_spec) if isinstance(value, Elements) else tf.convert_to_tensor(value)
+        sequences.from_tensors(value.tensors, type_spec)
+        if isinstance(value, Elements)
+        else tf.convert_to_tensor(value)
         for value, type_spec in zip(values, types, strict=True)
     ]
 
@@ -101,59 +102,10 @@ def _bytes(array: np.ndarray) -> int:
 def _elements(variant: tf.Tensor, type_spec: tff.SequenceType, max_bytes: int | None) -> Elements:
     tensors: list[np.ndarray] = []
     held = 0
-    for element in _iterate(variant, tf.nest.flatten(structures.element_spec(type_spec.element))):
+    for element in sequences.iterate(variant, type_spec):
         arrays = [np.asarray(tensor) for tensor in element]
         held += sum(map(_bytes, arrays))
         if max_bytes is not None and held > max_bytes:
             raise TooLargeError(f"its data set holds more than {max_bytes:,} bytes")
         tensors += arrays
     return Elements(tensors)
-
-
-def _iterate(variant: tf.Tensor, specs: Sequence[tf.TensorSpec]) -> Iterator[list[tf.Tensor]]:
-    """Yields the flattened elements; half as long as TensorFlow's Python iterator for few."""
-    described = {
-        "output_types": [spec.dtype for spec in specs],
-        "output_shapes": [spec.shape for spec in specs],
-    }
-    with tf.device("/CPU:0"):
-        iterator = tf.raw_ops.AnonymousIteratorV3(**described)
-        tf.raw_ops.MakeIterator(dataset=variant, iterator=iterator)
-    while True:
-        try:
-            with tf.device("/CPU:0"):
-                element = tf.raw_ops.IteratorGetNext(iterator=iterator, **described)
-        except tf.errors.OutOfRangeError:
-            return
-        yield element
-
-
-def _dataset(elements: Elements, type_spec: tff.SequenceType) -> tf.Tensor:
-    specs = tuple(tf.nest.flatten(structures.element_spec(type_spec.element)))
-    if elements.tensors:
-        variant = tf.raw_ops.ListDataset(
-            tensors=[tf.constant(array) for array in elements.tensors],
-            output_types=[spec.dtype for spec in specs],
-            output_shapes=[spec.shape for spec in specs],
-        )
-    else:
-        none = tf.data.Dataset.from_tensors(tuple(map(_any_value, specs))).take(0)
-        variant = tf.data.experimental.to_variant(none)
-    return _option_setter(specs)(variant)
-
-
-def _any_value(spec: tf.TensorSpec) -> tf.Tensor:
-    shape = [] if spec.shape.rank is None else [length or 0 for length in spec.shape]
-    return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
-
-
-@functools.lru_cache
-def _option_setter(specs: tuple[tf.TensorSpec, ...]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns what makes a data set read as it is; traced once, which is cheaper than each time."""
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.variant)], autograph=False)
-    def set_options(variant: tf.Tensor) -> tf.Tensor:
-        dataset = tf.data.experimental.from_variant(variant, specs)
-        return tf.data.experimental.to_variant(structures.without_rewriting(dataset))
-
-    return set_options

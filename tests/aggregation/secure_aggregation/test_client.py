@@ -1,14 +1,17 @@
 """What the client half refuses, whoever signed it."""
 
+import concurrent.futures
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
 
-from tests.aggregation.secure_aggregation.network import Network
+from tests.aggregation.secure_aggregation.network import LENIENT, Network, payload_of
 from tff_nlp.aggregation.secure_aggregation import envelope, identities, messages, refusals, session
 from tff_nlp.aggregation.secure_aggregation.client import Client
 from tff_nlp.aggregation.secure_aggregation.envelope import Kind
+from tff_nlp.aggregation.secure_aggregation.server import Server
 from tff_nlp.aggregation.secure_aggregation.steps import Step
 
 ABORTED, REJECTED = refusals.SecureAggregationAborted, refusals.MessageRejectedError
@@ -22,7 +25,7 @@ def network():
 def from_server(network, kind, payload, receiver=envelope.EVERYONE):
     """A message that the server really signs: what a server that breaks the protocol could send."""
     return envelope.seal(
-        network.server_identity, kind, network.session.id, envelope.SERVER, receiver, payload
+        network.server_identity, kind, network.id, envelope.SERVER, receiver, payload
     )
 
 
@@ -40,8 +43,8 @@ def invite(network, changed, session_id=None):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"threshold": 2}, "refuses the session: .*above half"),
-        ({"threshold": 6}, "more than the 5 clients"),
+        ({"threshold": 2}, "refuses the session: .*=2: must be at least 3 of 5"),
+        ({"threshold": 6}, "is not from 1 to 5"),
         ({"clients": (1, 2, 3, 4)}, "client 0 is not invited"),
         ({"clients": (0,), "threshold": 1}, "at least 2 clients"),
         ({"vectors": (session.Vector(1, 1),)}, "modulus 1"),
@@ -55,7 +58,7 @@ def test_invitations_that_are_not_private(network, changes, reason):
 
 def test_an_invitation_that_is_not_the_servers(network):
     with pytest.raises(REJECTED, match="signature"):
-        Client(network.invitation, 0, network.members[0], identities.enrol([0])[2])
+        Client(network.invitation, 0, network.members[0], identities.enrol([0])[2], LENIENT)
     other = dataclasses.replace(network.session, threshold=5)
     network.invitation = invite(network, other, network.session.id)
     with pytest.raises(REJECTED, match="session id"):
@@ -99,9 +102,7 @@ def test_a_roster_with_a_peer_twice(network, advertised):
 
 
 def test_a_roster_with_a_key_of_two_peers(network, advertised):
-    payload = advertised[2][-envelope.BYTES - 10 : -64]
-    copied = network.clients[2]._peers[2].encode()
-    assert payload.endswith(copied)
+    copied = bytes(payload_of(advertised[2]))
     advertised[1] = envelope.seal(
         network.members[1],
         Kind.ADVERTISED_KEYS,
@@ -134,7 +135,8 @@ def test_a_roster_with_keys_of_an_earlier_session(network, advertised):
 def test_a_roster_with_a_client_that_is_not_invited():
     network = Network(6, threshold=4)
     fewer = dataclasses.replace(network.session, clients=(0, 1, 2, 3, 4))
-    network.session, network.invitation = fewer, invite(network, fewer)
+    network.server = Server(fewer, network.server_identity, network.directory)
+    network.invitation = network.server.invitation()
     advertised = {}
     for c in fewer.clients:
         network.clients[c] = network.join(c)
@@ -143,6 +145,7 @@ def test_a_roster_with_a_client_that_is_not_invited():
     advertised[5] = envelope.seal(
         network.members[5], Kind.ADVERTISED_KEYS, fewer.id, 5, envelope.SERVER, payload
     )
+    del advertised[4]
     refuses_roster(network, advertised, "client 5 is twice .* or not invited")
 
 
@@ -160,14 +163,7 @@ def test_a_peers_key_of_low_order(network, advertised):
 
 def shares_for(network, receiver):
     """What is forwarded to a client, as a dictionary to be changed."""
-    _, payload = envelope.unseal(
-        network.forwarded[receiver],
-        network.directory,
-        Kind.FORWARDED_SHARES,
-        network.session.id,
-        receiver,
-    )
-    return messages.decode_sealed(payload)
+    return messages.decode_sealed(payload_of(network.forwarded[receiver]))
 
 
 def refuses_shares(network, sealed, reason):
@@ -234,69 +230,124 @@ def test_inputs_of_another_size_or_type_leave_the_client_ready(shared):
 
 @pytest.fixture
 def masked():
-    """A session of 6 in which client 5 vanished before it sent its input."""
-    network = Network(6, threshold=4)
-    network.advertise()
+    """A session of 7: client 6 sent no keys, client 5 vanished before it sent its input."""
+    network = Network(7, threshold=4)
+    network.advertise(without=[6])
     network.share()
     network.mask(network.random_inputs(), without=[5])
     return network
 
 
-def request_of(network, survivors, dropped):
-    payload = messages.UnmaskRequest(tuple(survivors), tuple(dropped)).encode()
-    return from_server(network, Kind.UNMASK_REQUEST, payload)
+def announcement_of(network, survivors, dropped):
+    payload = messages.Survivors(tuple(survivors), tuple(dropped)).encode()
+    return from_server(network, Kind.SURVIVORS, payload)
 
 
 @pytest.mark.parametrize(
     ("survivors", "dropped", "reason"),
     [
         ((0, 1, 2, 3, 4), (4, 5), "names client 4 as survivor and as dropped"),
-        ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 5), "names client 0 as survivor and as dropped"),
+        ((0, 1, 2, 3, 4), (0, 5), "names client 0 as survivor and as dropped"),
         ((0, 1, 2, 3, 4), (), "other clients than those that shared"),
         ((0, 1, 2, 3, 4), (5, 6), "other clients than those that shared"),
         ((1, 2, 3, 4, 5), (0,), "no input of this client"),
         ((0, 1, 2), (3, 4, 5), "3 clients sent masked inputs, the threshold is 4"),
     ],
 )
-def test_requests_that_would_unmask_a_client(masked, survivors, dropped, reason):
+def test_sets_of_survivors_that_would_unmask_a_client(masked, survivors, dropped, reason):
     client = masked.clients[0]
     with pytest.raises(ABORTED, match=reason):
-        client.unmask(request_of(masked, survivors, dropped))
-    # The client has forgotten its shares: not even the right request is answered now.
+        client.check_consistency(announcement_of(masked, survivors, dropped))
+    # The client has forgotten its shares: not even the right sets are signed now.
     with pytest.raises(ABORTED, match="has given up"):
-        client.unmask(masked.request)
+        client.check_consistency(masked.announcement)
     assert client._secrets is None
 
 
-def test_one_answer_only(masked):
+def test_one_signature_only(masked):
     client = masked.clients[0]
-    client.unmask(masked.request)
-    # The same again, and the one that would complete both secrets of client 4.
-    for again in (masked.request, request_of(masked, (0, 1, 2, 3, 5), (4,))):
-        with pytest.raises(REJECTED, match="UNMASK is not due"):
-            client.unmask(again)
+    client.check_consistency(masked.announcement)
+    for again in (masked.announcement, announcement_of(masked, (0, 1, 2, 3, 5), (4,))):
+        with pytest.raises(REJECTED, match="CONSISTENCY_CHECK is not due"):
+            client.check_consistency(again)
+
+
+@pytest.fixture
+def signed(masked):
+    """The same session; its clients have signed who survived."""
+    masked.check()
+    return masked
+
+
+def signatures_of(network):
+    """The signatures that are handed on, as a dictionary to be changed."""
+    return messages.decode_signatures(payload_of(network.signatures))
+
+
+def refuses_signatures(network, signatures, reason):
+    client = network.clients[0]
+    payload = messages.encode_signatures(signatures)
+    with pytest.raises(ABORTED, match=reason):
+        client.unmask(from_server(network, Kind.CONSISTENCY_SIGNATURES, payload))
+    with pytest.raises(ABORTED, match="has given up"):
+        client.unmask(network.signatures)
     assert client._secrets is None
 
 
-def test_a_server_that_tells_clients_different_stories_gets_one_secret_at_most():
-    network = Network(6, threshold=4)
-    network.advertise()
-    network.share()
-    network.mask(network.random_inputs())
-    # Half are told that client 5 vanished, the others that it did not: neither of its secrets is
-    # known to as many clients as the threshold.
-    kinds = {"self": 0, "key": 0}
-    for c in range(5):
-        dropped = (5,) if c % 2 else ()
-        survivors = tuple(sorted(set(network.ids) - set(dropped)))
-        answer = network.clients[c].unmask(request_of(network, survivors, dropped))
-        _, payload = envelope.unseal(
-            answer, network.directory, Kind.UNMASK_SHARES, network.session.id, envelope.SERVER
-        )
-        shares = messages.decode_unmask_shares(payload)
-        assert (5 in shares.self_seeds) != (5 in shares.mask_keys)
-        kinds["self" if 5 in shares.self_seeds else "key"] += 1
-    assert max(kinds.values()) < network.session.threshold
+def test_signatures_of_too_few(signed):
+    signatures = signatures_of(signed)
+    del signatures[3], signatures[4]
+    refuses_signatures(signed, signatures, "3 clients signed the same sets .* threshold is 4")
+
+
+def test_signatures_under_other_sets(signed):
+    signatures = signatures_of(signed)
+    other = messages.Survivors((0, 1, 2, 4, 5), (3,)).digest
+    message = envelope.seal(
+        signed.members[2], Kind.CONSISTENCY_SIGNATURE, signed.id, 2, envelope.SERVER, other
+    )
+    signatures[2] = envelope.signature_of(message)
+    refuses_signatures(signed, signatures, "client 2 did not sign the sets of survivors")
+
+
+def test_signatures_of_one_client_in_the_place_of_another(signed):
+    signatures = signatures_of(signed)
+    signatures[2] = signatures[1]
+    refuses_signatures(signed, signatures, "client 2 did not sign the sets of survivors")
+
+
+def test_signatures_of_a_client_that_vanished(signed):
+    digest = signed.server._announced.digest
+    message = envelope.seal(
+        signed.members[5], Kind.CONSISTENCY_SIGNATURE, signed.id, 5, envelope.SERVER, digest
+    )
+    signatures = {**signatures_of(signed), 5: envelope.signature_of(message)}
+    refuses_signatures(signed, signatures, "no survivor signed")
+
+
+def test_one_answer_only(signed):
+    client = signed.clients[0]
+    client.unmask(signed.signatures)
+    with pytest.raises(REJECTED, match="UNMASK is not due"):
+        client.unmask(signed.signatures)
+    assert client._secrets is None
+
+
+def test_two_calls_at_once_answer_once(shared):
+    """Two inputs under the same masks would reveal their difference."""
+    client, inputs = shared.clients[0], shared.random_inputs()[0]
+    barrier = threading.Barrier(8)
+
+    def call(_):
+        barrier.wait()
+        try:
+            return client.masked_input(shared.forwarded[0], inputs)
+        except REJECTED:
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(call, range(8)))
+    assert len([a for a in answers if a is not None]) == 1
 
 
 def test_steps_come_in_order(network):
@@ -304,6 +355,8 @@ def test_steps_come_in_order(network):
     assert client.due == Step.ADVERTISE_KEYS
     with pytest.raises(REJECTED, match="client 0 is at ADVERTISE_KEYS: SHARE_KEYS is not due"):
         client.share_keys(b"")
+    with pytest.raises(REJECTED, match="CONSISTENCY_CHECK is not due"):
+        client.check_consistency(b"")
     with pytest.raises(REJECTED, match="UNMASK is not due"):
         client.unmask(b"")
     client.advertise_keys()
@@ -330,7 +383,12 @@ def test_a_rejected_message_changes_nothing():
             client.masked_input(wrong, inputs[0])
     for n in (network, other):
         n.mask(inputs)
-    for wrong in (b"", network.request[:-1], other.request, network.forwarded[0]):
+    for wrong in (b"", network.announcement[:-1], other.announcement, network.forwarded[0]):
+        with pytest.raises(REJECTED):
+            client.check_consistency(wrong)
+    for n in (network, other):
+        n.check()
+    for wrong in (b"", network.signatures[:-1], other.signatures, network.announcement):
         with pytest.raises(REJECTED):
             client.unmask(wrong)
     assert network.unmask()

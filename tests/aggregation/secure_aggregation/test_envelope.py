@@ -6,6 +6,7 @@ from tff_nlp.aggregation.secure_aggregation import envelope, identities, refusal
 from tff_nlp.aggregation.secure_aggregation.envelope import Kind
 
 SESSION = b"s" * 32
+LARGEST = 10
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def seal(parties, kind=Kind.SHARED_KEYS, session_id=SESSION, sender=0, receiver=
 
 
 def unseal(parties, message, kind=Kind.SHARED_KEYS, receiver=envelope.SERVER):
-    return envelope.unseal(message, parties[2], kind, SESSION, receiver)
+    return envelope.unseal(message, parties[2], kind, SESSION, receiver, LARGEST)
 
 
 def test_a_message_arrives(parties):
@@ -84,8 +85,28 @@ def test_the_server_cannot_sign_for_a_client(parties):
             unseal(parties, forged, kind, receiver)
 
 
+def test_a_longer_message_is_refused_before_its_signature_is_looked_at(parties, monkeypatch):
+    looked = []
+    monkeypatch.setattr(identities, "verifies", lambda *_: looked.append(1) or True)
+    message = seal(parties)
+    unseal(parties, message + bytes(LARGEST - len(b"payload")))
+    assert looked == [1]
+    with pytest.raises(refusals.MessageRejectedError, match="of 129 bytes is not SHARED_KEYS"):
+        unseal(parties, message + bytes(LARGEST + 1 - len(b"payload")))
+    assert looked == [1]
+
+
+def test_a_message_of_which_only_the_signature_was_handed_on(parties):
+    message = seal(parties)
+    parts = (Kind.SHARED_KEYS, SESSION, 0, envelope.SERVER)
+    signature = envelope.signature_of(message)
+    assert envelope.with_signature(*parts, b"payload", signature) == message
+    with pytest.raises(refusals.MessageRejectedError, match="not that of client 0"):
+        unseal(parties, envelope.with_signature(*parts, b"payloads", signature))
+
+
 def test_another_version_is_refused(parties, monkeypatch):
     message = seal(parties)
-    monkeypatch.setattr(envelope, "VERSION", 2)
-    with pytest.raises(refusals.MessageRejectedError, match="not of version 2"):
+    monkeypatch.setattr(envelope, "VERSION", 3)
+    with pytest.raises(refusals.MessageRejectedError, match="not of version 3"):
         unseal(parties, message)

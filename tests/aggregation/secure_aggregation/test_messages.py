@@ -10,8 +10,8 @@ VALUES = [
     (messages.AdvertisedKeys(b"c" * 32, b"s" * 32), messages.decode_advertised_keys),
     (messages.SharedKeys(b"k" * 32, SEALED), messages.decode_shared_keys),
     (messages.SharedKeys(b"k" * 32, {}), messages.decode_shared_keys),
-    (messages.UnmaskRequest((1, 2, 2**63 - 1), (3,)), messages.decode_unmask_request),
-    (messages.UnmaskRequest((), ()), messages.decode_unmask_request),
+    (messages.Survivors((1, 2, 2**63 - 1), (3,)), messages.decode_survivors),
+    (messages.Survivors((), ()), messages.decode_survivors),
     (messages.UnmaskShares({1: 5, 7: 2**255}, {3: 0}), messages.decode_unmask_shares),
 ]
 
@@ -34,11 +34,25 @@ def test_a_roster_comes_back():
             messages.decode_roster(memoryview(wrong))
 
 
+def test_signatures_come_back():
+    signatures = {7: b"7" * 64, 2: b"2" * 64}
+    payload = messages.encode_signatures(signatures)
+    assert messages.decode_signatures(memoryview(payload)) == signatures
+    for wrong in (*(payload[:end] for end in range(len(payload))), payload + b"\0"):
+        with pytest.raises(refusals.MessageRejectedError):
+            messages.decode_signatures(memoryview(wrong))
+
+
+def test_other_sets_of_survivors_have_other_digests():
+    sets = [((1, 2), ()), ((1,), (2,)), ((), (1, 2)), ((1, 2), (3,)), ((1, 2, 3), ())]
+    assert len({messages.Survivors(*pair).digest for pair in sets}) == len(sets)
+
+
 @pytest.mark.parametrize("ids", [(2, 1), (1, 1)])
 def test_lists_ascend(ids):
-    request = messages.UnmaskRequest(ids, ()).encode()
+    request = messages.Survivors(ids, ()).encode()
     with pytest.raises(refusals.MessageRejectedError, match="ascend"):
-        messages.decode_unmask_request(memoryview(request))
+        messages.decode_survivors(memoryview(request))
     sealed = wire.u32(2) + b"".join(wire.u64(i) + SEALED[3] for i in ids)
     with pytest.raises(refusals.MessageRejectedError, match="ascend"):
         messages.decode_sealed(memoryview(sealed))

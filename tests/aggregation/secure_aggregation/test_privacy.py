@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.aggregation.secure_aggregation.network import Network, plain_sums
+from tests.aggregation.secure_aggregation.network import Network, payload_of, plain_sums
 from tff_nlp.aggregation.secure_aggregation import (
-    envelope,
     keys,
     masks,
     messages,
@@ -25,10 +24,7 @@ def received(network, kind):
     found = {}
     for message in network.seen:
         if message[5] == kind:
-            sender, payload = envelope.unseal(
-                message, network.directory, kind, network.session.id, envelope.SERVER
-            )
-            found[sender] = payload
+            found[int.from_bytes(message[38:46], "little")] = payload_of(message)
     return found
 
 
@@ -79,6 +75,7 @@ def finished():
     network.mask(inputs, without=[6])
     kept = [np.copy(total) for total in network.server._totals]
     state = list(inside(network.server))
+    network.check()
     network.sums = network.unmask(without=[5])
     network.inputs, network.kept, network.state = inputs, kept, state
     return network
@@ -149,15 +146,15 @@ def test_what_the_server_can_reconstruct_leaves_each_input_masked(finished):
         for c, payload in received(finished, Kind.UNMASK_SHARES).items()
     }
     weights = sharing.weights(list(answers))
-    session_id = finished.session.id
+    round_id = finished.id
     lost = sharing.combine(weights, {p: a.mask_keys[6] for p, a in answers.items()})
     left = {}
     for client, vectors in masked_inputs(finished).items():
         own = sharing.combine(weights, {p: a.self_seeds[client] for p, a in answers.items()})
         public = finished.server._mask_keys[client]
-        pair = keys.pair_mask_seed(keys.from_integer(lost), 6, public, client, session_id)
+        pair = keys.pair_mask_seed(keys.from_integer(lost), 6, public, client, round_id)
         removed = [
-            (keys.self_mask_seed(session_id, client, own), -1),
+            (keys.self_mask_seed(round_id, client, own), -1),
             (pair, pair_sign(6, client)),
         ]
         masks.apply(vectors, VECTORS, removed)
@@ -197,8 +194,9 @@ def test_after_an_abort_no_secret_can_be_put_together():
     network.advertise()
     network.share()
     network.mask(inputs)
+    network.check()
     for c in range(3):
-        message = network.clients[c].unmask(network.request)
+        message = network.clients[c].unmask(network.signatures)
         network.deliver(network.server.add_unmask_shares, message)
     # With one share less than the threshold, what the shares combine to is not the secret.
     answers = {
@@ -209,7 +207,7 @@ def test_after_an_abort_no_secret_can_be_put_together():
     weights = sharing.weights(list(answers))
     for client in network.ids:
         guess = sharing.combine(weights, {p: a.self_seeds[client] for p, a in answers.items()})
-        commitment = keys.commitment(network.session.id, client, guess)
+        commitment = keys.commitment(network.id, client, guess)
         assert commitment != network.server._commitments[client]
 
 
@@ -222,5 +220,6 @@ def test_clients_keep_no_secret_beyond_its_use():
     assert client._secrets.share_key is None
     network.mask(network.random_inputs())
     assert (client._secrets.mask_key, client._secrets.self_seed) == (None, 0)
+    network.check()
     network.unmask()
     assert client._secrets is None

@@ -4,7 +4,7 @@ import multiprocessing
 
 import numpy as np
 
-from tff_nlp.aggregation.secure_aggregation import identities, session
+from tff_nlp.aggregation.secure_aggregation import demands, identities, session
 from tff_nlp.aggregation.secure_aggregation.client import Client
 from tff_nlp.aggregation.secure_aggregation.server import Server
 
@@ -24,10 +24,12 @@ def run_client(client, pipe):
     pipe.send_bytes(identity.public)
     keys = [pipe.recv_bytes() for _ in range(4)]
     directory = identities.Directory(keys[0], dict(enumerate(keys[1:])))
-    half = Client(pipe.recv_bytes(), client, identity, directory)
+    demanded = demands.Demands(fewest_clients=3)
+    half = Client(pipe.recv_bytes(), client, identity, directory, demanded)
     pipe.send_bytes(half.advertise_keys())
     pipe.send_bytes(half.share_keys(pipe.recv_bytes()))
     pipe.send_bytes(half.masked_input(pipe.recv_bytes(), [input_of(client)]))
+    pipe.send_bytes(half.check_consistency(pipe.recv_bytes()))
     pipe.send_bytes(half.unmask(pipe.recv_bytes()))
 
 
@@ -42,7 +44,7 @@ def test_a_round_over_pipes():
     try:
         sums = run_server(pipes)
         for process in processes:
-            process.join(30)
+            process.join()
         assert [process.exitcode for process in processes] == [0, 0, 0]
     finally:
         for process in processes:
@@ -68,5 +70,6 @@ def run_server(pipes):
     ask(dict.fromkeys(pipes, server.invitation()), server.add_advertised_keys)
     ask(dict.fromkeys(pipes, server.roster()), server.add_shared_keys)
     ask(dict(server.forwarded_shares()), server.add_masked_input)
-    ask(dict.fromkeys(pipes, server.unmask_request()), server.add_unmask_shares)
+    ask(dict.fromkeys(pipes, server.announcement()), server.add_consistency_signature)
+    ask(dict.fromkeys(pipes, server.signatures()), server.add_unmask_shares)
     return server.sums()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.aggregation.secure_aggregation.network import Network, plain_sums
+from tests.aggregation.secure_aggregation.network import Network, payload_of, plain_sums
 from tff_nlp import errors
 from tff_nlp.aggregation.secure_aggregation import (
     envelope,
@@ -10,6 +10,7 @@ from tff_nlp.aggregation.secure_aggregation import (
     messages,
     refusals,
     sharing,
+    simulation,
 )
 from tff_nlp.aggregation.secure_aggregation.envelope import Kind
 from tff_nlp.aggregation.secure_aggregation.server import Server
@@ -26,11 +27,14 @@ def answers(network, step, inputs):
         network.share()
     if step > Step.MASKED_INPUT:
         network.mask(inputs)
+    if step > Step.CONSISTENCY_CHECK:
+        network.check()
     make = {
         Step.ADVERTISE_KEYS: lambda half: half.advertise_keys(),
         Step.SHARE_KEYS: lambda half: half.share_keys(network.roster),
         Step.MASKED_INPUT: lambda h: h.masked_input(network.forwarded[h.id], inputs[h.id]),
-        Step.UNMASK: lambda half: half.unmask(network.request),
+        Step.CONSISTENCY_CHECK: lambda half: half.check_consistency(network.announcement),
+        Step.UNMASK: lambda half: half.unmask(network.signatures),
     }[step]
     return {c: make(half) for c, half in network.clients.items()}
 
@@ -41,6 +45,7 @@ def add(network, step, message):
         Step.ADVERTISE_KEYS: server.add_advertised_keys,
         Step.SHARE_KEYS: server.add_shared_keys,
         Step.MASKED_INPUT: server.add_masked_input,
+        Step.CONSISTENCY_CHECK: server.add_consistency_signature,
         Step.UNMASK: server.add_unmask_shares,
     }[step](message)
 
@@ -52,13 +57,12 @@ def close(network, step):
     elif step == Step.SHARE_KEYS:
         network.forwarded = dict(server.forwarded_shares())
     elif step == Step.MASKED_INPUT:
-        network.request = server.unmask_request()
+        network.announcement = server.announcement()
+    elif step == Step.CONSISTENCY_CHECK:
+        network.signing, network.signatures = set(network.ids), server.signatures()
 
 
-STEPS = [Step.ADVERTISE_KEYS, Step.SHARE_KEYS, Step.MASKED_INPUT, Step.UNMASK]
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", simulation.STEPS)
 def test_wrong_messages_are_rejected_and_the_sum_stays_right(step):
     network, other = Network(4, threshold=3), Network(4, threshold=3)
     inputs = network.random_inputs()
@@ -79,6 +83,8 @@ def test_wrong_messages_are_rejected_and_the_sum_stays_right(step):
         network.share()
     if step < Step.MASKED_INPUT:
         network.mask(inputs)
+    if step < Step.CONSISTENCY_CHECK:
+        network.check()
     sums = network.server.sums() if step == Step.UNMASK else network.unmask()
     assert [s.tolist() for s in sums] == plain_sums(inputs, network.ids, network.session.vectors)
 
@@ -87,16 +93,16 @@ def test_messages_of_other_steps_are_rejected():
     network = Network(3)
     inputs = network.random_inputs()
     early = answers(network, Step.ADVERTISE_KEYS, inputs)
-    for step in STEPS[1:]:
+    for step in simulation.STEPS[1:]:
         with pytest.raises(REJECTED, match=f"the server is at ADVERTISE_KEYS: {step.name}"):
             add(network, step, early[0])
     with pytest.raises(REJECTED, match="not due"):
-        network.server.unmask_request()
+        network.server.announcement()
     for message in early.values():
         add(network, Step.ADVERTISE_KEYS, message)
     close(network, Step.ADVERTISE_KEYS)
     # A message of an earlier step, in the place of one that is due.
-    with pytest.raises(REJECTED, match="is not SHARED_KEYS"):
+    with pytest.raises(REJECTED, match="another session or roster"):
         add(network, Step.SHARE_KEYS, early[0])
     with pytest.raises(REJECTED, match="ADVERTISE_KEYS is not due"):
         add(network, Step.ADVERTISE_KEYS, early[0])
@@ -104,7 +110,7 @@ def test_messages_of_other_steps_are_rejected():
 
 def from_client(network, client, kind, payload):
     return envelope.seal(
-        network.members[client], kind, network.session.id, client, envelope.SERVER, payload
+        network.members[client], kind, network.id, client, envelope.SERVER, payload
     )
 
 
@@ -117,6 +123,7 @@ def test_late_inputs_are_rejected_and_their_owners_count_as_vanished():
     network.mask(inputs, without=[3])
     with pytest.raises(REJECTED, match="MASKED_INPUT is not due"):
         network.server.add_masked_input(late)
+    network.check()
     sums = network.unmask()
     assert [s.tolist() for s in sums] == plain_sums(inputs, [0, 1, 2], network.session.vectors)
 
@@ -149,7 +156,7 @@ def test_clients_that_are_not_invited_or_left_earlier():
     inputs = network.random_inputs()
     network.advertise(without=[4])
     shares = network.clients[0].share_keys(network.roster)
-    payload = shares[54:-64]
+    payload = bytes(payload_of(shares))
     with pytest.raises(REJECTED, match="client 4 does not have one share for each"):
         network.server.add_shared_keys(from_client(network, 4, Kind.SHARED_KEYS, payload))
     network.server.add_shared_keys(shares)
@@ -157,22 +164,42 @@ def test_clients_that_are_not_invited_or_left_earlier():
         network.server.add_shared_keys(network.clients[c].share_keys(network.roster))
     network.forwarded = dict(network.server.forwarded_shares())
     masked = {c: network.clients[c].masked_input(network.forwarded[c], inputs[c]) for c in range(3)}
-    forged = from_client(network, 3, Kind.MASKED_INPUT, masked[0][54:-64])
+    forged = from_client(network, 3, Kind.MASKED_INPUT, bytes(payload_of(masked[0])))
     with pytest.raises(REJECTED, match="client 3 did not share its keys"):
         network.server.add_masked_input(forged)
     for message in masked.values():
         network.server.add_masked_input(message)
-    request = network.server.unmask_request()
-    forged = from_client(network, 3, Kind.UNMASK_SHARES, network.clients[0].unmask(request)[54:-64])
+    announcement = network.server.announcement()
+    signed = {c: network.clients[c].check_consistency(announcement) for c in range(3)}
+    forged = from_client(network, 3, Kind.CONSISTENCY_SIGNATURE, bytes(payload_of(signed[0])))
     with pytest.raises(REJECTED, match="client 3 sent no masked input"):
-        network.server.add_unmask_shares(forged)
+        network.server.add_consistency_signature(forged)
+    for message in signed.values():
+        network.server.add_consistency_signature(message)
+    signatures = network.server.signatures()
+    answer = bytes(payload_of(network.clients[0].unmask(signatures)))
+    with pytest.raises(REJECTED, match="client 3 did not sign the survivors"):
+        network.server.add_unmask_shares(from_client(network, 3, Kind.UNMASK_SHARES, answer))
 
 
-def test_shares_for_other_clients_than_asked():
+def test_a_signature_under_other_sets():
     network = Network(4, threshold=3)
     network.advertise()
     network.share()
     network.mask(network.random_inputs(), without=[3])
+    other = messages.Survivors((0, 1, 3), (2,)).digest
+    message = from_client(network, 0, Kind.CONSISTENCY_SIGNATURE, other)
+    with pytest.raises(REJECTED, match="client 0 signed other sets"):
+        network.server.add_consistency_signature(message)
+    assert network.check()
+
+
+def test_shares_for_other_clients_than_asked():
+    network = Network(5, threshold=3)
+    network.advertise(without=[4])
+    network.share()
+    network.mask(network.random_inputs(), without=[3])
+    network.check()
     right = messages.UnmaskShares({0: 1, 1: 1, 2: 1}, {3: 1})
     for wrong in (
         messages.UnmaskShares({0: 1, 1: 1}, {3: 1}),
@@ -191,10 +218,11 @@ def test_a_client_that_lies_about_a_share_is_noticed(kind):
     network.advertise()
     network.share()
     network.mask(network.random_inputs(), without=[3])
+    network.check()
     for c in range(3):
-        message = network.clients[c].unmask(network.request)
+        message = network.clients[c].unmask(network.signatures)
         if c == 1:
-            shares = messages.decode_unmask_shares(memoryview(message)[54:-64])
+            shares = messages.decode_unmask_shares(payload_of(message))
             wrong = getattr(shares, kind)
             wrong[max(wrong)] = (wrong[max(wrong)] + 1) % sharing.PRIME
             message = from_client(network, 1, Kind.UNMASK_SHARES, shares.encode())
@@ -204,7 +232,7 @@ def test_a_client_that_lies_about_a_share_is_noticed(kind):
     assert network.server._totals == []
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", simulation.STEPS)
 def test_below_the_threshold_the_round_aborts_and_nothing_stays(step):
     network = Network(5, threshold=4)
     inputs = network.random_inputs()

@@ -10,15 +10,28 @@ from tff_nlp.aggregation.secure_aggregation import refusals, session
 VECTORS = (session.Vector(4, 2**20), session.Vector(0, 3))
 
 
+def test_no_two_sets_of_survivors_find_enough_signatures():
+    """Counted out: honest clients sign for one of two sets, colluders for both."""
+    for clients in range(2, 12):
+        for colluders in range(clients - 1):
+            honest = clients - colluders
+            most_for_both = max(
+                min(colluders + first, colluders + honest - first) for first in range(honest + 1)
+            )
+            assert session.least_threshold(clients, colluders) == most_for_both + 1
+
+
 @pytest.mark.parametrize(
-    ("clients", "threshold"), [(2, 2), (3, 3), (4, 3), (10, 7), (99, 67), (100, 67)]
+    ("clients", "threshold", "honest"),
+    [(2, 2, 2), (3, 2, 2), (4, 3, 2), (5, 4, 3), (10, 7, 4), (21, 14, 8), (100, 67, 34)],
 )
-def test_the_default_threshold_is_above_two_thirds(clients, threshold):
-    assert session.default_threshold(clients) == threshold
+def test_by_default_colluders_below_a_third_are_withstood(clients, threshold, honest):
+    colluders = session.fewer_than_a_third(clients)
+    assert 3 * colluders < clients <= 3 * (colluders + 1)
     assert session.new(range(clients), VECTORS).threshold == threshold
-    # The most colluding clients for which the paper's 2t > n + colluders holds: under a third.
-    colluders = 2 * threshold - clients - 1
-    assert colluders >= -(-clients // 3) - 1
+    # Bonawitz et al. 2017 name floor(2 n / 3) + 1; for multiples of 3 one less is enough.
+    assert threshold == 2 * clients // 3 + 1 - (clients % 3 == 0)
+    assert threshold - colluders == honest
 
 
 @pytest.mark.parametrize(
@@ -26,15 +39,13 @@ def test_the_default_threshold_is_above_two_thirds(clients, threshold):
     [
         (1, None, "at least 2 clients, here are 1"),
         (0, None, "at least 2 clients, here are 0"),
-        (4, 5, "=5: more than the 4 clients"),
-        (10, 5, "=5: must be above half of the 10"),
-        (10, 0, "=0: must be above half of the 10"),
+        (4, 5, "--secure_aggregation_threshold=5: is not from 1 to 4"),
+        (10, 0, "--secure_aggregation_threshold=0: is not from 1 to 10"),
     ],
 )
 def test_thresholds_that_do_not_do(clients, threshold, message):
     with pytest.raises(errors.UserError, match=message) as caught:
         session.new(range(clients), VECTORS, threshold)
-    assert str(caught.value).startswith("--secure_aggregation_threshold")
     assert "\n" not in str(caught.value)
 
 
@@ -82,6 +93,16 @@ def test_every_cut_is_refused():
             session.decode(data[:end])
     with pytest.raises(refusals.MessageRejectedError, match="longer"):
         session.decode(data + b"\0")
+
+
+@pytest.mark.parametrize("clients", [2, 7])
+def test_the_size_of_the_bytes(clients):
+    assert len(session.new(range(clients), VECTORS).encode()) == session.encoded_bytes(clients, 2)
+
+
+def test_a_round_is_of_one_session_and_one_roster():
+    ids = {session.round_id(s * 32, r) for s in (b"s", b"t") for r in (b"", b"a", b"ab")}
+    assert len(ids) == 6
 
 
 @pytest.mark.parametrize(("bits", "modulus"), [(1, 2), (2, 3), (2, 4), (20, 2**20), (62, 2**62)])

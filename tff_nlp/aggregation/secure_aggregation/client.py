@@ -1,4 +1,4 @@
-"""The client half: four answers to four messages of the server (Bonawitz et al. 2017, figure 4)."""
+"""The client half: five answers to five messages of the server (Bonawitz et al. 2017, figure 4)."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 
 from tff_nlp import errors
 from tff_nlp.aggregation.secure_aggregation import (
+    demands,
     envelope,
     identities,
     keys,
@@ -25,7 +26,7 @@ from tff_nlp.aggregation.secure_aggregation.steps import Step
 
 @dataclasses.dataclass
 class _Secrets:
-    """What a client must not tell; dropped as soon as a step no longer needs it.
+    """What a client must not reveal; dropped as soon as a step no longer needs it.
 
     Attributes:
       share_key: c^SK, for encrypting shares.
@@ -56,6 +57,7 @@ class Client:
         client: int,
         identity: identities.Identity,
         directory: identities.Directory,
+        demanded: demands.Demands = demands.DEFAULT,
     ) -> None:
         """Reads an invitation.
 
@@ -64,16 +66,20 @@ class Client:
           client: The client's id.
           identity: Its signing key.
           directory: The verification keys, from somebody other than the server.
+          demanded: The client's own conditions, from somebody other than the server, too.
 
         Raises:
           MessageRejectedError: If the message is not the server's or not an invitation.
-          SecureAggregationAborted: If its parameters are not private, or do not invite the client.
+          SecureAggregationAborted: If its parameters are not defined or not as demanded, or do not
+            invite the client.
         """
+        largest = session.encoded_bytes(demanded.most_clients, demanded.most_vectors)
         _, payload = envelope.unseal(
-            invitation, directory, Kind.INVITATION, None, envelope.EVERYONE
+            invitation, directory, Kind.INVITATION, None, envelope.EVERYONE, largest
         )
         try:
             self._session = session.decode(payload)
+            demanded.check(self._session)
         except errors.UserError as error:
             raise refusals.SecureAggregationAborted(
                 f"client {client} refuses the session: {error}"
@@ -87,6 +93,9 @@ class Client:
         self._secrets: _Secrets | None = None
         self._peers: dict[int, messages.AdvertisedKeys] = {}
         self._sharers: frozenset[int] = frozenset()
+        self._announced = messages.Survivors((), ())
+        # Under which all messages and keys are; the round's own id from the second step on.
+        self._id = self._session.id
 
     @property
     def due(self) -> Step:
@@ -111,10 +120,12 @@ class Client:
             key, this client is missing or has other keys than its own, or a peer's key is bad.
         """
         with self._progress.taking(Step.SHARE_KEYS):
-            peers = self._read_roster(self._unseal(roster, Kind.ROSTER, envelope.EVERYONE))
+            payload = self._unseal(roster, Kind.ROSTER, envelope.EVERYONE)
+            peers = self._read_roster(payload)
             self._check_peers(peers)
+            round_id = session.round_id(self._session.id, payload)
             secrets = self._known_secrets()
-            boxes = dict(self._boxes(peers))
+            boxes = dict(self._boxes(peers, round_id))
             ids = sorted(peers)
             mask_key, self_seed = (
                 dict(zip(ids, self._split(secret, ids), strict=True))
@@ -123,7 +134,8 @@ class Client:
             sealed = {
                 peer: box.seal(mask_key[peer], self_seed[peer]) for peer, box in boxes.items()
             }
-            commitment = keys.commitment(self._session.id, self.id, secrets.self_seed)
+            commitment = keys.commitment(round_id, self.id, secrets.self_seed)
+            self._id = round_id
             answer = self._seal(Kind.SHARED_KEYS, messages.SharedKeys(commitment, sealed).encode())
             secrets.share_key, secrets.boxes = None, boxes
             secrets.held = {self.id: (mask_key[self.id], self_seed[self.id])}
@@ -133,7 +145,7 @@ class Client:
     def masked_input(self, forwarded: bytes, tensors: Sequence[np.ndarray]) -> bytes:
         """Takes the peers' encrypted shares; returns the input with all masks on it.
 
-        A client answers once: two inputs under the same masks would tell their difference.
+        A client answers once: two inputs under the same masks would reveal their difference.
 
         Args:
           forwarded: The server's message.
@@ -160,36 +172,55 @@ class Client:
             secrets.held, self._sharers = held, frozenset(held)
             return answer
 
-    def unmask(self, request: bytes) -> bytes:
-        """Returns a share of the self mask of each survivor and of each vanished peer's mask key.
+    def check_consistency(self, announcement: bytes) -> bytes:
+        """Takes the sets of survivors and vanished peers; returns a signature over both.
 
-        A client answers once, and for each peer with one of the two: with both, the server could
-        unmask that peer's input.
+        A client signs once. Its signature shows its peers what the server told it.
 
         Raises:
           MessageRejectedError: If the message is not authentic or not due.
-          SecureAggregationAborted: If the request names a peer as both, leaves one out or adds
-            one, does not count this client as a survivor, or has too few survivors.
+          SecureAggregationAborted: If the server names a peer as both, leaves one out or adds one,
+            does not count this client as a survivor, or has too few survivors.
+        """
+        with self._progress.taking(Step.CONSISTENCY_CHECK):
+            announced = messages.decode_survivors(
+                self._unseal(announcement, Kind.SURVIVORS, envelope.EVERYONE)
+            )
+            self._check_survivors(announced)
+            self._announced = announced
+            return self._seal(Kind.CONSISTENCY_SIGNATURE, announced.digest)
+
+    def unmask(self, signatures: bytes) -> bytes:
+        """Takes the survivors' signatures; returns a share for each peer that shared its keys.
+
+        It is a share of a survivor's self mask, or of a vanished peer's mask key. A client answers
+        once, and for each peer with one of the two: with both, the server could unmask that peer's
+        input. It answers only if as many survivors as the threshold signed the sets that it signed
+        itself, so that no two clients answer for different sets (see `session.least_threshold`).
+
+        Raises:
+          MessageRejectedError: If the message is not authentic or not due.
+          SecureAggregationAborted: If there are too few signatures, or one of them is not a
+            survivor's under these sets.
         """
         with self._progress.taking(Step.UNMASK):
-            asked = messages.decode_unmask_request(
-                self._unseal(request, Kind.UNMASK_REQUEST, envelope.EVERYONE)
-            )
-            self._check_request(asked)
+            payload = self._unseal(signatures, Kind.CONSISTENCY_SIGNATURES, envelope.EVERYONE)
+            self._check_signatures(messages.decode_signatures(payload))
             held = self._known_secrets().held
             answer = messages.UnmaskShares(
-                self_seeds={peer: held[peer][1] for peer in asked.survivors},
-                mask_keys={peer: held[peer][0] for peer in asked.dropped},
+                self_seeds={peer: held[peer][1] for peer in self._announced.survivors},
+                mask_keys={peer: held[peer][0] for peer in self._announced.dropped},
             )
             return self._seal(Kind.UNMASK_SHARES, answer.encode())
 
     def _seal(self, kind: Kind, payload: bytes) -> bytes:
-        return envelope.seal(
-            self._identity, kind, self._session.id, self.id, envelope.SERVER, payload
-        )
+        return envelope.seal(self._identity, kind, self._id, self.id, envelope.SERVER, payload)
 
     def _unseal(self, message: bytes, kind: Kind, receiver: int) -> memoryview:
-        return envelope.unseal(message, self._directory, kind, self._session.id, receiver)[1]
+        invited, vectors = len(self._session.clients), self._session.vectors
+        largest = messages.largest_payload(kind, invited, vectors)
+        _, payload = envelope.unseal(message, self._directory, kind, self._id, receiver, largest)
+        return payload
 
     def _known_secrets(self) -> _Secrets:
         assert self._secrets is not None, "set by the first step and forgotten by the last"
@@ -212,6 +243,7 @@ class Client:
                     Kind.ADVERTISED_KEYS,
                     self._session.id,
                     envelope.SERVER,
+                    2 * keys.PUBLIC_BYTES,
                 )
             except refusals.MessageRejectedError as error:
                 raise self._abort(
@@ -235,14 +267,14 @@ class Client:
         return f"{count} clients {what}, the threshold is {self._session.threshold}"
 
     def _boxes(
-        self, peers: Mapping[int, messages.AdvertisedKeys]
+        self, peers: Mapping[int, messages.AdvertisedKeys], round_id: bytes
     ) -> Iterator[tuple[int, keys.ShareBox]]:
         own = _present(self._known_secrets().share_key)
         for peer, advertised in peers.items():
             if peer == self.id:
                 continue
             try:
-                box = keys.ShareBox(own, self.id, advertised.share_key, peer, self._session.id)
+                box = keys.ShareBox(own, self.id, advertised.share_key, peer, round_id)
             except ValueError:
                 raise self._abort(f"no key can be agreed on with client {peer}") from None
             yield peer, box
@@ -276,30 +308,49 @@ class Client:
 
     def _masks(self, sharers: Mapping[int, object]) -> Iterator[tuple[bytes, int]]:
         """Yields the seeds of the self mask and the pairwise masks, with their signs."""
-        secrets, session_id = self._known_secrets(), self._session.id
-        yield keys.self_mask_seed(session_id, self.id, secrets.self_seed), 1
+        secrets = self._known_secrets()
+        yield keys.self_mask_seed(self._id, self.id, secrets.self_seed), 1
         for peer in sharers:
             if peer == self.id:
                 continue
             public = self._peers[peer].mask_key
             own = _present(secrets.mask_key)
             try:
-                seed = keys.pair_mask_seed(own, self.id, public, peer, session_id)
+                seed = keys.pair_mask_seed(own, self.id, public, peer, self._id)
             except ValueError:
                 raise self._abort(f"no key can be agreed on with client {peer}") from None
             yield seed, pair_sign(self.id, peer)
 
-    def _check_request(self, asked: messages.UnmaskRequest) -> None:
-        survivors, dropped = frozenset(asked.survivors), frozenset(asked.dropped)
+    def _check_survivors(self, announced: messages.Survivors) -> None:
+        survivors, dropped = frozenset(announced.survivors), frozenset(announced.dropped)
         both = survivors & dropped
         if both:
             raise self._abort(f"the server names client {min(both)} as survivor and as dropped")
         if survivors | dropped != self._sharers:
-            raise self._abort("the server asks for other clients than those that shared their keys")
+            raise self._abort("the server names other clients than those that shared their keys")
         if self.id not in survivors:
             raise self._abort("the server says that it has no input of this client")
         if len(survivors) < self._session.threshold:
             raise self._abort(self._too_few(len(survivors), "sent masked inputs"))
+
+    def _check_signatures(self, signatures: Mapping[int, bytes]) -> None:
+        if not signatures.keys() <= set(self._announced.survivors):
+            raise self._abort("a client that is no survivor signed the sets of survivors")
+        if len(signatures) < self._session.threshold:
+            raise self._abort(self._too_few(len(signatures), "signed the same sets of survivors"))
+        kind, digest = Kind.CONSISTENCY_SIGNATURE, self._announced.digest
+        for peer, signature in signatures.items():
+            message = envelope.with_signature(
+                kind, self._id, peer, envelope.SERVER, digest, signature
+            )
+            try:
+                envelope.unseal(
+                    message, self._directory, kind, self._id, envelope.SERVER, len(digest)
+                )
+            except refusals.MessageRejectedError:
+                raise self._abort(
+                    f"client {peer} did not sign the sets of survivors that this client was given"
+                ) from None
 
 
 def point(client: int) -> int:

@@ -1,7 +1,7 @@
 """Who is who: long-lived Ed25519 keys, and the directory of their public halves.
 
-The directory is the public-key infrastructure of the paper. Whoever hands it out is trusted not to
-put keys of its own in a client's place, so it must not be the server of the sums.
+The directory is the public-key infrastructure of the paper. The party that hands it out is trusted
+not to put keys of its own in a client's place, so it must not be the server of the sums.
 """
 
 import dataclasses
@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from cryptography import exceptions
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from tff_nlp import errors
+
+PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
 
 
@@ -42,9 +45,21 @@ class Directory:
     server: bytes
     clients: Mapping[int, bytes]
 
+    def __post_init__(self) -> None:
+        """Refuses keys that are not of 32 bytes, and a key of two parties: one could be both.
+
+        Raises:
+          UserError: If there is such a key.
+        """
+        public = [self.server, *self.clients.values()]
+        if any(len(key) != PUBLIC_BYTES for key in public):
+            raise errors.UserError(f"directory: a verification key is not of {PUBLIC_BYTES} bytes")
+        if len(set(public)) < len(public):
+            raise errors.UserError("directory: two parties have the same verification key")
+
 
 def verifies(public: bytes, signature: bytes, data: bytes | memoryview) -> bool:
-    """Tells whether a signature is of these bytes, by the owner of a verification key."""
+    """Returns whether a signature is of these bytes, by the owner of a verification key."""
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except exceptions.InvalidSignature:

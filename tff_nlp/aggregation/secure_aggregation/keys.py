@@ -1,6 +1,7 @@
 """Secrets of one round: key agreement, the encryption of shares, and commitments.
 
-Every derived key depends on the session's id and on a purpose, so that no two uses share one.
+Every derived key depends on the round's id and on a purpose, so that no two uses share one. The
+round's id covers every client's public keys (see `session.round_id`).
 """
 
 import hashlib
@@ -39,7 +40,7 @@ def public(key: x25519.X25519PrivateKey) -> bytes:
 
 
 def is_usable(public_half: bytes) -> bool:
-    """Tells whether a secret can be agreed on with a public half: not with points of low order."""
+    """Returns whether a secret can be agreed on: not with a public half of low order."""
     try:
         _exchange(generate(), public_half)
     except ValueError:
@@ -63,26 +64,26 @@ def new_self_seed() -> int:
     return secrets.randbelow(sharing.PRIME)
 
 
-def commitment(session_id: bytes, client: int, self_seed: int) -> bytes:
-    """Returns what binds a client to its self mask without telling it.
+def commitment(round_id: bytes, client: int, self_seed: int) -> bytes:
+    """Returns what binds a client to its self mask without revealing it.
 
     The seed has 256 random bits, so that a hash of it hides it. The server compares the seed that
     it puts together from shares: a wrong share is noticed and does not spoil the sum in silence.
     """
     seed = self_seed.to_bytes(sharing.ELEMENT_BYTES, "little")
     return hashlib.sha256(
-        b"tff_nlp self mask commitment" + session_id + wire.u64(client) + seed
+        b"tff_nlp self mask commitment" + round_id + wire.u64(client) + seed
     ).digest()
 
 
-def self_mask_seed(session_id: bytes, client: int, self_seed: int) -> bytes:
+def self_mask_seed(round_id: bytes, client: int, self_seed: int) -> bytes:
     """Returns the mask generator's seed (32 bytes) of a client's self mask."""
     seed = self_seed.to_bytes(sharing.ELEMENT_BYTES, "little")
-    return _derive(seed, session_id, b"self mask", client)
+    return _derive(seed, round_id, b"self mask", client)
 
 
 def pair_mask_seed(
-    key: x25519.X25519PrivateKey, owner: int, peer_public: bytes, peer: int, session_id: bytes
+    key: x25519.X25519PrivateKey, owner: int, peer_public: bytes, peer: int, round_id: bytes
 ) -> bytes:
     """Returns the mask generator's seed (32 bytes) that a pair of clients shares.
 
@@ -91,13 +92,13 @@ def pair_mask_seed(
       owner: Its id.
       peer_public: The other's public half.
       peer: The other's id.
-      session_id: The session.
+      round_id: The session and its roster.
 
     Raises:
       ValueError: If the public half is a point of low order, with which there is no secret.
     """
     shared = _exchange(key, peer_public)
-    return _derive(shared, session_id, b"pair mask", min(owner, peer), max(owner, peer))
+    return _derive(shared, round_id, b"pair mask", min(owner, peer), max(owner, peer))
 
 
 class ShareBox:
@@ -109,7 +110,7 @@ class ShareBox:
         owner: int,
         peer_public: bytes,
         peer: int,
-        session_id: bytes,
+        round_id: bytes,
     ) -> None:
         """Agrees on one key for each direction (arguments as for `pair_mask_seed`).
 
@@ -117,11 +118,15 @@ class ShareBox:
           ValueError: If the peer's public half is a point of low order.
         """
         shared = _exchange(key, peer_public)
-        self._out = _derive(shared, session_id, b"shares", owner, peer)
-        self._in = _derive(shared, session_id, b"shares", peer, owner)
+        self._out = _derive(shared, round_id, b"shares", owner, peer)
+        self._in = _derive(shared, round_id, b"shares", peer, owner)
 
     def seal(self, first: int, second: int) -> bytes:
-        """Returns two field elements, encrypted for the peer; the key tells from whom to whom."""
+        """Returns two field elements, encrypted for the peer.
+
+        The key is for this direction and this pair only, so that no associated data is needed to
+        say from whom to whom the shares go.
+        """
         plain = b"".join(
             share.to_bytes(sharing.ELEMENT_BYTES, "little") for share in (first, second)
         )
@@ -132,7 +137,7 @@ class ShareBox:
         """Returns the two elements that the peer sealed.
 
         Raises:
-          ValueError: If the peer did not seal these bytes for this client in this session.
+          ValueError: If the peer did not seal these bytes for this client in this round.
         """
         try:
             plain = aead.AESGCM(self._in).decrypt(
@@ -152,6 +157,8 @@ def _exchange(key: x25519.X25519PrivateKey, peer_public: bytes) -> bytes:
     return key.exchange(x25519.X25519PublicKey.from_public_bytes(peer_public))
 
 
-def _derive(secret: bytes, session_id: bytes, purpose: bytes, *clients: int) -> bytes:
-    info = b"tff_nlp secure aggregation " + purpose + b"".join(map(wire.u64, clients))
-    return hkdf.HKDF(hashes.SHA256(), 32, salt=session_id, info=info).derive(secret)
+def _derive(secret: bytes, round_id: bytes, purpose: bytes, *clients: int) -> bytes:
+    # The purpose ends at the zero byte, and ids have a fixed width: no two lists of arguments give
+    # the same bytes.
+    info = b"tff_nlp secure aggregation " + purpose + b"\0" + b"".join(map(wire.u64, clients))
+    return hkdf.HKDF(hashes.SHA256(), 32, salt=round_id, info=info).derive(secret)

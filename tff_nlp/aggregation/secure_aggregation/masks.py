@@ -4,7 +4,7 @@ The generator is AES-256 in counter mode over a key that is used for nothing els
 taken in stretches of `STRETCH` entries, vector after vector. For a modulus that is no power of two
 a word at or above the largest multiple of the modulus is replaced by one drawn after the stretch,
 again and again until none is left, so that each residue has the same probability. Both owners of a
-seed follow this rule: it is part of version 1 of the messages.
+seed follow this rule: it is part of the messages' version.
 """
 
 import itertools

@@ -4,12 +4,14 @@ Decoding takes one form only: lists ascend by client and do not repeat, and no b
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tff_nlp.aggregation.secure_aggregation import (
     envelope,
+    identities,
     keys,
     modular,
     packing,
@@ -18,7 +20,9 @@ from tff_nlp.aggregation.secure_aggregation import (
     sharing,
     wire,
 )
+from tff_nlp.aggregation.secure_aggregation.envelope import Kind
 
+DIGEST_BYTES = 32
 ADVERTISED_MESSAGE_BYTES = envelope.BYTES + 2 * keys.PUBLIC_BYTES
 
 
@@ -88,19 +92,15 @@ def decode_shared_keys(payload: memoryview) -> SharedKeys:
 
 def encode_sealed(sealed: Mapping[int, bytes]) -> bytes:
     """Returns encrypted shares by client (sender or recipient) as a payload."""
-    return wire.u32(len(sealed)) + b"".join(
-        wire.u64(client) + sealed[client] for client in sorted(sealed)
-    )
+    return _encode_by_client(sealed)
 
 
 def decode_sealed(payload: memoryview) -> dict[int, bytes]:
     """Returns the encrypted shares of a payload, by client."""
     reader = wire.Reader(payload)
-    size = keys.SEALED_BYTES
-    pairs = [(reader.u64(), reader.take(size)) for _ in range(reader.count(8 + size))]
+    found = _decode_by_client(reader, keys.SEALED_BYTES)
     reader.end()
-    _check_ascending([client for client, _ in pairs])
-    return dict(pairs)
+    return found
 
 
 def encode_vectors(totals: Sequence[np.ndarray], vectors: Sequence[session.Vector]) -> bytes:
@@ -130,12 +130,12 @@ def decode_vectors(payload: memoryview, vectors: Sequence[session.Vector]) -> li
 
 
 @dataclasses.dataclass(frozen=True)
-class UnmaskRequest:
-    """What the server asks of the clients whose masked inputs it has.
+class Survivors:
+    """What the server says of the clients that shared keys.
 
     Attributes:
       survivors: Clients whose inputs are in the sum: a share of each one's self mask is wanted.
-      dropped: Clients that shared keys and then vanished: a share of each one's mask key is wanted.
+      dropped: Clients that vanished since: a share of each one's mask key is wanted.
     """
 
     survivors: tuple[int, ...]
@@ -148,15 +148,33 @@ class UnmaskRequest:
             for ids in (self.survivors, self.dropped)
         )
 
+    @property
+    def digest(self) -> bytes:
+        """What clients sign to show each other that they were given the same sets, 32 bytes."""
+        return hashlib.sha256(b"tff_nlp secure aggregation survivors" + self.encode()).digest()
 
-def decode_unmask_request(payload: memoryview) -> UnmaskRequest:
-    """Returns the request of a payload."""
+
+def decode_survivors(payload: memoryview) -> Survivors:
+    """Returns the sets of a payload."""
     reader = wire.Reader(payload)
     lists = [tuple(reader.u64() for _ in range(reader.count(8))) for _ in range(2)]
     reader.end()
     for ids in lists:
         _check_ascending(ids)
-    return UnmaskRequest(*lists)
+    return Survivors(*lists)
+
+
+def encode_signatures(signatures: Mapping[int, bytes]) -> bytes:
+    """Returns the survivors' signatures, by client, as a payload."""
+    return _encode_by_client(signatures)
+
+
+def decode_signatures(payload: memoryview) -> dict[int, bytes]:
+    """Returns the signatures of a payload, by client."""
+    reader = wire.Reader(payload)
+    found = _decode_by_client(reader, identities.SIGNATURE_BYTES)
+    reader.end()
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,51 +202,67 @@ def decode_unmask_shares(payload: memoryview) -> UnmaskShares:
     return UnmaskShares(*found)
 
 
+def largest_payload(kind: Kind, clients: int, vectors: Sequence[session.Vector]) -> int:
+    """Returns how many bytes a payload has at most: when no client has vanished.
+
+    Args:
+      kind: What it is.
+      clients: The cohort.
+      vectors: What is summed.
+    """
+    count, name = len(wire.u32(0)), len(wire.u64(0))
+    sealed = count + (clients - 1) * (name + keys.SEALED_BYTES)
+    return {
+        Kind.INVITATION: session.encoded_bytes(clients, len(vectors)),
+        Kind.ADVERTISED_KEYS: 2 * keys.PUBLIC_BYTES,
+        Kind.ROSTER: count + clients * ADVERTISED_MESSAGE_BYTES,
+        Kind.SHARED_KEYS: keys.COMMITMENT_BYTES + sealed,
+        Kind.FORWARDED_SHARES: sealed,
+        Kind.MASKED_INPUT: sum(packing.packed_bytes(v.length, v.bits) for v in vectors),
+        Kind.SURVIVORS: 2 * count + clients * name,
+        Kind.CONSISTENCY_SIGNATURE: DIGEST_BYTES,
+        Kind.CONSISTENCY_SIGNATURES: count + clients * (name + identities.SIGNATURE_BYTES),
+        Kind.UNMASK_SHARES: 2 * count + clients * (name + sharing.ELEMENT_BYTES),
+    }[kind]
+
+
 def overhead(clients: int, vectors: int) -> tuple[int, int]:
     """Returns the bytes that a client sends, and receives, beside its masked vectors.
 
-    Nobody vanishes: for who does, less is sent.
+    Nobody vanishes: where clients vanish, less is sent.
 
     Args:
       clients: The cohort.
       vectors: How many vectors are summed.
     """
-    head, count, name = envelope.BYTES, len(wire.u32(0)), len(wire.u64(0))
-    sealed = count + (clients - 1) * (name + keys.SEALED_BYTES)
-    up = (
-        2 * keys.PUBLIC_BYTES,
-        keys.COMMITMENT_BYTES + sealed,
-        0,
-        2 * count + clients * (name + sharing.ELEMENT_BYTES),
-    )
-    invitation = session.Session(
-        bytes(session.NONCE_BYTES), tuple(range(clients)), 0, (session.Vector(1, 2),) * vectors
-    )
-    down = (
-        len(invitation.encode()),
-        count + clients * ADVERTISED_MESSAGE_BYTES,
-        sealed,
-        2 * count + clients * name,
-    )
-    return sum(up) + len(up) * head, sum(down) + len(down) * head
+    empty = [session.Vector(0, 2)] * vectors
+    sizes = {k: envelope.BYTES + largest_payload(k, clients, empty) for k in Kind}
+    up = sum(size for kind, size in sizes.items() if not kind.from_server)
+    return up, sum(sizes.values()) - up
 
 
 def _encode_shares(shares: Mapping[int, int]) -> bytes:
-    return wire.u32(len(shares)) + b"".join(
-        wire.u64(client) + shares[client].to_bytes(sharing.ELEMENT_BYTES, "little")
-        for client in sorted(shares)
-    )
+    size = sharing.ELEMENT_BYTES
+    return _encode_by_client({c: share.to_bytes(size, "little") for c, share in shares.items()})
 
 
 def _decode_shares(reader: wire.Reader) -> dict[int, int]:
-    size = sharing.ELEMENT_BYTES
-    pairs = [
-        (reader.u64(), int.from_bytes(reader.take(size), "little"))
-        for _ in range(reader.count(8 + size))
-    ]
-    _check_ascending([client for client, _ in pairs])
-    if any(share >= sharing.PRIME for _, share in pairs):
+    found = _decode_by_client(reader, sharing.ELEMENT_BYTES)
+    shares = {client: int.from_bytes(share, "little") for client, share in found.items()}
+    if any(share >= sharing.PRIME for share in shares.values()):
         raise refusals.MessageRejectedError("a share is no element of the field")
+    return shares
+
+
+def _encode_by_client(items: Mapping[int, bytes]) -> bytes:
+    return wire.u32(len(items)) + b"".join(
+        wire.u64(client) + items[client] for client in sorted(items)
+    )
+
+
+def _decode_by_client(reader: wire.Reader, size: int) -> dict[int, bytes]:
+    pairs = [(reader.u64(), reader.take(size)) for _ in range(reader.count(8 + size))]
+    _check_ascending([client for client, _ in pairs])
     return dict(pairs)
 
 

@@ -49,7 +49,11 @@ class Server:
         self._sealed: dict[int, Mapping[int, bytes]] = {}
         self._totals: list[np.ndarray] = []
         self._survivors: set[int] = set()
+        self._announced = messages.Survivors((), ())
+        self._signatures: dict[int, bytes] = {}
         self._answers: dict[int, messages.UnmaskShares] = {}
+        # Under which all messages and keys are; the round's own id once the roster is closed.
+        self._id = parameters.id
 
     @property
     def due(self) -> Step:
@@ -85,9 +89,10 @@ class Server:
         """Closes the first step; returns all public keys, for the clients that sent some."""
         with self._progress.taking(Step.ADVERTISE_KEYS):
             self._check_enough(len(self._advertised), "advertised keys")
-            return self._seal(
-                Kind.ROSTER, envelope.EVERYONE, messages.encode_roster(self._advertised)
-            )
+            payload = messages.encode_roster(self._advertised)
+            message = self._seal(Kind.ROSTER, envelope.EVERYONE, payload)
+            self._id = session.round_id(self._session.id, payload)
+            return message
 
     def add_shared_keys(self, message: bytes) -> None:
         """Takes a client's encrypted shares."""
@@ -124,27 +129,48 @@ class Server:
             modular.add(total, addend, vector.modulus)
         self._survivors.add(sender)
 
-    def unmask_request(self) -> bytes:
-        """Closes the third step; returns the one request, for the clients that sent inputs.
+    def announcement(self) -> bytes:
+        """Closes the third step; returns who survived and who vanished, for the survivors.
 
         Later inputs are rejected: their owners count as vanished, and asking for both secrets of a
         client would unmask it.
         """
         with self._progress.taking(Step.MASKED_INPUT):
             self._check_enough(len(self._survivors), "sent masked inputs")
-            request = messages.UnmaskRequest(self.survivors, self._dropped())
-            return self._seal(Kind.UNMASK_REQUEST, envelope.EVERYONE, request.encode())
+            # Clients that shared their keys have masks in the others' inputs.
+            dropped = self._commitments.keys() - self._survivors
+            self._announced = messages.Survivors(self.survivors, tuple(sorted(dropped)))
+            return self._seal(Kind.SURVIVORS, envelope.EVERYONE, self._announced.encode())
 
-    def add_unmask_shares(self, message: bytes) -> None:
-        """Takes a client's shares of the secrets that were asked for."""
-        self._progress.expect(Step.UNMASK)
-        sender, payload = self._unseal(message, Kind.UNMASK_SHARES, self._answers)
+    def add_consistency_signature(self, message: bytes) -> None:
+        """Takes a survivor's signature over the sets of survivors and vanished clients."""
+        self._progress.expect(Step.CONSISTENCY_CHECK)
+        sender, payload = self._unseal(message, Kind.CONSISTENCY_SIGNATURE, self._signatures)
         if sender not in self._survivors:
             raise refusals.MessageRejectedError(f"client {sender} sent no masked input")
+        if payload != self._announced.digest:
+            raise refusals.MessageRejectedError(f"client {sender} signed other sets of survivors")
+        self._signatures[sender] = envelope.signature_of(message)
+
+    def signatures(self) -> bytes:
+        """Closes the fourth step; returns the signatures, for the clients that signed."""
+        with self._progress.taking(Step.CONSISTENCY_CHECK):
+            self._check_enough(len(self._signatures), "signed the sets of survivors")
+            return self._seal(
+                Kind.CONSISTENCY_SIGNATURES,
+                envelope.EVERYONE,
+                messages.encode_signatures(self._signatures),
+            )
+
+    def add_unmask_shares(self, message: bytes) -> None:
+        """Takes a client's shares of the secrets that unmask the sum."""
+        self._progress.expect(Step.UNMASK)
+        sender, payload = self._unseal(message, Kind.UNMASK_SHARES, self._answers)
+        if sender not in self._signatures:
+            raise refusals.MessageRejectedError(f"client {sender} did not sign the survivors")
         answer = messages.decode_unmask_shares(payload)
-        if answer.self_seeds.keys() != self._survivors or set(answer.mask_keys) != set(
-            self._dropped()
-        ):
+        asked = self._announced
+        if (tuple(answer.self_seeds), tuple(answer.mask_keys)) != (asked.survivors, asked.dropped):
             raise refusals.MessageRejectedError(
                 f"client {sender} answers for other clients than it was asked for"
             )
@@ -161,7 +187,7 @@ class Server:
             give other secrets than their owners committed to.
         """
         with self._progress.taking(Step.UNMASK):
-            self._check_enough(len(self._answers), "answered the unmasking request")
+            self._check_enough(len(self._answers), "sent shares for unmasking")
             masks.apply(self._totals, self._session.vectors, self._masks_to_remove())
             return [
                 modular.residues(total, vector.modulus).astype(np.int64)
@@ -173,25 +199,25 @@ class Server:
         holders = sorted(self._answers)[: self._session.threshold]
         weights = sharing.weights([point(holder) for holder in holders])
         answers = {point(holder): self._answers[holder] for holder in holders}
-        for client in self.survivors:
+        for client in self._announced.survivors:
             shares = {place: answer.self_seeds[client] for place, answer in answers.items()}
             yield self._self_mask_seed(client, sharing.combine(weights, shares)), -1
-        for client in self._dropped():
+        for client in self._announced.dropped:
             shares = {place: answer.mask_keys[client] for place, answer in answers.items()}
             yield from self._pair_masks(client, sharing.combine(weights, shares))
 
     def _self_mask_seed(self, client: int, secret: int) -> bytes:
-        if keys.commitment(self._session.id, client, secret) != self._commitments[client]:
+        if keys.commitment(self._id, client, secret) != self._commitments[client]:
             raise self._wrong_shares(client)
-        return keys.self_mask_seed(self._session.id, client, secret)
+        return keys.self_mask_seed(self._id, client, secret)
 
     def _pair_masks(self, dropped: int, secret: int) -> Iterator[tuple[bytes, int]]:
         key = keys.from_integer(secret)
         if keys.public(key) != self._mask_keys[dropped]:
             raise self._wrong_shares(dropped)
-        for client in self.survivors:
+        for client in self._announced.survivors:
             public = self._mask_keys[client]
-            seed = keys.pair_mask_seed(key, dropped, public, client, self._session.id)
+            seed = keys.pair_mask_seed(key, dropped, public, client, self._id)
             # The survivor applied pair_sign(client, dropped).
             yield seed, pair_sign(dropped, client)
 
@@ -199,10 +225,6 @@ class Server:
         return refusals.SecureAggregationAborted(
             f"the shares of client {client}'s secret do not fit what it announced"
         )
-
-    def _dropped(self) -> tuple[int, ...]:
-        """Clients that shared their keys, whose masks are in the others' inputs, and vanished."""
-        return tuple(sorted(self._commitments.keys() - self._survivors))
 
     def _check_enough(self, count: int, what: str) -> None:
         if count < self._session.threshold:
@@ -212,16 +234,15 @@ class Server:
             )
 
     def _seal(self, kind: Kind, receiver: int, payload: bytes) -> bytes:
-        return envelope.seal(
-            self._identity, kind, self._session.id, envelope.SERVER, receiver, payload
-        )
+        return envelope.seal(self._identity, kind, self._id, envelope.SERVER, receiver, payload)
 
     def _unseal(
         self, message: bytes, kind: Kind, known: Mapping[int, object] | set[int]
     ) -> tuple[int, memoryview]:
         """Returns sender and payload of a message that is not the sender's second one."""
+        largest = messages.largest_payload(kind, len(self._invited), self._session.vectors)
         sender, payload = envelope.unseal(
-            message, self._directory, kind, self._session.id, envelope.SERVER
+            message, self._directory, kind, self._id, envelope.SERVER, largest
         )
         if sender in known:
             raise refusals.MessageRejectedError(f"a second {kind.name} came from client {sender}")

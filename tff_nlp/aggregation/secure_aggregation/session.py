@@ -1,4 +1,4 @@
-"""What both halves know before a round: who is invited, the threshold, and the vectors."""
+"""The public parameters of a round: who is invited, the threshold, and the vectors."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ LARGEST_MODULUS = 2**62
 # Ids are shares' places in the field and eight bytes on the wire, of which `envelope` keeps some.
 LARGEST_CLIENT_ID = 2**63 - 1
 FEWEST_CLIENTS = 2
+_WORD_BYTES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Session:
         return hashlib.sha256(b"tff_nlp secure aggregation session" + self.encode()).digest()
 
     def encode(self) -> bytes:
-        """Returns the parameters as bytes, the same ones for the same parameters."""
+        """Returns the parameters as bytes, the same ones for the same parameters only."""
         parts = [self.nonce, wire.u32(self.threshold), wire.u32(len(self.clients))]
         parts += [wire.u64(client) for client in self.clients]
         parts.append(wire.u32(len(self.vectors)))
@@ -82,16 +83,39 @@ def decode(payload: bytes | memoryview) -> Session:
     return session
 
 
-def default_threshold(clients: int) -> int:
-    """Returns floor(2 n / 3) + 1, which the paper asks for where clients may side with the server.
+def encoded_bytes(clients: int, vectors: int) -> int:
+    """Returns how many bytes `Session.encode` takes for so many clients and vectors."""
+    counts = 3 * len(wire.u32(0))
+    return NONCE_BYTES + counts + _WORD_BYTES * clients + 2 * _WORD_BYTES * vectors
 
-    A client gives the server a share of one of a peer's two secrets. A server that tells some
-    clients that a peer vanished and others that it did not needs 2t answers for both secrets, and
-    colluding clients answer twice: it fails as long as 2t > n + colluders (Bonawitz et al. 2017),
-    here with fewer than a third of the clients. 2t > n, the least that `check` takes, stops a
-    server without any colluders.
+
+def round_id(session_id: bytes, roster: bytes | memoryview) -> bytes:
+    """Returns 32 bytes that identify a session together with the keys that its clients made for it.
+
+    Every key and every message after the first step depends on it. A client's two fresh public
+    keys are in the roster, so that they are the client's own nonce: what was said in another
+    session, or under another roster of this one, is of no use here.
+
+    Args:
+      session_id: `Session.id`.
+      roster: The payload with all public keys.
     """
-    return 2 * clients // 3 + 1
+    return hashlib.sha256(b"tff_nlp secure aggregation roster" + session_id + roster).digest()
+
+
+def fewer_than_a_third(clients: int) -> int:
+    """Returns the largest number of colluders that is below a third of the clients."""
+    return max(clients - 1, 0) // 3
+
+
+def least_threshold(clients: int, colluders: int) -> int:
+    """Returns the smallest t with 2 t > n + c, for n clients of which c side with the server.
+
+    Honest clients sign one set of survivors, colluders sign any. Two sets with t signatures each
+    take 2 t signatures, of which there are at most n - c + 2 c = n + c (Bonawitz et al. 2017,
+    section 6.2, where t = floor(2 n / 3) + 1 and c < n / 3).
+    """
+    return (clients + colluders) // 2 + 1
 
 
 def new(clients: Iterable[int], vectors: Sequence[Vector], threshold: int | None = None) -> Session:
@@ -100,40 +124,39 @@ def new(clients: Iterable[int], vectors: Sequence[Vector], threshold: int | None
     Args:
       clients: Ids of the invited clients.
       vectors: What is summed.
-      threshold: How many clients must answer in each step; `default_threshold` if None.
+      threshold: How many clients must answer in each step; by default the least that withstands
+        colluders who are fewer than a third of the clients.
 
     Raises:
       UserError: If a parameter is out of its range (see `check`).
     """
     ids = tuple(sorted(clients))
     if threshold is None:
-        threshold = default_threshold(len(ids))
+        threshold = least_threshold(len(ids), fewer_than_a_third(len(ids)))
     session = Session(os.urandom(NONCE_BYTES), ids, threshold, tuple(vectors))
     check(session)
     return session
 
 
 def check(session: Session) -> None:
-    """Refuses parameters with which the protocol is not private, or not defined.
+    """Refuses parameters with which the protocol is not defined.
+
+    Whether a session is private enough is for each client to say: see `demands`.
 
     Raises:
-      UserError: If there are fewer clients than the threshold or than two, the threshold is not
-        above half of them, ids repeat or are out of range, or a modulus or length is.
+      UserError: If there are fewer than two clients, the threshold is not from 1 to their number,
+        ids repeat or are out of range, or a modulus or length is.
     """
-    count, flag = len(session.clients), "--secure_aggregation_threshold"
+    count = len(session.clients)
     if count < FEWEST_CLIENTS:
         raise errors.UserError(
-            f"{flag}: a secure sum needs at least {FEWEST_CLIENTS} clients, here are {count}: the"
+            f"secure aggregation: needs at least {FEWEST_CLIENTS} clients, here are {count}: the"
             " sum over one client is its input"
         )
-    if session.threshold > count:
+    if not 1 <= session.threshold <= count:
         raise errors.UserError(
-            f"{flag}={session.threshold}: more than the {count} clients of the round"
-        )
-    if 2 * session.threshold <= count:
-        raise errors.UserError(
-            f"{flag}={session.threshold}: must be above half of the {count} clients, or the server"
-            " could unmask one of them"
+            f"--secure_aggregation_threshold={session.threshold}: is not from 1 to {count}, the"
+            " clients of the round"
         )
     if any(a >= b for a, b in zip(session.clients, session.clients[1:], strict=False)):
         raise errors.UserError("secure aggregation: client ids must ascend and not repeat")

@@ -1,6 +1,7 @@
 """A server and its clients in one process, each talking to the other in bytes only.
 
-For simulations and measurements: whoever shares a process with the server is not protected from it.
+For simulations and measurements: a client that shares a process with the server is not protected
+from it.
 """
 
 import contextlib
@@ -8,16 +9,22 @@ import dataclasses
 import threading
 import time
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tff_nlp.aggregation.secure_aggregation import identities, session
+from tff_nlp.aggregation.secure_aggregation import demands, identities, session
 from tff_nlp.aggregation.secure_aggregation.client import Client
 from tff_nlp.aggregation.secure_aggregation.server import Server
 from tff_nlp.aggregation.secure_aggregation.steps import Step
 
-STEPS = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS, Step.MASKED_INPUT, Step.UNMASK)
+STEPS = (
+    Step.ADVERTISE_KEYS,
+    Step.SHARE_KEYS,
+    Step.MASKED_INPUT,
+    Step.CONSISTENCY_CHECK,
+    Step.UNMASK,
+)
 
 _Number = typing.TypeVar("_Number", int, float)
 
@@ -47,7 +54,7 @@ class Round:
     """One round whose inputs may come one by one, in any order and from several threads.
 
     The constructor takes the first two steps, before any input is there; `add_input` takes the
-    third for one client, `finish` the fourth.
+    third for one client, `finish` the others.
     """
 
     def __init__(
@@ -56,21 +63,28 @@ class Round:
         vectors: Sequence[session.Vector],
         threshold: int | None = None,
         drop_out: Mapping[int, Step] | None = None,
+        demanded: demands.Demands = demands.DEFAULT,
     ) -> None:
         """Agrees on keys and shares them.
 
         Args:
           clients: Ids of the cohort.
           vectors: What is summed.
-          threshold: How many clients must answer in each step; `session.default_threshold` if None.
+          threshold: How many clients must answer in each step; by default the least that the
+            clients accept.
           drop_out: By client, the step from which on it does not answer any more.
+          demanded: What each client demands.
 
         Raises:
-          UserError: If a parameter is out of its range (see `session.check`), such as fewer clients
-            than the threshold.
+          UserError: If a parameter is out of its range (see `session.check`) or not as the clients
+            demand.
           SecureAggregationAborted: If too many clients drop out.
         """
-        parameters = session.new(clients, vectors, threshold)
+        ids = tuple(clients)
+        threshold = demanded.least_threshold(len(ids)) if threshold is None else threshold
+        parameters = session.new(ids, vectors, threshold)
+        demanded.check(parameters)
+        self._demanded = demanded
         self._drop_out = dict(drop_out or {})
         self._lock = threading.Lock()
         self._bytes_up = _by_step(parameters.clients, 0)
@@ -95,7 +109,9 @@ class Round:
         self._count_down(step, invited, invitation)
         for client in self._answering(step, invited):
             with self._client_at(step, client):
-                self._clients[client] = Client(invitation, client, members[client], directory)
+                self._clients[client] = Client(
+                    invitation, client, members[client], directory, self._demanded
+                )
                 message = self._clients[client].advertise_keys()
             self._count_up(step, client, message)
             with self._server_at(step):
@@ -106,18 +122,36 @@ class Round:
         step = Step.SHARE_KEYS
         with self._server_at(Step.ADVERTISE_KEYS):
             roster = self._server.roster()
-        self._count_down(step, self._clients, roster)
-        for client in self._answering(step, self._clients):
-            with self._client_at(step, client):
-                message = self._clients[client].share_keys(roster)
-            self._count_up(step, client, message)
-            with self._server_at(step):
-                self._server.add_shared_keys(message)
+        self._ask(step, self._clients, roster, Client.share_keys, self._server.add_shared_keys)
         with self._server_at(step):
             forwarded = dict(self._server.forwarded_shares())
         for client, message in forwarded.items():
             self._count_down(Step.MASKED_INPUT, [client], message)
         return forwarded
+
+    def _ask(
+        self,
+        step: Step,
+        clients: Iterable[int],
+        question: bytes,
+        answer: Callable[[Client, bytes], bytes],
+        add: Callable[[bytes], None],
+    ) -> list[int]:
+        """Sends one message to all clients and gives their answers to the server.
+
+        Returns:
+          The clients that answered.
+        """
+        asked = list(clients)
+        self._count_down(step, asked, question)
+        answering = self._answering(step, asked)
+        for client in answering:
+            with self._client_at(step, client):
+                message = answer(self._clients[client], question)
+            self._count_up(step, client, message)
+            with self._server_at(step):
+                add(message)
+        return answering
 
     @property
     def expected(self) -> tuple[int, ...]:
@@ -151,18 +185,20 @@ class Round:
         Raises:
           SecureAggregationAborted: If fewer clients than the threshold sent inputs or answer now.
         """
-        step = Step.UNMASK
         with self._server_at(Step.MASKED_INPUT):
-            request = self._server.unmask_request()
+            announcement = self._server.announcement()
         survivors = self._server.survivors
-        self._count_down(step, survivors, request)
-        for client in self._answering(step, survivors):
-            with self._client_at(step, client):
-                message = self._clients[client].unmask(request)
-            self._count_up(step, client, message)
-            with self._server_at(step):
-                self._server.add_unmask_shares(message)
-        with self._server_at(step):
+        signed = self._ask(
+            Step.CONSISTENCY_CHECK,
+            survivors,
+            announcement,
+            Client.check_consistency,
+            self._server.add_consistency_signature,
+        )
+        with self._server_at(Step.CONSISTENCY_CHECK):
+            signatures = self._server.signatures()
+        self._ask(Step.UNMASK, signed, signatures, Client.unmask, self._server.add_unmask_shares)
+        with self._server_at(Step.UNMASK):
             sums = self._server.sums()
         return Result(
             tuple(sums),
@@ -206,22 +242,25 @@ def secure_sum(
     moduli: Sequence[int],
     threshold: int | None = None,
     drop_out: Mapping[int, Step] | None = None,
+    demanded: demands.Demands = demands.DEFAULT,
 ) -> Result:
     """Sums the clients' tensors by the protocol.
 
     Args:
       inputs_by_client: By id, integer tensors, in the same number and shapes for every client.
       moduli: The modulus of each tensor's sums, from 2 to 2^62.
-      threshold: How many clients must answer in each step; `session.default_threshold` if None.
+      threshold: How many clients must answer in each step; by default the least that the clients
+        accept.
       drop_out: By client, the step from which on it does not answer any more.
+      demanded: What each client demands.
 
     Returns:
       The result, with sums in the shapes of the tensors.
 
     Raises:
       ValueError: If clients have tensors of different shapes, or of another number than the moduli.
-      UserError: If a parameter is out of its range (see `session.check`), such as fewer clients
-        than the threshold.
+      UserError: If a parameter is out of its range (see `session.check`) or not as the clients
+        demand.
       SecureAggregationAborted: If too many clients drop out.
     """
     shapes = {tuple(t.shape for t in tensors) for tensors in inputs_by_client.values()}
@@ -232,7 +271,7 @@ def secure_sum(
         session.Vector(int(np.prod(dimensions)), modulus)
         for dimensions, modulus in zip(shape, moduli, strict=bool(shapes))
     ]
-    current = Round(inputs_by_client, vectors, threshold, drop_out)
+    current = Round(inputs_by_client, vectors, threshold, drop_out, demanded)
     for client in current.expected:
         current.add_input(client, inputs_by_client[client])
     result = current.finish()

@@ -1,7 +1,8 @@
-"""The four steps of a round, and the order that both halves keep."""
+"""The five steps of a round, and the order that both halves keep."""
 
 import contextlib
 import enum
+import threading
 from collections.abc import Callable, Iterator
 
 from tff_nlp.aggregation.secure_aggregation import refusals
@@ -13,9 +14,10 @@ class Step(enum.IntEnum):
     ADVERTISE_KEYS = 1
     SHARE_KEYS = 2
     MASKED_INPUT = 3
-    UNMASK = 4
-    FINISHED = 5
-    ABORTED = 6
+    CONSISTENCY_CHECK = 4
+    UNMASK = 5
+    FINISHED = 6
+    ABORTED = 7
 
 
 class Progress:
@@ -30,6 +32,8 @@ class Progress:
         """
         self.who, self._forget = who, forget
         self.due = Step.ADVERTISE_KEYS
+        # Two calls at once would both find the step due, and answer it twice.
+        self._lock = threading.Lock()
 
     def expect(self, step: Step) -> None:
         """Checks that a step is due.
@@ -53,13 +57,14 @@ class Progress:
           SecureAggregationAborted: If the block does; the secrets are forgotten.
           MessageRejectedError: If another step is due, or the block does; nothing changes.
         """
-        self.expect(step)
-        try:
-            yield
-        except refusals.SecureAggregationAborted:
-            self.due = Step.ABORTED
-            self._forget()
-            raise
-        self.due = Step(step + 1)
-        if self.due == Step.FINISHED:
-            self._forget()
+        with self._lock:
+            self.expect(step)
+            try:
+                yield
+            except refusals.SecureAggregationAborted:
+                self.due = Step.ABORTED
+                self._forget()
+                raise
+            self.due = Step(step + 1)
+            if self.due == Step.FINISHED:
+                self._forget()
