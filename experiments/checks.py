@@ -22,6 +22,14 @@ def above_zero(name: str, value: float, when: str = "") -> None:
     check(0 < value < math.inf, name, value, f"above 0 and finite{when}")
 
 
+def encodable(name: str, value: str) -> None:
+    """Refuses bytes that are no UTF-8, which the command line hands over in disguise."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        refuse(name, value, "is not UTF-8")
+
+
 def momentum(side: str, optimizer: str, value: float) -> None:
     """Refuses a momentum outside of [0, 1), or of another optimizer than sgd."""
     check(0 <= value < 1, f"{side}_momentum", value, "at least 0 and below 1")

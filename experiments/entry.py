@@ -61,24 +61,32 @@ def status(
             raise UserError(f"unexpected argument {rest[1]!r}: flags start with --")
         else:
             main()
-    except (flags.Error, UserError) as error:
-        return _fail(f"{program}: {error}", USER_ERROR)
-    except WriteError as error:
-        return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
-    except RunError as error:
-        return _fail(f"{program}: {error}", RUN_ERROR)
-    except KeyboardInterrupt as stopped:
-        number = getattr(stopped, "number", signal.SIGINT)
-        return _fail(_joined(signals.line(program, number), again), signals.code(number))
-    except BrokenPipeError:
-        if not _reader_is_gone():
+    except BaseException as error:
+        code = _explain(program, error, again)
+        if code is None:
             raise
-        return signals.code(signal.SIGPIPE)
-    except OSError as error:
-        if error.errno not in _FAILURES:
-            raise
-        return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
+        return code
     return SUCCESS
+
+
+def _explain(program: str, error: BaseException, again: str) -> int | None:
+    """Prints one line about what ended a script, and returns its code; None of a defect."""
+    # Libraries turn the interruption into errors of their own.
+    stopped = signals.received()
+    if stopped is None and isinstance(error, KeyboardInterrupt):
+        stopped = signal.SIGINT
+    if stopped is not None:
+        return _fail(_joined(signals.line(program, stopped), again), signals.code(stopped))
+    if isinstance(error, flags.Error | UserError):
+        return _fail(f"{program}: {error}", USER_ERROR)
+    if isinstance(error, RunError):
+        can_go_on = isinstance(error, WriteError)
+        return _fail(_joined(f"{program}: {error}", again if can_go_on else ""), RUN_ERROR)
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return signals.code(signal.SIGPIPE)
+    if isinstance(error, OSError) and error.errno in _FAILURES:
+        return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
+    return None
 
 
 def run(

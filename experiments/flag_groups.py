@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import paths
+from experiments import checks, paths
 
 
 def flag(
@@ -56,8 +56,11 @@ def parse(group: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """Returns the group with the values of its flags; its own checks raise UserError."""
     values = {field.name: flag_values[field.name].value for field in dataclasses.fields(group)}
     for field in dataclasses.fields(group):
+        value = values[field.name]
+        if isinstance(value, str):
+            checks.encodable(field.name, value)
         if field.metadata["path"]:
-            values[field.name] = paths.expand(field.name, values[field.name])
+            values[field.name] = paths.expand(field.name, value)
     return group(**values)
 
 

@@ -35,8 +35,9 @@ def expand(flag: str, value: str) -> str:
     Raises:
       UserError: If there is no home directory to put for a ~, or a file cannot have such a name.
     """
-    parts = value.split(",")
-    expanded = ",".join(_expand_one(flag, part) for part in parts)
+    if value and not value.strip(", \t"):
+        checks.refuse(flag, value, "names nothing")
+    expanded = ",".join(_expand_one(flag, part) for part in value.split(","))
     for part in expanded.split(","):
         _check_name(flag, part)
     return expanded
@@ -106,12 +107,10 @@ def _no_home() -> str:
 
 
 def _check_name(flag: str, path: str) -> None:
+    checks.encodable(flag, path)
     try:
-        path.encode()
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         pass  # Whether it must be there, others know.
-    except UnicodeEncodeError:
-        checks.refuse(flag, path, "the name is not UTF-8; rename the file or folder")
     except (OSError, ValueError) as error:  # ValueError: a null character.
         checks.refuse(flag, path, getattr(error, "strerror", None) or str(error))

@@ -8,6 +8,9 @@ import types
 from collections.abc import Callable
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Called before the program ends at once, when Python does not get to its own clean-up.
+_clean_ups: list[Callable[[], None]] = []
+_received: list[int] = []
 
 
 class Stopped(KeyboardInterrupt):
@@ -34,6 +37,16 @@ def line(program: str, number: int) -> str:
     return f"{program}: ended by {signal.Signals(number).name}"
 
 
+def received() -> int | None:
+    """Returns the signal that asked the program to end, None without any."""
+    return _received[0] if _received else None
+
+
+def clean_up_with(function: Callable[[], None]) -> None:
+    """Has a function called before a signal ends the program at once."""
+    _clean_ups.append(function)
+
+
 def end_at_once() -> None:
     """From here on a signal ends the program at once: nothing has begun, or all is done."""
     _install(_end)
@@ -42,6 +55,7 @@ def end_at_once() -> None:
 def raise_stopped() -> None:
     """From here on a signal raises `Stopped` in the main thread; a second one ends at once."""
     _install(_raise)
+    sys.unraisablehook = _raise_again
 
 
 def _install(handler: Callable[[int, types.FrameType | None], None]) -> None:
@@ -55,13 +69,30 @@ def _end(number: int, frame: types.FrameType | None) -> None:
     words = line(os.path.basename(sys.argv[0]), number)  # noqa: PTH119 (nothing is imported yet)
     with contextlib.suppress(OSError):  # The terminal may be gone.
         os.write(2, f"{words}\n".encode())
+    _leave(number, frame)
+
+
+def _leave(number: int, frame: types.FrameType | None) -> None:
+    for clean_up in _clean_ups:
+        clean_up()
     os._exit(code(number))
 
 
 def _raise(number: int, frame: types.FrameType | None) -> None:
+    _received.append(number)
     _install(_leave)
     raise Stopped(number)
 
 
-def _leave(number: int, frame: types.FrameType | None) -> None:
-    os._exit(code(number))
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Sends the signal once more where Python dropped the exception, as in a destructor."""
+    stopped = unraisable.exc_value
+    if not isinstance(stopped, Stopped):
+        sys.__unraisablehook__(unraisable)
+        return
+    import threading
+
+    _install(_raise)
+    later = threading.Timer(0.01, os.kill, (os.getpid(), stopped.number))
+    later.daemon = True
+    later.start()

@@ -26,7 +26,8 @@ def _begin() -> None:
     try:
         folder = temporary_folder.open_private()
     except OSError as error:
-        print(f"no place for temporary files ({error}); set TMPDIR", file=sys.stderr)
+        program = os.path.basename(sys.argv[0])  # noqa: PTH119
+        print(f"{program}: no place for temporary files ({error}); set TMPDIR", file=sys.stderr)
         sys.exit(2)
     home = paths.home()
     if home is None or not os.access(home, os.W_OK | os.X_OK):

@@ -12,6 +12,8 @@ import pathlib
 import shutil
 import tempfile
 
+from experiments import signals
+
 PREFIX = "tff_nlp-"
 _LOCK = ".lock"
 
@@ -47,6 +49,7 @@ def open_private() -> pathlib.Path:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)
+    signals.clean_up_with(remove)
     return folder
 
 

@@ -1,13 +1,25 @@
 """How scripts end: one line and exit code 2 for a user's mistake, a stack trace for a defect."""
 
+import dataclasses
+import errno
+import re
 import subprocess
 import sys
 
 import pytest
 from absl import flags
 
-from experiments import entry
-from tff_nlp.errors import UserError
+from experiments import (
+    audit,
+    entry,
+    epsilon,
+    flag_groups,
+    plan_budget,
+    predict,
+    train,
+    train_centralized,
+)
+from tff_nlp.errors import RunError, UserError, WriteError
 
 
 @pytest.fixture
@@ -105,3 +117,132 @@ def test_entry_itself_is_light():
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00", "--dp=gaußian".encode("latin-1")])
+def test_a_file_of_flags_that_is_no_text(flag_values, capsys, tmp_path, content):
+    file = tmp_path / "preset.flags"
+    file.write_bytes(content)
+    code, out, err = ends(flag_values, capsys, f"--flagfile={file}", main=pytest.fail)
+    assert (code, out) == (2, "")
+    assert err == f"train.py: --flagfile={file}: a file of flags is not UTF-8 text\n"
+
+
+def test_a_message_cannot_move_the_cursor_or_fill_the_screen(flag_values, capsys):
+    def main():
+        raise UserError(f"--corpus=\x1b[2Ja.csv \udcff: {'n' * 6000}")
+
+    code, _, err = ends(flag_values, capsys, main=main)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(r"train.py: --corpus=\x1b[2Ja.csv \udcff: nnn")
+    assert len(err) < 400
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            WriteError("a.npz: cannot be written (full)"),
+            "a.npz: cannot be written (full); it goes on",
+        ),
+        (OSError(errno.ENOSPC, "No space left", "x"), "[Errno 28] No space left: 'x'; it goes on"),
+        (RunError("round 3: diverged"), "round 3: diverged"),
+    ],
+)
+def test_failures_are_one_line_and_code_1(flag_values, capsys, error, line):
+    def main():
+        raise error
+
+    code = entry.status(main, flag_values, ["train.py"], again="it goes on")
+    assert (code, capsys.readouterr().err) == (1, f"train.py: {line}\n")
+
+
+def test_other_errors_of_the_system_are_defects(flag_values, capsys):
+    def main():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+
+    with pytest.raises(FileNotFoundError):
+        ends(flag_values, capsys, main=main)
+
+
+def test_a_reader_that_goes_away_is_no_stack_trace(tmp_path):
+    script = (
+        "from absl import flags\n"
+        "from experiments import entry\n"
+        "def main():\n"
+        "    for number in range(100_000):\n"
+        "        print('label', number)\n"
+        "entry.run(main, flags.FlagValues())\n"
+    )
+    root = entry.__file__.rpartition("/experiments/")[0]
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"label 0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_broken_pipe_of_something_else_is_a_defect(flag_values, capsys):
+    def main():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        ends(flag_values, capsys, main=main)
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """What to train on."""
+
+    zebra: str = flag_groups.flag("", "Comes first, although it sorts last.", path=True)
+    kind: str = flag_groups.flag("a", "A choice.", ("a", "b"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How long.
+
+    And a sentence more.
+    """
+
+    rounds: int | None = flag_groups.flag(None, "How many.")
+    loud: bool = flag_groups.flag(True, "Whether to say it.")
+
+
+def test_help_is_by_group_in_the_order_of_definition(capsys, monkeypatch):
+    values = flags.FlagValues()
+    for group in (Texts, Length):
+        flag_groups.define(group, values)
+    example = f"  train.py --{'a' * 70}=1 --zebra=reviews.csv"
+
+    def main():
+        pytest.fail()
+
+    monkeypatch.setattr(sys.modules[__name__], "__doc__", f"Trains.\n\n{example}\n\nThat is all.")
+    assert entry.status(main, values, ["train.py", "--help"], groups=(Length, Texts)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert example in lines
+    starts = ["How long:", "--rounds=NUMBER", "--loud, --noloud", "What to train on:"]
+    starts += ["--zebra=TEXT", "--kind=a", "Help, and flags from a file:", "--flagfile=FILE"]
+    places = [
+        next(n for n, line in enumerate(lines) if line.strip().startswith(start))
+        for start in starts
+    ]
+    assert places == sorted(places)
+    text = " ".join(" ".join(lines).split())
+    assert "--kind=a A choice. One of a, b. Help" in text
+    assert "--loud, --noloud Whether to say it. Default: on." in text
+
+
+@pytest.mark.parametrize("script", [train, train_centralized, audit, predict, epsilon, plan_budget])
+def test_the_examples_of_every_script_can_be_copied(script):
+    """A backslash at the end of a line, or nothing: never a line that was joined and torn."""
+    examples = re.findall(r"(?m)^  (experiments/.*(?:\\\n.*)*)", script.__doc__)
+    assert examples
+    for example in examples:
+        words = example.replace("\\\n", " ").split()
+        assert all(word.startswith(("--", '"', "experiments/")) for word in words[:2])
+        assert "  " not in example.replace("\\\n    ", "")
+        assert max(map(len, example.splitlines())) <= 98

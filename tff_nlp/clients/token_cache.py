@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from tff_nlp import durable_files
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 
@@ -128,7 +129,8 @@ def open_token_cache(
     if cache is not None:
         return cache
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Its tokens are the texts.
+        folder.parent.mkdir(durable_files.PRIVATE_FOLDER, parents=True, exist_ok=True)
         with _lock(folder.with_name(f"{key}.lock")) as alone:
             if alone:
                 _remove_leftovers(folder)
