@@ -30,7 +30,12 @@ def write(
         [np.asarray(w) for w in facts.weights.non_trainable],
         names,
         facts.max_tokens,
-        info={"corpus": facts.data.train.name, "synthetic": facts.data.train.synthetic},
+        strip_prefix=facts.strip_prefix,
+        info={
+            "corpus": facts.data.train.name,
+            "synthetic": facts.data.train.synthetic,
+            "tokens": facts.tokens["train"].to_json(),
+        },
     )
     values = result.build(outcome, facts)
     directory.save_result(values)

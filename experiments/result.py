@@ -12,6 +12,7 @@ from tff_nlp.program import run_directory
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
     from experiments.canary_clients import Audited
     from experiments.data import Data
+    from experiments.token_report import TokenReport
     from tff_nlp.execution.ledger import ByteLedger
     from tff_nlp.models.classifier import Classifier
     from tff_nlp.program.evaluation import Scores
@@ -30,6 +31,8 @@ class Facts:
       data: The corpora.
       model: The classifier.
       max_tokens: Longest text of the exported model.
+      strip_prefix: What the exported model removes from the start of texts.
+      tokens: What the tokenizer leaves out, by "train" and "test".
       partition_checksum: Of who holds what, None without clients.
       bytes_per_client: Sent to and by a client per round, None without clients.
       rounds: Rounds, or epochs of central training.
@@ -42,6 +45,8 @@ class Facts:
     data: "Data"
     model: "Classifier"
     max_tokens: int
+    strip_prefix: str
+    tokens: "Mapping[str, TokenReport]"
     partition_checksum: str | None
     bytes_per_client: "ByteLedger | None"
     rounds: int
@@ -64,6 +69,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
             "per_round": round(statistics.median(seconds), 3),
             "this_program": round(time.monotonic() - facts.began, 3),
         },
+        tokenizer=dataclasses.asdict(facts.model.tokenizer.rules),
+        tokens={name: report.to_json() for name, report in facts.tokens.items()},
         synthetic=facts.data.train.synthetic,
         fingerprints={
             "train": facts.data.train.fingerprint,

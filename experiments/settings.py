@@ -102,6 +102,17 @@ class ModelFlags:
     encoder_width: int = flag(128, "Width of --encoder=random.")
     encoder_heads: int = flag(2, "Attention heads of --encoder=random.")
     vocabulary_size: int = flag(8000, "Most word pieces of --encoder=random.")
+    lowercase: bool | None = flag(
+        None, "Whether --encoder=random reads capitals as small letters (it does by default)."
+    )
+    strip_accents: bool | None = flag(
+        None,
+        "Whether --encoder=random drops the accents of Latin, Greek and Cyrillic letters (it does "
+        "not by default).",
+    )
+    decode_html_entities: bool = flag(
+        False, "Read &amp; as & and so on, in training, prediction and the exported model."
+    )
     pooling: str = flag("mean", "What the head reads.", ("mean", "cls", "pooler"))
     dropout: float = flag(0.1, "Dropout rate before the head.")
     trainable: str = flag(
@@ -124,6 +135,11 @@ class ModelFlags:
         checks.check(bool(known), "trainable", self.trainable, names)
         for name in ("encoder_layers", "encoder_width", "encoder_heads", "vocabulary_size"):
             checks.at_least(1, name, getattr(self, name))
+        for name in ("lowercase", "strip_accents"):
+            value = getattr(self, name)
+            if value is not None and self.encoder != "random":
+                why = "a pretrained encoder keeps what it was trained with; only random can choose"
+                checks.refuse(name, value, why)
 
 
 @dataclasses.dataclass(frozen=True)
