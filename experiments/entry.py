@@ -1,5 +1,8 @@
 """How every script starts and ends: flags in, one line on a user's mistake, an exit code."""
 
+import contextlib
+import io
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -8,8 +11,11 @@ from typing import NoReturn
 from absl import flags
 
 from tff_nlp.errors import RunError, UserError
+from tff_nlp.printable import printable
 
 SUCCESS, RUN_ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+# As a shell has it for a program that writes to a pipe nobody reads any more.
+NO_READER = 141
 
 
 def _define_help(flag_values: flags.FlagValues) -> None:
@@ -29,8 +35,14 @@ def _help(flag_values: flags.FlagValues) -> str:
 
 def _fail(program: str, error: Exception, code: int) -> int:
     # One line, whatever the message holds.
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     return code
+
+
+def _drop_output() -> None:
+    """Sends what is left of the output nowhere, so that Python's end does not complain."""
+    with contextlib.suppress(OSError), pathlib.Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def status(
@@ -51,8 +63,9 @@ def status(
 
     Returns:
       0; or, told in one line on stderr, 2 after a mistake in flags, files or data (`UserError`)
-      and 1 after a failure of the run (`RunError`); or 130 when the user interrupts. Other
-      exceptions are defects and pass.
+      and 1 after a failure of the run (`RunError`); or 130 when the user interrupts; or, without a
+      word, 141 when the reader of the output goes away, as `head` does. Other exceptions are
+      defects and pass.
     """
     program = pathlib.Path(arguments[0]).name
     _define_help(flag_values)
@@ -67,6 +80,10 @@ def status(
             raise UserError(f"unexpected argument {rest[1]!r}: flags start with --")
         else:
             main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return NO_READER
     except (flags.Error, UserError) as error:
         return _fail(program, error, USER_ERROR)
     except RunError as error:
@@ -90,4 +107,8 @@ def run(
       flag_values: The flags to parse into; absl's by default.
       takes_arguments: As for `status`.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # What the terminal's encoding lacks is spelled out.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(status(main, flag_values, sys.argv, takes_arguments=takes_arguments))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from experiments import result
+from tff_nlp.printable import printable
 from tff_nlp.program import pictures, run_directory, training
 from tff_nlp.serving import export
 
@@ -41,6 +42,7 @@ def write(
     directory.save_result(values)
     print("\n".join(result.summary(values)))
     print(
-        f"saved     {directory.path}: result.json, curves.png, confusion.png, metrics.csv, model/",
+        f"saved     {printable(str(directory.path))}: result.json, curves.png, confusion.png, "
+        "metrics.csv, model/",
         flush=True,
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tff_nlp.printable import printable
 from tff_nlp.program import run_directory
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
@@ -57,7 +58,11 @@ class Facts:
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
     """Returns the content of result.json."""
     result: dict[str, Any] = {name: _scores(s) for name, s in outcome.scores.items()}
-    result["test"]["label_names"] = list(facts.data.train.label_names)
+    names = facts.data.train.label_names
+    result["test"]["label_names"] = list(names)
+    result["test"]["untested_labels"] = [
+        name for name, row in zip(names, result["test"]["confusion"], strict=True) if not sum(row)
+    ]
     result["best"] = _best(outcome.rows)
     seconds = [float(row["seconds"]) for row in outcome.rows]
     result.update(
@@ -117,9 +122,9 @@ def told(directory: run_directory.RunDirectory) -> bool:
     """Tells what a run found, or where it goes, and returns whether it is finished."""
     done = directory.result()
     if done is None:
-        print(f"output    {directory.path}", flush=True)
+        print(f"output    {printable(str(directory.path))}", flush=True)
         return False
-    print(f"finished  {directory.path}: nothing to do")
+    print(f"finished  {printable(str(directory.path))}: nothing to do")
     print("\n".join(summary(done)), flush=True)
     return True
 

@@ -19,24 +19,34 @@ CONTEXTS = ("streaming", "ray", "tff")
 
 
 @dataclasses.dataclass(frozen=True)
-class CorpusFlags:
+class ReadingFlags:
+    """How files of texts are read, for training and for prediction."""
+
+    format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
+    text_column: str = flag("", "Column of the text: name or number from 0.")
+    record_path: str = flag("", "Where the rows of a JSON file are: keys joined by dots.")
+    header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
+    delimiter: str = flag("", "One character instead of the format's own.")
+    quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
+    encoding: str = flag("utf-8", "Encodings to try on each line, separated by commas.")
+    missing_values: str = flag(
+        source.MISSING_VALUES, "Values of any column that mean none, separated by commas."
+    )
+    bad_rows: str = flag("error", "Rows that cannot be used: stop or count.", source.BAD_ROWS)
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusFlags(ReadingFlags):
     """What to train and test on."""
 
     corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.")
     test_corpus: str = flag("", "Test corpus, read as --corpus is; empty: the corpus's own.")
     test_fraction: float = flag(0.2, "Share of --corpus for testing where it has no test part.")
-    format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
-    text_column: str = flag("", "Column of the text: name or number from 0.")
     label_column: str = flag("", "Column of the label, or @file, @stem, @suffix, @folder.")
     client_column: str = flag("", "Column of author, domain or other group; also @stem, @folder.")
     label_map: str = flag("", "from:to,from:to; 'to' may be drop, * stands for all others.")
     label_file: str = flag("", "Labels line by line beside the texts.")
     test_label_file: str = flag("", "The same for --test_corpus.")
-    header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
-    delimiter: str = flag("", "One character instead of the format's own.")
-    quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
-    encoding: str = flag("utf-8", "Encodings to try on each line, separated by commas.")
-    bad_rows: str = flag("error", "Rows that cannot be used: stop or count.", source.BAD_ROWS)
     missing_client: str = flag(
         "bad_row", "Rows without a --client_column value.", source.MISSING_CLIENTS
     )
