@@ -53,10 +53,10 @@ def _numbered(entities: tf.Tensor) -> tf.Tensor:
     lower = tf.strings.lower(entities)
     base = tf.where(tf.strings.regex_full_match(lower, "&#x.*"), 16, 10)
     digits = tf.strings.unicode_decode(tf.strings.regex_replace(lower, "[^0-9a-f]", ""), "UTF-8")
+    codes = digits.flat_values
     values = digits.with_flat_values(
-        tf.where(digits.flat_values >= ord("a"), digits.flat_values - ord("a") + 10,
-                 digits.flat_values - ord("0"))
-    )  # fmt: skip
+        tf.where(codes >= ord("a"), codes - ord("a") + 10, codes - ord("0"))
+    )
     # Least significant digits first, so that all numbers begin in one column.
     columns = values[:, ::-1].to_tensor(shape=[None, None])
     powers = tf.cast(base, tf.int64)[:, None] ** tf.range(_DIGITS, dtype=tf.int64)

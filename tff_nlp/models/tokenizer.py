@@ -20,6 +20,7 @@ from tff_nlp.models.vocabulary import (
     SPECIAL_TOKENS,
     UNKNOWN,
     as_bytes,
+    bar_of,
 )
 from tff_nlp.models.words import UNCASED, WordRules, split_words
 
@@ -145,9 +146,12 @@ class Tokenizer:
     def whole_lengths(self, texts: Sequence[str]) -> np.ndarray:
         """Returns int32[texts]: the tokens of each text without any cut, [CLS] and [SEP] too."""
         lengths = [np.zeros([0], np.int32)]
-        for start in range(0, len(texts), CHUNK):
-            chunk = tf.constant(as_bytes(texts[start : start + CHUNK]), tf.string)
-            lengths.append(self.pieces(chunk).row_lengths().numpy().astype(np.int32) + 2)
+        with bar_of("measuring long texts", len(texts), "text", progress=True) as bar:
+            for start in range(0, len(texts), CHUNK):
+                chunk = as_bytes(texts[start : start + CHUNK])
+                pieces = self.pieces(tf.constant(chunk, tf.string))
+                lengths.append(pieces.row_lengths().numpy().astype(np.int32) + 2)
+                bar.update(len(chunk))
         return np.concatenate(lengths)
 
 

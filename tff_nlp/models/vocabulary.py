@@ -3,6 +3,7 @@
 import collections
 import pathlib
 import unicodedata
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -112,7 +113,7 @@ def _count_words(
 ) -> collections.Counter[str]:
     """Counts words as the tokenizer will split them."""
     counts: collections.Counter[bytes] = collections.Counter()
-    with _bar("counting words", len(texts), "text", progress) as bar:
+    with bar_of("counting words", len(texts), "text", progress) as bar:
         for start in range(0, len(texts), CHUNK):
             chunk = as_bytes(texts[start : start + CHUNK])
             words = split_words(tf.constant(chunk, tf.string), rules)
@@ -132,9 +133,11 @@ def _learn_pieces(words: Sequence[tuple[str, int]], size: int, progress: bool) -
     if not words or size < 1:
         return []
     alphabet = _alphabet(words, size)
+    # Rare words in no order, so that those that are left out are random ones.
+    shuffled = sorted(words, key=lambda item: (-item[1], zlib.crc32(item[0].encode("utf-8"))))
     # A character has two forms, "x" and "##x"; at least half of the rows stay for longer pieces.
-    symbols = _Symbols(words, alphabet[: max(1, size // 4)])
-    with _bar("learning word pieces", size, "piece", progress) as bar:
+    symbols = _Symbols(shuffled, alphabet[: max(1, size // 4)])
+    with bar_of("learning word pieces", size, "piece", progress) as bar:
         while len(symbols.pieces) < size:
             before = len(symbols.pieces)
             if not symbols.merge(size - before):
@@ -242,7 +245,8 @@ class _Symbols:
         return number
 
 
-def _bar(subject: str, total: int, unit: str, progress: bool) -> tqdm.tqdm:
+def bar_of(subject: str, total: int, unit: str, progress: bool) -> tqdm.tqdm:
+    """Returns a progress bar, shown on a terminal and after two seconds."""
     return tqdm.tqdm(
         total=total,
         desc=subject,

@@ -93,6 +93,7 @@ class TextClassifier(tf.Module):
           tokens: int32[batch], the tokens of each text.
           read: int32[batch], those that are left when it is cut.
           unknown: int32[batch], those left that the vocabulary does not know.
+          max_tokens: int32[], to how many tokens texts are cut, [CLS] and [SEP] included.
         """
         tokenizer = self._classifier.tokenizer
         pieces = tokenizer.pieces(self._read(texts))
@@ -102,6 +103,7 @@ class TextClassifier(tf.Module):
             "tokens": tf.cast(pieces.row_lengths(), tf.int32),
             "read": tf.cast(kept.row_lengths(), tf.int32),
             "unknown": tf.reduce_sum(unknown, axis=1),
+            "max_tokens": tf.constant(self._max_tokens),
         }
 
     def _read(self, texts: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tff_nlp.errors import UserError
 from tff_nlp.models.token_counts import TokenCounts
 from tff_nlp.models.vocabulary import as_bytes
+from tff_nlp.serving import model_folder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,9 +33,11 @@ class Predictor:
 
     Attributes:
       label_names: Names of the labels, in the order of the probabilities.
+      max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
     """
 
     label_names: tuple[str, ...]
+    max_tokens: int
     _model: Any = dataclasses.field(repr=False)
 
     def predict(
@@ -105,10 +108,7 @@ def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
     import tensorflow_text  # noqa: F401 (registers the operations that tokenize)
 
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{flag}={folder}: there is no such folder")
-    if not (folder / "saved_model.pb").is_file():
-        raise UserError(f"{flag}={folder}: not a saved model: saved_model.pb is missing")
+    model_folder.check(folder, flag)
     try:
         model = tf.saved_model.load(str(folder))
     except Exception as error:  # Damaged files fail in many ways.
@@ -118,4 +118,6 @@ def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
     if missing:
         raise UserError(f"{flag}={folder}: not a text classifier: no signature {sorted(missing)}")
     names = model.signatures["label_names"]()["label_names"].numpy()
-    return Predictor(tuple(name.decode("utf-8") for name in names), model)
+    counted = model.signatures["count_tokens"](texts=tf.constant([], tf.string))
+    max_tokens = int(counted["max_tokens"])
+    return Predictor(tuple(name.decode("utf-8") for name in names), max_tokens, model)
