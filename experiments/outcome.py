@@ -23,7 +23,7 @@ def write(
     pictures.draw_confusion(
         test.confusion, names, directory.path / run_directory.CONFUSION, title=f"{title}: test"
     )
-    export.export(
+    fingerprint = export.export(
         directory.path / run_directory.MODEL,
         facts.model,
         [np.asarray(w) for w in facts.weights.trainable],
@@ -33,6 +33,7 @@ def write(
         info={"corpus": facts.data.train.name, "synthetic": facts.data.train.synthetic},
     )
     values = result.build(outcome, facts)
+    values["fingerprints"]["model"] = fingerprint
     directory.save_result(values)
     print("\n".join(result.summary(values)))
     print(

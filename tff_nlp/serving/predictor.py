@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp.errors import UserError
+from tff_nlp.serving import model_fingerprint
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
       flag: What an error message starts with.
 
     Raises:
-      UserError: If the folder is missing, damaged or holds another kind of model.
+      UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
+        longer what its run wrote.
     """
     import tensorflow_text  # noqa: F401 (registers the operations that tokenize)
 
@@ -68,6 +70,7 @@ def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
         raise UserError(f"{flag}={folder}: there is no such folder")
     if not (folder / "saved_model.pb").is_file():
         raise UserError(f"{flag}={folder}: not a saved model: saved_model.pb is missing")
+    model_fingerprint.check(folder, flag)
     try:
         model = tf.saved_model.load(str(folder))
     except Exception as error:  # Damaged files fail in many ways.
