@@ -24,7 +24,7 @@ def write(
     pictures.draw_confusion(
         test.confusion, names, directory.path / run_directory.CONFUSION, title=f"{title}: test"
     )
-    export.export(
+    fingerprint = export.export(
         directory.path / run_directory.MODEL,
         facts.model,
         [np.asarray(w) for w in facts.weights.trainable],
@@ -39,6 +39,7 @@ def write(
         },
     )
     values = result.build(outcome, facts)
+    values["fingerprints"]["model"] = fingerprint
     directory.save_result(values)
     print("\n".join(result.summary(values)))
     print(

@@ -79,14 +79,14 @@ def load(folder: pathlib.Path) -> SavedRun:
     Raises:
       UserError: If there is no finished run in the folder, or its texts are no longer the same.
     """
-    config = _read(folder, run_directory.CONFIG, "not a run")
-    result = _read(folder, run_directory.RESULT, "the run is not finished")
+    config, result = read(folder)
     clients, canaries = None, 0
     if "partition" in config:
         clients = _group(folder, settings.ClientFlags, config)
         canaries = _group(folder, privacy_flags.PrivacyFlags, config).audit_canaries
     length = _group(folder, settings.RunFlags if clients else settings.CentralFlags, config)
-    _check_result(folder, result, length.rounds if clients else length.epochs)
+    if result["rounds"] > (length.rounds if clients else length.epochs):
+        _refuse(folder, f"{run_directory.RESULT} is damaged")
     model = _group(folder, settings.ModelFlags, config)
     corpus_flags, seed = _group(folder, settings.CorpusFlags, config), length.seed
     try:
@@ -103,6 +103,18 @@ def load(folder: pathlib.Path) -> SavedRun:
         if result["fingerprints"].get("partition") != split.train.checksum:
             _refuse(folder, "another version of the program dealt the texts to other clients")
     return SavedRun(folder, seed, clients, canaries, model, result, texts, split)
+
+
+def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns configuration and result of a finished run.
+
+    Raises:
+      UserError: If there is no finished run in the folder, or either is damaged.
+    """
+    config = _read(folder, run_directory.CONFIG, "not a run")
+    result = _read(folder, run_directory.RESULT, "the run is not finished")
+    _check_result(folder, result)
+    return config, result
 
 
 def examples(run: SavedRun) -> Examples:
@@ -199,15 +211,17 @@ def _weights(run: SavedRun, model: "Classifier") -> _Weights:
     """Returns the exported weights, in the order of the model's names."""
     import tensorflow as tf
 
-    from tff_nlp.serving import export
+    from tff_nlp.serving import export, model_fingerprint
 
-    folder = run.folder / "model"
+    folder = run.folder / run_directory.MODEL
+    model_fingerprint.check(folder, "--run")
     try:
         info = json.loads((folder / export.INFO_FILE).read_text(encoding="utf-8"))
+        vocabulary = info["tokenizer"]["fingerprint"]
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
         _refuse(run.folder, f"its exported model cannot be read ({type(error).__name__})")
-    if info["tokenizer"]["fingerprint"] != model.tokenizer.fingerprint:
+    if vocabulary != model.tokenizer.fingerprint:
         _refuse(run.folder, f"the vocabulary of --encoder={run.model.encoder} has changed since")
     shapes = reader.get_variable_to_shape_map()
     parts = []
@@ -236,14 +250,14 @@ def _group(folder: pathlib.Path, group: type, config: Mapping[str, Any]) -> Any:
         _refuse(folder, f"{run_directory.CONFIG} is damaged: {error}")
 
 
-def _check_result(folder: pathlib.Path, result: Mapping[str, Any], rounds: int) -> None:
-    """Refuses a result that no run of so many rounds wrote."""
+def _check_result(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
+    """Refuses a result that no run wrote."""
     try:
         whole = (
-            0 < result["rounds"] <= rounds
+            result["rounds"] > 0
             and 0 <= result["test"]["accuracy"] <= 1
             and isinstance(result["fingerprints"], dict)
-            and isinstance(result.get("privacy", {}).get("line", ""), str)
+            and isinstance(result.get("privacy", {"line": ""})["line"], str)
         )
     except (KeyError, TypeError, AttributeError):
         whole = False

@@ -1,7 +1,6 @@
 """Files that appear whole or not at all, that their owner alone reads, and never through a link."""
 
 import contextlib
-import io
 import os
 import pathlib
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, *, private: bool = True) -> Iterator[IO[bytes]]:
-    """Yields an empty file that takes the place of `path`, in one step, when the block ends well.
+    """Yields a new file that takes the place of `path`, in one step, when the block ends well.
 
     A link at `path` is replaced, not followed.
 
@@ -42,7 +41,8 @@ def replacing(path: pathlib.Path, *, private: bool = True) -> Iterator[IO[bytes]
     temporary = path.with_name(f"{path.name}.partial")
     with writing(path):
         temporary.unlink(missing_ok=True)  # What a killed program left, or somebody's link.
-        with _opened(temporary, os.O_EXCL, _PRIVATE_FILE if private else _ANY_FILE) as file:
+        mode = _PRIVATE_FILE if private else _ANY_FILE
+        with _opened(temporary, os.O_EXCL, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -67,6 +67,6 @@ def append_text(path: pathlib.Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _opened(path: pathlib.Path, how: int, mode: int) -> io.BufferedWriter:
+def _opened(path: pathlib.Path, how: int, mode: int) -> IO[bytes]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | how
     return os.fdopen(os.open(path, flags, mode), "wb")

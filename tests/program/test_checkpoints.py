@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, two of them, and never of another model."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -89,6 +90,11 @@ def flip(path):
         lambda path: np.save(path.open("wb"), np.zeros(3)),
         lambda path: np.save(path.open("wb"), np.array([{}], object)),
         lambda path: (path.unlink(), path.mkdir()),
+        lambda path: np.savez(path, leaf_0000=np.zeros(3)),  # No digest.
+        lambda path: np.savez_compressed(path, leaf_0000=np.zeros(10**7, np.float32)),
+        lambda path: zipped(path, header((1 << 50,))),
+        lambda path: zipped(path, header((1 << 70, 1 << 70))),
+        lambda path: zipped(path, b"\x93NUMPY\x09\x00"),
     ],
 )
 def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path, leaves, damage):
@@ -101,6 +107,27 @@ def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path, leaves, damage):
     assert "damaged" in message
     assert "\n" not in message
     assert len(checkpoints.load(tmp_path, 4, leaves)) == len(leaves)
+
+
+def header(shape):
+    """Returns the start of a NumPy file of this shape, whose numbers never come."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def zipped(path, member):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("leaf_0000.npy", member)
+
+
+def test_a_checkpoint_belongs_to_its_run_and_its_round(tmp_path, leaves):
+    checkpoints.save(tmp_path, 4, leaves, "this run")
+    assert len(checkpoints.load(tmp_path, 4, leaves, "this run")) == len(leaves)
+    with pytest.raises(errors.UserError, match="not what this run saved"):
+        checkpoints.load(tmp_path, 4, leaves, "another run")
+    (tmp_path / "round_000004.npz").rename(tmp_path / "round_000005.npz")
+    with pytest.raises(errors.UserError, match="not what this run saved"):
+        checkpoints.load(tmp_path, 5, leaves, "this run")
 
 
 @pytest.mark.parametrize(

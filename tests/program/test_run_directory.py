@@ -293,6 +293,18 @@ def test_a_run_may_grow_but_not_shrink(tmp_path):
     )
 
 
+def test_the_identity_is_the_same_for_every_command_that_goes_on(tmp_path):
+    rules = Rules(late=["devices"], described=["corpus"], growing={"rounds": ""})
+
+    def identity(**changes):
+        with RunDirectory(tmp_path / "run", {**CONFIG, **changes}, rules) as directory:
+            return directory.identity
+
+    same = {identity(), identity(rounds=9), identity(corpus="b.csv"), identity(devices="x")}
+    assert len(same) == 1
+    assert identity(seed=1) not in same
+
+
 def test_a_run_that_may_not_grow_says_why(tmp_path):
     begun(tmp_path, CONFIG)
     rules = Rules(growing={"rounds": "--decay_learning_rate ends it"})

@@ -1,5 +1,10 @@
-"""Checkpoints that a kill cannot leave half written."""
+"""Checkpoints that a kill cannot leave half written, and that belong to one run.
 
+Each holds a digest of its numbers, its round and its run. Reading one runs nothing: it is plain
+numbers, which take no more memory than their file.
+"""
+
+import hashlib
 import pathlib
 import re
 import zipfile
@@ -12,22 +17,28 @@ from tff_nlp import durable_files, errors
 
 _NAME = re.compile(r"round_(\d{6})\.npz")
 _KEPT = 2
+_DIGEST = "digest"
 
 
-def save(folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray]) -> None:
+def save(
+    folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray], run: str = ""
+) -> None:
     """Saves a state; the two newest checkpoints are kept.
 
     Args:
       folder: Where checkpoints live.
       round_number: Rounds completed.
       leaves: The state's arrays, in a fixed order.
+      run: What tells this run from others, see `RunDirectory.identity`.
 
     Raises:
       WriteError: If it cannot be written.
     """
     path = folder / f"round_{round_number:06d}.npz"
+    members = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
+    members[_DIGEST] = _digest(leaves, round_number, run)
     with durable_files.replacing(path) as file:
-        np.savez(file, **{f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)})
+        np.savez(file, **members)
     with durable_files.writing(path):
         for number in _rounds(folder)[:-_KEPT]:
             (folder / f"round_{number:06d}.npz").unlink()
@@ -39,7 +50,9 @@ def latest(folder: pathlib.Path) -> int | None:
     return rounds[-1] if rounds else None
 
 
-def load(folder: pathlib.Path, round_number: int, like: Sequence[Any]) -> list[np.ndarray]:
+def load(
+    folder: pathlib.Path, round_number: int, like: Sequence[Any], run: str = ""
+) -> list[np.ndarray]:
     """Loads a checkpoint.
 
     Args:
@@ -47,27 +60,51 @@ def load(folder: pathlib.Path, round_number: int, like: Sequence[Any]) -> list[n
       round_number: Which one.
       like: Arrays, or `tf.TensorSpec`s whose shapes may have unknown sizes, of the shapes and types
         that the checkpoint must have.
+      run: As for `save`.
 
     Raises:
-      UserError: If the file is damaged or belongs to another model.
+      UserError: If the file is damaged or belongs to another model or run.
     """
     path = folder / f"round_{round_number:06d}.npz"
     try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("its end is missing")
+        _check_size(path)
         with np.load(path, allow_pickle=False) as file:
-            # The zip format keeps a checksum per array, which reading compares.
-            leaves = [file[name] for name in sorted(file.files)]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise errors.UserError(
-            f"--output_dir: the checkpoint {path} is damaged ({error}); delete it to go on from "
-            "the one before"
-        ) from error
+            members = {name: file[name] for name in sorted(file.files)}
+        stated = members.pop(_DIGEST)
+    except (OSError, ValueError, ArithmeticError, EOFError, KeyError, MemoryError) as error:
+        raise _damaged(path, str(error)) from error
+    except zipfile.BadZipFile as error:
+        raise _damaged(path, str(error)) from error
+    leaves = list(members.values())
     if len(leaves) != len(like) or not all(map(_fits, leaves, like)):
         raise errors.UserError(
             f"--output_dir: the checkpoint {path} is not of this model; use another folder"
         )
+    if stated.tobytes() != _digest(leaves, round_number, run).tobytes():
+        raise _damaged(path, "it is not what this run saved")
     return leaves
+
+
+def _damaged(path: pathlib.Path, why: str) -> errors.UserError:
+    return errors.UserError(
+        f"--output_dir: the checkpoint {path} is damaged ({why}); delete it to go on from the one "
+        "before"
+    )
+
+
+def _check_size(path: pathlib.Path) -> None:
+    """Raises ValueError or BadZipFile if the arrays take more than the file has."""
+    with zipfile.ZipFile(path) as file:
+        if sum(member.file_size for member in file.infolist()) > path.stat().st_size:
+            raise ValueError("it unpacks to more than its size")
+
+
+def _digest(leaves: Sequence[np.ndarray], round_number: int, run: str) -> np.ndarray:
+    digest = hashlib.sha256(f"{run};{round_number};".encode())
+    for leaf in map(np.asarray, leaves):
+        digest.update(f"{leaf.dtype.str}{leaf.shape};".encode())
+        digest.update(leaf.tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _fits(leaf: np.ndarray, like: Any) -> bool:

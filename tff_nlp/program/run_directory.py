@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -80,6 +81,14 @@ class RunDirectory:
     def checkpoints(self) -> pathlib.Path:
         """The folder of checkpoints."""
         return self.path / CHECKPOINTS
+
+    @property
+    def identity(self) -> str:
+        """A digest of the configuration, the same for each command that goes on with the run."""
+        rules = self._rules
+        changing = {*rules.late, *rules.described, *rules.growing}
+        fixed = {name: value for name, value in self._config.items() if name not in changing}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def result(self) -> dict[str, Any] | None:
         """Returns the result if the run is finished, and notes where its texts are now.
@@ -180,14 +189,19 @@ def damaged(folder: pathlib.Path) -> errors.UserError:
     )
 
 
-def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+def write_json(path: pathlib.Path, value: Mapping[str, Any], *, private: bool = True) -> None:
     """Writes JSON that is there as a whole or not at all.
+
+    Args:
+      path: The file.
+      value: What to write.
+      private: Whether only its owner may read it.
 
     Raises:
       WriteError: If it cannot be written.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    durable_files.replace_text(path, f"{text}\n")
+    durable_files.replace_text(path, f"{text}\n", private=private)
 
 
 def _locked(path: pathlib.Path) -> IO[str]:

@@ -88,7 +88,10 @@ class TrainingProgram:
         state = initial
         if start:
             state = _with_leaves(
-                initial, checkpoints.load(directory.checkpoints, start, _specs(self.process))
+                initial,
+                checkpoints.load(
+                    directory.checkpoints, start, _specs(self.process), directory.identity
+                ),
             )
         log = metrics_log.MetricsLog(directory.path / run_directory.METRICS, self._columns())
         log.rewind(start)
@@ -111,7 +114,7 @@ class TrainingProgram:
                 log.append(row)
                 board.add(row)
                 if finished or (number + 1) % self.checkpoint_every == 0:
-                    checkpoints.save(directory.checkpoints, number + 1, leaves)
+                    checkpoints.save(directory.checkpoints, number + 1, leaves, directory.identity)
                 _show(row, shown)
         board.close()
         stated = privacy.statement() if privacy else None

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError, WriteError
 from tff_nlp.models.classifier import Classifier
+from tff_nlp.serving import model_fingerprint
 
 # Beside the SavedModel, for people and other programs.
 INFO_FILE = "info.json"
@@ -129,7 +130,7 @@ def export(
     *,
     strip_prefix: str = "",
     info: Mapping[str, Any] | None = None,
-) -> None:
+) -> str:
     """Writes a SavedModel with the signatures "serving_default", "count_tokens" and "label_names".
 
     The folder appears only when it is complete; an older export in its place is replaced.
@@ -144,6 +145,9 @@ def export(
       strip_prefix: Removed once from the start of each text that has it.
       info: Further entries for info.json, which always has label_names, max_tokens, strip_prefix,
         the tokenizer's fingerprint and rules, and the code that serves the model.
+
+    Returns:
+      The model's fingerprint, see `model_fingerprint`.
 
     Raises:
       UserError: If the folder holds something else.
@@ -180,11 +184,13 @@ def export(
         )
         if folder.exists():
             shutil.rmtree(folder)
+        fingerprint = model_fingerprint.of(partial)
         partial.rename(folder)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise WriteError(f"{folder}: cannot be written ({reason})") from error
+    return fingerprint
 
 
 def _save(module: TextClassifier, folder: pathlib.Path) -> None:

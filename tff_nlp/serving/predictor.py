@@ -11,7 +11,7 @@ import tensorflow as tf
 from tff_nlp.errors import UserError
 from tff_nlp.models.token_counts import TokenCounts
 from tff_nlp.models.vocabulary import as_bytes
-from tff_nlp.serving import model_folder
+from tff_nlp.serving import model_fingerprint, model_folder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,12 +103,14 @@ def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
       flag: What an error message starts with.
 
     Raises:
-      UserError: If the folder is missing, damaged or holds another kind of model.
+      UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
+        longer what its run wrote.
     """
     import tensorflow_text  # noqa: F401 (registers the operations that tokenize)
 
     folder = pathlib.Path(folder)
     model_folder.check(folder, flag)
+    model_fingerprint.check(folder, flag)
     try:
         model = tf.saved_model.load(str(folder))
     except Exception as error:  # Damaged files fail in many ways.

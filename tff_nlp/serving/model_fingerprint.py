@@ -1,0 +1,50 @@
+"""Whether an exported model is still the one that its run wrote.
+
+A SavedModel is a program: it can read and write files when it is loaded. So one's own is compared,
+before anything in it runs, with the digest that the run's result.json states. A model from somebody
+else has none, and deserves the trust that a program from them would.
+"""
+
+import hashlib
+import json
+import pathlib
+
+from tff_nlp.errors import UserError
+
+# Beside the model's folder, in a run.
+_RESULT = "result.json"
+
+
+def of(folder: pathlib.Path) -> str:
+    """Returns a SHA-256 over the names and contents of all files of a model."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
+        digest.update(b"%d:%s%d:" % (len(name), name, path.stat().st_size))
+        with path.open("rb") as file:
+            for piece in iter(lambda: file.read(1 << 20), b""):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def check(folder: pathlib.Path, flag: str) -> None:
+    """Refuses a model in a run's folder that is not the one that the run wrote.
+
+    Args:
+      folder: The model's folder. Where no result.json lies beside it, nothing is known about it.
+      flag: What an error message starts with.
+
+    Raises:
+      UserError: If it has changed.
+    """
+    try:
+        result = json.loads((folder.parent / _RESULT).read_text(encoding="utf-8"))
+        stated = result["fingerprints"]["model"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if stated != of(folder):
+        raise UserError(
+            f"{flag}={folder}: not the model that {_RESULT} beside it describes: it has changed "
+            "since, and loading it could run what somebody else has put there; repeat the run's "
+            "command, or move the model elsewhere if you trust it"
+        )
