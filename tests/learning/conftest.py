@@ -132,7 +132,10 @@ class Oracle:
 
 
 def assert_same_weights(model, ours, theirs, *, tolerance=2e-5):
-    """Compares weights with how far they moved: float precision, not small steps, must agree."""
+    """Compares weights with how far they moved: float precision, not small steps, must agree.
+
+    The tolerance is that of 300 roundings one after the other (by 2^-24 each) that all go one way.
+    """
     initial, _ = model.initial_weights()
     moved = max(float(np.abs(w - w0).max()) for w, w0 in zip(ours, initial, strict=True))
     assert moved > 1e-3
