@@ -37,11 +37,13 @@ class PrivacyStatement:
       noise_multiplier: Noise on the sum over the clipping norm; None if it changed between rounds.
       rounds: How many rounds happened; steps where the unit is an example.
       epsilons: With delta, accountants, order grids and adjacency, given the sampling.
-      unamplified: The same if nobody's absence is secret and a client may be in every round; for
-        a bounded schedule it is equal to `epsilons`.
+      unamplified: The same, for the same neighbours, against those who know who takes part, of a
+        client that is in every round; for a bounded schedule it is equal to `epsilons`.
       violations: Where the run departs from what the accountants assume; if there are any, nothing
         is guaranteed.
       by_silo: Example-level privacy: each client's name and the epsilon of its examples.
+      noise_of_clients: Whether clients add the noise, so that there is a claim against the server,
+        too: it is `unamplified`, since the server knows who takes part.
     """
 
     mechanism: str
@@ -55,6 +57,7 @@ class PrivacyStatement:
     unamplified: Epsilons
     violations: tuple[str, ...] = ()
     by_silo: tuple[tuple[str, float], ...] = ()
+    noise_of_clients: bool = False
 
     @property
     def delta(self) -> float:
@@ -78,10 +81,17 @@ class PrivacyStatement:
         if not self.guaranteed:
             return "no guarantee: epsilon is infinite without noise"
         tightest = self.epsilons.tightest
+        server = ""
+        if self.noise_of_clients:
+            plain = self.unamplified.tightest
+            server = (
+                f"; against the server, which sees sums and knows who takes part, "
+                f"{_number(self.unamplified.by(plain))} ({plain})"
+            )
         return (
             f"epsilon {_number(self.epsilons.by(tightest))} ({tightest}) at delta {self.delta:.3g}"
             f" for one {self.unit} of {self.population:,} ({self.adjacency}), {self.rounds:,}"
-            f" {'rounds' if self.unit == 'client' else 'steps'}"
+            f" {'rounds' if self.unit == 'client' else 'steps'}{server}"
         )
 
     def in_words(self) -> str:
@@ -197,12 +207,10 @@ def _grid(orders: tuple[float, ...]) -> str:
 
 def without_amplification(event: dpa.DpEvent) -> dpa.DpEvent:
     """Returns what happened as if anybody could have been in every round."""
-    rounds = []
-    for one, count in events.rounds_of(event):
-        noise = events.noise_multiplier_of(one)
-        plain = dpa.NonPrivateDpEvent() if noise is None else events.everybody_round(noise)
-        rounds.append(dpa.SelfComposedDpEvent(plain, count))
-    return events.compose(rounds)
+    return events.compose(
+        dpa.SelfComposedDpEvent(events.unsampled(one), count)
+        for one, count in events.rounds_of(event)
+    )
 
 
 def _sampling_of(event: dpa.DpEvent) -> str:
@@ -223,6 +231,7 @@ def state(
     orders: tuple[float, ...] = accounting.FINE_ORDERS,
     classic_orders: tuple[float, ...] = accounting.INTEGER_ORDERS,
     violations: tuple[str, ...] = (),
+    discrete: bool = False,
 ) -> PrivacyStatement:
     """Returns the statement of a run of sampled rounds, from what happened in it.
 
@@ -236,12 +245,24 @@ def state(
       orders: The order grid of the improved conversion.
       classic_orders: The order grid of the classic conversion.
       violations: Where the run departs from what the accountants assume.
+      discrete: Whether the noise is discrete: its Renyi divergences are no larger than those of
+        the Gaussian mechanism, of its privacy losses nobody has shown it.
 
     Raises:
       UserError: If delta means nothing for the population.
     """
     accounting.check_delta(delta, population, unit)
     rounds = events.rounds_of(event)
+    adjacency = accounting.adjacency_of(event)
+    sampled = accounting.epsilons(event, delta, orders, classic_orders)
+    plain = accounting.epsilons(
+        without_amplification(event), delta, orders, classic_orders, adjacency
+    )
+    if discrete:
+        sampled, plain = (dataclasses.replace(e, pld=None) for e in (sampled, plain))
+    elif sampled.pld is None:
+        # Losses of fixed-size cohorts are known without amplification only; that bound holds, too.
+        sampled = dataclasses.replace(sampled, pld=plain.pld, pld_interval=plain.pld_interval)
     noises = {events.noise_multiplier_of(one) for one, _ in rounds}
     return PrivacyStatement(
         mechanism=mechanism,
@@ -251,11 +272,10 @@ def state(
         sampling=_sampling_of(event),
         noise_multiplier=noises.pop() if len(noises) == 1 else None,
         rounds=sum(count for _, count in rounds),
-        epsilons=accounting.epsilons(event, delta, orders, classic_orders),
-        unamplified=accounting.epsilons(
-            without_amplification(event), delta, orders, classic_orders
-        ),
+        epsilons=sampled,
+        unamplified=plain,
         violations=violations,
+        noise_of_clients=discrete,
     )
 
 
