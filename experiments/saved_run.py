@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import tqdm
 
-from experiments import data, settings
+from experiments import data, privacy_flags, privacy_plan, settings
 from tff_nlp import errors
 from tff_nlp.clients import cohorts, splits
-from tff_nlp.program import run_directory
+from tff_nlp.privacy import guarantee
+from tff_nlp.program import run_directory, secret_file
 
 if TYPE_CHECKING:
     from tff_nlp.models.classifier import Classifier
@@ -166,12 +167,25 @@ def _drawn(run: SavedRun, clients: int) -> np.ndarray:
     # An audit's canaries are clients, too, numbered after those that hold texts.
     population = clients + int(config.get("audit_canaries", 0))
     cohort = cohorts.sampler(
-        config["sampling"], run.seed, population, int(config["clients_per_round"])
+        config["sampling"], _cohort_seed(run), population, int(config["clients_per_round"])
     )
     drawn = np.zeros(population, bool)
     for number in range(int(run.result["rounds"])):
         drawn[cohort(number)] = True
     return drawn[:clients]
+
+
+def _cohort_seed(run: SavedRun) -> int:
+    """Returns what the run's cohorts were drawn from.
+
+    Raises:
+      UserError: If that is a secret, and not there.
+    """
+    sampling, dp = run.config["sampling"], run.config.get("dp", privacy_flags.NONE)
+    secret = secret_file.read(run.folder)
+    if run.config.get("noise_seed") is None and secret is None and dp in guarantee.CLIENT_LEVEL:
+        _refuse(run.folder, f"{secret_file.FOLDER}/, which says who took part, is missing")
+    return privacy_plan.cohort_seed(sampling, dp, run.seed, secret)
 
 
 def _unseen(

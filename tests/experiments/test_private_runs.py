@@ -4,9 +4,13 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 
 from tests.experiments.test_resume import check_same, stop_after_a_checkpoint
+from tff_nlp.privacy.noise_secret import NoiseSecret
+
+SECRET = NoiseSecret(bytes(range(32)))
 
 # 24 clients, so that cohorts of four leave DP-FTRL's cycle some length.
 PLAIN = {"num_clients": 24, "partition": "iid", "rounds": 3, "client_test_fraction": 0}
@@ -14,7 +18,7 @@ GAUSSIAN = {**PLAIN, "dp": "gaussian", "noise_multiplier": 0.8, "clipping_norm":
 TREE = {**GAUSSIAN, "dp": "tree_aggregation", "restart_every": 2}
 ADAPTIVE = {**GAUSSIAN, "dp": "adaptive_clipping", "noise_multiplier": 0.3}
 EXAMPLES = {**GAUSSIAN, "dp": "example_level"}
-DISTRIBUTED = {**PLAIN, "dp": "distributed", "noise_multiplier": 0.3}
+DISTRIBUTED = {**GAUSSIAN, "dp": "distributed"}
 
 
 def outputs(folder):
@@ -49,6 +53,10 @@ def test_every_output_has_the_epsilon(tmp_path, run_train, values):
     if values["dp"] not in ("example_level", "distributed"):
         assert all(float(row["signal_to_noise"]) > 0 for row in rows)
         assert all(0 <= float(row["clipped_share"]) <= 1 for row in rows)
+    if values is DISTRIBUTED:
+        assert "against the server" in stated["line"]
+        # No loss, no accuracy, no count leaves a client: none of them has noise.
+        assert all(not value for row in rows for n, value in row.items() if "train" in n)
     if values is GAUSSIAN:
         assert float(rows[0]["clipping_norm"]) == pytest.approx(0.05)
         assert stated["sampling"] == "poisson"
@@ -61,17 +69,67 @@ def test_every_output_has_the_epsilon(tmp_path, run_train, values):
     [
         pytest.param(GAUSSIAN, id="gaussian", marks=pytest.mark.slow),
         pytest.param(TREE, id="tree_aggregation"),
+        pytest.param(DISTRIBUTED, id="distributed"),
+        pytest.param(EXAMPLES, id="example_level", marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_has_the_same_noise_and_the_same_epsilon(
     tmp_path, run_train, monkeypatch, values
 ):
+    secrets = iter([SECRET, SECRET])
+    monkeypatch.setattr(NoiseSecret, "fresh", lambda: next(secrets))
     assert run_train(tmp_path / "undisturbed", **values).code == 0
     stop_after_a_checkpoint(monkeypatch, lambda: run_train(tmp_path / "stopped", **values))
+    # There is no third fresh secret: it is read back.
     assert run_train(tmp_path / "stopped", **values).code == 0
     check_same(tmp_path / "stopped", tmp_path / "undisturbed", values["rounds"])
     texts = [(tmp_path / n / "privacy.jsonl").read_text() for n in ("stopped", "undisturbed")]
     assert texts[0] == texts[1]
+
+
+def test_the_noise_is_a_secret_of_the_run(tmp_path, run_train):
+    """Whoever had the seed, 0 by default, had the noise: two runs of one seed were the same."""
+    values = {**GAUSSIAN, "rounds": 1, "seed": 0}
+    for name in ("one", "two"):
+        assert run_train(tmp_path / name, **values).code == 0
+    models = [load_weights(tmp_path / name) for name in ("one", "two")]
+    assert all(np.mean(a == b) < 0.5 for a, b in zip(*models, strict=True) if a.size > 100)
+    private = tmp_path / "one" / "private"
+    assert private.stat().st_mode & 0o777 == 0o700
+    (kept,) = private.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    secret = kept.read_text().strip()
+    raw = bytes.fromhex(secret)
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file() and path != kept:
+            assert secret.encode() not in path.read_bytes() and raw not in path.read_bytes()
+    # Without it, rounds that are computed again would be released a second time.
+    (tmp_path / "one" / "result.json").unlink()
+    kept.unlink()
+    ended = run_train(tmp_path / "one", **values)
+    assert ended.code == 2 and "private/" in ended.err
+
+
+def test_repeatable_noise_claims_nothing(tmp_path, run_train):
+    values = {**GAUSSIAN, "rounds": 1, "noise_seed": 3}
+    for name in ("one", "two"):
+        assert run_train(tmp_path / name, **values).code == 0
+        assert not (tmp_path / name / "private").exists()
+    models = [load_weights(tmp_path / name) for name in ("one", "two")]
+    for a, b in zip(*models, strict=True):
+        np.testing.assert_array_equal(a, b)
+    result, rows, _ = outputs(tmp_path / "one")
+    assert result["privacy"]["line"] == (
+        "no guarantee: repeatable noise, for research only (--noise_seed=3)"
+    )
+    assert not result["privacy"]["guaranteed"] and {row["epsilon"] for row in rows} == {""}
+
+
+def load_weights(folder):
+    (path,) = (folder / "checkpoints").iterdir()
+    with np.load(path) as file:
+        leaves = [file[name] for name in sorted(file.files)]
+    return [leaf for leaf in leaves if leaf.dtype == np.float32 and leaf.ndim]
 
 
 def test_a_target_finds_the_noise_or_ends_training(tmp_path, run_train):
@@ -136,7 +194,7 @@ def test_a_breach_of_the_contract_is_refused_or_costs_the_epsilon(tmp_path, run_
         ({"dp": "tree_aggregation", "max_participations": 1, "rounds": 9}, "--max_participations"),
         ({"dp": "tree_aggregation", "min_separation": 9}, "--min_separation=9"),
         ({"dp": "tree_aggregation", "sampling": "poisson"}, "--sampling=poisson"),
-        ({"dp": "distributed", "clipping_norm": 2}, "--clipping_norm=2"),
+        ({"dp": "distributed", "accountant": "pld"}, "--accountant=pld"),
         ({"dp": "none"}, "--noise_multiplier=0.8"),
         ({"dp": "much"}, "--dp"),
         ({"adjacency": "replace_one", "sampling": "poisson"}, "--adjacency=replace_one"),
