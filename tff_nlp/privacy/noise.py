@@ -166,9 +166,11 @@ class TreeNoise:
     def initial_state(self, specs: Any) -> TreeNoiseState:
         """Returns an empty tree."""
         # TensorFlow Privacy draws the first node with the tree, when there is no key yet. Its
-        # shape is kept, and `next` draws it.
+        # shape is kept, and `next` draws it, under the same number.
         tree = self._tree(specs, tf.zeros([8], tf.uint32)).init_state()
-        return TreeNoiseState(_blank(tree), _zeros(specs), tf.zeros([], tf.int32))
+        number = tf.zeros_like(tree.value_generator_state)
+        tree = _blank(tree)._replace(value_generator_state=number)
+        return TreeNoiseState(tree, _zeros(specs), tf.zeros([], tf.int32))
 
     def next(
         self, state: TreeNoiseState, specs: Any, stddev: tf.Tensor, key: tf.Tensor
