@@ -56,20 +56,29 @@ def training(run: "FederatedRun") -> client_update.Canaries | None:
     return client_update.Canaries(seed, _LENGTH * run.privacy.clipping_norm)
 
 
-def with_canaries(dataset: Dataset, train: partition.Partition, pad_id: int) -> Dataset:
+def with_canaries(
+    dataset: Dataset,
+    train: partition.Partition,
+    pad_id: int,
+    key: Callable[[int, int], np.ndarray | None],
+) -> Dataset:
     """Returns the function from a client to its data, canaries being the positions after the last.
 
     Args:
       dataset: The same of the real clients.
       train: The real clients.
       pad_id: Fills the one batch by which the client update knows a canary.
+      key: Of client and round, the key of the noise that the client adds; None where it adds none.
     """
 
-    def either(client: int, seed: int) -> tf.data.Dataset:
+    def either(client: int, number: int) -> tf.data.Dataset:
         if client < train.num_clients:
-            return dataset(client, seed)
+            return dataset(client, number)
         x, y = client_update.canary_batch(client - train.num_clients, pad_id)
         batch = collections.OrderedDict(x=tf.constant(x), y=tf.constant(y))
+        noise_key = key(client, number)
+        if noise_key is not None:
+            batch = collections.OrderedDict(noise_key=tf.constant(noise_key), **batch)
         return tf.data.Dataset.from_tensors(batch)
 
     return either

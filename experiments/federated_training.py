@@ -13,6 +13,7 @@ from experiments import (
     canary_clients,
     data,
     outcome,
+    privacy_flags,
     quantized_rounds,
     result,
     secure_rounds,
@@ -21,7 +22,7 @@ from experiments import (
     task,
 )
 from experiments.federated_run import FederatedRun
-from experiments.privacy_plan import PrivacyPlan
+from experiments.privacy_plan import PrivacyPlan, cohort_seed
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
@@ -29,8 +30,9 @@ from tff_nlp.learning import algorithms, example_privacy, optimizers, schedules
 from tff_nlp.models import classifier
 from tff_nlp.privacy import mechanism
 from tff_nlp.privacy.example_level import ExampleGuarantee
-from tff_nlp.privacy.guarantee import EXAMPLE_LEVEL, Guarantee
-from tff_nlp.program import run_directory, training
+from tff_nlp.privacy.guarantee import DISTRIBUTED, EXAMPLE_LEVEL, Guarantee
+from tff_nlp.privacy.noise_secret import NoiseSecret
+from tff_nlp.program import checkpoints, run_directory, secret_file, training
 
 
 def train(
@@ -70,9 +72,11 @@ def train(
             algorithm,
             example_privacy=_example_privacy(run, plan.guarantee),
             canaries=canary_clients.training(run),
+            allow_dp_mismatch=run.privacy.allow_dp_mismatch,
         )
     tokens = task.tokenize_all(texts, model, run.model.max_tokens, run.place.cache_dir)
-    program = _program(run, texts, tokens, split, model, algorithm, plan)
+    secret = _noise_secret(run, directory)
+    program = _program(run, texts, tokens, split, model, algorithm, plan, secret)
     sent = contexts.count_bytes(
         context,
         program.process.next,
@@ -83,6 +87,8 @@ def train(
     late = {"devices": list(devices)}
     initial = model.initial_weights()[0] if run.privacy.audit_canaries else []
     directory.begin(**late)
+    if secret is not None:
+        secret_file.keep(directory.path, secret)
     picture.draw_partition(
         split.train,
         texts.train.labels,
@@ -150,8 +156,11 @@ def _program(
     model: classifier.Classifier,
     algorithm: algorithms.AlgorithmConfig,
     plan: PrivacyPlan | None,
+    secret: NoiseSecret | None,
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
+    by_example = run.privacy.dp == EXAMPLE_LEVEL
+    clients_draw = by_example or run.privacy.dp == DISTRIBUTED
     pad_id = model.tokenizer.pad_id
     population = client_data.TokenClientData(
         tokens.train,
@@ -161,7 +170,7 @@ def _program(
         batch_size=run.client_training.batch_size,
         epochs=run.federated.client_epochs,
         local_steps=run.federated.local_steps,
-        poisson=run.privacy.dp == EXAMPLE_LEVEL,
+        poisson=by_example,
     )
     sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id)]
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
@@ -178,25 +187,58 @@ def _program(
         aggregator=_aggregator(run, plan),
         seed=seeds.derive(seed, "dropout"),
     )
+
+    def dataset(client: int, number: int) -> tf.data.Dataset:
+        order = seeds.derive(seed, "client_order", number)
+        if secret is None or not clients_draw:
+            return population.round_dataset(client, order)
+        if by_example:
+            # Which examples a batch of DP-SGD has is as secret as its noise.
+            order = secret.seed("batches", number)
+        return population.round_dataset(client, order, client_key(client, number))
+
+    def client_key(client: int, number: int) -> np.ndarray | None:
+        return secret.key("client", number, client) if secret and clients_draw else None
+
     return training.TrainingProgram(
         process=process,
         initial_state=lambda: algorithms.initial_state(process, model),
         cohort=cohorts.sampler(
             run.clients.sampling,
-            seed,
+            cohort_seed(run.clients.sampling, run.privacy.dp, seed, secret),
             split.train.num_clients + run.privacy.audit_canaries,
             run.clients.clients_per_round,
         ),
-        dataset=canary_clients.with_canaries(population.round_dataset, split.train, pad_id),
+        dataset=canary_clients.with_canaries(dataset, split.train, pad_id, client_key),
         predict=task.predictor(model),
         evaluation_sets=sets,
         num_labels=model.num_labels,
         rounds=run.rounds.rounds,
         eval_every=run.rounds.eval_every,
         checkpoint_every=run.rounds.checkpoint_every,
-        seed=seed,
         guarantee=plan.guarantee if plan else None,
+        noise_secret=secret,
     )
+
+
+def _noise_secret(run: FederatedRun, directory: run_directory.RunDirectory) -> NoiseSecret | None:
+    """Returns what the noise of the run derives from; None without privacy.
+
+    Raises:
+      UserError: If rounds were computed already with a secret that is lost.
+    """
+    if run.privacy.dp == privacy_flags.NONE:
+        return None
+    if run.privacy.noise_seed is not None:
+        return NoiseSecret.from_seed(run.privacy.noise_seed)
+    kept = secret_file.read(directory.path)
+    if kept is None and checkpoints.latest(directory.checkpoints):
+        raise errors.UserError(
+            f"--output_dir={directory.path}: the secret of the noise is gone from "
+            f"{run_directory.PRIVATE}/, so that rounds which are computed again would have other "
+            "noise; use another folder"
+        )
+    return kept or NoiseSecret.fresh()
 
 
 def _example_privacy(
@@ -229,8 +271,7 @@ def _aggregator(run: FederatedRun, plan: PrivacyPlan | None) -> Any:
             efficient_tree=flags.efficient_tree,
             restart_every=promised.restart_every,
             bits=flags.distributed_bits,
-        ),
-        run.rounds.seed,
+        )
     )
 
 

@@ -19,7 +19,7 @@ _ONLY_FOR = {
     "max_participations": (names.TREE_AGGREGATION,),
     "min_separation": (names.TREE_AGGREGATION,),
     "distributed_bits": (names.DISTRIBUTED,),
-    "clipping_norm": tuple(m for m in MECHANISMS if m not in (NONE, names.DISTRIBUTED)),
+    "clipping_norm": tuple(m for m in MECHANISMS if m != NONE),
     "audit_canaries": names.CLIENT_LEVEL,
     "adjacency": (names.GAUSSIAN, names.ADAPTIVE_CLIPPING),
 }
@@ -43,6 +43,11 @@ class PrivacyFlags:
         None,
         "Without --noise_multiplier, the noise that keeps it for all rounds is found; with it, "
         "training ends before it is exceeded.",
+    )
+    noise_seed: int | None = flag(
+        None,
+        "Makes the noise repeatable, for research only: nothing is guaranteed then. Empty: the "
+        "noise derives from a secret of the operating system, kept in the run's private folder.",
     )
     delta: float | None = flag(None, "Of (epsilon, delta); empty: population^-1.1.")
     accountant: str = flag(

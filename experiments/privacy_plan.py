@@ -20,6 +20,7 @@ from tff_nlp.privacy import (
     guarantee,
     signal,
 )
+from tff_nlp.privacy.noise_secret import NoiseSecret
 
 if TYPE_CHECKING:
     from experiments.federated_run import FederatedRun
@@ -81,6 +82,8 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
     )
     if violations and not run.privacy.allow_dp_mismatch:
         raise errors.UserError(f"{violations[0]}; or --allow_dp_mismatch to train without it")
+    if run.privacy.noise_seed is not None:
+        violations += (f"{contract.REPEATABLE} (--noise_seed={run.privacy.noise_seed})",)
     if run.clients.clients_per_round > train.num_clients:
         checks.refuse(
             "clients_per_round",
@@ -90,6 +93,24 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
     if run.privacy.dp == guarantee.EXAMPLE_LEVEL:
         return _plan_examples(run, train, violations)
     return _plan_clients(run, train.num_clients + run.privacy.audit_canaries, violations)
+
+
+def cohort_seed(sampling: str, dp: str, seed: int, secret: NoiseSecret | None) -> int:
+    """Returns what cohorts are drawn from.
+
+    Where an epsilon counts on nobody knowing who was drawn, that is the secret of the noise: a
+    run's seed can be guessed.
+
+    Args:
+      sampling: How cohorts are drawn.
+      dp: The mechanism.
+      seed: The run's seed.
+      secret: What the noise derives from; None without privacy.
+    """
+    amplified = dp in guarantee.CLIENT_LEVEL and sampling != guarantee.CYCLIC
+    if secret is None or secret.repeatable or not amplified:
+        return seed
+    return secret.seed("cohorts")
 
 
 def _plan_clients(run: "FederatedRun", population: int, violations: tuple[str, ...]) -> PrivacyPlan:
@@ -114,7 +135,7 @@ def _plan_clients(run: "FederatedRun", population: int, violations: tuple[str, .
         if flags.noise_multiplier is None:
             promised = promised.with_noise_for(flags.target_epsilon, rounds)
         rounds = promised.most_rounds(flags.target_epsilon, rounds)
-    if flags.dp in (guarantee.ADAPTIVE_CLIPPING, guarantee.DISTRIBUTED):
+    if flags.dp == guarantee.ADAPTIVE_CLIPPING:
         stddev = flags.clipped_count_stddev
         adaptive_clipping.split_noise(promised.noise_multiplier, cohort, stddev)
     whose = f"client of {population:,}"
@@ -197,8 +218,6 @@ def _participation(run: "FederatedRun", population: int) -> dp_ftrl.Participatio
 
 def _describe_noise(run: "FederatedRun", promised: guarantee.Guarantee) -> str:
     flags, noise = run.privacy, promised.noise_multiplier
-    if flags.dp == guarantee.DISTRIBUTED:
-        return f"{flags.dp}, noise multiplier {noise:.4g}, clipping norm adapts from 0.1"
     described = f"{flags.dp}, noise multiplier {noise:.4g}, clipping norm {flags.clipping_norm:g}"
     if promised.participation is not None:
         bound = promised.participation

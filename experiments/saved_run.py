@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import tqdm
 
-from experiments import data, flag_groups, privacy_flags, settings
+from experiments import data, flag_groups, privacy_flags, privacy_plan, settings
 from tff_nlp import errors
 from tff_nlp.clients import cohorts, splits
 from tff_nlp.printable import printable
-from tff_nlp.program import run_directory
+from tff_nlp.privacy import names
+from tff_nlp.program import run_directory, secret_file
 
 if TYPE_CHECKING:
     from tff_nlp.models.classifier import Classifier
@@ -34,7 +35,7 @@ class SavedRun:
       folder: Its output_dir.
       seed: Its seed.
       clients: Its flags about clients; None of a central run.
-      canaries: How many clients of an audit took part in it.
+      privacy: Its flags about privacy; None of a central run.
       model: Its flags about the model.
       result: What result.json says.
       texts: The corpora, the same as the run's.
@@ -44,7 +45,7 @@ class SavedRun:
     folder: pathlib.Path
     seed: int
     clients: settings.ClientFlags | None
-    canaries: int
+    privacy: privacy_flags.PrivacyFlags | None
     model: settings.ModelFlags
     result: Mapping[str, Any]
     texts: data.Data
@@ -80,10 +81,10 @@ def load(folder: pathlib.Path) -> SavedRun:
       UserError: If there is no finished run in the folder, or its texts are no longer the same.
     """
     config, result = read(folder)
-    clients, canaries = None, 0
+    clients, privacy = None, None
     if "partition" in config:
         clients = _group(folder, settings.ClientFlags, config)
-        canaries = _group(folder, privacy_flags.PrivacyFlags, config).audit_canaries
+        privacy = _group(folder, privacy_flags.PrivacyFlags, config)
     length = _group(folder, settings.RunFlags if clients else settings.CentralFlags, config)
     if result["rounds"] > (length.rounds if clients else length.epochs):
         _refuse(folder, f"{run_directory.RESULT} is damaged")
@@ -102,7 +103,7 @@ def load(folder: pathlib.Path) -> SavedRun:
         split = data.split_clients(clients, texts.train, seed)[1]
         if result["fingerprints"].get("partition") != split.train.checksum:
             _refuse(folder, "another version of the program dealt the texts to other clients")
-    return SavedRun(folder, seed, clients, canaries, model, result, texts, split)
+    return SavedRun(folder, seed, clients, privacy, model, result, texts, split)
 
 
 def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -119,13 +120,13 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def examples(run: SavedRun) -> Examples:
     """Returns what a run trained on, and what it did not."""
-    if run.split is None or run.clients is None:
+    if run.split is None or run.clients is None or run.privacy is None:
         everything = np.arange(len(run.texts.train))
         nobody = np.zeros(len(everything), np.int64)
         others = {TEST: np.arange(len(run.texts.test))}
         return Examples(everything, nobody, (), np.zeros(0, bool), _unseen(run, everything, others))
     train = run.split.train
-    drawn = _drawn(run, run.clients, train.num_clients)
+    drawn = _drawn(run, run.clients, run.privacy, train.num_clients)
     holders = train.row_clients()
     trained = drawn[holders]
     members = train.rows[trained]
@@ -178,15 +179,37 @@ def outputs(
     return found[0], found[1]
 
 
-def _drawn(run: SavedRun, flags: settings.ClientFlags, clients: int) -> np.ndarray:
+def _drawn(
+    run: SavedRun,
+    flags: settings.ClientFlags,
+    privacy: privacy_flags.PrivacyFlags,
+    clients: int,
+) -> np.ndarray:
     """Returns bool[clients], which took part: the rounds' cohorts, drawn again."""
     # An audit's canaries are clients, too, numbered after those that hold texts.
-    population = clients + run.canaries
-    cohort = cohorts.sampler(flags.sampling, run.seed, population, flags.clients_per_round)
+    population = clients + privacy.audit_canaries
+    cohort = cohorts.sampler(
+        flags.sampling,
+        _cohort_seed(run, flags.sampling, privacy),
+        population,
+        flags.clients_per_round,
+    )
     drawn = np.zeros(population, bool)
     for number in range(run.result["rounds"]):
         drawn[cohort(number)] = True
     return drawn[:clients]
+
+
+def _cohort_seed(run: SavedRun, sampling: str, privacy: privacy_flags.PrivacyFlags) -> int:
+    """Returns what the run's cohorts were drawn from.
+
+    Raises:
+      UserError: If that is a secret, and not there.
+    """
+    secret = secret_file.read(run.folder)
+    if privacy.noise_seed is None and secret is None and privacy.dp in names.CLIENT_LEVEL:
+        _refuse(run.folder, f"{run_directory.PRIVATE}/, which says who took part, is missing")
+    return privacy_plan.cohort_seed(sampling, privacy.dp, run.seed, secret)
 
 
 def _unseen(

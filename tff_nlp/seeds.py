@@ -18,13 +18,23 @@ def derive(run_seed: int, purpose: str, *parts: int | str) -> int:
       independent for all practical purposes, and stable across machines and Python versions.
 
     """
-    digest = hashlib.sha256(repr((int(run_seed), purpose, *parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return int.from_bytes(_digest(run_seed, purpose, *parts)[:8], "little") >> 1
 
 
 def generator(run_seed: int, purpose: str, *parts: int | str) -> np.random.Generator:
-    """Returns a NumPy generator for one random choice (arguments as for `derive`)."""
-    return np.random.default_rng(derive(run_seed, purpose, *parts))
+    """Returns a NumPy generator for one random choice (arguments as for `derive`).
+
+    A run seed of more than 63 bits, which is a secret (`NoiseSecret.seed`), gives a generator that
+    depends on all of its 256 bits.
+    """
+    if run_seed < 2**63:
+        return np.random.default_rng(derive(run_seed, purpose, *parts))
+    digest = _digest(run_seed, purpose, *parts)
+    return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
+def _digest(run_seed: int, purpose: str, *parts: int | str) -> bytes:
+    return hashlib.sha256(repr((int(run_seed), purpose, *parts)).encode()).digest()
 
 
 def pair(run_seed: int, purpose: str, *parts: int | str) -> tuple[int, int]:

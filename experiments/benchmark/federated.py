@@ -14,7 +14,7 @@ from tff_nlp.clients import client_data, partition, token_cache
 from tff_nlp.execution import contexts, streaming
 from tff_nlp.learning import algorithms, optimizers
 from tff_nlp.models import encoders
-from tff_nlp.privacy import guarantee, mechanism
+from tff_nlp.privacy import guarantee, mechanism, noise_secret
 
 
 def run_streaming(
@@ -39,7 +39,7 @@ def run_streaming(
             clients_per_round=task.shape.clients,
             clipping_norm=1e-3,
         )
-        aggregator = mechanism.build_aggregator(gaussian, seed=0)
+        aggregator = mechanism.build_aggregator(gaussian)
     with encoders.computing_in(compute_dtype):
         _run_own_process(task, report, aggregator)
 
@@ -112,8 +112,12 @@ def _run(
     clients: Callable[[int], Sequence[tf.data.Dataset]],
     report: Report,
 ) -> None:
+    secret = noise_secret.NoiseSecret.fresh()
+
     def run_round(number: int) -> None:
         nonlocal state
+        key = secret.key("round", number)
+        state = state._replace(aggregator=mechanism.with_key(state.aggregator, key))
         state, metrics = process.next(state, clients(number))
         trained = metrics["client_work"]["train"]["num_examples"]
         if trained != task.shape.total_examples:

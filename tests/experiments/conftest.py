@@ -224,9 +224,9 @@ def audited(tmp_path_factory, run_train):
     trained = set()
     original = client_data.TokenClientData.round_dataset
 
-    def spy(self, client, seed):
+    def spy(self, client, *arguments):
         trained.add(client)
-        return original(self, client, seed)
+        return original(self, client, *arguments)
 
     folder = tmp_path_factory.mktemp("runs") / "audited"
     with pytest.MonkeyPatch.context() as patch:

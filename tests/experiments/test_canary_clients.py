@@ -28,7 +28,7 @@ def scale_noise(monkeypatch, factor):
     monkeypatch.setattr(
         noise.IndependentNoise,
         "next",
-        lambda self, state, specs, stddev: draw(self, state, specs, factor * stddev),
+        lambda self, state, specs, stddev, key: draw(self, state, specs, factor * stddev, key),
     )
 
 
@@ -41,10 +41,10 @@ def tenth_of_the_noise(monkeypatch):
 
 
 def no_clipping(monkeypatch):
-    def unclipped(self, params, record):
-        return clipped_mean._Sample(record, tf.ones([]), tf.constant(-0.5))
+    def unclipped(self, norm, record):
+        return clipped_mean.Clipped(record, tf.constant(-0.5))
 
-    monkeypatch.setattr(clipped_mean.ClippedMeanQuery, "preprocess_record", unclipped)
+    monkeypatch.setattr(clipped_mean.ClippedMean, "prepare", unclipped)
 
 
 def everybody_in_every_round(monkeypatch):

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 
 from tests.experiments.conftest import Finished, copying
@@ -24,7 +25,7 @@ TREE = {**GAUSSIAN, "dp": "tree_aggregation", "restart_every": 2}
 ADAPTIVE = {**GAUSSIAN, "dp": "adaptive_clipping", "noise_multiplier": 0.3}
 # What is private already may be rounded.
 EXAMPLES = {**GAUSSIAN, "dp": "example_level", "upload_bits": 4}
-DISTRIBUTED = {**PLAIN, "dp": "distributed", "noise_multiplier": 0.3}
+DISTRIBUTED = {**GAUSSIAN, "dp": "distributed"}
 
 
 def outputs(folder):
@@ -79,6 +80,10 @@ def test_every_output_has_the_epsilon(private_run, values):
     if values["dp"] not in ("example_level", "distributed"):
         assert all(float(row["signal_to_noise"]) > 0 for row in rows)
         assert all(0 <= float(row["clipped_share"]) <= 1 for row in rows)
+    if values is DISTRIBUTED:
+        assert "against the server" in stated["line"]
+        # No loss, no accuracy, no count leaves a client: none of them has noise.
+        assert all(not value for row in rows for n, value in row.items() if "train" in n)
     if values is GAUSSIAN:
         assert float(rows[0]["clipping_norm"]) == pytest.approx(0.05)
         assert stated["sampling"] == "poisson"
@@ -91,17 +96,65 @@ def test_every_output_has_the_epsilon(private_run, values):
     [
         pytest.param(GAUSSIAN, id="gaussian", marks=pytest.mark.slow),
         pytest.param(TREE, id="tree_aggregation"),
+        pytest.param(DISTRIBUTED, id="distributed"),
+        pytest.param(EXAMPLES, id="example_level", marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_has_the_same_noise_and_the_same_epsilon(
     tmp_path, private_run, run_train, values
 ):
     undisturbed = private_run(values)
+    # The secret of the noise is in the copy, from which the rest of the run reads it back.
     folder = shutil.copytree(undisturbed.stopped, tmp_path / "run")
     assert run_train(folder, **values).code == 0
     check_same(folder, undisturbed.folder, values["rounds"])
     texts = [(path / "privacy.jsonl").read_text() for path in (folder, undisturbed.folder)]
     assert texts[0] == texts[1]
+
+
+def test_the_noise_is_a_secret_of_the_run(tmp_path, run_train):
+    """Whoever had the seed, 0 by default, had the noise: two runs of one seed were the same."""
+    values = {**GAUSSIAN, "rounds": 1, "seed": 0}
+    assert run_train(tmp_path / "one", **values, complete=True).code == 0
+    assert run_train(tmp_path / "two", **values).code == 0
+    models = [load_weights(tmp_path / name) for name in ("one", "two")]
+    assert all(np.mean(a == b) < 0.5 for a, b in zip(*models, strict=True) if a.size > 100)
+    private = tmp_path / "one" / "private"
+    assert private.stat().st_mode & 0o777 == 0o700
+    (kept,) = private.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    secret = kept.read_text().strip()
+    raw = bytes.fromhex(secret)
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file() and path != kept:
+            assert secret.encode() not in path.read_bytes() and raw not in path.read_bytes()
+    # Without it, rounds that are computed again would be released a second time.
+    (tmp_path / "one" / "result.json").unlink()
+    kept.unlink()
+    ended = run_train(tmp_path / "one", **values)
+    assert ended.code == 2 and "private/" in ended.err
+
+
+def test_repeatable_noise_claims_nothing(tmp_path, run_train):
+    values = {**GAUSSIAN, "rounds": 1, "noise_seed": 3}
+    for name in ("one", "two"):
+        assert run_train(tmp_path / name, **values).code == 0
+        assert not (tmp_path / name / "private").exists()
+    models = [load_weights(tmp_path / name) for name in ("one", "two")]
+    for a, b in zip(*models, strict=True):
+        np.testing.assert_array_equal(a, b)
+    result, rows, _ = outputs(tmp_path / "one")
+    assert result["privacy"]["line"] == (
+        "no guarantee: repeatable noise, for research only (--noise_seed=3)"
+    )
+    assert not result["privacy"]["guaranteed"] and {row["epsilon_rdp"] for row in rows} == {""}
+
+
+def load_weights(folder):
+    (path,) = (folder / "checkpoints").iterdir()
+    with np.load(path) as file:
+        leaves = [file[name] for name in sorted(file.files)]
+    return [leaf for leaf in leaves if leaf.dtype == np.float32 and leaf.ndim]
 
 
 def test_a_target_finds_the_noise(tmp_path, run_train):
@@ -165,7 +218,7 @@ def test_a_breach_of_the_contract_is_refused_or_costs_the_epsilon(tmp_path, run_
         ({"dp": "tree_aggregation", "max_participations": 1, "rounds": 9}, "--max_participations"),
         ({"dp": "tree_aggregation", "min_separation": 9}, "--min_separation=9"),
         ({"dp": "tree_aggregation", "sampling": "poisson"}, "--sampling=poisson"),
-        ({"dp": "distributed", "clipping_norm": 2}, "--clipping_norm=2"),
+        ({"dp": "distributed", "accountant": "pld"}, "--accountant=pld"),
         ({"dp": "none"}, "--noise_multiplier=0.8"),
         ({"dp": "much"}, "--dp"),
         ({"adjacency": "replace_one", "sampling": "poisson"}, "--adjacency=replace_one"),

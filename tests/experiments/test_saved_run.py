@@ -172,4 +172,4 @@ def test_a_model_that_does_not_fit(copy, cache):
     edit(copy / "config.json", encoder_layers=1, vocabulary_size=60)
     assert "the vocabulary of --encoder=random has changed since" in fault()
     shutil.rmtree(copy / "model" / "variables")
-    assert "its exported model cannot be read" in fault()
+    assert "not the model that result.json" in fault()

@@ -22,6 +22,9 @@ def handled(monkeypatch):
     before = {number: signal.getsignal(number) for number in ENDING}
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(signals, "_received", [])
+    # A shell may have what runs in its background ignore them.
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
     signals.raise_stopped()
     yield
     for number, handler in before.items():
@@ -95,6 +98,7 @@ def test_ctrl_c_while_a_script_is_imported(script, tmp_path):
     """The signal comes as soon as the script asks for its first library."""
     run = (
         "import runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(name, *_):\n"
         "        if name == 'absl':\n"

@@ -40,7 +40,7 @@ def _traced(model, optimizer, mu, tau=0.0):
 
 def local_training(model, optimizer, data, *, seed=(1, 2), mu=0.0, tau=0.0):
     """Returns the update and the sums of one client, without TFF."""
-    deltas, sums = _traced(model, optimizer, mu, tau)(data, tf.constant(seed, tf.int32))
+    deltas, sums, _ = _traced(model, optimizer, mu, tau)(data, tf.constant(seed, tf.int32))
     return [d.numpy() for d in deltas], {k: v.numpy() for k, v in sums.items()}
 
 

@@ -44,5 +44,5 @@ def test_a_cohort_too_small_for_its_noise_is_refused(clients, noise):
 
 
 def test_negative_noise_is_refused():
-    with pytest.raises(UserError, match="must not be negative"):
+    with pytest.raises(UserError, match="must be 0 or more"):
         split_noise(-1, 10)

@@ -1,6 +1,7 @@
 """The noisy mean against closed forms, statistics and TensorFlow Privacy's own queries."""
 
 import collections
+import math
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from scipy import stats
 from tff_nlp.errors import UserError
 from tff_nlp.execution import streaming
 from tff_nlp.privacy import clipped_mean, guarantee, mechanism, noise
+from tff_nlp.privacy.noise_secret import NoiseSecret
 
 SHAPES = {"a": (3, 2), "b": (4,)}
 SPECS = collections.OrderedDict((k, tf.TensorSpec(v, tf.float32)) for k, v in SHAPES.items())
+SECRET = NoiseSecret(bytes(range(32)))
 LARGE = [tf.TensorSpec([150, 100], tf.float32), tf.TensorSpec([5000], tf.float32)]
 
 
@@ -32,62 +35,63 @@ def flat(update):
     return np.concatenate([np.ravel(part) for part in tf.nest.flatten(update)])
 
 
-def query(clipping=None, noises=None, *, multiplier=0.0, denominator=4.0, specs=SPECS):
-    return clipped_mean.ClippedMeanQuery(
+def mean_of(clipping=None, noises=None, *, multiplier=0.0, denominator=4.0, specs=SPECS):
+    return clipped_mean.ClippedMean(
         clipping or clipped_mean.Clipping(1.0),
-        noises or noise.IndependentNoise((1, 2)),
+        noises or noise.IndependentNoise(),
         noise_multiplier=multiplier,
         denominator=denominator,
         specs=specs,
     )
 
 
-def run(q, rounds, state=None):
-    """Returns the results and the states of rounds, each a list of records."""
-    state = q.initial_global_state() if state is None else state
-    results, states = [], []
-    for records in rounds:
-        sample = q.initial_sample_state()
-        params = q.derive_sample_params(state)
+def run(mean, rounds, state=None, *, first=0, key=lambda number: SECRET.key("round", number)):
+    """Returns the results, the states and the measurements of rounds, each a list of records."""
+    state = mean.initial_state() if state is None else state
+    results, states, measured = [], [], []
+    release = tf.function(mean.release)
+    for number, records in enumerate(rounds, start=first):
+        total = mean.zero()
         for record in records:
-            sample = q.accumulate_record(params, sample, record)
-        result, state, _ = q.get_noised_result(sample, state)
+            total = mean.add(total, mean.prepare(state.clipping_norm, record))
+        state = mechanism.with_key(state, tf.constant(key(number)))
+        result, state, facts = release(total, state)
         results.append(result)
         states.append(state)
-    return results, states
+        measured.append({name: float(value) for name, value in facts.items()})
+    return results, states, measured
 
 
 def aggregate(factory, clients):
     value_type = tff.types.tensorflow_to_type(SPECS)
     process = factory.create(value_type)
     with tff.framework.get_context_stack().install(streaming.StreamingContext(["/CPU:0"])):
-        return process.next(process.initialize(), clients)
+        state = mechanism.with_key(process.initialize(), SECRET.key("round", 0))
+        return process.next(state, clients)
 
 
 def test_without_noise_and_clipping_it_is_the_plain_mean():
     clients = updates(5)
     ours = clipped_mean.ClippedMeanFactory(
-        clipped_mean.Clipping(1e6),
-        noise.IndependentNoise((1, 2)),
-        noise_multiplier=0.0,
-        denominator=5.0,
+        clipped_mean.Clipping(1e3), noise.IndependentNoise(), noise_multiplier=0.0, denominator=5.0
     )
-    plain = aggregate(tff.aggregators.UnweightedMeanFactory(), clients).result
-    # The sums are equal bit for bit, as the factor is exactly 1; TensorFlow may divide by a
-    # constant through its reciprocal, which costs one unit in the last place.
-    np.testing.assert_array_max_ulp(flat(aggregate(ours, clients).result), flat(plain), maxulp=1)
+    plain = aggregate(tff.aggregators.UnweightedMeanFactory(), clients)
+    # The factor is exactly 1; theirs adds up in float32.
+    np.testing.assert_allclose(
+        flat(aggregate(ours, clients).result), flat(plain.result), rtol=1e-6, atol=1e-9
+    )
 
 
 def test_clipping_is_the_closed_form_and_tensorflow_privacys():
     clients = updates(6)
-    (result,), (state,) = run(query(clipped_mean.Clipping(2.0), denominator=6.0), [clients])
+    (result,), _, (found,) = run(mean_of(clipped_mean.Clipping(2.0), denominator=6.0), [clients])
     norms = [np.linalg.norm(flat(c)) for c in clients]
     expected = sum(flat(c) * min(1, 2.0 / n) for c, n in zip(clients, norms, strict=True)) / 6
     np.testing.assert_allclose(flat(result), expected, rtol=1e-5, atol=1e-7)
     theirs, _, _ = _theirs(tfp.GaussianSumQuery(2.0, 0.0), clients)
     np.testing.assert_allclose(flat(result), flat(theirs) / 6, rtol=1e-5, atol=1e-7)
-    assert float(state.clipped_share) == pytest.approx(np.mean(np.array(norms) > 2.0))
-    assert float(state.signal_norm) == pytest.approx(np.linalg.norm(expected), rel=1e-5)
+    assert found["clipped_share"] == pytest.approx(np.mean(np.array(norms) > 2.0))
+    assert found["signal_norm"] == pytest.approx(np.linalg.norm(expected), rel=1e-5)
 
 
 def _theirs(q, clients, state=None):
@@ -101,45 +105,130 @@ def _theirs(q, clients, state=None):
 
 def test_the_denominator_does_not_depend_on_who_came():
     one = updates(1)
-    (result,), _ = run(query(clipped_mean.Clipping(1e6), denominator=10.0), [one])
+    (result,), _, _ = run(mean_of(clipped_mean.Clipping(1e3), denominator=10.0), [one])
     np.testing.assert_allclose(flat(result), flat(one[0]) / 10, rtol=1e-6)
-    (nobody,), (state,) = run(query(multiplier=1.0), [[]])
-    assert np.isfinite(flat(nobody)).all() and float(state.clipped_share) == 0
+    (nobody,), _, (found,) = run(mean_of(multiplier=1.0), [[]])
+    assert np.isfinite(flat(nobody)).all() and found["clipped_share"] == 0
 
 
 def test_the_noise_has_the_stated_deviation_and_is_fresh_in_every_round():
     multiplier, norm, cohort = 1.3, 0.7, 4.0
-    q = query(clipped_mean.Clipping(norm), multiplier=multiplier, denominator=cohort, specs=LARGE)
-    results, states = run(q, [[], []])
+    mean = mean_of(
+        clipped_mean.Clipping(norm), multiplier=multiplier, denominator=cohort, specs=LARGE
+    )
+    results, _, measured = run(mean, [[], []])
     first, second = (flat(r) for r in results)
     stddev = multiplier * norm / cohort
     low, high = stats.chi2.ppf([1e-6, 1 - 1e-6], len(first)) / len(first)
-    for draw, state in ((first, states[0]), (second, states[1])):
+    for draw, found in ((first, measured[0]), (second, measured[1])):
         assert low < np.mean((draw / stddev) ** 2) < high
-        assert float(state.noise_norm) == pytest.approx(np.linalg.norm(draw), rel=1e-5)
-        assert stats.kstest(draw / stddev, "norm").pvalue > 1e-6
+        assert found["noise_norm"] == pytest.approx(np.linalg.norm(draw), rel=1e-5)
+        # The noise lies on a grid of about a sixteenth of its deviation.
+        spread = np.random.default_rng(1).uniform(-1, 1, len(draw)) / 64
+        assert stats.kstest(draw / stddev + spread, "norm").pvalue > 1e-6
     assert abs(np.corrcoef(first, second)[0, 1]) < 6 / np.sqrt(len(first))
     # Tensors of one shape do not share their noise either.
-    pair = flat(run(query(multiplier=1.0, specs=[LARGE[1]] * 2), [[]])[0][0]).reshape(2, -1)
+    pair = flat(run(mean_of(multiplier=1.0, specs=[LARGE[1]] * 2), [[]])[0][0]).reshape(2, -1)
     assert abs(np.corrcoef(*pair)[0, 1]) < 6 / np.sqrt(pair.shape[1])
 
 
-def test_the_same_seed_repeats_another_differs_and_a_saved_state_goes_on():
+def test_the_same_secret_repeats_another_differs_and_a_saved_state_goes_on():
     rounds = [updates(3, seed) for seed in range(4)]
-    q = query(multiplier=1.0)
-    whole, states = run(q, rounds)
-    again, _ = run(query(multiplier=1.0), rounds)
-    resumed, _ = run(q, rounds[2:], states[1])
-    other, _ = run(query(noises=noise.IndependentNoise((1, 3)), multiplier=1.0), rounds)
+    whole, states, _ = run(mean_of(multiplier=1.0), rounds)
+    again, _, _ = run(mean_of(multiplier=1.0), rounds)
+    resumed, _, _ = run(mean_of(multiplier=1.0), rounds[2:], states[1], first=2)
+    other = NoiseSecret.fresh()
+    others, _, _ = run(mean_of(multiplier=1.0), rounds, key=lambda n: other.key("round", n))
     for a, b in zip([*whole, *whole[2:]], [*again, *resumed], strict=True):
         np.testing.assert_array_equal(flat(a), flat(b))
-    assert all(not np.allclose(flat(a), flat(b)) for a, b in zip(whole, other, strict=True))
+    assert all(not np.allclose(flat(a), flat(b)) for a, b in zip(whole, others, strict=True))
+
+
+def test_a_round_without_a_key_of_its_own_releases_nothing():
+    """Neither the first round, nor a second one with the key of the first."""
+    mean = mean_of(multiplier=1.0)
+    _, (state,), _ = run(mean, [updates(2)])
+    assert not np.any(state.key)
+    for unkeyed in (mean.initial_state(), state):
+        result, _, _ = mean.release(mean.zero(), unkeyed)
+        assert np.isnan(flat(result)).all()
+
+
+def test_the_key_reaches_no_client():
+    factory = clipped_mean.ClippedMeanFactory(
+        clipped_mean.Clipping(1.0), noise.IndependentNoise(), noise_multiplier=1.0, denominator=4.0
+    )
+    process = factory.create(tff.types.tensorflow_to_type(SPECS))
+    state_type, values_type = process.next.type_signature.parameter
+
+    @tff.federated_computation(state_type, values_type)
+    def next_round(state, values):
+        output = process.next(state, values)
+        return output.state, output.result
+
+    form = tff.backends.mapreduce.get_map_reduce_form_for_computation(next_round)
+    sent = tff.types.type_to_tf_tensor_specs(form.prepare.type_signature.result)
+    assert {spec.dtype for spec in tf.nest.flatten(sent)} == {tf.float32}
+    assert sum(spec.shape.num_elements() for spec in tf.nest.flatten(sent)) == 1
+
+
+def test_noise_does_not_follow_from_one_number_of_32_bits():
+    """The key is used whole: flipping any one of its 256 bits gives unrelated noise.
+
+    The noise used to depend on 32 bits, which a scan of 4 minutes finds: keys that agree in the
+    other 224 then had the same noise.
+    """
+    key = SECRET.key("round", 0)
+    first = noise.standard_normals(tf.constant(key), [[2000]])[0].numpy()
+    for word in range(8):
+        for bit in (0, 31):
+            other = key.copy()
+            other[word] ^= np.uint32(1 << bit)
+            drawn = noise.standard_normals(tf.constant(other), [[2000]])[0].numpy()
+            assert abs(np.corrcoef(first, drawn)[0, 1]) < 6 / np.sqrt(2000)
+
+
+def test_sums_are_exact_in_every_order_and_no_update_is_longer_than_the_norm():
+    clients = updates(40, scale=3.0)
+    mean = mean_of(clipped_mean.Clipping(0.7), denominator=40.0)
+    norm = mean.initial_state().clipping_norm
+    sent = [mean.prepare(norm, client) for client in clients]
+    totals = []
+    for order in (range(40), reversed(range(40))):
+        total = mean.zero()
+        for index in order:
+            total = mean.add(total, sent[index])
+        totals.append(np.concatenate([np.ravel(part) for part in total.update]))
+    np.testing.assert_array_equal(*totals)
+    exact = [
+        math.fsum(column) for column in np.transpose([flat(s.update) for s in sent]).astype(float)
+    ]
+    np.testing.assert_array_equal(totals[0], exact)
+    lengths = [math.sqrt(math.fsum(float(x) ** 2 for x in flat(s.update))) for s in sent]
+    assert max(lengths) <= float(norm) and max(lengths) > 0.7 * (1 - 1e-5)
+
+
+def test_released_sums_lie_on_a_grid_that_hides_the_low_digits_of_what_was_added():
+    grid = 0.5 / 16  # the noise's deviation is .9
+    results, _, _ = run(
+        mean_of(clipped_mean.Clipping(0.9), multiplier=1.0, denominator=1.0), [updates(3)]
+    )
+    np.testing.assert_array_equal(flat(results[0]) % grid, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_update_that_is_not_finite_counts_as_zeros(value):
+    good, bad = updates(2)
+    bad["a"][1, 1] = value
+    results, _, measured = run(mean_of(clipped_mean.Clipping(1e3), denominator=4.0), [[good, bad]])
+    np.testing.assert_allclose(flat(results[0]), flat(good) / 4, rtol=1e-6)
+    assert measured[0]["clipped_share"] == 0.5
 
 
 def test_the_adaptive_norm_follows_tensorflow_privacys():
     clients = updates(8, scale=2.0)
     clipping = clipped_mean.Clipping(1.0, target_quantile=0.6, learning_rate=0.3)
-    _, states = run(query(clipping, denominator=8.0), [clients] * 6)
+    _, states, _ = run(mean_of(clipping, denominator=8.0), [clients] * 6)
     theirs = tfp.QuantileAdaptiveClipSumQuery(
         initial_l2_norm_clip=1.0,
         noise_multiplier=0.0,
@@ -159,12 +248,12 @@ def test_the_adaptive_norm_follows_tensorflow_privacys():
 def test_the_count_of_adaptive_clipping_has_its_noise():
     stddev, rate, cohort = 3.0, 0.2, 100.0
     clipping = clipped_mean.Clipping(
-        1.0, target_quantile=0.5, learning_rate=rate, count_stddev=stddev, seed=(5, 6)
+        1.0, target_quantile=0.5, learning_rate=rate, count_stddev=stddev
     )
-    state = query(clipping, denominator=cohort).initial_global_state()
-    draws = []
-    for index in range(400):
-        new = clipping.next(state.clipping_norm, tf.zeros([]), cohort, tf.constant(index))
+    draws, following = [], tf.function(clipping.next)
+    for number in range(400):
+        key = tf.constant(SECRET.key("round", number))
+        new = following(tf.constant(1.0), tf.zeros([]), cohort, key)
         draws.append(np.log(float(new)) / rate * cohort)  # balanced: only noise moves the norm
     low, high = stats.chi2.ppf([1e-6, 1 - 1e-6], len(draws)) / len(draws)
     assert low < np.mean(np.square(draws)) / stddev**2 < high
@@ -172,40 +261,46 @@ def test_the_count_of_adaptive_clipping_has_its_noise():
 
 def test_the_parts_of_adaptive_clippings_noise_cost_what_is_stated():
     built = mechanism.build_aggregator(
-        mechanism.Mechanism(guarantee.ADAPTIVE_CLIPPING, 1.2, 100, clipping_norm=0.5), seed=1
+        mechanism.Mechanism(guarantee.ADAPTIVE_CLIPPING, 1.2, 100, clipping_norm=0.5)
     )
-    process = built.create(tff.types.tensorflow_to_type(SPECS))
-    with tff.framework.get_context_stack().install(streaming.StreamingContext(["/CPU:0"])):
-        state = process.next(process.initialize(), updates(2)).state
-    assert float(state.dp_event.noise_multiplier) == pytest.approx(1.2, rel=1e-6)
+    assert float(aggregate(built, updates(2)).measurements["noise_multiplier"]) == pytest.approx(
+        1.2, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("efficient", [True, False])
 @pytest.mark.parametrize("restart_every", [None, 3])
 def test_the_tree_is_tensorflow_privacys(efficient, restart_every):
-    rounds = [updates(2, seed) for seed in range(8)]
-    tree = noise.TreeNoise(11, 0.9 * 2.0, efficient=efficient, restart_every=restart_every)
-    ours, _ = run(query(clipped_mean.Clipping(2.0), tree, multiplier=0.9, denominator=1.0), rounds)
-    theirs = tfp.TreeResidualSumQuery.build_l2_gaussian_query(
-        2.0, 0.9, SPECS, noise_seed=11, use_efficient=efficient
+    """With nodes that come from one key in both, instead of a key for each round."""
+    rounds, key = [updates(2, seed) for seed in range(8)], SECRET.key("tree")
+    tree = noise.TreeNoise(0.9 * 2.0, efficient=efficient, restart_every=restart_every)
+    mean = mean_of(clipped_mean.Clipping(2.0), tree, multiplier=0.9, denominator=1.0)
+    ours, _, _ = run(mean, rounds, key=lambda number: key)
+    theirs = tfp.TreeResidualSumQuery(
+        record_specs=SPECS,
+        noise_generator=noise.NodeNoise(0.9 * 2.0, SPECS, tf.constant(key)),
+        clip_fn=lambda record, norm: tf.clip_by_global_norm(record, norm)[0],
+        clip_value=2.0,
+        use_efficient=efficient,
     )
     if restart_every:
         theirs = tfp.RestartQuery(theirs, tfp.restart_query.PeriodicRoundRestartIndicator(3))
     state = theirs.initial_global_state()
     for records, mean in zip(rounds, ours, strict=True):
         result, state, _ = _theirs(theirs, records, state)
-        np.testing.assert_allclose(flat(mean), flat(result), rtol=1e-4, atol=1e-5)
+        # Ours lie on a grid of 1/16.
+        np.testing.assert_allclose(flat(mean), flat(result), rtol=0, atol=1 / 32 + 1e-5)
 
 
 def test_a_trees_noise_on_all_rounds_is_that_of_its_nodes():
-    q = query(
+    mean = mean_of(
         clipped_mean.Clipping(1.0),
-        noise.TreeNoise(3, 2.0, efficient=False),
+        noise.TreeNoise(2.0, efficient=False),
         multiplier=2.0,
         denominator=1.0,
         specs=LARGE,
     )
-    results, _ = run(q, [[]] * 7)
+    results, _, _ = run(mean, [[]] * 7)
     so_far = np.cumsum([flat(r) for r in results], axis=0)
     for rounds, total in enumerate(so_far, start=1):
         nodes = rounds.bit_count()  # complete subtrees that make up the first rounds
@@ -219,6 +314,7 @@ def test_a_trees_noise_on_all_rounds_is_that_of_its_nodes():
         ({"norm": float("nan")}, "--clipping_norm"),
         ({"norm": 1.0, "target_quantile": 1.0}, "--target_quantile"),
         ({"norm": 1.0, "learning_rate": 0.0}, "--clipping_learning_rate"),
+        ({"norm": 1.0, "count_stddev": -1.0}, "--clipped_count_stddev"),
     ],
 )
 def test_clipping_out_of_range_names_the_flag(values, flag):

@@ -6,6 +6,7 @@ import dp_accounting as dpa
 import pytest
 from dp_accounting import rdp
 
+from tff_nlp.errors import UserError
 from tff_nlp.privacy import accounting, example_level
 
 SILOS = (
@@ -52,3 +53,22 @@ def test_nothing_is_claimed_after_a_breach_and_nothing_is_spent_by_nobody():
     stated = broken.statement_of([broken.record([1])])
     assert not stated.guaranteed
     assert set(stated.to_json()["epsilon_by_client"].values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"silos": ()}, "no clients"),
+        ({"noise_multiplier": -1.0}, "--noise_multiplier=-1"),
+        ({"delta": 0.9}, "--delta=0.9"),
+        ({"accountant": "moments"}, "--accountant=moments"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        promised(**changes)
+
+
+def test_a_sampling_rate_is_one():
+    with pytest.raises(UserError, match="no sampling"):
+        example_level.Silo("small", 100, 1.5, 4)

@@ -163,3 +163,27 @@ def test_a_run_as_the_accountant_assumes_keeps_the_contract(changes):
 def test_each_breach_names_the_flag_and_what_to_change(changes, flag, advice):
     found = contract.violations(contract.Conduct(**CONDUCT | changes))
     assert any(s.startswith(flag) and advice in s for s in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"mechanism": "laplace"}, "--dp=laplace"),
+        ({"sampling": "cyclic"}, "--sampling=cyclic"),
+        ({"sampling": "nonsense"}, "--sampling=nonsense"),
+        ({"mechanism": "distributed"}, "--sampling=poisson"),
+        ({"mechanism": "tree_aggregation", "sampling": "cyclic"}, "bound on how often"),
+        ({"restart_every": 3}, "no tree"),
+        ({"delta": 0.9}, "--delta=0.9"),
+        ({"delta": math.nan}, "--delta=nan"),
+        ({"noise_multiplier": -1.0}, "--noise_multiplier=-1"),
+        ({"noise_multiplier": math.nan}, "--noise_multiplier=nan"),
+        ({"clients_per_round": 0}, "--clients_per_round=0"),
+        ({"clients_per_round": 10_001}, "--clients_per_round=10001"),
+        ({"accountant": "moments"}, "--accountant=moments"),
+    ],
+)
+def test_what_no_accountant_knows_is_refused(changes, flag):
+    """From Python, each of these used to give an epsilon."""
+    with pytest.raises(UserError, match=flag):
+        guarantee.Guarantee(**GOOD | changes)

@@ -1,9 +1,11 @@
 """The statement says everything, in words and JSON, and nothing when nothing holds."""
 
 import json
+import math
 
 import dp_accounting as dpa
 import pytest
+from scipy.stats import norm
 
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import accounting, dp_ftrl, events, statement
@@ -116,10 +118,43 @@ def test_fixed_size_cohorts_state_their_own_adjacency():
     assert found.sampling == "fixed_size"
     assert found.noise_multiplier == 1.2
     assert found.adjacency == "replace one client by another"
-    assert found.unamplified.adjacency is accounting.ADD_OR_REMOVE
-    assert found.to_json()["pld"] is None
-    assert found.to_json()["pld_reason"] == "no method for this sampling"
-    assert "no method for this sampling" in found.in_words()
+    assert found.unamplified.adjacency is accounting.REPLACE_ONE
+    # No amplification is known for privacy losses here; the bound without it holds.
+    assert found.epsilons.pld == found.unamplified.pld > found.epsilons.rdp
+    assert found.to_json()["pld"] and found.to_json()["pld_reason"] is None
+
+
+@pytest.mark.parametrize(
+    ("population", "cohort", "noise", "count", "delta", "exact"),
+    [
+        (100, 90, 4.0, 10, 1e-3, 5.59),
+        (1000, 100, 1.0, 1, 1e-4, 8.88),
+        (1000, 10, 20.0, 1000, 1e-12, 26.72),
+    ],
+)
+def test_without_sampling_replacing_a_client_changes_a_sum_by_twice_the_norm(
+    population, cohort, noise, count, delta, exact
+):
+    """Stated used to be 2.35, 3.80 and 11.99: the sampling dropped, and with it the neighbours."""
+    found = stated(
+        [events.fixed_size_round(population, cohort, noise)] * count,
+        population=population,
+        clients_per_round=cohort,
+        delta=delta,
+    )
+    sigma = noise / 2 / count**0.5
+    assert found.unamplified.pld == pytest.approx(exact, abs=0.011)
+    reached = gaussian_delta(found.unamplified.pld, sigma)
+    assert reached == pytest.approx(delta, rel=0.02)
+    # And no bound with the sampling is above the one without it.
+    for name in accounting.ACCOUNTANTS:
+        assert found.epsilons.by(name) <= found.unamplified.by(name) * (1 + 1e-9)
+
+
+def gaussian_delta(epsilon, sigma):
+    """Balle and Wang 2018, theorem 8, for a sensitivity of 1."""
+    below = norm.cdf(0.5 / sigma - epsilon * sigma)
+    return below - math.exp(epsilon) * norm.cdf(-0.5 / sigma - epsilon * sigma)
 
 
 def test_trees_state_zero_out_and_no_amplification():

@@ -210,7 +210,13 @@ def test_it_is_its_owners_alone(tmp_path, no_umask):
     }
 
 
-KINDS = {"metrics.csv": "folder", "tensorboard": "file", "checkpoints": "file", "model": "file"}
+KINDS = {
+    "metrics.csv": "folder",
+    "tensorboard": "file",
+    "checkpoints": "file",
+    "model": "file",
+    "private": "file",
+}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -224,7 +230,9 @@ def test_a_folder_in_place_of_a_file_and_the_reverse(tmp_path, name):
     assert f"{name} is a {KINDS[name]}, not a " in refused(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.csv", "checkpoints"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "result.json", "metrics.csv", "checkpoints", "private"]
+)
 def test_a_link_in_the_place_of_a_part_is_refused(tmp_path, name):
     begun(tmp_path / "run")
     part, elsewhere = tmp_path / "run" / name, tmp_path / "elsewhere"

@@ -101,14 +101,13 @@ def build(process, **changes):
         "process": process,
         "initial_state": initial_state,
         "cohort": lambda number: np.arange(number % 3 + 1),
-        "dataset": lambda client, seed: client + seed % 7,
+        "dataset": lambda client, number: client + number % 7,
         "predict": predict,
         "evaluation_sets": sets,
         "num_labels": 2,
         "rounds": ROUNDS,
         "eval_every": 3,
         "checkpoint_every": 1,
-        "seed": 5,
         **changes,
     }
     return training.TrainingProgram(**arguments)

@@ -16,6 +16,7 @@ from tff_nlp.learning import (
 )
 from tff_nlp.learning.example_privacy import ExamplePrivacy
 from tff_nlp.models import classifier
+from tff_nlp.privacy import contract, distributed_mean
 
 ALGORITHMS = ("fedavg", "fedprox")
 
@@ -36,6 +37,7 @@ class AlgorithmConfig:
       schedule: Of the client's learning rate over rounds.
       example_privacy: Of DP-SGD within clients; None without.
       canaries: Clients of an audit; None without.
+      allow_dp_mismatch: Whether DP-SGD may go with settings that void its epsilon.
     """
 
     name: str = "fedavg"
@@ -47,6 +49,7 @@ class AlgorithmConfig:
     schedule: schedules.LinearSchedule = schedules.LinearSchedule()
     example_privacy: ExamplePrivacy | None = None
     canaries: client_update.Canaries | None = None
+    allow_dp_mismatch: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in ALGORITHMS:
@@ -66,6 +69,13 @@ class AlgorithmConfig:
             raise errors.UserError(
                 f"--logit_adjustment={self.logit_adjustment}: must be 0 or more, and finite"
             )
+        if self.example_privacy is not None and not self.allow_dp_mismatch:
+            for found in (
+                contract.weighting_violation(self.weighting),
+                contract.labels_violation(self.logit_adjustment),
+            ):
+                if found:
+                    raise errors.UserError(found)
 
 
 def build_process(
@@ -106,6 +116,7 @@ def build_process(
         weighting=config.weighting,
         schedule=config.schedule,
         seed=seed,
+        keyed=isinstance(aggregator, distributed_mean.DistributedMeanFactory),
     )
     model_type = client_work.weights_type(model)
     result_type = work.next.type_signature.result.result.member

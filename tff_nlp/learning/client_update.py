@@ -99,6 +99,7 @@ class _Batches:
     lowest_label: tf.Tensor
     seen: tf.Tensor
     fingerprint: tf.Tensor
+    noise_key: tf.Tensor
 
     def read(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns int32[batch, length] token ids and int32[batch] labels."""
@@ -125,7 +126,11 @@ def _collect(
     count, lowest, fingerprint = (tf.zeros([], tf.int32) for _ in range(3))
     label_counts = tf.zeros([num_labels], tf.int32)
     seen = tf.zeros([vocabulary_size], tf.bool)
+    # The same in each batch; all zeros, which no noise accepts, where the data bring none.
+    noise_key = tf.zeros([8], tf.uint32)
     for batch in iter(dataset):
+        if "noise_key" in batch:
+            noise_key = batch["noise_key"]
         inputs = tf.raw_ops.TensorListPushBack(input_handle=inputs, tensor=batch["x"])
         labels = tf.raw_ops.TensorListPushBack(input_handle=labels, tensor=batch["y"])
         tokens = tf.reshape(batch["x"], [-1, 1])
@@ -136,7 +141,7 @@ def _collect(
         label_counts += tf.reduce_sum(tf.one_hot(batch["y"], num_labels, dtype=tf.int32), axis=0)
         lowest = tf.minimum(lowest, tf.reduce_min(batch["y"]))
         count += 1
-    return inputs, labels, count, label_counts, lowest, seen, fingerprint
+    return inputs, labels, count, label_counts, lowest, seen, fingerprint, noise_key
 
 
 def log_prior(label_counts: tf.Tensor) -> tf.Tensor:
@@ -157,7 +162,7 @@ def log_prior(label_counts: tf.Tensor) -> tf.Tensor:
 def build_client_update(
     model: classifier.Classifier,
     training: LocalTraining,
-) -> Callable[..., tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]]:
+) -> Callable[..., tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor], tf.Tensor]]:
     """Builds the client update.
 
     Args:
@@ -170,14 +175,12 @@ def build_client_update(
       TFF has it, in the shapes of the trainable weights, and the client's sums: "num_examples"
       and "num_batches" (int64), "num_correct" and "loss_sum" (float32, over examples and steps),
       "update_norm_squared", and "non_finite" (1.0 where loss or update overflowed: the update is
-      then zero).
+      then zero); and uint32[8], the key that the data bring for noise of the client.
     """
     # With example-level privacy all rows of the embedding get noise: where there is none would tell
     # which words a client has.
     embedding = None if training.example_privacy else model.token_embedding
-    gradients_of = _batch_gradients
-    if training.example_privacy is not None:
-        gradients_of = functools.partial(private_gradients, privacy=training.example_privacy)
+    privacy = training.example_privacy
 
     def client_update(
         trainable: tuple[tf.Tensor, ...],
@@ -185,15 +188,17 @@ def build_client_update(
         dataset: tf.data.Dataset,
         learning_rate: tf.Tensor,
         round_seed: tf.Tensor,
-    ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
+    ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor], tf.Tensor]:
         batches = _Batches(*_collect(dataset, len(model.tokenizer.vocabulary), model.num_labels))
         if training.canaries is None:
-            return train(trainable, frozen, batches, learning_rate, round_seed)
-        return tf.cond(
-            batches.lowest_label < 0,
-            lambda: _canary_update(training.canaries, batches, trainable),
-            lambda: train(trainable, frozen, batches, learning_rate, round_seed),
-        )
+            deltas, sums = train(trainable, frozen, batches, learning_rate, round_seed)
+        else:
+            deltas, sums = tf.cond(
+                batches.lowest_label < 0,
+                lambda: _canary_update(training.canaries, batches, trainable),
+                lambda: train(trainable, frozen, batches, learning_rate, round_seed),
+            )
+        return deltas, sums, batches.noise_key
 
     def train(
         trainable: tuple[tf.Tensor, ...],
@@ -217,11 +222,12 @@ def build_client_update(
         def gradients(weights: Sequence[tf.Tensor], step: tf.Tensor) -> Gradients:
             tokens, labels = batches.read(step)
             ids = tokens if vocabulary is None else tf.gather(vocabulary.positions, tokens)
-            return gradients_of(
-                losses_of,
-                weights,
-                Batch(ids, tf.not_equal(tokens, model.tokenizer.pad_id), labels),
-                tf.random.experimental.stateless_fold_in(seed, step),
+            batch = Batch(ids, tf.not_equal(tokens, model.tokenizer.pad_id), labels)
+            if privacy is None:
+                step_seed = tf.random.experimental.stateless_fold_in(seed, step)
+                return _batch_gradients(losses_of, weights, batch, step_seed)
+            return private_gradients(
+                losses_of, weights, batch, key=batches.noise_key, step=step, privacy=privacy
             )
 
         final, sums = _train(model, training, initial, gradients, batches.count, learning_rate)

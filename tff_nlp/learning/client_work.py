@@ -10,6 +10,7 @@ import tensorflow_federated as tff
 from tff_nlp import errors
 from tff_nlp.learning import client_update, schedules
 from tff_nlp.models import classifier
+from tff_nlp.privacy import distributed_mean
 
 WEIGHTINGS = ("examples", "uniform")
 
@@ -17,6 +18,8 @@ WEIGHTINGS = ("examples", "uniform")
 BATCH_SPEC = collections.OrderedDict(
     x=tf.TensorSpec([None, None], tf.int32), y=tf.TensorSpec([None], tf.int32)
 )
+# The same with the key of the noise that the client adds: the same in each batch of a round.
+KEYED_BATCH_SPEC = collections.OrderedDict(noise_key=tf.TensorSpec([8], tf.uint32), **BATCH_SPEC)
 
 
 def weights_type(model: classifier.Classifier) -> tff.StructWithPythonType:
@@ -31,6 +34,7 @@ def build_client_work(
     weighting: str = "examples",
     schedule: schedules.LinearSchedule | None = None,
     seed: int = 0,
+    keyed: bool = False,
 ) -> tff.learning.templates.ClientWorkProcess:
     """Builds the client work of one round.
 
@@ -44,6 +48,8 @@ def build_client_work(
         every client the weight 1.
       schedule: Of the learning rate over rounds; none is constant.
       seed: Of dropout, together with the round number and the client's data.
+      keyed: Whether the aggregator adds noise at the clients, and takes `KeyedUpdate`s. Nothing
+        else is reported then, since measurements have no noise: sums are zeros.
 
     Returns:
       The process; its measurements under "train" are sums over the cohort, see
@@ -57,7 +63,9 @@ def build_client_work(
     schedule = schedule or schedules.LinearSchedule()
     update = client_update.build_client_update(model, training)
     model_type = weights_type(model)
-    data_type = tff.SequenceType(tff.types.tensorflow_to_type(BATCH_SPEC))
+    # Ordinary batches do not fit where clients draw noise: only data with a key do.
+    spec = KEYED_BATCH_SPEC if keyed or training.example_privacy is not None else BATCH_SPEC
+    data_type = tff.SequenceType(tff.types.tensorflow_to_type(spec))
     base_seed = [seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF]
 
     @tff.tensorflow.computation(np.int32, model_type, data_type)
@@ -66,9 +74,13 @@ def build_client_work(
         round_seed = tf.random.experimental.stateless_fold_in(
             tf.constant(base_seed, tf.int32), round_number
         )
-        deltas, sums = update(
+        deltas, sums, noise_key = update(
             tuple(weights.trainable), tuple(weights.non_trainable), dataset, rate, round_seed
         )
+        if keyed:
+            nothing = tf.nest.map_structure(tf.zeros_like, sums)
+            result = distributed_mean.KeyedUpdate(noise_key, deltas)
+            return tff.learning.templates.ClientResult(result, tf.ones([])), nothing
         weight = tf.cast(sums["num_examples"], tf.float32)
         if weighting == "uniform":
             weight = 1.0 - sums["non_finite"]

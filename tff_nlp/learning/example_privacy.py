@@ -2,7 +2,8 @@
 
 Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1. The batches must be drawn
 by Poisson sampling (`clients.batching.plan_poisson_steps`): their size varies, and the sum is
-divided by the expected one.
+divided by the expected one. The noise comes from a key of 256 bits that the client's data bring:
+neither the server nor a reader has it.
 """
 
 import dataclasses
@@ -12,7 +13,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tff_nlp import errors
-from tff_nlp.privacy import noise
+from tff_nlp.privacy import clipped_mean, keystream, mechanism_checks, noise
+
+# Sums of up to 2^13 examples are exact in float64, whose 53 bits hold these and those.
+_SUM_BITS = 40
 
 
 class Batch(NamedTuple):
@@ -34,9 +38,6 @@ Gradients = tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]
 # (weights, batch, int32[2] seed) to float32[batch] losses and the number of right predictions.
 Losses = Callable[[Sequence[tf.Tensor], Batch, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-# Tells the seeds of the noise from those of dropout.
-_NOISE = 0x6E6F6973
-
 
 @dataclasses.dataclass(frozen=True)
 class ExamplePrivacy:
@@ -53,14 +54,8 @@ class ExamplePrivacy:
     expected_batch_size: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.clipping_norm < float("inf"):
-            raise errors.UserError(
-                f"--clipping_norm={self.clipping_norm:g}: must be above 0 and finite"
-            )
-        if not 0 <= self.noise_multiplier < float("inf"):
-            raise errors.UserError(
-                f"--noise_multiplier={self.noise_multiplier:g}: must be 0 or more, and finite"
-            )
+        mechanism_checks.check_clipping_norm(self.clipping_norm)
+        mechanism_checks.check_noise_multiplier(self.noise_multiplier)
         if self.expected_batch_size < 1:
             raise errors.UserError(f"--batch_size={self.expected_batch_size}: must be 1 or more")
 
@@ -69,8 +64,9 @@ def private_gradients(
     losses_of: Losses,
     weights: Sequence[tf.Tensor],
     batch: Batch,
-    seed: tf.Tensor,
     *,
+    key: tf.Tensor,
+    step: tf.Tensor,
     privacy: ExamplePrivacy,
 ) -> Gradients:
     """Returns the noisy mean of the clipped gradients of a batch's examples.
@@ -82,9 +78,15 @@ def private_gradients(
       losses_of: The losses of a batch.
       weights: What the gradient is of.
       batch: The batch, which may be empty.
-      seed: Of the step, for dropout and noise.
+      key: uint32[8], key of the noise of this client in this round, and of its dropout, which must
+        not depend on the other examples either; all zeros, which is no key, make the gradient NaN.
+      step: int32, the step's number: no two steps share noise.
       privacy: Clipping and noise.
     """
+    norm = tf.constant(privacy.clipping_norm, tf.float32)
+    grid = noise.power_of_two(norm) * 2.0**-_SUM_BITS
+    words = keystream.blocks(key, (0, step, noise.DROPOUT), 0, 1)
+    seed = tf.bitcast(words[:2, 0], tf.int32)
     lengths = tf.reduce_sum(tf.cast(batch.mask, tf.int32), axis=1)
 
     def add_example(index: tf.Tensor, total: tuple, loss: tf.Tensor, correct: tf.Tensor) -> tuple:
@@ -99,14 +101,16 @@ def private_gradients(
             tf.convert_to_tensor(g)
             for g in tape.gradient(own, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         ]
-        norm = tf.linalg.global_norm(gradients)
-        factor = tf.where(norm > privacy.clipping_norm, privacy.clipping_norm / norm, 1.0)
-        total = tuple(t + factor * g for t, g in zip(total, gradients, strict=True))
-        return index + 1, total, loss + own, correct + right
+        clipped, _ = clipped_mean.clip(gradients, norm, grid)
+        total = tuple(t + tf.cast(g, tf.float64) for t, g in zip(total, clipped, strict=True))
+        # One example that is not finite must not take its client's other examples with it.
+        finite = tf.math.is_finite(own)
+        loss += tf.where(finite, own, 0.0)
+        return index + 1, total, loss, correct + tf.where(finite, right, 0.0)
 
     start = (
         tf.zeros([], tf.int32),
-        tuple(tf.zeros_like(w) for w in weights),
+        tuple(tf.zeros(w.shape, tf.float64) for w in weights),
         tf.zeros([]),
         tf.zeros([]),
     )
@@ -117,8 +121,12 @@ def private_gradients(
         shape_invariants=tf.nest.map_structure(lambda t: t.shape, start),
         parallel_iterations=1,
     )
-    noise_seed = tf.random.experimental.stateless_fold_in(seed, _NOISE)
-    stddev = privacy.noise_multiplier * privacy.clipping_norm
-    drawn = noise.standard_normals(noise_seed, [t.shape for t in total])
-    noisy = [t + stddev * part for t, part in zip(total, drawn, strict=True)]
-    return [t / privacy.expected_batch_size for t in noisy], loss, correct
+    noisy = list(total)
+    if privacy.noise_multiplier:
+        stddev = tf.constant(privacy.noise_multiplier * privacy.clipping_norm, tf.float64)
+        drawn = noise.standard_normals(key, [t.shape for t in total], step)
+        noisy = [
+            noise.snap(t + stddev * part, stddev) for t, part in zip(total, drawn, strict=True)
+        ]
+    mean = [tf.cast(t / privacy.expected_batch_size, tf.float32) for t in noisy]
+    return mean, loss, correct

@@ -141,7 +141,13 @@ def _rdp_of_round(
 ) -> np.ndarray:
     accountant = rdp.RdpAccountant(orders, adjacency)
     accountant.compose(event)
-    return np.maximum(accountant.rdp, _SMALLEST_DIVERGENCE)
+    found = np.maximum(accountant.rdp, _SMALLEST_DIVERGENCE)
+    if isinstance(event, dpa.SampledWithoutReplacementDpEvent):
+        # That bound may exceed what holds without any sampling: divergences are quasi-convex, so
+        # that a random cohort is no worse than the worst one.
+        plain = _rdp_of_round(events.unsampled(event), orders, adjacency)
+        found = np.minimum(found, plain)
+    return found
 
 
 def rdp_of(

@@ -4,8 +4,10 @@ Andrew et al. 2021, "Differentially Private Learning with Adaptive Clipping", th
 """
 
 import dataclasses
+import math
 
 from tff_nlp.errors import UserError
+from tff_nlp.privacy import mechanism_checks
 
 # The count's noise by default, as a share of the cohort (section 3.1: "sigma_b = m / 20").
 COUNT_NOISE_SHARE = 0.05
@@ -40,8 +42,10 @@ def split_noise(
       UserError: If the count's noise leaves nothing of the stated privacy: z must stay below
         2 sigma_b, a tenth of the cohort by default.
     """
-    if noise_multiplier < 0:
-        raise UserError(f"--noise_multiplier={noise_multiplier:g}: must not be negative")
+    mechanism_checks.check_noise_multiplier(noise_multiplier)
+    mechanism_checks.check_cohort(clients_per_round)
+    if count_stddev is not None and not 0 < count_stddev < math.inf:
+        raise UserError(f"--clipped_count_stddev={count_stddev:g}: must be above 0 and finite")
     if noise_multiplier == 0:
         return NoiseSplit(0.0, 0.0)
     if count_stddev is None:

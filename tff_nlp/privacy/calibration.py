@@ -56,6 +56,17 @@ def epsilon_by(
     return epsilon
 
 
+def check_accountant(accountant: str) -> None:
+    """Checks that there is such an accountant.
+
+    Raises:
+      UserError: If there is none.
+    """
+    if accountant not in accounting.ACCOUNTANTS:
+        names = ", ".join(accounting.ACCOUNTANTS)
+        raise UserError(f"--accountant={accountant}: choose one of {names}")
+
+
 def smallest_noise(
     event_of: Callable[[float], dpa.DpEvent],
     target_epsilon: float,

@@ -17,9 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
-from tff_nlp.privacy import noise
 
 Shapes = Sequence[Sequence[int]]
+
+# Larger tensors are drawn in pieces of so many numbers, several at once.
+_PIECE = 2**20
 
 
 def dimension_of(shapes: Shapes) -> int:
@@ -64,8 +66,26 @@ def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) ->
       index: int32, which canary.
       shapes: The shapes of an update's arrays.
     """
-    own = tf.random.experimental.stateless_fold_in(tf.constant(seed, tf.int32), index)
-    return noise.standard_normals(own, shapes)
+    fold_in = tf.random.experimental.stateless_fold_in
+    own = fold_in(tf.constant(seed, tf.int32), index)
+    return [
+        _standard_normal(fold_in(own, number), tf.TensorShape(shape))
+        for number, shape in enumerate(shapes)
+    ]
+
+
+def _standard_normal(seed: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Returns float32 numbers by TensorFlow's Philox: a canary hides nothing."""
+    size = shape.num_elements()
+    if size <= _PIECE:
+        return tf.random.stateless_normal(shape, seed)
+    pieces = [
+        tf.random.stateless_normal(
+            [min(_PIECE, size - start)], tf.random.experimental.stateless_fold_in(seed, start)
+        )
+        for start in range(0, size, _PIECE)
+    ]
+    return tf.reshape(tf.concat(pieces, axis=0), shape)
 
 
 def length(arrays: Sequence[np.ndarray]) -> float:

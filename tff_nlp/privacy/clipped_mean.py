@@ -1,21 +1,35 @@
-"""The mean of clipped updates with noise, as a TensorFlow Privacy query.
+"""The mean of clipped updates with noise, as one of TFF's aggregators.
 
 The denominator is fixed (the expected cohort), so that the noise does not depend on who came, and
 the clipping norm may follow a quantile of the updates' norms (Andrew et al. 2021, algorithm 1).
+
+What the accountant takes for granted holds for the numbers that a computer has: an update is no
+longer than the norm after rounding, it is a multiple of a power of two that lets float64 sums be
+exact in any order (Casacuberta et al. 2022, "Widespread Underestimation of Sensitivity in
+Differentially Private Libraries"), and the noisy sum is rounded to a coarse grid (`noise.snap`).
 """
 
 import collections
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import dp_accounting as dpa
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
-import tensorflow_privacy as tfp
 
-from tff_nlp.errors import UserError
-from tff_nlp.privacy import events
+from tff_nlp import errors
+from tff_nlp.privacy import events, keystream, mechanism_checks
 from tff_nlp.privacy import noise as noises
+
+# Poisson sampling draws more than this many times the expected cohort with no probability that
+# matters; sums are exact up to there.
+_LARGEST_COHORT = 16
+# Finer ones leave the range of float32.
+_FINEST_GRID = 2.0**-100
+# Of a clipped update, after the rounding of the factor and of the product.
+_SLACK = 1 - 2.0**-21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,26 +42,29 @@ class Clipping:
         (gamma of Andrew et al. 2021); None for a fixed norm.
       learning_rate: eta_C of the same paper, of the norm's geometric steps.
       count_stddev: Standard deviation of the noise on the count of unclipped clients.
-      seed: (int, int), each below 2^31, of that noise.
     """
 
     norm: float
     target_quantile: float | None = None
     learning_rate: float = 0.2
     count_stddev: float = 0.0
-    seed: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        if not 0 < self.norm < float("inf"):
-            raise UserError(f"--clipping_norm={self.norm:g}: must be above 0 and finite")
+        mechanism_checks.check_clipping_norm(self.norm)
         if self.target_quantile is not None and not 0 < self.target_quantile < 1:
-            raise UserError(f"--target_quantile={self.target_quantile:g}: must be between 0 and 1")
-        if not 0 < self.learning_rate < float("inf"):
-            raise UserError(
+            raise errors.UserError(
+                f"--target_quantile={self.target_quantile:g}: must be between 0 and 1"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise errors.UserError(
                 f"--clipping_learning_rate={self.learning_rate:g}: must be above 0 and finite"
             )
+        if not 0 <= self.count_stddev < math.inf:
+            raise errors.UserError(
+                f"--clipped_count_stddev={self.count_stddev:g}: must be 0 or more, and finite"
+            )
 
-    def next(self, norm: tf.Tensor, clipped: tf.Tensor, cohort: float, index: tf.Tensor) -> Any:
+    def next(self, norm: tf.Tensor, clipped: tf.Tensor, cohort: float, key: tf.Tensor) -> Any:
         """Returns the next round's norm.
 
         Args:
@@ -55,48 +72,78 @@ class Clipping:
           clipped: float32, how far the clipped clients outnumber the unclipped, halved: the sum of
             +1/2 for each clipped client and -1/2 for each other one.
           cohort: The expected cohort.
-          index: int32, this round's number.
+          key: uint32[8], the round's.
         """
         if self.target_quantile is None:
             return norm
-        seed = tf.random.experimental.stateless_fold_in(tf.constant(self.seed, tf.int32), index)
-        noisy = clipped + self.count_stddev * tf.random.stateless_normal([], seed)
-        unclipped_share = 0.5 - noisy / cohort
+        noisy = tf.cast(clipped, tf.float64)
+        if self.count_stddev:
+            drawn = keystream.standard_normals(key, (0, 0, noises.COUNT), 1)[0]
+            stddev = tf.constant(self.count_stddev, tf.float64)
+            noisy = noises.snap(noisy + stddev * drawn, stddev)
+        unclipped_share = tf.cast(0.5 - noisy / cohort, tf.float32)
         return norm * tf.exp(-self.learning_rate * (unclipped_share - self.target_quantile))
 
 
 class MeanState(NamedTuple):
-    """State of `ClippedMeanQuery` between rounds.
+    """State of `ClippedMean` between rounds.
 
     Attributes:
       clipping_norm: float32.
-      index: int32, rounds so far.
       noise: State of the noise.
-      clipped_share: float32, of the last round's clients, how many were clipped. It has no noise:
-        it is for whoever runs a simulation, not for publication.
-      noise_norm: float32, L2 norm of the last round's noise on the mean; not for publication.
-      signal_norm: float32, L2 norm of the last round's mean without the noise; likewise.
-      last_norm: float32, the last round's clipping norm.
+      key: uint32[8], the key of the next round's noise. Whoever runs the rounds sets it before
+        each; it is all zeros after each, so that no checkpoint holds one and none is used twice. A
+        round without one ends in NaN.
     """
 
     clipping_norm: Any
-    index: Any
     noise: Any
-    clipped_share: Any
-    noise_norm: Any
-    signal_norm: Any
-    last_norm: Any
+    key: Any
 
 
-class _Sample(NamedTuple):
-    """What is summed over clients: updates, clipped ones, and half of clipped minus unclipped."""
+class Clipped(NamedTuple):
+    """What a client sends: its update, clipped, and +1/2 if that took clipping, else -1/2."""
+
+    update: Any
+    balance: Any
+
+
+class Total(NamedTuple):
+    """What is summed over clients: updates in float64, how many came, and their balances."""
 
     update: Any
     clients: Any
     balance: Any
 
 
-class ClippedMeanQuery(tfp.SumAggregationDPQuery):
+def clip(record: Any, norm: tf.Tensor, grid: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    """Clips an update to a norm and rounds it towards zero to a grid.
+
+    Args:
+      record: float32 tensors. One that is not finite becomes zero.
+      norm: float32, the largest L2 norm of all of them together.
+      grid: float64, a power of two: the result consists of multiples of it.
+
+    Returns:
+      The update, no longer than the norm, and bool: whether it was clipped or not finite.
+    """
+    flat = tf.nest.flatten(record)
+    squares = [tf.reduce_sum(tf.square(tf.cast(part, tf.float64))) for part in flat]
+    length, bound = tf.sqrt(tf.add_n(squares)), tf.cast(norm, tf.float64)
+    within = length <= bound  # false of NaN
+    finite = tf.math.is_finite(length)
+    # A factor of exactly 1 leaves an update within the norm as it is.
+    factor = tf.where(within, tf.ones([], tf.float64), _SLACK * bound / length)
+    factor, steps = tf.cast(factor, tf.float32), tf.cast(1 / grid, tf.float32)
+
+    def shorten(part: tf.Tensor) -> tf.Tensor:
+        scaled = tf.where(finite, factor * part, 0.0) * steps
+        return tf.sign(scaled) * tf.floor(tf.abs(scaled)) / steps
+
+    return tf.nest.pack_sequence_as(record, [shorten(part) for part in flat]), ~within
+
+
+class ClippedMean:
     """Clips updates to a norm, sums them, adds noise and divides by the expected cohort."""
 
     def __init__(
@@ -108,7 +155,7 @@ class ClippedMeanQuery(tfp.SumAggregationDPQuery):
         denominator: float,
         specs: Any,
     ) -> None:
-        """Initializes the query.
+        """Initializes the mean.
 
         Args:
           clipping: The clipping norm.
@@ -123,66 +170,68 @@ class ClippedMeanQuery(tfp.SumAggregationDPQuery):
         self._denominator = denominator
         self._specs = specs
 
-    def initial_global_state(self) -> MeanState:
+    def initial_state(self) -> MeanState:
         """Returns the state before the first round."""
         return MeanState(
             tf.constant(self._clipping.norm, tf.float32),
-            tf.zeros([], tf.int32),
             self._noise.initial_state(self._specs),
-            tf.zeros([], tf.float32),
-            tf.zeros([], tf.float32),
-            tf.zeros([], tf.float32),
-            tf.constant(self._clipping.norm, tf.float32),
+            tf.zeros([8], tf.uint32),
         )
 
-    def derive_sample_params(self, global_state: MeanState) -> Any:
-        """Returns what clients are sent: the clipping norm."""
-        return global_state.clipping_norm
+    def prepare(self, norm: tf.Tensor, record: Any) -> Clipped:
+        """Returns what a client sends.
 
-    def initial_sample_state(self, template: Any = None) -> _Sample:
-        """Returns the empty sum."""
-        del template  # as the specs
-        zeros = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), self._specs)
-        return _Sample(zeros, tf.zeros([], tf.float32), tf.zeros([], tf.float32))
+        Args:
+          norm: float32, the round's clipping norm.
+          record: The client's update.
+        """
+        # So many bits are left for the sum of a cohort, of the 53 that are exact.
+        bits = 52 - math.ceil(math.log2(max(2.0, _LARGEST_COHORT * self._denominator)))
+        grid = tf.maximum(noises.power_of_two(norm) * 2.0**-bits, _FINEST_GRID)
+        update, clipped = clip(record, norm, grid)
+        return Clipped(update, tf.where(clipped, 0.5, -0.5))
 
-    def preprocess_record(self, params: Any, record: Any) -> _Sample:
-        """Clips a client's update to the norm."""
-        flat = tf.nest.flatten(record)
-        norm = tf.linalg.global_norm(flat)
-        # A factor of exactly 1 leaves an update within the norm as it is, bit for bit.
-        factor = tf.where(norm > params, params / norm, 1.0)
-        clipped = tf.nest.pack_sequence_as(record, [factor * part for part in flat])
-        return _Sample(clipped, tf.ones([]), tf.where(norm > params, 0.5, -0.5))
+    def zero(self) -> Total:
+        """Returns the sum over nobody."""
+        zeros = tuple(tf.zeros(s.shape, tf.float64) for s in tf.nest.flatten(self._specs))
+        return Total(zeros, tf.zeros([], tf.float32), tf.zeros([], tf.float32))
 
-    def get_noised_result(
-        self, sample_state: _Sample, global_state: MeanState
-    ) -> tuple[Any, MeanState, dpa.DpEvent]:
-        """Returns the noisy mean, the next state and what it cost."""
-        stddev = self._noise_multiplier * global_state.clipping_norm
+    def add(self, total: Total, sent: Clipped) -> Total:
+        """Returns a sum with one more client."""
+        parts = zip(total.update, tf.nest.flatten(sent.update), strict=True)
+        summed = tuple(t + tf.cast(part, tf.float64) for t, part in parts)
+        return Total(summed, total.clients + 1, total.balance + sent.balance)
+
+    def release(
+        self, total: Total, state: MeanState
+    ) -> tuple[Any, MeanState, "collections.OrderedDict[str, Any]"]:
+        """Returns the noisy mean, the next state and the round's measurements.
+
+        "clipped_share", "noise_norm" and "signal_norm" are measured without noise: they are for
+        whoever runs a simulation, not for publication.
+        """
+        signal, noise_state = list(total.update), state.noise
+        noisy, noise_norm = signal, tf.zeros([], tf.float64)
         if self._noise_multiplier:
-            noise, noise_state = self._noise.next(global_state.noise, self._specs, stddev)
-            total = tf.nest.map_structure(tf.add, sample_state.update, noise)
-            noise_norm = tf.linalg.global_norm(tf.nest.flatten(noise)) / self._denominator
-        else:
-            total, noise_state = sample_state.update, global_state.noise
-            noise_norm = tf.zeros([])
-        mean = tf.nest.map_structure(lambda part: part / self._denominator, total)
-        share = 0.5 + tf.math.divide_no_nan(sample_state.balance, sample_state.clients)
+            stddev = self._noise_multiplier * tf.cast(state.clipping_norm, tf.float64)
+            noise, noise_state = self._noise.next(state.noise, self._specs, stddev, state.key)
+            noisy = [noises.snap(s + n, stddev) for s, n in zip(signal, noise, strict=True)]
+            noise_norm = _norm([n - s for n, s in zip(noisy, signal, strict=True)])
+        mean = [tf.cast(part / self._denominator, tf.float32) for part in noisy]
         new_state = MeanState(
-            self._clipping.next(
-                global_state.clipping_norm,
-                sample_state.balance,
-                self._denominator,
-                global_state.index,
-            ),
-            global_state.index + 1,
+            self._clipping.next(state.clipping_norm, total.balance, self._denominator, state.key),
             noise_state,
-            tf.where(sample_state.clients > 0, share, 0.0),
-            noise_norm,
-            tf.linalg.global_norm(tf.nest.flatten(sample_state.update)) / self._denominator,
-            global_state.clipping_norm,
+            tf.zeros([8], tf.uint32),
         )
-        return mean, new_state, dpa.GaussianDpEvent(self.cost)
+        share = 0.5 + tf.math.divide_no_nan(total.balance, total.clients)
+        measured = collections.OrderedDict(
+            clipped_share=tf.where(total.clients > 0, share, 0.0),
+            clipping_norm=state.clipping_norm,
+            noise_multiplier=tf.constant(self.cost, tf.float32),
+            noise_norm=tf.cast(noise_norm / self._denominator, tf.float32),
+            signal_norm=tf.cast(_norm(signal) / self._denominator, tf.float32),
+        )
+        return tf.nest.pack_sequence_as(self._specs, mean), new_state, measured
 
     @property
     def cost(self) -> float:
@@ -193,18 +242,17 @@ class ClippedMeanQuery(tfp.SumAggregationDPQuery):
             parts.append(dpa.GaussianDpEvent(2 * self._clipping.count_stddev))
         return events.noise_multiplier_of(dpa.ComposedDpEvent(parts)) or 0.0
 
-    def derive_metrics(self, global_state: MeanState) -> collections.OrderedDict:
-        """Returns what the last round measured."""
-        return collections.OrderedDict(
-            clipped_share=global_state.clipped_share,
-            clipping_norm=global_state.last_norm,
-            noise_norm=global_state.noise_norm,
-            signal_norm=global_state.signal_norm,
-        )
+
+def _norm(parts: list[tf.Tensor]) -> tf.Tensor:
+    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(part)) for part in parts]))
 
 
 class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
-    """TFF's aggregator of a `ClippedMeanQuery`, whose noise takes the shapes of what comes."""
+    """TFF's aggregator of a `ClippedMean`, whose noise takes the shapes of what comes.
+
+    Its state is a `MeanState`, whose key has to be set before each round. Its measurements are
+    those of `ClippedMean.release`.
+    """
 
     def __init__(
         self,
@@ -214,17 +262,77 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         noise_multiplier: float,
         denominator: float,
     ) -> None:
-        """Initializes the factory; arguments as for `ClippedMeanQuery`."""
+        """Initializes the factory; arguments as for `ClippedMean`.
+
+        Raises:
+          UserError: If noise multiplier or denominator are out of range.
+        """
+        mechanism_checks.check_noise_multiplier(noise_multiplier)
+        mechanism_checks.check_cohort(denominator)
         self._clipping = clipping
         self._noise = noise
         self._numbers = {"noise_multiplier": noise_multiplier, "denominator": denominator}
 
     def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
-        """Returns the aggregation process for updates of a type."""
-        query = ClippedMeanQuery(
-            self._clipping,
-            self._noise,
-            specs=tff.types.type_to_tf_tensor_specs(value_type),
-            **self._numbers,
+        """Returns the aggregation process for updates of float32 tensors.
+
+        Raises:
+          TypeError: If a tensor has another type.
+        """
+        specs = tff.types.type_to_tf_tensor_specs(value_type)
+        if any(spec.dtype != tf.float32 for spec in tf.nest.flatten(specs)):
+            raise TypeError(f"only float32 can be clipped, not {value_type}")
+        mean = ClippedMean(self._clipping, self._noise, specs=specs, **self._numbers)
+
+        @tff.tensorflow.computation
+        def initial() -> Any:
+            return mean.initial_state()
+
+        state_type = initial.type_signature.result
+
+        @tff.tensorflow.computation(state_type)
+        def norm_of(state: Any) -> Any:
+            return state.clipping_norm
+
+        @tff.tensorflow.computation(np.float32, value_type)
+        def prepare(norm: Any, value: Any) -> Any:
+            return mean.prepare(norm, value)
+
+        @tff.tensorflow.computation
+        def zero() -> Any:
+            return mean.zero()
+
+        sent_type, total_type = prepare.type_signature.result, zero.type_signature.result
+
+        @tff.tensorflow.computation(total_type, sent_type)
+        def accumulate(total: Any, sent: Any) -> Any:
+            return mean.add(total, sent)
+
+        @tff.tensorflow.computation(total_type, total_type)
+        def merge(one: Any, other: Any) -> Any:
+            return tf.nest.map_structure(tf.add, one, other)
+
+        @tff.tensorflow.computation(total_type)
+        def report(total: Any) -> Any:
+            return total
+
+        @tff.tensorflow.computation(total_type, state_type)
+        def release(total: Any, state: Any) -> Any:
+            return mean.release(total, state)
+
+        @tff.federated_computation
+        def initialize() -> Any:
+            return tff.federated_eval(initial, tff.SERVER)
+
+        @tff.federated_computation(
+            initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS)
         )
-        return tff.aggregators.DifferentiallyPrivateFactory(query).create(value_type)
+        def next_fn(state: Any, value: Any) -> Any:
+            # The norm alone is sent to clients, never the key.
+            norm = tff.federated_broadcast(tff.federated_map(norm_of, state))
+            sent = tff.federated_map(prepare, (norm, value))
+            total = tff.federated_aggregate(sent, zero(), accumulate, merge, report)
+            mean_of_all, new_state, measured = tff.federated_map(release, (total, state))
+            return tff.templates.MeasuredProcessOutput(new_state, mean_of_all, measured)
+
+        return tff.templates.AggregationProcess(initialize, next_fn)

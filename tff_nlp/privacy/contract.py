@@ -4,6 +4,9 @@ import dataclasses
 
 from tff_nlp.privacy import guarantee
 
+# What stands in place of every epsilon where others may know the noise.
+REPEATABLE = "repeatable noise, for research only"
+
 
 @dataclasses.dataclass(frozen=True)
 class Conduct:
@@ -33,7 +36,9 @@ def violations(conduct: Conduct) -> tuple[str, ...]:
     Each begins with the flag, and says what to change. The denominator is not among them: every
     aggregator here divides by the expected cohort, or by a count of clients that is fixed.
     """
-    found = [_sampling(conduct), _weighting(conduct), _dropping(conduct), _labels(conduct)]
+    found = [_sampling(conduct), weighting_violation(conduct.weighting), _dropping(conduct)]
+    if conduct.mechanism == guarantee.EXAMPLE_LEVEL:
+        found.append(labels_violation(conduct.logit_adjustment))
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -62,11 +67,12 @@ def _sampling(conduct: Conduct) -> str | None:
     return None
 
 
-def _weighting(conduct: Conduct) -> str | None:
-    if conduct.weighting == "uniform":
+def weighting_violation(weighting: str) -> str | None:
+    """Returns why a weighting of clients voids an epsilon; None where it does not."""
+    if weighting == "uniform":
         return None
     return (
-        f"--weighting={conduct.weighting}: the accountant assumes that every client weighs the "
+        f"--weighting={weighting}: the accountant assumes that every client weighs the "
         "same, since clipping bounds an update and not its weight; take --weighting=uniform"
     )
 
@@ -80,10 +86,11 @@ def _dropping(conduct: Conduct) -> str | None:
     )
 
 
-def _labels(conduct: Conduct) -> str | None:
-    if conduct.mechanism != guarantee.EXAMPLE_LEVEL or not conduct.logit_adjustment:
+def labels_violation(logit_adjustment: float) -> str | None:
+    """Returns why logit adjustment voids an epsilon of examples; None where there is none."""
+    if not logit_adjustment:
         return None
     return (
-        f"--logit_adjustment={conduct.logit_adjustment:g}: a client's label frequencies depend on "
+        f"--logit_adjustment={logit_adjustment:g}: a client's label frequencies depend on "
         "all its examples, and change every gradient when one of them changes; take 0"
     )

@@ -121,6 +121,18 @@ def noise_multiplier_of(event: dpa.DpEvent) -> float | None:
     return None
 
 
+def unsampled(event: dpa.DpEvent) -> dpa.DpEvent:
+    """Returns one round as if everybody had been in it, for the same neighbours.
+
+    What is left of a fixed-size cohort is the Gaussian mechanism against replacing one client by
+    another, whose noise counts half (see `fixed_size_round`).
+    """
+    if isinstance(event, dpa.PoissonSampledDpEvent | dpa.SampledWithoutReplacementDpEvent):
+        event = event.event
+    noise = noise_multiplier_of(event)
+    return dpa.NonPrivateDpEvent() if noise is None else everybody_round(noise)
+
+
 def simplify(event: dpa.DpEvent) -> dpa.DpEvent:
     """Returns an equal event in which each sampled round holds a single Gaussian.
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import dp_accounting as dpa
 
-from tff_nlp.privacy import calibration, events, statement
+from tff_nlp import errors
+from tff_nlp.privacy import accounting, calibration, events, mechanism_checks, statement
 from tff_nlp.privacy.guarantee import EXAMPLE_LEVEL
 
 
@@ -33,6 +34,13 @@ class Silo:
     examples: int
     rate: float
     steps: int
+
+    def __post_init__(self) -> None:
+        if not (self.examples >= 1 and self.steps >= 1 and 0 < self.rate <= 1):
+            raise errors.UserError(
+                f"client {self.name}: {self.examples} examples, {self.steps} batches and a rate of "
+                f"{self.rate:g} are no sampling of examples"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +61,14 @@ class ExampleGuarantee:
     delta: float
     accountant: str = "rdp"
     violations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.silos:
+            raise errors.UserError(f"--dp={EXAMPLE_LEVEL}: there are no clients")
+        mechanism_checks.check_noise_multiplier(self.noise_multiplier)
+        largest = max(silo.examples for silo in self.silos)
+        accounting.check_delta(self.delta, largest, "example")
+        calibration.check_accountant(self.accountant)
 
     def event_of(self, silo: Silo) -> dpa.DpEvent:
         """Returns what one participation does to the examples of a silo."""

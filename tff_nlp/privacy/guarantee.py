@@ -11,7 +11,14 @@ from typing import Any
 import dp_accounting as dpa
 
 from tff_nlp import errors
-from tff_nlp.privacy import accounting, calibration, dp_ftrl, events, statement
+from tff_nlp.privacy import (
+    accounting,
+    calibration,
+    dp_ftrl,
+    events,
+    mechanism_checks,
+    statement,
+)
 from tff_nlp.privacy.names import (  # noqa: F401 (the room knows them from here)
     ADAPTIVE_CLIPPING,
     CLIENT_LEVEL,
@@ -53,6 +60,48 @@ class Guarantee:
     participation: dp_ftrl.Participation | None = None
     restart_every: int | None = None
     violations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mechanism not in CLIENT_LEVEL:
+            raise errors.UserError(
+                f"--dp={self.mechanism}: choose one of {', '.join(CLIENT_LEVEL)}"
+            )
+        if not 1 <= self.clients_per_round <= self.population:
+            raise errors.UserError(
+                f"--clients_per_round={self.clients_per_round}: must be from 1 to the population, "
+                f"{self.population}"
+            )
+        mechanism_checks.check_noise_multiplier(self.noise_multiplier)
+        accounting.check_delta(self.delta, self.population)
+        calibration.check_accountant(self.accountant)
+        if self.mechanism == DISTRIBUTED and self.accountant == "pld":
+            raise errors.UserError(
+                "--accountant=pld: knows no discrete noise, which --dp=distributed has; take rdp"
+            )
+        self._check_sampling()
+
+    def _check_sampling(self) -> None:
+        """Checks that the sampling is one that an accountant of the mechanism knows.
+
+        Where violations are stated no epsilon is claimed, and any sampling may be had.
+        """
+        is_tree = self.mechanism == TREE_AGGREGATION
+        if is_tree and self.participation is None:
+            raise errors.UserError(
+                f"--dp={self.mechanism}: needs a bound on how often a client takes part"
+            )
+        if not is_tree and (self.participation is not None or self.restart_every is not None):
+            raise errors.UserError(
+                f"--dp={self.mechanism}: has no tree, and uses no bound on participation"
+            )
+        known: tuple[str, ...] = SAMPLINGS[self.mechanism]
+        if POISSON in known:
+            known = (*known, FIXED)  # with neighbours that differ by replacing one client
+        if self.sampling not in known and not self.violations:
+            raise errors.UserError(
+                f"--sampling={self.sampling}: the accountant of --dp={self.mechanism} knows "
+                f"{' and '.join(known)}"
+            )
 
     def round_event(self) -> dpa.DpEvent:
         """Returns what one round does to privacy; of a tree, one node's noise."""
@@ -145,6 +194,7 @@ class Guarantee:
             delta=self.delta,
             accountant=self.accountant,
             violations=self.violations,
+            discrete=self.mechanism == DISTRIBUTED,
         )
 
     def _epsilon_of(self, noise_multiplier: float, rounds: int) -> float:

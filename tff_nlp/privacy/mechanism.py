@@ -1,13 +1,22 @@
 """The mechanisms by name, and TFF's aggregator of each."""
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import tensorflow_federated as tff
 
-from tff_nlp import errors, seeds
-from tff_nlp.privacy import adaptive_clipping, clipped_mean, noise
+from tff_nlp import errors
+from tff_nlp.privacy import (
+    adaptive_clipping,
+    clipped_mean,
+    distributed_mean,
+    mechanism_checks,
+    noise,
+)
 from tff_nlp.privacy.guarantee import (
     ADAPTIVE_CLIPPING,
+    CLIENT_LEVEL,
     DISTRIBUTED,
     GAUSSIAN,
     TREE_AGGREGATION,
@@ -24,7 +33,6 @@ class Mechanism:
         adaptive clipping, of value and count together; of each node of a tree.
       clients_per_round: The expected cohort, by which the sum is divided.
       clipping_norm: L2 norm to which updates are clipped; the first one where it adapts.
-        Distributed noise begins with TFF's own, 0.1.
       target_quantile: Of adaptive clipping.
       clipping_learning_rate: Of adaptive clipping.
       count_stddev: Of adaptive clipping's count; None for a twentieth of the cohort.
@@ -44,35 +52,44 @@ class Mechanism:
     restart_every: int | None = None
     bits: int = 20
 
+    def __post_init__(self) -> None:
+        if self.name not in CLIENT_LEVEL:
+            raise errors.UserError(f"--dp={self.name}: choose one of {', '.join(CLIENT_LEVEL)}")
+        mechanism_checks.check_noise_multiplier(self.noise_multiplier)
+        mechanism_checks.check_cohort(self.clients_per_round)
+        mechanism_checks.check_clipping_norm(self.clipping_norm)
+        if self.restart_every is not None and self.restart_every < 1:
+            raise errors.UserError(f"--restart_every={self.restart_every}: must be at least 1")
 
-def build_aggregator(
-    mechanism: Mechanism, seed: int
-) -> tff.aggregators.UnweightedAggregationFactory:
-    """Returns the aggregator of a mechanism.
+
+def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregationFactory:
+    """Returns the aggregator of a mechanism; `with_key` gives each round the key of its noise.
 
     Args:
       mechanism: What it is to be.
-      seed: The run's; the noise derives from it, but for distributed noise, which clients draw
-        from TensorFlow's own generator.
 
     Raises:
       UserError: If a value is out of range.
     """
     if mechanism.name == DISTRIBUTED:
-        return _distributed(mechanism)
+        return distributed_mean.DistributedMeanFactory(
+            noise_multiplier=mechanism.noise_multiplier,
+            clipping_norm=mechanism.clipping_norm,
+            clients=mechanism.clients_per_round,
+            bits=mechanism.bits,
+        )
     if mechanism.name == TREE_AGGREGATION:
         return _clipped_mean(
             mechanism,
             clipped_mean.Clipping(mechanism.clipping_norm),
             noise.TreeNoise(
-                seeds.derive(seed, "tree_noise"),
                 mechanism.noise_multiplier * mechanism.clipping_norm,
                 efficient=mechanism.efficient_tree,
                 restart_every=mechanism.restart_every,
             ),
             mechanism.noise_multiplier,
         )
-    independent = noise.IndependentNoise(seeds.pair(seed, "noise"))
+    independent = noise.IndependentNoise()
     if mechanism.name == GAUSSIAN:
         return _clipped_mean(
             mechanism,
@@ -89,10 +106,22 @@ def build_aggregator(
             target_quantile=mechanism.target_quantile,
             learning_rate=mechanism.clipping_learning_rate,
             count_stddev=split.count_stddev,
-            seed=seeds.pair(seed, "count_noise"),
         )
         return _clipped_mean(mechanism, clipping, independent, split.updates)
-    raise errors.UserError(f"--dp={mechanism.name}: no mechanism for the updates of clients")
+    raise errors.UserError(f"--dp={mechanism.name}: has no aggregator")
+
+
+def with_key(aggregator: Any, key: np.ndarray) -> Any:
+    """Returns an aggregator's state with the key of the next round's noise.
+
+    Args:
+      aggregator: The state; one that draws no noise stays as it is.
+      key: uint32[8], of `NoiseSecret.key`. It is for one round only: two rounds with one key have
+        the same noise, and their difference shows what it hid.
+    """
+    if not isinstance(aggregator, clipped_mean.MeanState):
+        return aggregator
+    return aggregator._replace(key=key)
 
 
 def _clipped_mean(
@@ -106,24 +135,4 @@ def _clipped_mean(
         sum_noise,
         noise_multiplier=noise_multiplier,
         denominator=float(mechanism.clients_per_round),
-    )
-
-
-def _distributed(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregationFactory:
-    """Returns TFF's distributed Skellam mechanism under a secure modular sum.
-
-    Agarwal, Kairouz and Liu 2021, "The Skellam Mechanism for Differentially Private Federated
-    Learning". Each client adds a share of the noise, so the noise is what is stated only when all
-    of the expected clients send; the clipping norm adapts to the median, its count's noise is added
-    by the server.
-    """
-    # Says what is wrong in terms of flags, where TFF would raise a stack trace.
-    adaptive_clipping.split_noise(mechanism.noise_multiplier, mechanism.clients_per_round)
-    if not 1 <= mechanism.bits <= 22 or 2**mechanism.bits < mechanism.clients_per_round:
-        raise errors.UserError(
-            f"--distributed_bits={mechanism.bits}: must be from 1 to 22, and hold the sum of "
-            f"{mechanism.clients_per_round} clients"
-        )
-    return tff.learning.ddp_secure_aggregator(
-        mechanism.noise_multiplier, mechanism.clients_per_round, mechanism.bits, zeroing=False
     )

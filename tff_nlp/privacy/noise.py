@@ -1,49 +1,70 @@
-"""Gaussian noise for sums of updates, drawn from seeds, so that a resumed run draws the same.
+"""Gaussian noise for sums of updates, from a key that the round is given.
 
-TensorFlow Privacy's queries draw from TensorFlow's global generator, which neither repeats nor
-resumes. Here the state of the noise is the number of the round, or TensorFlow Privacy's own tree,
-whose generator does keep a seed. The generator is Philox: good statistics, but no secret; who may
-learn the run's seed may learn the noise.
+Nothing here draws by itself: a round's noise is a function of its key and of the number of the
+draw, so that a resumed run draws the same, and nobody without the key draws it at all.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 from tensorflow_privacy.privacy.dp_query import tree_aggregation
 
-# Larger tensors are drawn in pieces of so many numbers, several at once.
-_PIECE = 2**20
+from tff_nlp.privacy import keystream
+
+# Third words of nonces: uses of one key.
+SUM, COUNT, SHARE, ROUNDING, DROPOUT = range(5)
+
+# Numbers of a tensor that is drawn together with others.
+_SMALL = 2**16
 
 
 def standard_normals(
-    seed: tf.Tensor, shapes: Iterable[Sequence[int] | tf.TensorShape]
+    key: tf.Tensor, shapes: Sequence[Sequence[int] | tf.TensorShape], draw: tf.Tensor | int = 0
 ) -> list[tf.Tensor]:
-    """Returns float32 tensors of independent standard normal numbers.
+    """Returns float64 tensors of independent standard normal numbers.
 
     Args:
-      seed: int32[2].
-      shapes: Of the tensors.
+      key: uint32[8]; all zeros give NaN.
+      shapes: Shapes of the tensors.
+      draw: Which draw of this key, below 2^32: a step of a client, a node of a tree.
     """
-    fold_in = tf.random.experimental.stateless_fold_in
-    return [
-        _standard_normal(fold_in(seed, index), tf.TensorShape(shape))
-        for index, shape in enumerate(shapes)
-    ]
+    sizes = [tf.TensorShape(shape).num_elements() for shape in shapes]
+    small = [size for size in sizes if size <= _SMALL]
+    # Small tensors are drawn together, which keeps the graph small: models have many.
+    together = keystream.standard_normals(key, (0, draw, SUM), sum(small))
+    parts = iter(tf.split(together, small) if small else [])
+    found = []
+    for index, (size, shape) in enumerate(zip(sizes, shapes, strict=True), start=1):
+        if size <= _SMALL:
+            flat = next(parts)
+        else:
+            flat = keystream.standard_normals(key, (index, draw, SUM), size)
+        found.append(tf.reshape(flat, shape))
+    return found
 
 
-def _standard_normal(seed: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
-    size = shape.num_elements()
-    if size <= _PIECE:
-        return tf.random.stateless_normal(shape, seed)
-    pieces = [
-        tf.random.stateless_normal(
-            [min(_PIECE, size - start)], tf.random.experimental.stateless_fold_in(seed, start)
-        )
-        for start in range(0, size, _PIECE)
-    ]
-    return tf.reshape(tf.concat(pieces, axis=0), shape)
+def power_of_two(value: tf.Tensor) -> tf.Tensor:
+    """Returns float64, the largest power of two up to a positive value, exactly."""
+    bits = tf.bitcast(tf.cast(value, tf.float64), tf.int64)
+    exponent = tf.bitwise.bitwise_and(bits, tf.constant(0x7FF0000000000000, tf.int64))
+    return tf.bitcast(exponent, tf.float64)
+
+
+def snap(noisy: tf.Tensor, stddev: tf.Tensor) -> tf.Tensor:
+    """Rounds noisy numbers to a grid of about a sixteenth of their noise's deviation.
+
+    The low digits of a sum of floating point numbers show which numbers were added (Mironov 2012,
+    "On Significance of the Least Significant Bits For Differential Privacy"). They are cut off:
+    what is left is far coarser than the digits, and costs .03 % more variance.
+
+    Args:
+      noisy: float64, with noise.
+      stddev: Standard deviation of the noise.
+    """
+    grid = power_of_two(stddev) / 16
+    return tf.round(noisy / grid) * grid
 
 
 class SumNoise(Protocol):
@@ -52,31 +73,28 @@ class SumNoise(Protocol):
     def initial_state(self, specs: Any) -> Any:
         """Returns the state before the first round, for sums of these specs."""
 
-    def next(self, state: Any, specs: Any, stddev: tf.Tensor) -> tuple[Any, Any]:
-        """Returns the round's noise, like the specs, and the next state."""
+    def next(
+        self, state: Any, specs: Any, stddev: tf.Tensor, key: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Any]:
+        """Returns the round's noise, float64 in the order of the specs, and the next state."""
 
 
 @dataclasses.dataclass(frozen=True)
 class IndependentNoise:
-    """Fresh Gaussian noise in each round.
+    """Fresh Gaussian noise in each round, whose key is fresh."""
 
-    Attributes:
-      seed: (int, int), each below 2^31.
-    """
-
-    seed: tuple[int, int]
-
-    def initial_state(self, specs: Any) -> tf.Tensor:
-        """Returns int32, the number of the first round."""
+    def initial_state(self, specs: Any) -> tuple:
+        """Returns nothing: the key is all there is."""
         del specs
-        return tf.zeros([], tf.int32)
+        return ()
 
-    def next(self, state: tf.Tensor, specs: Any, stddev: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def next(
+        self, state: Any, specs: Any, stddev: tf.Tensor, key: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Any]:
         """Returns the round's noise, of standard deviation `stddev`, and the next state."""
-        seed = tf.random.experimental.stateless_fold_in(tf.constant(self.seed, tf.int32), state)
         shapes = [spec.shape for spec in tf.nest.flatten(specs)]
-        flat = [stddev * part for part in standard_normals(seed, shapes)]
-        return tf.nest.pack_sequence_as(specs, flat), state + 1
+        scale = tf.cast(stddev, tf.float64)
+        return [scale * part for part in standard_normals(key, shapes)], state
 
 
 class TreeNoiseState(NamedTuple):
@@ -93,6 +111,34 @@ class TreeNoiseState(NamedTuple):
     leaves: tf.Tensor
 
 
+class NodeNoise(tree_aggregation.ValueGenerator):
+    """Noise of the nodes of a tree, numbered in the order in which they are drawn."""
+
+    def __init__(self, stddev: float, specs: Any, key: tf.Tensor) -> None:
+        """Initializes the generator.
+
+        Args:
+          stddev: Standard deviation of a node's noise.
+          specs: `tf.TensorSpec`s of a sum.
+          key: uint32[8], the round's.
+        """
+        self._stddev = stddev
+        self._specs = specs
+        self._key = key
+
+    def initialize(self) -> tf.Tensor:
+        """Returns int32, the number of the first node."""
+        return tf.zeros([], tf.int32)
+
+    @tf.autograph.experimental.do_not_convert
+    def next(self, state: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Returns the noise of the next node, and the number of the one after it."""
+        shapes = [spec.shape for spec in tf.nest.flatten(self._specs)]
+        drawn = standard_normals(self._key, shapes, state)
+        flat = [tf.cast(self._stddev * part, tf.float32) for part in drawn]
+        return tf.nest.pack_sequence_as(self._specs, flat), state + 1
+
+
 @dataclasses.dataclass(frozen=True)
 class TreeNoise:
     """Noise that is correlated between rounds, so that the sum of all rounds carries little.
@@ -101,45 +147,60 @@ class TreeNoise:
     difference between the tree's noise on the first t rounds and on the first t - 1.
 
     Attributes:
-      seed: As TensorFlow Privacy takes it.
-      stddev: Of each node's noise, on the sum; a tree cannot follow a clipping norm that changes.
+      stddev: Standard deviation of each node's noise, on the sum; a tree cannot follow a clipping
+        norm that changes.
       efficient: Whether siblings help to estimate a node (Honaker 2015).
       restart_every: A fresh tree begins after so many rounds; None for a single tree.
     """
 
-    seed: int
     stddev: float
     efficient: bool = True
     restart_every: int | None = None
 
-    def _tree(self, specs: Any) -> Any:
-        generator = tree_aggregation.GaussianNoiseGenerator(self.stddev, specs, self.seed)
+    def _tree(self, specs: Any, key: tf.Tensor) -> Any:
+        generator = NodeNoise(self.stddev, specs, key)
         if self.efficient:
             return tree_aggregation.EfficientTreeAggregator(generator)
         return tree_aggregation.TreeAggregator(generator)
 
     def initial_state(self, specs: Any) -> TreeNoiseState:
         """Returns an empty tree."""
-        return TreeNoiseState(self._tree(specs).init_state(), _zeros(specs), tf.zeros([], tf.int32))
+        # TensorFlow Privacy draws the first node with the tree, when there is no key yet. Its
+        # shape is kept, and `next` draws it, under the same number.
+        tree = self._tree(specs, tf.zeros([8], tf.uint32)).init_state()
+        number = tf.zeros_like(tree.value_generator_state)
+        tree = _blank(tree)._replace(value_generator_state=number)
+        return TreeNoiseState(tree, _zeros(specs), tf.zeros([], tf.int32))
 
     def next(
-        self, state: TreeNoiseState, specs: Any, stddev: tf.Tensor
-    ) -> tuple[Any, TreeNoiseState]:
+        self, state: TreeNoiseState, specs: Any, stddev: tf.Tensor, key: tf.Tensor
+    ) -> tuple[list[tf.Tensor], TreeNoiseState]:
         """Returns what the tree's noise on the sum of all rounds changes by, and the next state."""
         del stddev  # fixed with the tree
-        tree = self._tree(specs)
-        so_far, tree_state = tree.get_cumsum_and_update(state.tree)
+        tree = self._tree(specs, key)
+        current = tf.cond(
+            tf.equal(state.leaves, 0), lambda: tree.reset_state(state.tree), lambda: state.tree
+        )
+        so_far, following = tree.get_cumsum_and_update(current)
         residual = tf.nest.map_structure(tf.subtract, so_far, state.so_far)
         leaves = state.leaves + 1
         if self.restart_every is not None:
-            full = tf.greater_equal(leaves, self.restart_every)
-            ended = (tree_state, so_far, leaves)
-            tree_state, so_far, leaves = tf.cond(
-                full,
-                lambda: (tree.reset_state(ended[0]), _zeros(specs), tf.zeros([], tf.int32)),
+            ended = (following, so_far, leaves)
+            following, so_far, leaves = tf.cond(
+                tf.greater_equal(leaves, self.restart_every),
+                lambda: (_blank(ended[0]), _zeros(specs), tf.zeros([], tf.int32)),
                 lambda: ended,
             )
-        return residual, TreeNoiseState(tree_state, so_far, leaves)
+        flat = [tf.cast(part, tf.float64) for part in tf.nest.flatten(residual)]
+        return flat, TreeNoiseState(following, so_far, leaves)
+
+
+def _blank(tree: tree_aggregation.TreeState) -> tree_aggregation.TreeState:
+    """Returns a tree of one node that is still to be drawn."""
+    nodes = tf.nest.map_structure(lambda buffer: tf.zeros_like(buffer[:1]), tree.level_buffer)
+    return tree._replace(
+        level_buffer=nodes, level_buffer_idx=tf.zeros_like(tree.level_buffer_idx[:1])
+    )
 
 
 def _zeros(specs: Any) -> Any:

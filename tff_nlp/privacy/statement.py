@@ -37,12 +37,14 @@ class PrivacyStatement:
       noise_multiplier: Noise on the sum over the clipping norm; None if it changed between rounds.
       rounds: How many rounds happened; steps where the unit is an example.
       epsilons: With delta, accountants, order grids and adjacency, given the sampling.
-      unamplified: The same if nobody's absence is secret and a client may be in every round; for
-        a bounded schedule it is equal to `epsilons`.
+      unamplified: The same, for the same neighbours, against those who know who takes part, of a
+        client that is in every round; for a bounded schedule it is equal to `epsilons`.
       accountant: The accountant of the run, by which its progress was shown too.
       violations: Where the run departs from what the accountants assume; if there are any, nothing
         is guaranteed.
       by_silo: Example-level privacy: each client's name and the epsilon of its examples.
+      noise_of_clients: Whether clients add the noise, so that there is a claim against the server,
+        too: it is `unamplified`, since the server knows who takes part.
     """
 
     mechanism: str
@@ -57,6 +59,7 @@ class PrivacyStatement:
     accountant: str = "rdp"
     violations: tuple[str, ...] = ()
     by_silo: tuple[tuple[str, float], ...] = ()
+    noise_of_clients: bool = False
 
     @property
     def delta(self) -> float:
@@ -79,16 +82,24 @@ class PrivacyStatement:
             return "no guarantee: " + "; ".join(self.violations)
         if not self.guaranteed:
             return "no guarantee: epsilon is infinite without noise"
-        named = dict.fromkeys((self.accountant, self.epsilons.tightest))
-        epsilons = ", ".join(
-            f"{_number(self.epsilons.by(accountant))} ({accountant})"
-            for accountant in named
-            if math.isfinite(self.epsilons.by(accountant))
-        )
+        server = ""
+        if self.noise_of_clients:
+            server = (
+                "; against the server, which sees sums and knows who takes part, "
+                f"{self._named(self.unamplified)}"
+            )
         return (
-            f"epsilon {epsilons} at delta {self.delta:.3g} for one {self.unit} of"
+            f"epsilon {self._named(self.epsilons)} at delta {self.delta:.3g} for one {self.unit} of"
             f" {self.population:,} ({self.adjacency}), {self.rounds:,}"
-            f" {'rounds' if self.unit == 'client' else 'steps'}"
+            f" {'rounds' if self.unit == 'client' else 'steps'}{server}"
+        )
+
+    def _named(self, epsilons: Epsilons) -> str:
+        named = dict.fromkeys((self.accountant, epsilons.tightest))
+        return ", ".join(
+            f"{_number(epsilons.by(accountant))} ({accountant})"
+            for accountant in named
+            if math.isfinite(epsilons.by(accountant))
         )
 
     def in_words(self) -> str:
@@ -207,12 +218,10 @@ def _grid(orders: tuple[float, ...]) -> str:
 
 def without_amplification(event: dpa.DpEvent) -> dpa.DpEvent:
     """Returns what happened as if anybody could have been in every round."""
-    rounds = []
-    for one, count in events.rounds_of(event):
-        noise = events.noise_multiplier_of(one)
-        plain = dpa.NonPrivateDpEvent() if noise is None else events.everybody_round(noise)
-        rounds.append(dpa.SelfComposedDpEvent(plain, count))
-    return events.compose(rounds)
+    return events.compose(
+        dpa.SelfComposedDpEvent(events.unsampled(one), count)
+        for one, count in events.rounds_of(event)
+    )
 
 
 def _sampling_of(event: dpa.DpEvent) -> str:
@@ -234,6 +243,7 @@ def state(
     orders: tuple[float, ...] = accounting.FINE_ORDERS,
     classic_orders: tuple[float, ...] = accounting.INTEGER_ORDERS,
     violations: tuple[str, ...] = (),
+    discrete: bool = False,
 ) -> PrivacyStatement:
     """Returns the statement of a run of sampled rounds, from what happened in it.
 
@@ -248,12 +258,32 @@ def state(
       orders: The order grid of the improved conversion.
       classic_orders: The order grid of the classic conversion.
       violations: Where the run departs from what the accountants assume.
+      discrete: Whether the noise is discrete: its Renyi divergences are no larger than those of
+        the Gaussian mechanism, of its privacy losses nobody has shown it.
 
     Raises:
       UserError: If delta means nothing for the population.
     """
     accounting.check_delta(delta, population, unit)
     rounds = events.rounds_of(event)
+    adjacency = accounting.adjacency_of(event)
+    sampled = accounting.epsilons(event, delta, orders, classic_orders)
+    plain = accounting.epsilons(
+        without_amplification(event), delta, orders, classic_orders, adjacency
+    )
+    if discrete:
+        sampled, plain = (
+            dataclasses.replace(e, pld=None, pld_reason="not known for discrete noise")
+            for e in (sampled, plain)
+        )
+    elif sampled.pld is None and adjacency is accounting.REPLACE_ONE:
+        # Losses of fixed-size cohorts are known without amplification only; that bound holds, too.
+        sampled = dataclasses.replace(
+            sampled,
+            pld=plain.pld,
+            pld_interval=plain.pld_interval,
+            pld_reason=plain.pld_reason,
+        )
     noises = {events.noise_multiplier_of(one) for one, _ in rounds}
     return PrivacyStatement(
         mechanism=mechanism,
@@ -263,12 +293,11 @@ def state(
         sampling=_sampling_of(event),
         noise_multiplier=noises.pop() if len(noises) == 1 else None,
         rounds=sum(count for _, count in rounds),
-        epsilons=accounting.epsilons(event, delta, orders, classic_orders),
-        unamplified=accounting.epsilons(
-            without_amplification(event), delta, orders, classic_orders
-        ),
+        epsilons=sampled,
+        unamplified=plain,
         accountant=accountant,
         violations=violations,
+        noise_of_clients=discrete,
     )
 
 

@@ -1,26 +1,29 @@
 """privacy.jsonl: what each round did to privacy, recorded as it happened."""
 
+import collections
+import dataclasses
+import hashlib
 import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dp_accounting as dpa
 import numpy as np
 
 from tff_nlp import durable_files, errors
-from tff_nlp.privacy import events, statement
+from tff_nlp.privacy import statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
 
-_MEASURED = ("clipped_share", "clipping_norm")
+_COLUMNS = ("clipped_share", "clipping_norm")
+_MEASURED = (*_COLUMNS, "noise_multiplier", "noise_norm", "signal_norm")
 _SIGNAL_TO_NOISE = "signal_to_noise"
 
 
 def columns(guarantee: Guarantee | ExampleGuarantee) -> tuple[str, ...]:
     """Returns the columns of metrics.csv about privacy; epsilon's names its accountant."""
-    return (f"epsilon_{guarantee.accountant}", *_MEASURED, _SIGNAL_TO_NOISE)
+    return (f"epsilon_{guarantee.accountant}", *_COLUMNS, _SIGNAL_TO_NOISE)
 
 
 def shown(row: Mapping[str, float]) -> dict[str, float]:
@@ -31,7 +34,7 @@ def shown(row: Mapping[str, float]) -> dict[str, float]:
 
 
 class PrivacyLog:
-    """One line of JSON per round: its number, how many clients came, and its `DpEvent`s."""
+    """One line of JSON per round: number, clients, `DpEvent`s, and a digest of the release."""
 
     def __init__(self, path: pathlib.Path, guarantee: Guarantee | ExampleGuarantee) -> None:
         """Opens the log.
@@ -45,7 +48,11 @@ class PrivacyLog:
         self._records: list[dict[str, Any]] = []
 
     def rewind(self, rounds: int) -> None:
-        """Drops the rounds that are about to be computed again.
+        """Reads the log of a run that goes on. It keeps every round that was ever recorded.
+
+        Others may have seen the rounds after the last checkpoint, which are computed again. They
+        draw the same noise, so that their release is the same, and counts once; where it is not,
+        `record` notices it.
 
         Args:
           rounds: Rounds completed.
@@ -54,33 +61,37 @@ class PrivacyLog:
           UserError: If completed rounds are not there: their privacy would be unknown.
           WriteError: If the file cannot be written.
         """
-        lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
+        text = self._path.read_text("utf-8") if self._path.exists() else ""
+        # A kill may have left half a line, of a round that nobody has seen.
+        whole = text[: text.rfind("\n") + 1]
         try:
-            self._records = [json.loads(line) for line in lines[:rounds]]
-            numbers = [record["round"] for record in self._records]
+            records = [json.loads(line) for line in whole.splitlines()]
+            numbers = {record["round"] for record in records if record["release"]}
         except (ValueError, KeyError, TypeError):
-            numbers = []
-        if numbers != list(range(1, rounds + 1)):
+            numbers = set()
+        if not numbers >= set(range(1, rounds + 1)):
             raise errors.UserError(
                 f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
                 "the last checkpoint, without which no epsilon holds; use another folder"
             )
-        durable_files.replace_text(self._path, "".join(f"{line}\n" for line in lines[:rounds]))
+        self._records = records
+        if whole != text:
+            durable_files.replace_text(self._path, whole)
 
     def record(
         self,
         number: int,
         cohort: Sequence[int],
-        spent: dpa.DpEvent | None,
         measured: Mapping[str, float],
+        released: Sequence[np.ndarray],
     ) -> dict[str, float]:
         """Records a round and waits until it is on disk.
 
         Args:
           number: The round, from 1.
           cohort: Positions of the clients that came.
-          spent: What the aggregator says that it did to those who came; None if it does not say.
           measured: The aggregator's measurements, see `measurements`.
+          released: The weights after the round.
 
         Returns:
           Values for `columns`; those that were not measured are left out.
@@ -88,34 +99,60 @@ class PrivacyLog:
         Raises:
           RunError: If the aggregator's noise is not the one that is accounted for.
         """
-        self._check(number, spent)
-        record = {"round": number, **self._guarantee.record(cohort)}
-        durable_files.append_text(self._path, f"{json.dumps(record)}\n")
-        self._records.append(record)
-        return self._columns(measured)
+        self._check(number, measured.get("noise_multiplier"))
+        release = _digest(released)
+        if release not in self._releases_of(number):
+            self._append({"round": number, **self._guarantee.record(cohort), "release": release})
+        return self._columns(number, measured)
 
     def statement(self) -> statement.PrivacyStatement:
         """Returns what the recorded rounds may claim."""
-        return self._guarantee.statement_of(self._records)
+        stated = self._guarantee.statement_of(self._records)
+        return dataclasses.replace(stated, violations=self._violations())
 
-    def _check(self, number: int, spent: dpa.DpEvent | None) -> None:
-        told = self._guarantee.noise_multiplier
-        done = None if spent is None else events.noise_multiplier_of(spent)
-        # The aggregator keeps its noise multiplier in single precision.
-        if done is not None and not math.isclose(done, told, rel_tol=1e-5):
+    def _append(self, record: dict[str, Any]) -> None:
+        durable_files.append_text(self._path, f"{json.dumps(record)}\n")
+        self._records.append(record)
+
+    def _releases_of(self, number: int) -> list[str]:
+        return [r["release"] for r in self._records if r["round"] == number]
+
+    def _violations(self) -> tuple[str, ...]:
+        """Returns why nothing is claimed: what the guarantee says, and rounds with two results."""
+        counts = collections.Counter(record["round"] for record in self._records)
+        twice = tuple(
+            f"round {number} was computed {count} times with the same noise and other results, "
+            "whose difference shows what the noise hid"
+            for number, count in counts.items()
+            if count > 1
+        )
+        return (*self._guarantee.violations, *twice)
+
+    def _check(self, number: int, done: float | None) -> None:
+        stated = self._guarantee.noise_multiplier
+        # The aggregator measures its noise multiplier in single precision.
+        if done is not None and not math.isclose(done, stated, rel_tol=1e-5):
             raise errors.RunError(
-                f"round {number}: the aggregator's noise multiplier is {done:g}, {told:g} is "
+                f"round {number}: the aggregator's noise multiplier is {done:g}, {stated:g} is "
                 "accounted for; no epsilon holds"
             )
 
-    def _columns(self, measured: Mapping[str, float]) -> dict[str, float]:
+    def _columns(self, number: int, measured: Mapping[str, float]) -> dict[str, float]:
         row: dict[str, float] = {}
-        if not self._guarantee.violations:
-            row[columns(self._guarantee)[0]] = self._guarantee.epsilon_of(self._records)
-        row |= {name: measured[name] for name in _MEASURED if name in measured}
+        if not self._violations():
+            so_far = [record for record in self._records if record["round"] <= number]
+            row[columns(self._guarantee)[0]] = self._guarantee.epsilon_of(so_far)
+        row |= {name: measured[name] for name in _COLUMNS if name in measured}
         if measured.get("noise_norm"):
             row[_SIGNAL_TO_NOISE] = measured["signal_norm"] / measured["noise_norm"]
         return row
+
+
+def _digest(released: Sequence[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in released:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def measurements(aggregator: Any) -> dict[str, float]:
@@ -124,14 +161,6 @@ def measurements(aggregator: Any) -> dict[str, float]:
     Args:
       aggregator: Its measurements, as the process returns them.
     """
-    query = aggregator.get("dp_query_metrics") if isinstance(aggregator, Mapping) else None
-    if not isinstance(query, Mapping):
+    if not isinstance(aggregator, Mapping):
         return {}
-    return {name: float(np.asarray(value)) for name, value in query.items()}
-
-
-def spent_by(state: Any) -> dpa.DpEvent | None:
-    """Returns what an aggregator's state says about its last round, None if it says nothing."""
-    event = getattr(state, "dp_event", None)
-    noise = getattr(event, "noise_multiplier", None)
-    return None if noise is None else dpa.GaussianDpEvent(float(np.asarray(noise)))
+    return {n: float(np.asarray(aggregator[n])) for n in _MEASURED if n in aggregator}

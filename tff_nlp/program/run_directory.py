@@ -18,7 +18,12 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
 CLIENTS, CURVES, CONFUSION = PICTURES = ("clients.png", "curves.png", "confusion.png")
-CHECKPOINTS, TENSORBOARD, MODEL = _FOLDERS = ("checkpoints", "tensorboard", "model")
+CHECKPOINTS, TENSORBOARD, MODEL, PRIVATE = _FOLDERS = (
+    "checkpoints",
+    "tensorboard",
+    "model",
+    "private",
+)
 _FILES = (CONFIG, RESULT, METRICS, PRIVACY, *PICTURES)
 _LOCK = ".lock"
 

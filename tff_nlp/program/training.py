@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp import errors, seeds
-from tff_nlp.privacy import statement
+from tff_nlp import errors
+from tff_nlp.privacy import mechanism, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
-from tff_nlp.privacy.guarantee import Guarantee
+from tff_nlp.privacy.guarantee import DISTRIBUTED, Guarantee
+from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import (
     checkpoints,
     evaluation,
@@ -50,15 +51,15 @@ class TrainingProgram:
       process: The federated process.
       initial_state: Makes the state of round 0.
       cohort: Round number (from 0) to the positions of the clients that take part.
-      dataset: (client position, seed) to the batches that the client trains on.
+      dataset: (client position, round number from 0) to the batches that the client trains on.
       predict: Weights to the function that scores token ids.
       evaluation_sets: What to score on; the one named "test" decides what is best.
       num_labels: Number of labels.
       rounds: Rounds in all.
       eval_every: Evaluation after every so many rounds, and after the last.
       checkpoint_every: Checkpoint after every so many rounds, and after the last.
-      seed: The run's seed.
       guarantee: What a run with differential privacy promises; None without.
+      noise_secret: What the noise of an aggregator derives from; None where none draws any.
     """
 
     process: tff.learning.templates.LearningProcess
@@ -71,8 +72,8 @@ class TrainingProgram:
     rounds: int
     eval_every: int
     checkpoint_every: int
-    seed: int
     guarantee: Guarantee | ExampleGuarantee | None = None
+    noise_secret: NoiseSecret | None = None
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, from the last checkpoint if there is one.
@@ -129,21 +130,28 @@ class TrainingProgram:
         self, state: State, number: int, privacy: privacy_log.PrivacyLog | None
     ) -> tuple[State, dict[str, float]]:
         clients = self.cohort(number)
-        seed = seeds.derive(self.seed, "client_order", number)
-        output = self.process.next(state, [self.dataset(int(c), seed) for c in clients])
+        if self.noise_secret is not None:
+            key = self.noise_secret.key("round", number)
+            state = state._replace(aggregator=mechanism.with_key(state.aggregator, key))
+        output = self.process.next(state, [self.dataset(int(c), number) for c in clients])
         measured = output.metrics["client_work"]["train"]
         train = {name: np.asarray(value).item() for name, value in measured.items()}
         server = output.metrics["finalizer"]
         row: dict[str, float] = {"round": number + 1, "clients": len(clients)}
-        row.update({f"train_{name}": train[name] for name in _SUMS})
-        if len(clients):  # Poisson sampling may draw nobody, and nobody has no loss.
+        # Where clients add the noise, all else that they would report has none: they report zeros.
+        silent = isinstance(self.guarantee, Guarantee) and self.guarantee.mechanism == DISTRIBUTED
+        if silent and int(server["update_non_finite"]):
+            raise DivergedError(f"round {number + 1}: the mean update is not a number (NaN)")
+        if not silent:
+            row.update({f"train_{name}": train[name] for name in _SUMS})
+        if len(clients) and not silent:  # Poisson sampling may draw nobody, and nobody has no loss.
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
             row.update({f"train_{name}": train[name] for name in _MEANS})
         row["server_update_norm"] = float(server["update_norm"])
         if privacy:
             measured = privacy_log.measurements(output.metrics["aggregator"])
-            spent = privacy_log.spent_by(output.state.aggregator)
-            row.update(privacy.record(number + 1, [int(c) for c in clients], spent, measured))
+            released = [np.asarray(w) for w in output.state.global_model_weights.trainable]
+            row.update(privacy.record(number + 1, [int(c) for c in clients], measured, released))
         return output.state, row
 
     def _columns(self) -> list[str]:
@@ -235,7 +243,7 @@ def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
 
 
 def _show(row: Mapping[str, float], shown: progress.Progress) -> None:
-    if row["train_non_finite_clients"]:
+    if row.get("train_non_finite_clients"):
         shown.say(
             f"warning: round {row['round']}: the loss of {row['train_non_finite_clients']} of "
             f"{row['clients']} clients is not a number (NaN); they are left out"
