@@ -179,7 +179,8 @@ def test_poisson_batches_have_each_example_independently():
     assert rate == 0.25
     shares = joined.mean(axis=0)
     assert np.abs(shares - rate).max() < 5 * np.sqrt(rate * (1 - rate) / steps)
-    # The sizes have the variance of independent choices, not of a fixed size.
+    # The sizes have the variance of independent choices, not of a fixed size; six standard errors
+    # of a variance, sqrt(2 / steps) each, are 13 %.
     assert np.diff(plan.offsets).var() == pytest.approx(examples * rate * (1 - rate), rel=0.15)
 
 

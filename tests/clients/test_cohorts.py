@@ -44,6 +44,7 @@ def test_poisson_members_are_independent():
     for round_number in range(4000):
         member[round_number, poisson_cohort(1, round_number, 30, 0.2)] = 1
     sizes = member.sum(1)
+    # Four standard errors: sqrt(4.8 / 4000) of the mean, sqrt(2 / 4000) of the variance.
     assert sizes.mean() == pytest.approx(6, abs=0.14)
     assert sizes.var() == pytest.approx(4.8, rel=0.1)
     assert np.abs(member.mean(0) - 0.2).max() < 4 * np.sqrt(0.16 / 4000)

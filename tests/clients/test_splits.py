@@ -68,6 +68,7 @@ def test_fractions_hold_over_small_clients(make_corpus):
     )
     trained = splits.train.num_examples + splits.validation.num_examples + splits.test.num_examples
     assert splits.held_out.num_clients == 1000
+    # Each client gives a row with a probability of 0.3 or 0.6: five standard errors at least.
     assert splits.validation.num_examples / trained == pytest.approx(0.1, abs=0.01)
     assert splits.test.num_examples / trained == pytest.approx(0.2, abs=0.01)
     assert splits.train.num_clients == 9000

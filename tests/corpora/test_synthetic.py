@@ -58,6 +58,7 @@ def test_label_noise_is_as_stated():
     noisy = generate(SyntheticSettings(label_noise=0.1), "train")
     assert [review.text for review in clean] == [review.text for review in noisy]
     wrong = [(a.label, b.label) for a, b in zip(clean, noisy, strict=True) if a.label != b.label]
+    # Four standard deviations of 6,000 draws.
     assert 0.085 < len(wrong) / len(clean) < 0.115
     assert len(set(wrong)) == 6
 

@@ -60,8 +60,8 @@ def chi_square(residues, modulus, cells=12):
     return float(np.sum((counts - expected) ** 2 / expected))
 
 
-# 11 degrees of freedom: passed by chance once in a million times.
-UNIFORM = 47.3
+# 11 degrees of freedom, and keys that are drawn afresh: passed by chance once in 10^9 times.
+UNIFORM = 65.2
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_each_masked_input_is_uniform_and_says_nothing_of_the_input(finished):
             assert np.mean(masked == plain) < 0.01
             # The correlation of independent numbers has a standard deviation of 1 / 64 here.
             if np.ptp(plain):
-                assert abs(np.corrcoef(masked, plain)[0, 1]) < 0.08
+                assert abs(np.corrcoef(masked, plain)[0, 1]) < 6.1 / 64
 
 
 def test_the_test_of_uniformity_sees_inputs_that_are_not_masked(finished):
