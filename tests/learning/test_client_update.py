@@ -254,6 +254,7 @@ class TestProcess:
             output = process.next(state, [client(model, 1, 10, size=10)])
             lengths.append(float(output.metrics["finalizer"]["update_norm"]))
             state = process.set_model_weights(output.state, weights)
+        # An update is what is left of weights up to 1, which round by 2^-24, and ten times shorter.
         np.testing.assert_allclose(
             np.array(lengths) / lengths[1], [1 / 2, 1, 2 / 3, 1 / 3, 0], rtol=1e-3
         )

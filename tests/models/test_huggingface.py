@@ -104,6 +104,12 @@ HUGGING_FACE_IDS = [
 ]
 
 
+# One rounding an operation gives these outputs a standard deviation of up to 2.9e-7 (two layers, an
+# output of 3) and 1.3e-7 (six of MiniLM, 0.5), as `rounding_deviation` of test_classifier.py says.
+# Sums of many products round more often, and PyTorch rounds, too: more than ten of these.
+TWO_LAYERS, SIX_LAYERS = 5e-6, 2e-6
+
+
 def outputs(encoder, token_ids):
     inputs = {
         "token_ids": token_ids,
@@ -123,8 +129,8 @@ def padded(encoder, texts):
 def test_outputs_equal_pytorch(write_checkpoint, activation):
     encoder = huggingface.load_folder(write_checkpoint(config={"hidden_act": activation}))
     sequence, pooled = outputs(encoder, TOKEN_IDS)
-    np.testing.assert_allclose(sequence[:, :2, :4], PYTORCH[activation][0], atol=5e-6)
-    np.testing.assert_allclose(pooled[:, :4], PYTORCH[activation][1], atol=5e-6)
+    np.testing.assert_allclose(sequence[:, :2, :4], PYTORCH[activation][0], atol=TWO_LAYERS)
+    np.testing.assert_allclose(pooled[:, :4], PYTORCH[activation][1], atol=TWO_LAYERS)
     assert encoder.pretrained
     assert encoder.has_pooler
 
@@ -132,7 +138,7 @@ def test_outputs_equal_pytorch(write_checkpoint, activation):
 def test_gelu_can_be_chosen(write_checkpoint):
     encoder = huggingface.load_folder(write_checkpoint(), gelu="tanh")
     np.testing.assert_allclose(
-        outputs(encoder, TOKEN_IDS)[0][:, :2, :4], PYTORCH["gelu_new"][0], atol=5e-6
+        outputs(encoder, TOKEN_IDS)[0][:, :2, :4], PYTORCH["gelu_new"][0], atol=TWO_LAYERS
     )
 
 
@@ -146,12 +152,14 @@ def test_task_prefix_legacy_norms_and_half_precision(write_checkpoint, make_tens
     tensors["bert.embeddings.position_ids"] = np.arange(12)
     encoder = huggingface.load_folder(write_checkpoint(tensors=tensors))
     np.testing.assert_allclose(
-        outputs(encoder, TOKEN_IDS)[0][:, :2, :4], PYTORCH["gelu"][0], atol=5e-6
+        outputs(encoder, TOKEN_IDS)[0][:, :2, :4], PYTORCH["gelu"][0], atol=TWO_LAYERS
     )
     half = {name: value.astype(np.float16) for name, value in make_tensors().items()}
     encoder = huggingface.load_folder(write_checkpoint(tensors=half))
     np.testing.assert_allclose(
-        outputs(encoder, TOKEN_IDS)[0][:, :2, :4], PYTORCH["gelu"][0], atol=1e-2
+        outputs(encoder, TOKEN_IDS)[0][:, :2, :4],
+        PYTORCH["gelu"][0],
+        atol=1e-2,  # float16: 2^-11
     )
 
 
@@ -288,7 +296,7 @@ def test_minilm_equals_pytorch():
     sequence, pooled = outputs(encoder, ids)
     real = (ids != 0)[..., None]
     mean = (sequence * real).sum(1) / real.sum(1)
-    np.testing.assert_allclose(mean[:, :6], MINILM_MEAN, atol=2e-6)
-    np.testing.assert_allclose(np.linalg.norm(mean, axis=1), MINILM_MEAN_NORM, atol=2e-5)
-    np.testing.assert_allclose(sequence[:, 0, :4], MINILM_CLS, atol=2e-6)
-    np.testing.assert_allclose(pooled[:, :4], MINILM_POOLER, atol=2e-6)
+    np.testing.assert_allclose(mean[:, :6], MINILM_MEAN, atol=SIX_LAYERS)
+    np.testing.assert_allclose(np.linalg.norm(mean, axis=1), MINILM_MEAN_NORM, atol=10 * SIX_LAYERS)
+    np.testing.assert_allclose(sequence[:, 0, :4], MINILM_CLS, atol=SIX_LAYERS)
+    np.testing.assert_allclose(pooled[:, :4], MINILM_POOLER, atol=SIX_LAYERS)

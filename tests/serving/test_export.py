@@ -31,6 +31,8 @@ ODD = [
     "good film",
 ]
 LABELS = ("schlecht", "gut", "好")
+# What tests/models/test_classifier.py states of the roundings of two layers, for logits up to 3.
+ROUNDING = 1e-6
 MAX_TOKENS = 12
 
 
@@ -75,7 +77,7 @@ def test_saved_model_equals_the_classifier(model, weights, saved):
     right = expected(model, weights, ODD)
     assert len(set(right.argmax(axis=1))) > 1
     result = predictor.load(saved).predict(ODD, batch_size=5)
-    np.testing.assert_allclose(result.probabilities, right, atol=1e-6)
+    np.testing.assert_allclose(result.probabilities, right, atol=ROUNDING)
     assert result.labels == tuple(LABELS[i] for i in right.argmax(axis=1))
     outputs = tf.saved_model.load(str(saved)).signatures["serving_default"](
         texts=tf.constant(["good film", "bad"])
@@ -88,7 +90,7 @@ def test_what_stands_after_a_nul_is_read(saved):
     """It is a blank, as it is for the readers of corpora."""
     texts = ["good film\0 but not bad", "good film", "good film  but not bad"]
     cut, short, blank = predictor.load(saved).predict(texts).probabilities
-    np.testing.assert_allclose(cut, blank, atol=1e-6)
+    np.testing.assert_allclose(cut, blank, atol=ROUNDING)
     assert not np.allclose(cut, short, atol=1e-4)
 
 
@@ -109,7 +111,7 @@ def test_a_prefix_is_stripped_as_loading_does(model, weights, tmp_path):
         ["=(good film", "\u3000\x1c=(good film", "x=(good film"]
     )
     right = expected(model, weights, ["film", "film", "x=(good film"])
-    np.testing.assert_allclose(found.probabilities, right, atol=1e-6)
+    np.testing.assert_allclose(found.probabilities, right, atol=ROUNDING)
 
 
 def test_no_texts_and_one_string(saved):
@@ -153,7 +155,7 @@ def test_fresh_process(model, weights, saved, tmp_path):
     alone, probabilities = done.stdout.splitlines()[-2:]
     assert any(name in alone for name in (repr(label.encode()) for label in LABELS))
     probabilities = json.loads(probabilities)
-    np.testing.assert_allclose(probabilities, expected(model, weights, ODD), atol=1e-6)
+    np.testing.assert_allclose(probabilities, expected(model, weights, ODD), atol=ROUNDING)
 
 
 def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
