@@ -1,10 +1,7 @@
 """Vocabularies: read from files, and learned from texts of any script."""
 
 import collections
-import os
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -56,21 +53,12 @@ def test_size_is_kept(texts, size):
 
 
 def test_vocabulary_does_not_depend_on_the_process(texts):
-    code = (
-        "import sys; from tff_nlp.models.vocabulary import train_vocabulary;"
-        "from tff_nlp.models.words import WordRules;"
-        "rules = WordRules(True, False, 'unicode');"
-        "texts = eval(sys.stdin.read());"
-        "sys.stdout.buffer.write('|'.join(train_vocabulary(texts, 60, rules)).encode())"
+    """Python hashes strings by a seed of each process, and sets come in the order of the hashes."""
+    assert "|".join(train_vocabulary(texts, 60, RULES)) == (
+        "[PAD]|[UNK]|[CLS]|[SEP]|[MASK]|下|再|卖|吃|外|好|很|来|次|a|o|t|e|d|h|n|b|g|i|p|"
+        "##a|##o|##t|##e|##d|##h|##n|##b|##g|##i|##p|th|ba|##at|##oo|##ot|the|bad|##ood|good|"
+        "an|ag|on|ha|ne|not|##ai|##to|##ie|##pi|##ppi|and|agai|happi|again"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", code],
-        input=repr(texts).encode("utf-8"),
-        env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
-    assert output == "|".join(train_vocabulary(texts, 60, RULES))
 
 
 def test_impossible_vocabularies():
