@@ -124,6 +124,7 @@ def test_what_is_no_finished_run(tmp_path, copy):
         ("config.json", {"seed": []}, "config.json is damaged at --seed"),
         ("config.json", {"corpus": 5}, "config.json is damaged at --corpus"),
         ("config.json", {"clients_per_round": True}, "config.json is damaged at --clients_per_r"),
+        ("config.json", {"sampling": "x"}, "config.json is damaged at --sampling"),
         ("config.json", {"num_clients": 0}, "config.json is damaged: --num_clients=0"),
         ("config.json", {"max_tokens": None}, "config.json is damaged at --max_tokens"),
     ],
