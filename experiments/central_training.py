@@ -47,7 +47,8 @@ def train(
     tf.keras.utils.set_random_seed(seeds.derive(run.central.seed, "keras") & 0x7FFFFFFF)
     model = task.build_classifier(run.model, texts.train, run.central.seed)
     data.say("model", [task.describe(model, run.model)])
-    epochs, test = _datasets(run, texts, model)
+    tokens = task.tokenize_all(texts, model, run.model.max_tokens, run.place.cache_dir)
+    epochs, test = _datasets(run, texts, tokens, model)
     directory.begin()
     rows, scores = _fit(run, model, epochs, test, directory)
     trainable, frozen = model.initial_weights()
@@ -60,6 +61,8 @@ def train(
             data=texts,
             model=model,
             max_tokens=run.model.max_tokens,
+            strip_prefix=run.corpus.strip_prefix,
+            tokens=tokens.reports,
             partition_checksum=None,
             bytes_per_client=None,
             rounds=run.central.epochs,
@@ -69,16 +72,12 @@ def train(
 
 
 def _datasets(
-    run: CentralRun, texts: data.Data, model: classifier.Classifier
+    run: CentralRun, texts: data.Data, tokens: task.Tokens, model: classifier.Classifier
 ) -> tuple[list[tf.data.Dataset], evaluation.EvaluationSet]:
     """Returns a data set for each epoch, and what to test on."""
-    cache, test_cache = (
-        task.tokenize(corpus, model, run.model.max_tokens, run.place.cache_dir)
-        for corpus in (texts.train, texts.test)
-    )
     pad_id = model.tokenizer.pad_id
     holder = client_data.TokenClientData(
-        cache,
+        tokens.train,
         texts.train.labels,
         partitions.build(texts.train, "iid", run.central.seed, num_clients=1),
         pad_id=pad_id,
@@ -88,7 +87,7 @@ def _datasets(
         _plain(holder.round_dataset(0, seeds.derive(run.central.seed, "order", epoch)))
         for epoch in range(run.central.epochs)
     ]
-    return epochs, task.evaluation_set("test", test_cache, texts.test.labels, pad_id)
+    return epochs, task.evaluation_set("test", tokens.test, texts.test.labels, pad_id)
 
 
 def _fit(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tff_nlp.clients import partition, partitions, splits
 from tff_nlp.corpora import load
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.corpora.source import CorpusSource
+from tff_nlp.printable import printable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +85,17 @@ def load_data(flags: settings.CorpusFlags, seed: int) -> Data:
         rng = seeds.generator(seed, "max_train_examples")
         train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
         notes.append(f"{len(train)} random training examples by --max_train_examples")
+    untested = [
+        name
+        for name, trained, tested in zip(
+            train.label_names, train.label_counts(), loaded.test.corpus.label_counts(), strict=True
+        )
+        if trained and not tested
+    ]
+    if untested:
+        notes.append(
+            f"no test example has the label {', '.join(untested)}: it is learned but not tested"
+        )
     return Data(train, loaded.test.corpus, tuple(notes))
 
 
@@ -97,21 +110,30 @@ def _overlap(loaded: load.TrainAndTest) -> list[str]:
 def _source(flags: settings.CorpusFlags) -> CorpusSource:
     return CorpusSource(
         path=flags.corpus,
-        format=flags.format,
-        text_column=flags.text_column,
         label_column=flags.label_column,
         client_column=flags.client_column,
         label_map=flags.label_map,
         label_file=flags.label_file,
-        header=flags.header,
-        delimiter=flags.delimiter,
-        quoting=flags.quoting,
-        encoding=flags.encoding,
-        bad_rows=flags.bad_rows,
         missing_client=flags.missing_client,
         strip_prefix=flags.strip_prefix,
         data_dir=flags.tfds_data_dir,
+        **reading(flags),
     )
+
+
+def reading(flags: settings.ReadingFlags) -> Mapping[str, Any]:
+    """Returns what a `CorpusSource` takes of the flags that say how files are read."""
+    return {
+        "format": flags.format,
+        "text_column": flags.text_column,
+        "record_path": flags.record_path,
+        "header": flags.header,
+        "delimiter": flags.delimiter,
+        "quoting": flags.quoting,
+        "encoding": flags.encoding,
+        "missing_values": flags.missing_values,
+        "bad_rows": flags.bad_rows,
+    }
 
 
 def resolve_partition(flags: settings.ClientFlags, corpus: Corpus) -> settings.ClientFlags:
@@ -156,4 +178,4 @@ def split_clients(
 def say(subject: str, lines: Sequence[str]) -> None:
     """Prints lines with their subject before them, at once."""
     for line in lines:
-        print(f"{subject:9} {line}", flush=True)
+        print(f"{subject:9} {printable(line)}", flush=True)

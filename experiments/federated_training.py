@@ -71,7 +71,8 @@ def train(
             example_privacy=_example_privacy(run, plan.guarantee),
             canaries=canary_clients.training(run),
         )
-    program = _program(run, texts, split, model, algorithm, plan)
+    tokens = task.tokenize_all(texts, model, run.model.max_tokens, run.place.cache_dir)
+    program = _program(run, texts, tokens, split, model, algorithm, plan)
     sent = contexts.count_bytes(
         context,
         program.process.next,
@@ -101,6 +102,8 @@ def train(
             data=texts,
             model=model,
             max_tokens=run.model.max_tokens,
+            strip_prefix=run.corpus.strip_prefix,
+            tokens=tokens.reports,
             partition_checksum=split.train.checksum,
             bytes_per_client=sent,
             rounds=run.rounds.rounds,
@@ -142,19 +145,16 @@ def algorithm_config(run: FederatedRun) -> algorithms.AlgorithmConfig:
 def _program(
     run: FederatedRun,
     texts: data.Data,
+    tokens: task.Tokens,
     split: splits.ClientSplits,
     model: classifier.Classifier,
     algorithm: algorithms.AlgorithmConfig,
     plan: PrivacyPlan | None,
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
-    cache, test_cache = (
-        task.tokenize(corpus, model, run.model.max_tokens, run.place.cache_dir)
-        for corpus in (texts.train, texts.test)
-    )
     pad_id = model.tokenizer.pad_id
     population = client_data.TokenClientData(
-        cache,
+        tokens.train,
         texts.train.labels,
         split.train,
         pad_id=pad_id,
@@ -163,13 +163,13 @@ def _program(
         local_steps=run.federated.local_steps,
         poisson=run.privacy.dp == EXAMPLE_LEVEL,
     )
-    sets = [task.evaluation_set("test", test_cache, texts.test.labels, pad_id)]
+    sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id)]
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
         rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
         if len(rows):
             sets.append(
                 task.evaluation_set(
-                    name, cache, texts.train.labels, pad_id, rows=rows, clients=holders
+                    name, tokens.train, texts.train.labels, pad_id, rows=rows, clients=holders
                 )
             )
     process = algorithms.build_process(

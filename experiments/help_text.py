@@ -33,7 +33,7 @@ def of(doc: str | None, flag_values: flags.FlagValues, groups: Sequence[type] = 
     sections: list[tuple[str, list[str]]] = []
     seen = {"help", "h"}
     for group in groups:
-        names = [field.name for field in dataclasses.fields(group)]
+        names = _names(group)
         heading = (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
         sections.append((heading, names))
         seen.update(names)
@@ -51,6 +51,12 @@ def of(doc: str | None, flag_values: flags.FlagValues, groups: Sequence[type] = 
     )
     lines += _entry("--help, -h", "Shows this help.", width)
     return "\n".join(lines)
+
+
+def _names(group: type) -> list[str]:
+    """Returns a group's flags, its own before those of a group that it extends."""
+    own = list(vars(group)["__annotations__"])
+    return own + [f.name for f in dataclasses.fields(group) if f.name not in own]
 
 
 def _own(flag_values: flags.FlagValues) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from experiments import result
+from tff_nlp.printable import printable
 from tff_nlp.program import pictures, run_directory, training
 from tff_nlp.serving import export
 
@@ -30,13 +31,19 @@ def write(
         [np.asarray(w) for w in facts.weights.non_trainable],
         names,
         facts.max_tokens,
-        info={"corpus": facts.data.train.name, "synthetic": facts.data.train.synthetic},
+        strip_prefix=facts.strip_prefix,
+        info={
+            "corpus": facts.data.train.name,
+            "synthetic": facts.data.train.synthetic,
+            "tokens": facts.tokens["train"].to_json(),
+        },
     )
     values = result.build(outcome, facts)
     values["fingerprints"]["model"] = fingerprint
     directory.save_result(values)
     print("\n".join(result.summary(values)))
     print(
-        f"saved     {directory.path}: result.json, curves.png, confusion.png, metrics.csv, model/",
+        f"saved     {printable(str(directory.path))}: result.json, curves.png, confusion.png, "
+        "metrics.csv, model/",
         flush=True,
     )

@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tff_nlp.printable import printable
 from tff_nlp.program import checkpoints, run_directory
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
     from experiments.canary_clients import Audited
     from experiments.data import Data
+    from experiments.token_report import TokenReport
     from tff_nlp.execution.ledger import ByteLedger
     from tff_nlp.models.classifier import Classifier
     from tff_nlp.program.evaluation import Scores
@@ -30,6 +32,8 @@ class Facts:
       data: The corpora.
       model: The classifier.
       max_tokens: Longest text of the exported model.
+      strip_prefix: What the exported model removes from the start of texts.
+      tokens: What the tokenizer leaves out, by "train" and "test".
       partition_checksum: Of who holds what, None without clients.
       bytes_per_client: Sent to and by a client per round, None without clients.
       rounds: Rounds, or epochs of central training.
@@ -42,6 +46,8 @@ class Facts:
     data: "Data"
     model: "Classifier"
     max_tokens: int
+    strip_prefix: str
+    tokens: "Mapping[str, TokenReport]"
     partition_checksum: str | None
     bytes_per_client: "ByteLedger | None"
     rounds: int
@@ -52,7 +58,11 @@ class Facts:
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
     """Returns the content of result.json."""
     result: dict[str, Any] = {name: _scores(s) for name, s in outcome.scores.items()}
-    result["test"]["label_names"] = list(facts.data.train.label_names)
+    names = facts.data.train.label_names
+    result["test"]["label_names"] = list(names)
+    result["test"]["untested_labels"] = [
+        name for name, row in zip(names, result["test"]["confusion"], strict=True) if not sum(row)
+    ]
     result["best"] = _best(outcome.rows)
     seconds = [float(row["seconds"]) for row in outcome.rows]
     result.update(
@@ -64,6 +74,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
             "per_round": round(statistics.median(seconds), 3),
             "this_program": round(time.monotonic() - facts.began, 3),
         },
+        tokenizer=dataclasses.asdict(facts.model.tokenizer.rules),
+        tokens={name: report.to_json() for name, report in facts.tokens.items()},
         synthetic=facts.data.train.synthetic,
         fingerprints={
             "train": facts.data.train.fingerprint,
@@ -116,13 +128,13 @@ def print_status(directory: run_directory.RunDirectory) -> bool:
     if done is None:
         rounds = checkpoints.latest(directory.checkpoints)
         after = "" if rounds is None else f": goes on after round {rounds}"
-        print(f"output    {directory.path}{after}", flush=True)
+        print(f"output    {printable(str(directory.path))}{after}", flush=True)
         return False
     try:
         lines = summary(done)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise run_directory.damaged(directory.path) from error
-    print(f"finished  {directory.path}: nothing to do")
+    print(f"finished  {printable(str(directory.path))}: nothing to do")
     print("\n".join(lines), flush=True)
     return True
 

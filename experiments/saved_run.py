@@ -16,6 +16,7 @@ import tqdm
 from experiments import data, flag_groups, privacy_flags, settings
 from tff_nlp import errors
 from tff_nlp.clients import cohorts, splits
+from tff_nlp.printable import printable
 from tff_nlp.program import run_directory
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def outputs(
     model = task.build_classifier(run.model, run.texts.train, run.seed)
     predict = task.predictor(model)(_weights(run, model))
     found = []
-    with _bar(len(train_rows) + len(test_rows), str(run.folder)) as bar:
+    with _bar(len(train_rows) + len(test_rows), printable(str(run.folder))) as bar:
         for corpus, rows in ((run.texts.train, train_rows), (run.texts.test, test_rows)):
             if not len(rows):
                 found.append(np.zeros([0, model.num_labels], np.float32))

@@ -19,7 +19,24 @@ CONTEXTS = ("streaming", "ray", "tff")
 
 
 @dataclasses.dataclass(frozen=True)
-class CorpusFlags:
+class ReadingFlags:
+    """How files of texts are read, for training and for prediction."""
+
+    format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
+    text_column: str = flag("", "Column of the text: name or number from 0.")
+    record_path: str = flag("", "Where the rows of a JSON file are: keys joined by dots.")
+    header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
+    delimiter: str = flag("", "One character instead of the format's own.")
+    quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
+    encoding: str = flag("utf-8", "Encodings to try on each line, separated by commas.")
+    missing_values: str = flag(
+        source.MISSING_VALUES, "Values of any column that mean none, separated by commas."
+    )
+    bad_rows: str = flag("error", "Rows that cannot be used: stop or count.", source.BAD_ROWS)
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusFlags(ReadingFlags):
     """What to train and test on."""
 
     corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.", path=True)
@@ -27,18 +44,11 @@ class CorpusFlags:
         "", "Test corpus, read as --corpus is; empty: the corpus's own.", path=True
     )
     test_fraction: float = flag(0.2, "Share of --corpus for testing where it has no test part.")
-    format: str = flag("auto", "File format; auto goes by the extension.", source.FORMATS)
-    text_column: str = flag("", "Column of the text: name or number from 0.")
     label_column: str = flag("", "Column of the label, or @file, @stem, @suffix, @folder.")
     client_column: str = flag("", "Column of author, domain or other group; also @stem, @folder.")
     label_map: str = flag("", "from:to,from:to; 'to' may be drop, * stands for all others.")
     label_file: str = flag("", "Labels line by line beside the texts.", path=True)
     test_label_file: str = flag("", "The same for --test_corpus.", path=True)
-    header: bool = flag(True, "Whether a CSV or TSV file names its columns in the first row.")
-    delimiter: str = flag("", "One character instead of the format's own.")
-    quoting: str = flag("csv", "csv: RFC 4180 quotes; none: ordinary characters.", source.QUOTINGS)
-    encoding: str = flag("utf-8", "Encodings to try on each line, separated by commas.")
-    bad_rows: str = flag("error", "Rows that cannot be used: stop or count.", source.BAD_ROWS)
     missing_client: str = flag(
         "bad_row", "Rows without a --client_column value.", source.MISSING_CLIENTS
     )
@@ -105,6 +115,17 @@ class ModelFlags:
     encoder_width: int = flag(128, "Width of --encoder=random.")
     encoder_heads: int = flag(2, "Attention heads of --encoder=random.")
     vocabulary_size: int = flag(8000, "Most word pieces of --encoder=random.")
+    lowercase: bool | None = flag(
+        None, "Whether --encoder=random reads capitals as small letters (it does by default)."
+    )
+    strip_accents: bool | None = flag(
+        None,
+        "Whether --encoder=random drops the accents of Latin, Greek and Cyrillic letters (it does "
+        "not by default).",
+    )
+    decode_html_entities: bool = flag(
+        False, "Read &amp; as & and so on, in training, prediction and the exported model."
+    )
     pooling: str = flag("mean", "What the head reads.", ("mean", "cls", "pooler"))
     dropout: float = flag(0.1, "Dropout rate before the head.")
     trainable: str = flag(
@@ -127,6 +148,11 @@ class ModelFlags:
         checks.check(bool(known), "trainable", self.trainable, names)
         for name in ("encoder_layers", "encoder_width", "encoder_heads", "vocabulary_size"):
             checks.at_least(1, name, getattr(self, name))
+        for name in ("lowercase", "strip_accents"):
+            value = getattr(self, name)
+            if value is not None and self.encoder != "random":
+                why = "a pretrained encoder keeps what it was trained with; only random can choose"
+                checks.refuse(name, value, why)
 
 
 @dataclasses.dataclass(frozen=True)

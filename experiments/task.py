@@ -1,11 +1,13 @@
 """From texts and flags to tokens, the classifier and what it is scored on."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from experiments import paths, settings
+from experiments import data, paths, settings, token_report
 from tff_nlp import errors
 from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
@@ -37,10 +39,13 @@ def _build(flags: settings.ModelFlags, corpus: Corpus, seed: int) -> classifier.
             vocabulary_size=flags.vocabulary_size,
             max_tokens=flags.max_tokens,
             dropout=flags.dropout,
+            lowercase=flags.lowercase is not False,
+            strip_accents=bool(flags.strip_accents),
+            decode_html_entities=flags.decode_html_entities,
             seed=seed,
         )
     else:
-        encoder = encoders.load(flags.encoder)
+        encoder = encoders.load(flags.encoder, decode_html_entities=flags.decode_html_entities)
     model = classifier.build(
         encoder,
         len(corpus.label_names),
@@ -59,7 +64,8 @@ def _build(flags: settings.ModelFlags, corpus: Corpus, seed: int) -> classifier.
 def describe(model: classifier.Classifier, flags: settings.ModelFlags) -> str:
     """Returns the classifier in a sentence, for people."""
     return (
-        f"{flags.encoder}, {flags.pooling} pooling, trains {flags.trainable}: "
+        f"{flags.encoder} ({model.tokenizer.rules.describe()}), {flags.pooling} pooling, trains "
+        f"{flags.trainable}: "
         f"{model.trainable_parameters:,} parameters train, {model.frozen_parameters:,} are frozen"
     )
 
@@ -76,6 +82,33 @@ def tokenize(
         vocabulary_size=len(model.tokenizer.vocabulary),
         max_tokens=max_tokens,
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens of a run's corpora, and what they leave out.
+
+    Attributes:
+      train: Of the training corpus.
+      test: Of the test corpus.
+      reports: What is lost of each, by "train" and "test".
+    """
+
+    train: token_cache.TokenCache
+    test: token_cache.TokenCache
+    reports: Mapping[str, token_report.TokenReport]
+
+
+def tokenize_all(
+    texts: data.Data, model: classifier.Classifier, max_tokens: int, cache_dir: str
+) -> Tokens:
+    """Returns the tokens of both corpora, after printing what training leaves out."""
+    caches, reports = {}, {}
+    for name, corpus in (("train", texts.train), ("test", texts.test)):
+        caches[name] = tokenize(corpus, model, max_tokens, cache_dir)
+        reports[name] = token_report.measure(corpus, caches[name], model.tokenizer)
+    data.say("tokens", reports["train"].lines())
+    return Tokens(caches["train"], caches["test"], reports)
 
 
 def evaluation_set(

@@ -7,6 +7,8 @@ import pytest
 
 from experiments import silence_libraries  # noqa: F401 (before TensorFlow is imported)
 
+pytest_plugins = ["tests.processor_time"]
+
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile(
     "tff_nlp",

@@ -78,7 +78,7 @@ def test_allowed(check, path, code):
         ("program/loop.py", "import argparse\n", "only experiments own flags"),
         ("program/loop.py", "import sys\nx = sys.argv[1]\n", "read the command line"),
         ("program/loop.py", "from sys import argv\n", "read the command line"),
-        ("models/heads.py", "from tff_nlp import versions\n", "errors, seeds"),
+        ("models/heads.py", "from tff_nlp import versions\n", "errors, printable, seeds"),
         ("errors.py", "from tff_nlp.models import heads\n", "beside the rooms imports models"),
         ("plots/curves.py", "", "no room of the design"),
     ],

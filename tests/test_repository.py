@@ -14,7 +14,8 @@ TEXT = {"", ".py", ".md", ".txt", ".toml", ".flags", ".cff", ".ipynb", ".json", 
 
 def text_files():
     """Yields the repository's own text files, but uv.lock, whose addresses uv needs."""
-    candidates = [path for path in ROOT.iterdir() if path.is_file()]
+    # A work tree has a file where a clone has the folder .git.
+    candidates = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     for folder in FOLDERS:
         candidates += (ROOT / folder).rglob("*")
     for path in candidates:

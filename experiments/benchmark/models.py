@@ -17,7 +17,7 @@ def build_classifier(size: shapes.Size) -> classifier.Classifier:
     encoders.initialize(backbone, seed=0)
     pieces = tuple(f"piece{number}" for number in range(size.vocabulary))
     special = tokenizer.SPECIAL_TOKENS
-    vocabulary = tokenizer.Tokenizer((*special, *pieces[len(special) :]), True, True)
+    vocabulary = tokenizer.Tokenizer((*special, *pieces[len(special) :]))
     if vocabulary.pad_id != examples.PAD_ID:
         raise ValueError(f"padding has the id {vocabulary.pad_id}")
     encoder = encoders.Encoder("random", backbone, vocabulary, pretrained=False)

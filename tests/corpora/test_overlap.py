@@ -63,7 +63,20 @@ def test_split_is_stratified():
     assert test.label_counts().tolist() == [180, 20]
 
 
-@pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, 0.001])
+def test_every_label_with_two_texts_is_tested():
+    labels = [0] * 100 + [1] * 2 + [2] + [3] * 2
+    texts = [f"text {row}" for row in range(103)] + ["same", "same"]
+    train, test = split(corpus(texts, labels), 0.2, 0)
+    assert np.bincount(test.labels, minlength=4).tolist() == [20, 1, 0, 0]
+    assert np.bincount(train.labels, minlength=4).tolist() == [80, 1, 1, 2]
+
+
+def test_a_part_that_would_be_empty_is_refused():
+    with pytest.raises(UserError, match="--test_fraction"):
+        split(corpus(["one", "two", "three"]), 0.001, 0, stratify=False)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 2])
 def test_wrong_fractions_are_refused(fraction):
     with pytest.raises(UserError, match="--test_fraction"):
         split(corpus(["one", "two", "three"]), fraction, 0)

@@ -17,16 +17,6 @@ HEADER = b"text,label,who\n"
 ROWS = b"good,pos,ann\nbad,neg,bob\n"
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="reviews.csv"):
-        path = tmp_path / name
-        path.write_bytes(content)
-        return str(path)
-
-    return write
-
-
 def source(path, **flags):
     return CorpusSource(path, **{"text_column": "text", "label_column": "label", **flags})
 
@@ -279,3 +269,114 @@ def test_missing_paths_are_named(tmp_path):
 
 def test_commas_in_a_file_name(write):
     assert texts(write(HEADER + ROWS, "a, b.csv")) == ("good", "bad")
+
+
+def test_the_delimiter_that_a_file_names(write):
+    """Excel's first line, with lines counted as an editor shows them."""
+    for line in ("sep=;\n", "SEP=;\r\n", '"sep=;"\n'):
+        path = write(line + 'text;label\n"a;b";x\nc;y\nd;x;z\n')
+        with pytest.raises(UserError, match="line 5: wrong column count"):
+            load(path)
+        loaded = load(path, bad_rows="skip")
+        assert loaded.corpus.texts == ("a;b", "c")
+    assert texts(write("sep=;\ntext|label\na;b|x\nc|y\n"), delimiter="|") == ("a;b", "c")
+    assert texts(write("sep=\t\ntext\tlabel\na,b\tx\nc\ty\n")) == ("a,b", "c")
+
+
+@pytest.mark.parametrize("quoting", ["csv", "none"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lines_that_end_in_carriage_returns(write, quoting, encoding):
+    content = "text,label\rgood ดี,x\r\rbad,y\rlast,x"
+    loaded = load(write(content.encode(encoding)), quoting=quoting, encoding=encoding)
+    assert loaded.corpus.texts == ("good ดี", "bad", "last")
+    assert any("1 blank lines" in line for line in loaded.report.lines())
+
+
+def test_carriage_returns_and_quoted_line_feeds(write):
+    """As spreadsheets for the old Macintosh write a cell of two lines."""
+    rows = [("one\ntwo", "x"), ("three", "y")]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r", quoting=csv.QUOTE_ALL)
+    writer.writerows([("text", "label"), *rows])
+    assert texts(write(buffer.getvalue())) == ("one\ntwo", "three")
+    # In a file with line feeds, a carriage return ends no line.
+    with pytest.raises(UserError, match="line 2: malformed quotes .a carriage return"):
+        load(write("text,label\na\rb,x\nc,y\n"))
+
+
+def test_many_lines_that_end_in_carriage_returns(write):
+    """More than is read at once, with line ends at every place of a block."""
+    rows = [f"text number {row} {'x' * (row % 97)}" for row in range(5000)]
+    content = "text,label\r" + "".join(f"{row},{number % 2}\r" for number, row in enumerate(rows))
+    assert texts(write(content)) == tuple(row.strip() for row in rows)
+
+
+@pytest.mark.parametrize("flags", [{"text_column": "", "label_column": ""}, {}])
+def test_semicolons_without_a_word_of_it(write, flags):
+    with pytest.raises(UserError) as error:
+        load(write("text;label\na;x\n"), **flags)
+    assert "'--delimiter=;'" in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"'--delimiter=\\t'"):
+        load(write("text\tlabel\na\tx\n"), **flags)
+
+
+def test_columns_that_differ_in_case_only(write):
+    path = write("Text, LABEL\na,x\nb,y\n")
+    with pytest.raises(UserError, match="--text_column=text: .*'Text' differs in case only"):
+        load(path)
+    with pytest.raises(UserError, match=r"--text_column is needed .*: --text_column=Text\?"):
+        load(path, text_column="", label_column="")
+
+
+@pytest.mark.parametrize("value", ["NaN", "nan", "NA", "N/A", "#N/A", "<NA>", "NULL", r"\N", ""])
+def test_what_means_no_value(write, value):
+    path = write(f"text,label,who\n{value},x,ann\nb,{value},ann\nc,y,{value}\nd,x,bob\ne,y,bob\n")
+    loaded = load(path, bad_rows="skip", client_column="who")
+    assert loaded.corpus.texts == ("d", "e")
+    assert loaded.report.skipped == {"empty text": 1, "missing label": 1, "missing client": 1}
+    if value:
+        with pytest.raises(UserError, match="line 2: empty text .'.*' counts as missing"):
+            load(path)
+        kept = load(path, missing_values="", client_column="who").corpus
+        assert kept.texts == (value, "b", "c", "d", "e")
+        assert value in kept.label_names
+
+
+def test_a_file_that_was_cut_within_a_character(write):
+    whole = "text,label\nดี,x\nแย่,y\nครับ".encode()
+    for cut in (1, 2):
+        path = write(whole[:-cut])
+        with pytest.raises(UserError, match="line 4: wrong column count"):
+            load(path)
+        path = write(whole[:-cut], "lines.txt")
+        for encoding in ("utf-8", "utf-8,latin-1"):
+            flags = {"text_column": "", "label_column": "@stem", "encoding": encoding}
+            with pytest.raises(UserError, match=r"line 4: undecodable bytes .*was the file cut\?"):
+                load(path, **flags)
+            write("other\n", "other.txt")
+            both = path.replace("lines.txt", "*.txt")
+            report = load(both, bad_rows="skip", **flags).report
+            assert report.skipped == {"undecodable bytes": 1}
+
+
+def test_an_odd_number_of_bytes_in_a_wide_encoding(write):
+    content = "text,label\na,x\nb,y\n".encode("utf-16-le") + b"c"
+    with pytest.raises(UserError, match="line 4: wrong column count"):
+        load(write(content), encoding="utf-16-le")
+    assert texts(write(content), encoding="utf-16-le", bad_rows="skip") == ("a", "b")
+
+
+def test_texts_that_were_decoded_wrongly_before(write):
+    good = "text,label\ncafé – “ok” Ünïcödé É»,x\nÇa va,y\n"
+    assert not any("look like" in line for line in load(write(good)).report.lines())
+    wrong = ["café".encode().decode("latin-1"), "don’t".encode().decode("cp1252"), "lost \ufffd"]
+    rows = "".join(f"{text},{'xy'[row % 2]}\n" for row, text in enumerate(["fine", *wrong]))
+    report = load(write(f"text,label\n{rows}")).report
+    assert any(line.startswith("3 texts look like") and "line 3" in line for line in report.lines())
+
+
+def test_a_label_with_control_characters_in_a_message(write):
+    with pytest.raises(UserError) as error:
+        load(write('text,label\n"a","x\x1b[31m\n!"\n"b","x\x1b[31m\n!"\n'))
+    assert r"'x\x1b[31m\n!'" in str(error.value)

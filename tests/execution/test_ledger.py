@@ -115,9 +115,7 @@ def test_published_sizes_of_bert(layers, width, size):
         intermediate_dim=4 * width,
         max_sequence_length=512,
     )
-    encoder = encoders.Encoder(
-        "published", backbone, tokenizer.Tokenizer(vocabulary, True, True), False
-    )
+    encoder = encoders.Encoder("published", backbone, tokenizer.Tokenizer(vocabulary), False)
     model = classifier.build(encoder, 2, pooling="pooler")
     found = ledger.ledger_for(algorithms.build_process(model, algorithms.AlgorithmConfig()).next)
     assert found.bytes_of("down", "weights") == found.bytes_of("up", "update") == size

@@ -52,8 +52,10 @@ from tests.execution.test_streaming import _fed_avg, add_up
 """
 
 
-def test_a_lane_per_device():
-    (places, worst, total), _ = _run(
+@pytest.fixture(scope="module")
+def program():
+    """What one program printed: rounds on three devices, then TFF's worker."""
+    return _run(
         _PREAMBLE
         + """
 context = streaming.StreamingContext([f"/CPU:{i}" for i in range(3)])
@@ -65,10 +67,18 @@ places = [lane.accumulator[0].device[-5:] for lane in lanes]
 one = run_in(streaming.StreamingContext(["/CPU:0"]), process.next, state, list(cohort()))
 worst = max(float(np.abs(a - b).max()) for a, b in
             zip(leaves(many.state), leaves(one.state)) if a.dtype.kind == "f")
-print(json.dumps([places, worst, int(run_in(context, add_up, 1, [[1], [2], [3], [4]])[0])]))
+total = int(run_in(context, add_up, 1, [[1], [2], [3], [4]])[0])
+tff.framework.set_default_context(worker.worker_context())
+result = [int(r) for r in add_up(5, [[1, 2], [3]])]
+print(json.dumps([places, worst, total, result, worker._workers()]))
 """
     )
+
+
+def test_a_lane_per_device(program):
+    (places, worst, total, _, _), _ = program
     assert places == ["CPU:0", "CPU:1", "CPU:2"]
+    # Weights below 1: another order of five float32 additions moves them by some 2^-24.
     assert worst < 1e-6
     assert total == 11
 
@@ -81,17 +91,8 @@ def _children(pid):
     return [int(child) for child, state in lines if not state.startswith("Z")]
 
 
-def test_no_worker_outlives_a_program():
-    (result, workers), problems = _run(
-        _PREAMBLE
-        + """
-import os, subprocess
-context = worker.worker_context()
-tff.framework.set_default_context(context)
-result = add_up(5, [[1, 2], [3]])
-print(json.dumps([[int(r) for r in result], worker._workers()]))
-"""
-    )
+def test_no_worker_outlives_a_program(program):
+    (_, _, _, result, workers), problems = program
     assert result == [11, 6]
     assert workers
     _wait_for_end(workers)
@@ -164,7 +165,8 @@ add_up(0, [numbers] * 4)
 """
 
 
-def test_ctrl_c_stops_clients_in_the_middle():
+@pytest.mark.slow
+def test_ctrl_c_ends_a_program_in_the_middle():
     install = "tff.framework.set_default_context(streaming.StreamingContext())"
     _interrupt(_PREAMBLE + install + _ENDLESS)
 

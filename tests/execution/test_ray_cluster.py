@@ -1,8 +1,17 @@
-"""How a cluster is divided among actors."""
+"""How a cluster is started, so that nobody else can use it, and divided among actors."""
 
+import concurrent.futures
+import http.client
+import os
+import urllib.error
+import urllib.request
+
+import grpc
 import pytest
 
-pytest.importorskip("ray", reason="needs the extra ray")
+ray = pytest.importorskip("ray", reason="needs the extra ray")
+
+import psutil  # noqa: E402 - Ray brings it along
 
 from tff_nlp import errors  # noqa: E402
 from tff_nlp.execution import ray_cluster  # noqa: E402
@@ -59,3 +68,127 @@ def test_addresses_where_there_is_no_cluster(address, message):
     with pytest.raises(errors.UserError, match=message) as raised:
         ray_cluster.connect(address)
     assert "\n" not in str(raised.value)
+
+
+# What a stranger could ask Ray's processes to do: the head, a node, an actor, the object store.
+METHODS = (
+    "NodeInfoGcsService/CheckAlive",
+    "InternalKVGcsService/InternalKVPut",
+    "JobInfoGcsService/AddJob",
+    "NodeManagerService/RequestWorkerLease",
+    "CoreWorkerService/PushTask",
+    "ObjectManagerService/Push",
+)
+
+
+def said(port, method, token=None):
+    """What a process of the cluster answers."""
+    headers = [("authorization", f"Bearer {token}")] if token else []
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=20, metadata=headers)
+        except grpc.RpcError as error:
+            return error.code().name
+    return "OK"
+
+
+def posted(port):
+    """The status that the agent gives, which installs packages for tasks; None of the others."""
+    url = f"http://127.0.0.1:{port}/get_or_create_runtime_env"
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, b""), timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def listening():
+    """The addresses at which this process and its children listen."""
+    family = {child.pid for child in psutil.Process().children(recursive=True)} | {os.getpid()}
+    found = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+    return [c.laddr for c in found if c.pid in family]
+
+
+@pytest.fixture(scope="module")
+def own_cluster():
+    """A cluster that is started as a run starts it; yields its folder."""
+    before = len(ray_cluster._folders)
+    assert ray_cluster.connect("", object_store_bytes=100 * 2**20)
+    # Once a task has run, all of its processes are there.
+    assert ray.get(ray.remote(lambda: 1).remote()) == 1
+    yield ray_cluster._folders[before]
+    ray.shutdown()
+
+
+def test_a_cluster_of_ones_own_listens_on_this_machine_only(own_cluster):
+    addresses = listening()
+    assert len(addresses) >= 5
+    assert {address.ip for address in addresses} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_a_cluster_of_ones_own_answers_nobody_else(own_cluster):
+    ports = {address.port for address in listening()}
+    for method in METHODS:
+        # Each service is at one port, and unknown at the others.
+        answers = {said(port, method) for port in ports}
+        assert "UNAUTHENTICATED" in answers, method
+        assert answers <= {"UNAUTHENTICATED", "UNIMPLEMENTED", "UNAVAILABLE"}, method
+    assert {status for status in map(posted, ports) if status} == {401}
+    head = ray.get_runtime_context().gcs_address.rpartition(":")[2]
+    assert said(head, METHODS[0], "0" * 64) == "UNAUTHENTICATED"
+    assert said(head, METHODS[0], os.environ["RAY_AUTH_TOKEN"]) == "OK"
+
+
+def test_the_folder_of_a_cluster_of_ones_own_is_private(own_cluster):
+    assert own_cluster.stat().st_mode & 0o777 == 0o700
+    session = ray._private.worker._global_node.get_session_dir_path()
+    assert session.startswith(f"{own_cluster}/")
+    ray_cluster._remove_folders()
+    assert not own_cluster.exists()
+    assert not ray.is_initialized()
+
+
+def test_a_folder_with_a_long_path_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 7)))
+    with pytest.raises(errors.UserError, match="^RAY_TMPDIR=.*: too long for .* sockets"):
+        ray_cluster._new_folder()
+
+
+class _Locked(grpc.GenericRpcHandler):
+    """A head that asks everybody for another token."""
+
+    def service(self, _):
+        return grpc.unary_unary_rpc_method_handler(
+            lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "another token")
+        )
+
+
+def test_a_cluster_that_asks_for_another_token_is_told_at_once():
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([_Locked()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(errors.UserError, match="RAY_AUTH_TOKEN_PATH") as raised:
+            ray_cluster.connect(f"127.0.0.1:{port}")
+    finally:
+        server.stop(None)
+    assert str(raised.value).startswith(f"--ray_address=127.0.0.1:{port}: cannot connect to Ray")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "new"}),
+        ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "disabled"}),
+        ({"RAY_AUTH_TOKEN_PATH": "a"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "a"}),
+    ],
+)
+def test_what_the_user_set_stays(monkeypatch, given, left):
+    others = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+    monkeypatch.setattr(os, "environ", {**others, **given})
+    monkeypatch.setattr(ray_cluster.secrets, "token_hex", lambda _: "new")
+    ray_cluster._ask_for_a_token()
+    assert {k: v for k, v in os.environ.items() if k.startswith("RAY_AUTH")} == left

@@ -131,9 +131,9 @@ def lose_a_machine():
 from tff_nlp.execution import ray_round
 rounds = []
 make = ray_round.Round.__init__
-def note(self, *arguments):
+def note(self, *arguments, **options):
     rounds.append(self)
-    make(self, *arguments)
+    make(self, *arguments, **options)
 ray_round.Round.__init__ = note
 thread = threading.Thread(target=lose_a_machine)
 thread.start()

@@ -95,3 +95,21 @@ def test_variables_end_with_the_run():
     ends = [op for op in run.traced.graph.get_operations() if op.type == "DestroyResourceOp"]
     assert len(ends) == 2
     np.testing.assert_array_equal(run([tf.constant(3.0)]), [4.0, 16.0])
+
+
+def test_a_function_that_reads_no_argument_waits_for_its_variable():
+    """TensorFlow inlines the call; what it reads must be there all the same, in every run."""
+
+    @tff.tensorflow.computation(np.float32)
+    def scaled(x):
+        rates = [tf.Variable(2.0) for _ in range(8)]
+
+        @tf.function(autograph=False)
+        def scale(x):
+            return [x * rate for rate in rates]
+
+        return scale(x)
+
+    run = graphs.wrap(graphs.from_computation(scaled))
+    for _ in range(100):
+        np.testing.assert_array_equal(run([tf.constant(3.0)]), [6.0] * 8)

@@ -167,9 +167,15 @@ def test_texts_that_changed_since(tmp_path, run_train, finished, reviews):
     [
         ((), "--run is needed"),
         (("--run=missing", "text"), "--run=missing: there is no such folder"),
-        (("--run={finished}", "--file=missing.txt"), "--file=missing.txt: cannot be read"),
+        (("--run={finished}", "--file=missing.txt"), "--file=missing.txt: no such file"),
         (("--run={finished}", "--file=a.txt", "text"), "texts are given as arguments, too"),
-        (("--run={finished}", "--file={finished}/curves.png"), "is not UTF-8"),
+        (
+            ("--run={finished}", "--file={finished}/curves.png"),
+            "curves.png, line 1: undecodable bytes",
+        ),
+        (("--run={finished}", "--file={finished}/metrics.csv"), "--text_column is needed"),
+        (("--run={finished}", "--output={finished}/metrics.csv", "x"), "nothing is overwritten"),
+        (("--run={finished}", "--output={finished}/none/x.csv", "x"), "there is no folder"),
         (("--run={finished}/tensorboard", "text"), "not a saved model"),
         (("--run={finished}", "--batch_size=0", "text"), "batch_size"),
     ],

@@ -196,6 +196,7 @@ GOOD = (*TUTORIAL, "--clients_per_round=120", "--noise_multiplier=1.2")
         ),
         ((*GOOD, "--clients_per_round=0"), "--clients_per_round=0:"),
         ((*GOOD, "--rounds=0"), "--rounds=0:"),
+        ((*GOOD, "--rounds=x"), "flag --rounds=x"),
         ((*GOOD, "--population=1"), "--population=1:"),
         ((*GOOD, "--target_epsilon=2"), "--target_epsilon: nothing is left to find"),
         ((*GOOD, "--noise_ratio=.01"), "--noise_ratio: replaces"),
@@ -253,11 +254,3 @@ def test_as_a_script():
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rounds"] == 100
-    bad = subprocess.run(
-        [sys.executable, "experiments/epsilon.py", "--rounds=x"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert bad.returncode == 2
-    assert "Traceback" not in bad.stderr

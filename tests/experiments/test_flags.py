@@ -126,6 +126,8 @@ def test_groups_are_those_of_the_run():
         ("ModelFlags", {"trainable": "some"}, "--trainable=some: must be all, no_embeddings"),
         ("ModelFlags", {"trainable": "top_0"}, "--trainable=top_0"),
         ("ModelFlags", {"encoder_heads": 0}, "--encoder_heads=0"),
+        ("ModelFlags", {"lowercase": False}, "--lowercase=False: a pretrained encoder keeps"),
+        ("ModelFlags", {"strip_accents": True}, "--strip_accents=True: a pretrained encoder"),
         ("ClientTrainingFlags", {"batch_size": 0}, "--batch_size=0"),
         ("ClientTrainingFlags", {"client_learning_rate": 0.0}, "--client_learning_rate=0.0"),
         ("ClientTrainingFlags", {"client_learning_rate": math.inf}, "--client_learning_rate=inf"),

@@ -25,16 +25,16 @@ def nobody(monkeypatch):
 @pytest.fixture
 def ann(monkeypatch):
     monkeypatch.delenv(paths.STATED_HOME, raising=False)
-    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("HOME", "/people/ann")
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("", ""),
-        ("~", "/home/ann"),
-        ("~/runs/x", "/home/ann/runs/x"),
-        ("~/a.csv,b.csv,~/c/*.csv", "/home/ann/a.csv,b.csv,/home/ann/c/*.csv"),
+        ("~", "/people/ann"),
+        ("~/runs/x", "/people/ann/runs/x"),
+        ("~/a.csv,b.csv,~/c/*.csv", "/people/ann/a.csv,b.csv,/people/ann/c/*.csv"),
         ("./~", "./~"),
         ("a~b", "a~b"),
         ("~no_such_user/x", "~no_such_user/x"),
@@ -61,8 +61,8 @@ def test_a_substitute_is_no_home(nobody, monkeypatch):
     monkeypatch.setenv("HOME", "/tmp/for-libraries")
     monkeypatch.setenv(paths.STATED_HOME, "")
     assert paths.home() is None
-    monkeypatch.setenv(paths.STATED_HOME, "/home/ann")
-    assert paths.home() == pathlib.Path("/home/ann")
+    monkeypatch.setenv(paths.STATED_HOME, "/people/ann")
+    assert paths.home() == pathlib.Path("/people/ann")
 
 
 def test_an_empty_home_is_looked_up(ann, monkeypatch):
@@ -96,11 +96,11 @@ def test_the_cache_follows_the_system(ann, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/x/cache")
     assert paths.cache_dir("") == pathlib.Path("/x/cache/tff_nlp")
     assert paths.cache_dir("mine") == pathlib.Path("mine")
-    assert paths.cache_dir("~/mine") == pathlib.Path("/home/ann/mine")
+    assert paths.cache_dir("~/mine") == pathlib.Path("/people/ann/mine")
     # The standard says to pass over a relative path.
     for value in ("x/cache", "~/cache", ""):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert paths.cache_dir("") == pathlib.Path("/home/ann/.cache/tff_nlp")
+        assert paths.cache_dir("") == pathlib.Path("/people/ann/.cache/tff_nlp")
 
 
 def test_without_home_the_cache_must_be_named(nobody, monkeypatch):

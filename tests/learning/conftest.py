@@ -18,7 +18,7 @@ TEXTS = (
     "good food, bad service, never again; we waited one hour",
 ) * 3
 LABELS = 3
-SIZES = {"layers": 2, "width": 32, "heads": 2, "max_tokens": 16}
+SIZES = {"layers": 1, "width": 32, "heads": 2, "max_tokens": 16}
 
 
 def tiny_classifier(*, dropout=0.0, trainable="all", pooling="mean"):

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tff_nlp import seeds
 from tff_nlp.errors import UserError
 from tff_nlp.models import classifier, encoders, functional
-from tff_nlp.models.tokenizer import SPECIAL_TOKENS, Tokenizer
+from tff_nlp.models.tokenizer import Tokenizer
+from tff_nlp.models.vocabulary import SPECIAL_TOKENS
 
 IDS = np.array([[2, 34, 35, 12, 3, 0, 0], [2, 12, 3, 0, 0, 0, 0], [2, 9, 8, 7, 6, 5, 3]], np.int32)
 MASK = IDS != 0
@@ -26,7 +27,7 @@ def sized_encoder(vocabulary_size, layers, width, heads):
         intermediate_dim=4 * width,
         max_sequence_length=512,
     )
-    return encoders.Encoder("sized", backbone, Tokenizer(SPECIAL_TOKENS, True, True), False)
+    return encoders.Encoder("sized", backbone, Tokenizer(SPECIAL_TOKENS), False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import encoders
-from tff_nlp.models.tokenizer import SPECIAL_TOKENS
+from tff_nlp.models.vocabulary import SPECIAL_TOKENS
+from tff_nlp.models.words import WordRules
 
 WORDS = [*SPECIAL_TOKENS, *"abcdefgh"]
 
@@ -44,7 +45,7 @@ def test_preset_folder(preset):
         for left, right in zip(backbone.get_weights(), encoder.backbone.get_weights(), strict=True):
             np.testing.assert_array_equal(left, right)
         assert encoder.tokenizer.vocabulary == tuple(WORDS)
-        assert (encoder.tokenizer.lowercase, encoder.tokenizer.strip_accents) == (True, False)
+        assert encoder.tokenizer.rules == WordRules(lowercase=True, strip_accents=False)
         assert encoder.pretrained
 
 

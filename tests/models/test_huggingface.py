@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import classifier, huggingface
+from tff_nlp.models.words import WordRules
 
 TOKEN_IDS = np.array([[2, 7, 11, 29, 3, 0], [2, 5, 6, 3, 0, 0], [2, 28, 9, 13, 17, 3]], np.int32)
 # First 4 of 16 outputs of tokens 0, 1 and 3 of each row, and their pooler's.
@@ -83,6 +84,23 @@ MINILM_POOLER = [
     [-0.0162502, 0.0115192, 0.0362308, 0.0605688],
     [0.0024835, -0.0545232, 0.0174936, 0.0383892],
     [-0.0126874, -0.0288585, 0.0593795, 0.0652957],
+]
+
+
+# Ids by Hugging Face's `tokenizers` 0.23.3, [CLS] and [SEP] left out.
+HUGGING_FACE_IDS = [
+    ("Wait\u2026 what\u2122 a \xbd price?", "3524 1529 2054 30108 1037 1092 3976 1029"),
+    ("Stra\xdfe, \xc5ngstr\xf6m", "2358 27807 1010 17076 15687"),
+    ("soft\xadware and zero\u200bwidth", "4007 1998 5717 9148 11927 2232"),
+    ("tab\tand\x07bell\x0bend", "21628 1998 25766 4859"),
+    ("\ud55c\uad6d\uc5b4", "1469 30006 30021 29991 30014 30020 29999 30008"),
+    ("\u0e14\u0e35 \u0939\u093f\u0928\u094d\u0926\u0940", "100 1339 29877 29863 29861 29878"),
+    ("\u65e5\u672c\u8a9e\u306e\u3001\u8c48", "1864 1876 1950 1671 1635 100"),
+    ("ok\U0001f44d\U0001f3fd \u2764\ufe0f", "100 100"),
+    ("\u201cquotes\u201d \u2018n\u2019 \u2013 ok!", "1523 16614 1524 1520 1050 1521 1516 7929 999"),
+    ("x" * 101 + " y", "100 1061"),
+    ("\xe9" * 100, "25212" + 49 * " 4402"),
+    ("\ufffdlost \ue000private", "2439 2797"),
 ]
 
 
@@ -163,6 +181,7 @@ def test_checkpoint_without_pooler(write_checkpoint, make_tensors):
         ("xy", {"do_lower_case": False}, (False, False)),
         ("xY", {"do_lower_case": True, "strip_accents": None}, (True, True)),
         ("xy", {"do_lower_case": True, "strip_accents": False}, (True, False)),
+        ("xy", {"tokenize_chinese_chars": False}, (True, True, "bert", False)),
     ],
 )
 def test_case_comes_from_the_tokenizer_or_its_vocabulary(
@@ -171,7 +190,7 @@ def test_case_comes_from_the_tokenizer_or_its_vocabulary(
     special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]")
     folder = write_checkpoint(words=(*special, *words), settings=settings)
     tokenizer = huggingface.load_folder(folder).tokenizer
-    assert (tokenizer.lowercase, tokenizer.strip_accents) == expected
+    assert tokenizer.rules == WordRules(*expected)
 
 
 def drop(name):
@@ -263,6 +282,9 @@ def test_minilm_equals_pytorch():
     assert "torch" not in sys.modules
     ids = padded(encoder, SENTENCES)
     assert [" ".join(map(str, row[row != 0])) for row in ids] == MINILM_IDS
+    for text, expected in HUGGING_FACE_IDS:
+        found, _ = encoder.tokenizer.encode([text], 512)
+        assert " ".join(map(str, found[1:-1])) == expected, text
     sequence, pooled = outputs(encoder, ids)
     real = (ids != 0)[..., None]
     mean = (sequence * real).sum(1) / real.sum(1)

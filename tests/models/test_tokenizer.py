@@ -1,10 +1,7 @@
-"""Tokenization: ids, lengths, fingerprints and trained vocabularies."""
+"""Tokenization: ids, lengths and fingerprints."""
 
-import collections
-import os
+import dataclasses
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,15 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_nlp.errors import UserError
-from tff_nlp.models.tokenizer import (
-    SPECIAL_TOKENS,
-    Tokenizer,
-    load_vocabulary,
-    train_vocabulary,
-)
+from tff_nlp.models.tokenizer import SPECIAL_TOKENS, Tokenizer
+from tff_nlp.models.words import UNICODE, WordRules
 
 WORDS = (*SPECIAL_TOKENS, "good", "film", "un", "##watch", "##able", "!", "cafe", "好", "吃")
-TOKENIZER = Tokenizer(WORDS, lowercase=True, strip_accents=True)
+TOKENIZER = Tokenizer(WORDS)
 
 
 def pieces(text, max_tokens=64, tokenizer=TOKENIZER):
@@ -44,6 +37,7 @@ def pieces(text, max_tokens=64, tokenizer=TOKENIZER):
         ("👍", "[UNK]"),
         ("good" * 100, "[UNK]"),
         ("\ud800", "[UNK]"),
+        ("good\0film", "good film"),
     ],
 )
 def test_pieces(text, expected):
@@ -51,7 +45,7 @@ def test_pieces(text, expected):
 
 
 def test_case_and_accents_are_kept_when_asked():
-    cased = Tokenizer(WORDS, lowercase=False, strip_accents=False)
+    cased = Tokenizer(WORDS, WordRules(lowercase=False, strip_accents=False))
     assert pieces("Good good café", tokenizer=cased)[1:-1] == ["[UNK]", "good", "[UNK]"]
 
 
@@ -61,13 +55,19 @@ def test_ids_and_fingerprint():
     same = pickle.loads(pickle.dumps(TOKENIZER))
     assert same == TOKENIZER
     assert same.fingerprint == TOKENIZER.fingerprint
-    others = [
-        Tokenizer(WORDS, False, True),
-        Tokenizer(WORDS, True, False),
-        Tokenizer((*WORDS, "x"), True, True),
-        Tokenizer((*WORDS[:-2], WORDS[-1], WORDS[-2]), True, True),
+    changes = [
+        {"lowercase": False},
+        {"strip_accents": False},
+        {"style": UNICODE},
+        {"split_chinese": False},
+        {"decode_html_entities": True},
     ]
-    assert len({TOKENIZER.fingerprint, *(t.fingerprint for t in others)}) == 5
+    others = [
+        *(Tokenizer(WORDS, dataclasses.replace(TOKENIZER.rules, **change)) for change in changes),
+        Tokenizer((*WORDS, "x")),
+        Tokenizer((*WORDS[:-2], WORDS[-1], WORDS[-2])),
+    ]
+    assert len({TOKENIZER.fingerprint, *(t.fingerprint for t in others)}) == 8
 
 
 def test_truncation_and_dtypes():
@@ -103,75 +103,12 @@ def test_any_text_encodes(texts, max_tokens):
     assert (ids == TOKENIZER.cls_id).sum() == len(texts)
 
 
-def test_vocabulary_files(tmp_path):
-    path = tmp_path / "vocab.txt"
-    path.write_bytes("\r\n".join(WORDS).encode())
-    assert load_vocabulary(path) == WORDS
-    path.write_text("\n".join([*WORDS, "good"]) + "\n")
-    with pytest.raises(UserError, match="vocab.txt: 'good' stands on lines 6 and 15"):
-        load_vocabulary(path)
-    path.write_text("\n".join(w for w in WORDS if w != "[CLS]"))
-    with pytest.raises(UserError, match=r"lacks \[CLS\]"):
-        load_vocabulary(path)
-    path.write_bytes(b"good\n\xff\n")
-    with pytest.raises(UserError, match="byte 5 is not UTF-8"):
-        load_vocabulary(path)
-    with pytest.raises(UserError, match="none.txt is missing"):
-        load_vocabulary(tmp_path / "none.txt")
+def test_whole_lengths():
+    texts = ["good " * 50, "good", "", "x" * 5000]
+    assert TOKENIZER.whole_lengths(texts).tolist() == [52, 3, 2, 3]
+    assert TOKENIZER.whole_lengths([]).shape == (0,)
+
+
+def test_a_vocabulary_without_special_tokens():
     with pytest.raises(UserError, match="lacks the special tokens"):
-        Tokenizer(("good",), True, True)
-
-
-def test_trained_vocabulary(texts):
-    vocabulary = train_vocabulary(texts, 120, lowercase=True)
-    assert vocabulary[:5] == SPECIAL_TOKENS
-    assert len(set(vocabulary)) == len(vocabulary) <= 120
-    assert {"good", "bad", "吃"} <= set(vocabulary)
-    tokenizer = Tokenizer(vocabulary, True, True)
-    ids, _ = tokenizer.encode(texts, 64)
-    assert tokenizer.unknown_id not in ids
-    assert not any(piece != piece.lower() for piece in vocabulary[5:])
-    cased = train_vocabulary(texts, 120, lowercase=False)
-    assert any(piece != piece.lower() for piece in cased[5:])
-
-
-@pytest.mark.parametrize("size", [6, 8, 20, 50])
-def test_size_is_kept(texts, size):
-    assert len(train_vocabulary(texts, size, lowercase=True)) <= size
-
-
-def test_vocabulary_does_not_depend_on_the_process(texts):
-    code = (
-        "import sys; from tff_nlp.models.tokenizer import train_vocabulary;"
-        "texts = eval(sys.stdin.read());"
-        "sys.stdout.buffer.write('|'.join(train_vocabulary(texts, 60, True)).encode())"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", code],
-        input=repr(texts).encode("utf-8"),
-        env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
-    # KerasNLP may print a line of its own before.
-    assert output.endswith("|".join(train_vocabulary(texts, 60, True)))
-
-
-def test_impossible_vocabularies():
-    for texts in ([], ["", " \n"]):
-        with pytest.raises(UserError, match="no word in the texts"):
-            train_vocabulary(texts, 100, lowercase=True)
-    with pytest.raises(UserError, match="--vocabulary_size=5"):
-        train_vocabulary(["good"], 5, lowercase=True)
-
-
-@pytest.mark.corpora
-def test_chinese_characters_get_rows(shared_corpora):
-    lines = (shared_corpora / "zh_waimai_10k" / "waimai_10k.csv").read_text("utf-8").splitlines()
-    texts = [line.partition(",")[2] for line in lines[1:]]
-    vocabulary = train_vocabulary(texts, 4000, lowercase=True)
-    tokenizer = Tokenizer(vocabulary, True, True)
-    ids, _ = tokenizer.encode(texts, 128)
-    assert np.mean(ids == tokenizer.unknown_id) < 0.005
-    frequent = collections.Counter(c for text in texts for c in text if "一" <= c <= "鿿")
-    assert {c for c, _ in frequent.most_common(1500)} <= set(vocabulary)
+        Tokenizer(("good",))

@@ -26,6 +26,8 @@ ODD = [
     "[CLS] [SEP] [PAD]",
     "\x00\x07 good",
     "\ud800 lone",
+    "good\0film, not bad",
+    "cafe\u0301 \ufeffgood\x85film",
     "good film",
 ]
 LABELS = ("schlecht", "gut", "好")
@@ -82,6 +84,34 @@ def test_saved_model_equals_the_classifier(model, weights, saved):
     assert outputs["label"].numpy()[0].decode() == result.labels[-1]
 
 
+def test_what_stands_after_a_nul_is_read(saved):
+    """It is a blank, as it is for the readers of corpora."""
+    texts = ["good film\0 but not bad", "good film", "good film  but not bad"]
+    cut, short, blank = predictor.load(saved).predict(texts).probabilities
+    np.testing.assert_allclose(cut, blank, atol=1e-6)
+    assert not np.allclose(cut, short, atol=1e-4)
+
+
+def test_token_counts(model, saved):
+    texts = ["good film", "good " * 50, "", "good \U0001f993"]
+    counts = predictor.load(saved).count_tokens(texts, batch_size=2)
+    whole = model.tokenizer.whole_lengths(texts) - 2
+    assert (counts.texts, counts.texts_cut) == (4, 1)
+    assert counts.tokens == whole.sum()
+    assert counts.tokens_dropped == whole.max() - (MAX_TOKENS - 2)
+    assert counts.tokens_unknown == 1
+
+
+def test_a_prefix_is_stripped_as_loading_does(model, weights, tmp_path):
+    prefixed = tmp_path / "model"
+    export.export(prefixed, model, *weights, LABELS, MAX_TOKENS, strip_prefix="=(good")
+    found = predictor.load(prefixed).predict(
+        ["=(good film", "\u3000\x1c=(good film", "x=(good film"]
+    )
+    right = expected(model, weights, ["film", "film", "x=(good film"])
+    np.testing.assert_allclose(found.probabilities, right, atol=1e-6)
+
+
 def test_no_texts_and_one_string(saved):
     loaded = predictor.load(saved)
     assert loaded.label_names == LABELS
@@ -97,11 +127,15 @@ def test_info(model, saved):
     assert info["max_tokens"] == MAX_TOKENS
     assert info["tokenizer"]["fingerprint"] == model.tokenizer.fingerprint
     assert info["encoder"] == "random"
+    assert info["tokenizer"]["style"] == "unicode"
+    assert (info["tokenizer"]["lowercase"], info["tokenizer"]["strip_accents"]) == (True, False)
 
 
 def test_fresh_process(model, weights, saved, tmp_path):
-    code = (
-        "import sys, json; from tff_nlp.serving import predictor;"
+    served = json.loads((saved / export.INFO_FILE).read_text("utf-8"))["serving_code"]
+    code = "\n".join(served) + (
+        "\nimport sys, json; assert not [m for m in sys.modules if m.startswith('tff_nlp')];"
+        "from tff_nlp.serving import predictor;"
         "p = predictor.load(sys.argv[1]).predict(json.load(open(sys.argv[2])));"
         "assert not {'keras_nlp', 'tensorflow_federated'} & set(sys.modules);"
         "print(json.dumps(p.probabilities.tolist()))"
@@ -110,12 +144,15 @@ def test_fresh_process(model, weights, saved, tmp_path):
     texts.write_text(json.dumps(ODD))
     done = subprocess.run(
         [sys.executable, "-c", code, str(saved), str(texts)],
+        cwd=saved.parent,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         check=True,
         text=True,
     )
-    probabilities = json.loads(done.stdout.splitlines()[-1])
+    alone, probabilities = done.stdout.splitlines()[-2:]
+    assert any(name in alone for name in (repr(label.encode()) for label in LABELS))
+    probabilities = json.loads(probabilities)
     np.testing.assert_allclose(probabilities, expected(model, weights, ODD), atol=1e-6)
 
 

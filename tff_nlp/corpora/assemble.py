@@ -6,11 +6,14 @@ import numpy as np
 
 from tff_nlp.corpora import columns, rows
 from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.corpora.label_spelling import spelling_notes
 from tff_nlp.corpora.lines import is_decodable
+from tff_nlp.corpora.mojibake import is_mojibake
 from tff_nlp.corpora.report import LoadedCorpus, LoadReport
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import DROP, CorpusSource, parse_label_map
 from tff_nlp.errors import UserError
+from tff_nlp.printable import printable
 
 # More are no classes but texts, numbers or names: surely the wrong column.
 MAX_LABELS = 1000
@@ -82,6 +85,8 @@ class _Builder:
         self._ids: list[int] = []
         self._own_clients = 0
         self._stripped = 0
+        self._mojibake = 0
+        self._first_mojibake = ""
         self.texts: list[str] = []
         self.clients: list[str] = []
         self.rows_read = 0
@@ -95,18 +100,19 @@ class _Builder:
             self._refuse(row.file, row.place, row.reason, row.detail)
             return
         file, place, text, label, client = row
+        text, label, client = map(self._present, (text, label, client))
         if text is not None and not is_decodable(text):
-            self._refuse(file, place, rows.UNDECODABLE, "in the text" + self._encoding_hint())
+            self._refuse(file, place, rows.UNDECODABLE, "in the text" + self._encoding_hint(text))
             return
         if not label:
-            self._refuse(file, place, rows.MISSING_LABEL)
+            self._refuse(file, place, rows.MISSING_LABEL, self._missing_hint(row.label))
             return
         new_label = self._map_label(label, file, place)
         if new_label is None:
             return
         text = self._strip(text)
         if not text:
-            self._refuse(file, place, rows.EMPTY_TEXT)
+            self._refuse(file, place, rows.EMPTY_TEXT, self._missing_hint(row.text))
             return
         if not client and self._with_clients:
             if self._source.missing_client != "own":
@@ -118,20 +124,31 @@ class _Builder:
         elif client and not is_decodable(client):
             self._refuse(file, place, rows.UNDECODABLE, "in --client_column")
             return
+        if is_mojibake(text):
+            self._mojibake += 1
+            self._first_mojibake = self._first_mojibake or f"{file}, {place}"
         self._ids.append(self._label_id(new_label, file, place))
         self.texts.append(text)
         self.clients.append(client or "")
 
     def _refuse(self, file: str, place: str, reason: str, detail: str = "") -> None:
         if self._source.bad_rows == "error":
-            detail = f" ({detail})" if detail else ""
-            raise UserError(
-                f"{file}, {place}: {reason}{detail}; --bad_rows=skip leaves such rows out"
-            )
+            raise UserError(BadRow(file, place, reason, detail).sentence())
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         self.first_skipped.setdefault(reason, f"{file}, {place}")
 
-    def _encoding_hint(self) -> str:
+    def _present(self, value: str | None) -> str | None:
+        """Returns a value, or None if it stands for none."""
+        if value in self._source.missing:
+            return None
+        return value
+
+    def _missing_hint(self, value: str | None) -> str:
+        return f"'{value}' counts as missing by --missing_values" if value else ""
+
+    def _encoding_hint(self, text: str) -> str:
+        if _ends_within_a_character(text):
+            return ", which breaks off within a character: was the file cut?"
         tried = self._source.encoding
         return f", which --encoding={tried} cannot read; --encoding={tried},latin-1 would"
 
@@ -233,9 +250,16 @@ class _Builder:
         if self._source.client_column and 20 <= len(labels) == len(set(self.clients)):
             said.append(f"--client_column={self._source.client_column} is different in every row")
         counts = np.bincount(labels, minlength=len(names))
+        if self._mojibake:
+            said.append(
+                f"{self._mojibake} texts look like UTF-8 that was once read as another encoding,"
+                f" or lost characters (first: {self._first_mojibake})"
+            )
         absent = [name for name, count in zip(names, counts, strict=True) if not count]
         if absent:
             said.append(f"no row has the label {', '.join(absent)}")
+        if self._wanted is None:
+            said.extend(spelling_notes(names, counts))
         return said
 
 
@@ -250,4 +274,17 @@ def order_labels(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 40 else label[:37] + "..."
+    return printable(label, 40)
+
+
+def _ends_within_a_character(text: str) -> bool:
+    """Returns whether a text ends in the first bytes of a character of UTF-8, as a cut one does."""
+    try:
+        text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        # One such byte alone may as well be a letter of another encoding.
+        is_utf8 = len(error.object) - error.start > 1 or not error.object[: error.start].isascii()
+        return error.reason == "unexpected end of data" and is_utf8
+    except UnicodeEncodeError:  # Half an emoji of JSON is no bytes of a file.
+        pass
+    return False

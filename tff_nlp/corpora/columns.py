@@ -1,7 +1,7 @@
 """Which value of a row a column flag means: by name, by number, or from the file's path."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tff_nlp.corpora.files import DataFile
@@ -23,6 +23,8 @@ def with_default_columns(
 ) -> CorpusSource:
     """Returns the source with columns of exactly the names "text" and "label" where none is given.
 
+    Where rows have no labels, the source needs none.
+
     Args:
       source: The flags.
       names: The columns that the file has.
@@ -33,16 +35,21 @@ def with_default_columns(
     Raises:
       UserError: Where a column is not given and there is none of that name.
     """
-    text, label = source.text_column or TEXT, source.label_column or LABEL
-    for flag, given, column in (
-        ("text_column", source.text_column, text),
-        ("label_column", source.label_column, label),
-    ):
-        if not given and column not in names:
-            raise UserError(f"--{flag} is needed to read {file}; {known}")
-        if not given:
-            notes.default_columns[flag] = column
-    return dataclasses.replace(source, text_column=text, label_column=label)
+    found: dict[str, Any] = {}
+    for flag, default in (("text_column", TEXT), ("label_column", LABEL)):
+        if getattr(source, flag) or (flag == "label_column" and not source.labelled):
+            continue
+        if default not in names:
+            alike = like(default, names)
+            hint = f": --{flag}={alike[0]}?" if alike else ""
+            raise UserError(f"--{flag} is needed to read {file}{hint}; {known}")
+        found[flag] = notes.default_columns[flag] = default
+    return dataclasses.replace(source, **found)
+
+
+def like(column: str, names: Iterable[str]) -> list[str]:
+    """Returns the names that differ from a column's in case or blanks only."""
+    return [name for name in names if name != column and _key(name) == _key(column)]
 
 
 def pseudo_value(flag: str, column: str, file: DataFile) -> str:
@@ -92,7 +99,8 @@ def table_getter(flag: str, column: str, names: Sequence[str], file: DataFile) -
     elif column.isdecimal() and int(column) < len(names):
         index = int(column)
     else:
-        raise UserError(f"{flag}={column}: no such column in {file}; {describe(names)}")
+        alike = "".join(f"; '{name}' differs in case only" for name in like(column, names))
+        raise UserError(f"{flag}={column}: no such column in {file}{alike}; {describe(names)}")
     return lambda row: row[index].strip()
 
 
@@ -104,7 +112,7 @@ def record_getter(flag: str, column: str, file: DataFile) -> Getter:
     if column.startswith("@"):
         constant = pseudo_value(flag, column, file)
         return lambda record: constant
-    return lambda record: as_text(_look_up(record, column))
+    return lambda record: as_text(look_up(record, column))
 
 
 def joined_getter(getters: Sequence[Getter]) -> Getter:
@@ -121,11 +129,19 @@ def split_text_columns(column: str) -> list[str]:
 
 def describe(names: Sequence[str]) -> str:
     """Returns the columns of a table as a message lists them."""
+    if len(names) == 1:
+        for delimiter in ";\t|,":
+            if delimiter in names[0]:
+                shown = delimiter.replace("\t", r"\t")
+                return (
+                    f"its first row, '{_short(names[0], 60)}', is one column: if '{shown}'"
+                    f" separates columns, say '--delimiter={shown}'"
+                )
     if all(name == str(number) for number, name in enumerate(names)):
         return f"its columns are 0 to {len(names) - 1} (--header=false)"
-    shown = [name if len(name) <= 30 else name[:27] + "..." for name in names[:30]]
+    shown = ", ".join(_short(name, 30) for name in names[:30])
     more = ", ..." if len(names) > 30 else ""
-    return f"its columns are {', '.join(shown)}{more} (if these are data, say --header=false)"
+    return f"its columns are {shown}{more} (if these are data, say --header=false)"
 
 
 def as_text(value: Any) -> str | None:
@@ -139,7 +155,8 @@ def as_text(value: Any) -> str | None:
     return str(value).strip()
 
 
-def _look_up(record: Any, column: str) -> Any:
+def look_up(record: Any, column: str) -> Any:
+    """Returns what a JSON value holds under keys joined by dots, or None."""
     if isinstance(record, list):
         return record[int(column)] if column.isdecimal() and int(column) < len(record) else None
     if not isinstance(record, Mapping):
@@ -147,4 +164,12 @@ def _look_up(record: Any, column: str) -> Any:
     if column in record:
         return record[column]
     first, dot, rest = column.partition(".")
-    return _look_up(record.get(first), rest) if dot else None
+    return look_up(record.get(first), rest) if dot else None
+
+
+def _key(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: most - 3] + "..."

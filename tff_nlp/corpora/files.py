@@ -5,7 +5,9 @@ import dataclasses
 import fnmatch
 import glob
 import gzip
+import io
 import pathlib
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -63,6 +65,18 @@ class DataFile:
             raise UserError(f"{self.flag}={self}: cannot be read: {_reason(error)}") from error
 
 
+class StandardInput(DataFile):
+    """What is piped into the program."""
+
+    def __str__(self) -> str:
+        return "(standard input)"
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Yields its bytes; it can be read once."""
+        yield io.BytesIO(sys.stdin.buffer.read())
+
+
 def find_files(flag: str, paths: str) -> tuple[DataFile, ...]:
     """Returns the files that a flag names, globs expanded and sorted by name.
 
@@ -75,7 +89,7 @@ def find_files(flag: str, paths: str) -> tuple[DataFile, ...]:
       UserError: Where a path matches nothing, or is a folder.
     """
     parts = [paths]
-    if not pathlib.Path(paths).exists():
+    if not exists(pathlib.Path(paths)):
         parts = [part.strip() for part in paths.split(",") if part.strip()]
     found: dict[tuple[pathlib.Path, str], DataFile] = {}
     for pattern, part in enumerate(parts):
@@ -84,12 +98,31 @@ def find_files(flag: str, paths: str) -> tuple[DataFile, ...]:
     return tuple(found.values())
 
 
+def expanded(path: str) -> pathlib.Path:
+    """Returns a path whose leading ~ is the home directory; as it stands where there is none."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:
+        return pathlib.Path(path)
+
+
+def exists(path: pathlib.Path) -> bool:
+    """Returns whether there is a file or folder; none is there under a name that no file can have.
+
+    Several paths with commas between them are often longer than a name may be.
+    """
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _match(flag: str, part: str, pattern: int) -> list[DataFile]:
-    path = pathlib.Path(part).expanduser()
-    if not path.exists():
+    path = expanded(part)
+    if not exists(path):
         outer, zip_suffix, inner = part.partition(".zip/")
-        if zip_suffix and pathlib.Path(outer + ".zip").expanduser().is_file():
-            return _members(flag, pathlib.Path(outer + ".zip").expanduser(), inner, pattern)
+        if zip_suffix and expanded(outer + ".zip").is_file():
+            return _members(flag, expanded(outer + ".zip"), inner, pattern)
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute globs too)
         files = [match for match in map(pathlib.Path, matches) if match.is_file()]
         if not files:

@@ -1,10 +1,9 @@
-"""JSON Lines, and JSON files that hold one list of objects."""
+"""JSON Lines, and files that are one JSON value."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tff_nlp.corpora import columns, rows
+from tff_nlp.corpora import columns, json_values, rows
 from tff_nlp.corpora.files import DataFile
 from tff_nlp.corpora.lines import is_decodable, read_lines
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
@@ -16,48 +15,55 @@ def read_json_lines(
     file: DataFile, source: CorpusSource, notes: ReadNotes
 ) -> Iterator[Row | BadRow]:
     """Yields the rows of a JSON Lines file: one object, or one list, on each line."""
-    name = str(file)
     make_row = _row_maker(file, source, notes)
+    for place, record in line_records(file, source, notes):
+        yield record if isinstance(record, BadRow) else make_row(place, record)
+
+
+def read_json(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
+    """Yields the rows of a file that is one JSON value."""
+    make_row = _row_maker(file, source, notes)
+    value = json_values.load(file, source, notes)
+    for place, record in json_values.rows_of(value, source, file, notes):
+        yield make_row(place, record)
+
+
+def line_records(
+    file: DataFile, source: CorpusSource, notes: ReadNotes
+) -> Iterator[tuple[str, Any]]:
+    """Yields the place and the value of each line of a JSON Lines file, or a `BadRow`.
+
+    Raises:
+      UserError: Where the file is one JSON value over several lines, or one that holds rows.
+    """
+    name, first = str(file), True
     with file.open() as stream:
         for number, line in enumerate(read_lines(stream, name, source.encodings, notes), start=1):
             if not line.strip():
                 notes.blank_lines += 1
                 continue
             place = f"line {number}"
+            if first and _begins_one_value(line):
+                raise UserError(f"{file}: is one JSON value, not one a line: say --format=json")
+            first = False
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                detail = getattr(error, "msg", "nested too deeply")
+                yield place, json_values.parse(line)
+            except ValueError as error:
                 reason = rows.MALFORMED_JSON if is_decodable(line) else rows.UNDECODABLE
-                yield BadRow(name, place, reason, detail)
-            else:
-                yield make_row(place, record)
+                yield place, BadRow(name, place, reason, getattr(error, "msg", str(error)))
 
 
-def read_json_list(
-    file: DataFile, source: CorpusSource, notes: ReadNotes
-) -> Iterator[Row | BadRow]:
-    """Yields the rows of a JSON file that holds one list."""
-    make_row = _row_maker(file, source, notes)
-    records = load_json(file, source, notes)
-    if not isinstance(records, list):
-        raise UserError(f"{file}: --format=json needs a list of objects; is it --format=jsonl?")
-    for number, record in enumerate(records):
-        yield make_row(f"item {number}", record)
-
-
-def load_json(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Any:
-    """Returns the value of a whole JSON file.
-
-    Raises:
-      UserError: Where the file is no JSON.
-    """
-    with file.open() as stream:
-        text = "".join(read_lines(stream, str(file), source.encodings, notes))
+def _begins_one_value(line: str) -> bool:
+    """Returns whether a line is the start of a larger JSON value, or a list of rows."""
+    if line.strip() in ("[", "{"):
+        return True
+    if not line.lstrip().startswith("["):
+        return False
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: malformed JSON: {error}") from error
+        value = json_values.parse(line)
+    except ValueError:
+        return False
+    return bool(value) and isinstance(value[0], dict)
 
 
 _MakeRow = Callable[[str, Any], Row | BadRow]
@@ -97,14 +103,23 @@ def _known_row_maker(file: DataFile, source: CorpusSource) -> _MakeRow:
             return BadRow(name, place, rows.MALFORMED_RECORD, "neither an object nor a list")
         text, label = text_of(record), label_of(record)
         if text is None:
-            detail = f"--text_column={source.text_column}; the row has {_describe(record)}"
+            detail = _absent("text_column", source.text_column, record)
             return BadRow(name, place, rows.EMPTY_TEXT, detail)
         if label is None:
-            detail = f"--label_column={source.label_column}; the row has {_describe(record)}"
+            detail = _absent("label_column", source.label_column, record)
             return BadRow(name, place, rows.MISSING_LABEL, detail)
         return Row(name, place, text, label, client_of(record) if client_of else None)
 
     return make_row
+
+
+def _absent(flag: str, column: str, record: dict[str, Any] | list[Any]) -> str:
+    """Returns why a record has no value in a column."""
+    if isinstance(record, dict) and column in record:
+        return f"--{flag}={column}; it is there, but no text or number"
+    alike = columns.like(column, record) if isinstance(record, dict) else []
+    hint = f"'{alike[0]}' differs in case only; " if alike else ""
+    return f"--{flag}={column}; {hint}the row has {_describe(record)}"
 
 
 def _describe(record: dict[str, Any] | list[Any]) -> str:

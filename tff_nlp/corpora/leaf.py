@@ -8,10 +8,9 @@ Settings").
 import pathlib
 from collections.abc import Iterator
 
-from tff_nlp.corpora import rows
+from tff_nlp.corpora import json_values, rows
 from tff_nlp.corpora.columns import as_text, split_text_columns
-from tff_nlp.corpora.files import DataFile
-from tff_nlp.corpora.json_rows import load_json
+from tff_nlp.corpora.files import DataFile, exists
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import UserError
@@ -19,7 +18,7 @@ from tff_nlp.errors import UserError
 
 def is_leaf_folder(path: pathlib.Path) -> bool:
     """Returns whether a folder holds `train` and `test` folders."""
-    return (path / "train").is_dir() and (path / "test").is_dir()
+    return exists(path) and (path / "train").is_dir() and (path / "test").is_dir()
 
 
 def leaf_files(path: pathlib.Path, split: str, flag: str) -> tuple[DataFile, ...]:
@@ -50,7 +49,7 @@ def read_leaf(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterato
     Raises:
       UserError: Where the file does not follow the schema.
     """
-    data = load_json(file, source, notes)
+    data = json_values.load(file, source, notes)
     if source.label_column or source.client_column:
         raise UserError("--label_column and --client_column: LEAF files fix the label and the user")
     if not isinstance(data, dict) or not isinstance(data.get("user_data"), dict):

@@ -2,13 +2,24 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import IO
 
 from tff_nlp.corpora.rows import ReadNotes
 from tff_nlp.errors import UserError
 
+# "surrogateescape" gives up on bytes below 128, which a wide encoding may not decode either.
+_ESCAPE = "tff_nlp.escape"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# What the line ends of a file are judged by.
+_SAMPLE = 1 << 16
+_QUOTED = re.compile(rb'"[^"]*"')
+# A character of several bytes as UTF-8 has it.
+_MULTIBYTE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf4][\x80-\xbf]{3}"
+)
 
 
 def read_lines(
@@ -17,8 +28,10 @@ def read_lines(
     r"""Yields the lines of a file, each with its line end.
 
     Lines end at a line feed and nowhere else: `str.splitlines` would also break texts at U+0085,
-    U+2028 and form feeds. A byte order mark at the start is dropped. Bytes that fit none of the
-    encodings come out as lone surrogates, which `is_decodable` finds.
+    U+2028 and form feeds. Where a file has no line feed outside of quotes, its lines end at
+    carriage returns, as programs for the old Macintosh write them; they come out as line feeds. A
+    byte order mark at the start is dropped. Bytes that fit none of the encodings come out as lone
+    surrogates, which `is_decodable` finds.
 
     Args:
       stream: The bytes of the file.
@@ -27,9 +40,11 @@ def read_lines(
       notes: Counts lines that needed another than the first encoding, and NUL characters.
 
     Raises:
-      UserError: Where a file in UTF-16 or the like, which cannot be cut into lines before it is
-        decoded, holds invalid bytes.
+      UserError: Where a file in UTF-16 or the like is given several encodings (it cannot be cut
+        into lines before it is decoded), or the encoding cannot begin to read it.
     """
+    if not stream.seekable():  # A pipe.
+        stream = io.BytesIO(stream.read())
     # A mark at the start is dropped here, so that the plain codec serves all lines.
     names = [codecs.lookup(encoding).name.removesuffix("-sig") for encoding in encodings]
     if any("\n".encode(encoding) != b"\n" for encoding in names):
@@ -57,34 +72,78 @@ def strip_line_end(line: str) -> str:
 def _read_wide(stream: IO[bytes], name: str, encodings: Sequence[str]) -> Iterator[str]:
     if len(encodings) > 1:
         raise UserError(f"--encoding={','.join(encodings)}: a wide encoding must stand alone")
+    sample = stream.read(_SAMPLE).decode(encodings[0], _ESCAPE)
+    stream.seek(0)
+    returns = _ends_in_returns(sample.encode("utf-8", "replace"))
+    # Bytes that do not fit become lone surrogates, and so one bad row.
+    lines = io.TextIOWrapper(
+        stream, encodings[0], errors=_ESCAPE, newline="\r" if returns else "\n"
+    )
     try:
-        yield from io.TextIOWrapper(stream, encoding=encodings[0], newline="\n")
-    except UnicodeError as error:
+        for number, line in enumerate(lines):
+            line = line.removeprefix("\ufeff") if number == 0 else line
+            yield line.removesuffix("\r") + "\n" if returns and line.endswith("\r") else line
+    except UnicodeError as error:  # UTF-16 wants to know its byte order.
         raise UserError(f"{name}: --encoding={encodings[0]} does not fit: {error}") from error
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    wrong = error.object[error.start : error.end]
+    return "".join(chr(0xDC00 + byte) for byte in wrong), error.end
+
+
+codecs.register_error(_ESCAPE, _escape)
 
 
 def _read_bytewise(
     stream: IO[bytes], name: str, encodings: Sequence[str], notes: ReadNotes
 ) -> Iterator[str]:
     first = encodings[0]
-    for number, data in enumerate(stream):
-        if number == 0 and data.startswith(_UTF16_MARKS) and first == "utf-8":
-            raise UserError(f"{name}: starts with a UTF-16 byte order mark: say --encoding=utf-16")
+    sample = stream.read(_SAMPLE)
+    stream.seek(0)
+    if sample.startswith(_UTF16_MARKS) and first == "utf-8":
+        raise UserError(f"{name}: starts with a UTF-16 byte order mark: say --encoding=utf-16")
+    for number, data in enumerate(_cut_at_returns(stream) if _ends_in_returns(sample) else stream):
         try:
             line = data.decode(first)
         except UnicodeDecodeError:
-            line = _decode_otherwise(data, encodings[1:], notes)
+            line = _decode_otherwise(data, encodings, notes)
         yield line.removeprefix("\ufeff") if number == 0 else line
 
 
+def _ends_in_returns(sample: bytes) -> bool:
+    """Returns whether the lines of a file that begins like this end in carriage returns alone."""
+    outside = _QUOTED.sub(b"", sample)
+    return b"\r" in outside and b"\n" not in outside
+
+
+def _cut_at_returns(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yields the lines of a file whose lines end in carriage returns, with line feeds instead."""
+    held: list[bytes] = []
+    while block := stream.read(_SAMPLE):
+        first, *others = block.split(b"\r")
+        held.append(first)
+        for part in others:
+            yield b"".join(held) + b"\n"
+            held = [part]
+    last = b"".join(held)
+    if last:
+        yield last
+
+
 def _decode_otherwise(data: bytes, encodings: Sequence[str], notes: ReadNotes) -> str:
-    for encoding in encodings:
-        try:
-            line = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        notes.other_encodings[encoding] = notes.other_encodings.get(encoding, 0) + 1
-        return line
+    # A line with characters of UTF-8 is damaged UTF-8: another encoding would read each of them as
+    # several wrong ones.
+    if encodings[0] != "utf-8" or not _MULTIBYTE.search(data):
+        for encoding in encodings[1:]:
+            try:
+                line = data.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            notes.other_encodings[encoding] = notes.other_encodings.get(encoding, 0) + 1
+            return line
     return data.decode("ascii", "surrogateescape")
 
 

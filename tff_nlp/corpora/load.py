@@ -2,14 +2,14 @@
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Iterator, Sequence
 
 from tff_nlp.corpora import names, overlap
 from tff_nlp.corpora.assemble import assemble
-from tff_nlp.corpora.files import DataFile, find_files
-from tff_nlp.corpora.json_rows import read_json_lines, read_json_list
-from tff_nlp.corpora.leaf import is_leaf_folder, leaf_files, read_leaf
+from tff_nlp.corpora.files import DataFile, exists
+from tff_nlp.corpora.formats import files_and_format
+from tff_nlp.corpora.json_rows import read_json, read_json_lines
+from tff_nlp.corpora.leaf import is_leaf_folder, read_leaf
 from tff_nlp.corpora.plain_text import read_documents, read_text_lines
 from tff_nlp.corpora.report import LoadedCorpus
 from tff_nlp.corpora.reviews import read_reviews
@@ -19,24 +19,16 @@ from tff_nlp.corpora.synthetic import read_synthetic
 from tff_nlp.corpora.tables import read_table
 from tff_nlp.corpora.tfds_names import read_tfds
 from tff_nlp.errors import UserError
+from tff_nlp.printable import printable
 
-_FORMAT_OF_SUFFIX = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".txt": "lines",
-    ".review": "reviews",
-}
 _READERS = {
     "jsonl": read_json_lines,
-    "json": read_json_list,
+    "json": read_json,
     "leaf": read_leaf,
     "lines": read_text_lines,
     "documents": read_documents,
     "reviews": read_reviews,
 }
-_LEAF_START = re.compile(rb'\s*\{\s*"(users|num_samples|user_data|hierarchies)"\s*:')
 
 
 def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) -> LoadedCorpus:
@@ -65,7 +57,7 @@ def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) 
             label_names=label_names,
             synthetic=known.kind == "synthetic",
         )
-    files, format_name = _files_and_format(source)
+    files, format_name = files_and_format(source)
     _check_label_file(source, format_name)
     return assemble(
         _read_files(files, source, format_name, notes),
@@ -149,55 +141,6 @@ def _test_part(source: CorpusSource) -> CorpusSource | None:
     return None
 
 
-def _files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
-    path = pathlib.Path(source.path).expanduser()
-    if path.is_dir() and source.format in ("auto", "leaf"):
-        if is_leaf_folder(path) or source.format == "leaf" or any(path.glob("*.json*")):
-            return leaf_files(path, source.split, source.corpus_flag), "leaf"
-        raise UserError(
-            f"{source.corpus_flag}={path}: is a folder, and no LEAF folder; name its files, for"
-            f" example {path}/*.txt"
-        )
-    if source.split:
-        raise UserError(f"--split={source.split}: {source.path} has no splits of its own")
-    try:
-        files = find_files(source.corpus_flag, source.path)
-    except UserError as error:
-        if "/" in source.path or "." in source.path:
-            raise
-        raise UserError(f"{error}; the names of corpora are {', '.join(names.NAMES)}") from error
-    formats = {_format_of(file, source) for file in files}
-    if len(formats) > 1:
-        raise UserError(
-            f"{source.corpus_flag}={source.path}: files of several formats"
-            f" ({', '.join(sorted(formats))}); say which with --format"
-        )
-    return files, formats.pop()
-
-
-def _format_of(file: DataFile, source: CorpusSource) -> str:
-    if source.format != "auto":
-        return source.format
-    suffix = file.inner_path.suffix.lower()
-    if suffix == ".json":
-        return _kind_of_json(file)
-    if suffix not in _FORMAT_OF_SUFFIX:
-        raise UserError(
-            f"--format is needed: the name of {file} does not end in"
-            f" {', '.join(_FORMAT_OF_SUFFIX)} or .json"
-        )
-    return _FORMAT_OF_SUFFIX[suffix]
-
-
-def _kind_of_json(file: DataFile) -> str:
-    with file.open() as stream:
-        start = stream.read(4096).removeprefix(b"\xef\xbb\xbf")
-    if _LEAF_START.match(start):
-        return "leaf"
-    # A list of objects; a line that is a list of values belongs to JSON Lines.
-    return "json" if re.match(rb"\s*\[\s*(\{|$)", start) else "jsonl"
-
-
 def _check_label_file(source: CorpusSource, format_name: str) -> None:
     if source.label_file and format_name not in ("lines", "documents"):
         raise UserError(
@@ -217,9 +160,9 @@ def _read_files(
 
 
 def _title(path: str) -> str:
-    """Returns the last two parts of each path."""
+    """Returns the last two parts of each path, safe to print."""
     parts = [path]
-    if not pathlib.Path(path).exists():
+    if not exists(pathlib.Path(path)):
         parts = [part.strip() for part in path.split(",") if part.strip()]
     title = ", ".join("/".join(pathlib.PurePath(part).parts[-2:]) for part in parts)
-    return title if len(title) <= 80 else title[:77] + "..."
+    return printable(title, 80)

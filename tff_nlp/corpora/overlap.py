@@ -88,7 +88,8 @@ def split(
       corpus: The corpus to split.
       fraction: Share of the rows for the test part, between 0 and 1.
       seed: The seed of the run.
-      stratify: Whether each label has that share; texts with several labels count for their first.
+      stratify: Whether each label has that share, and one row at least if it has texts for both
+        parts; texts with several labels count for their first.
 
     Returns:
       The training part and the test part, each in the corpus's order.
@@ -108,6 +109,8 @@ def split(
     for stratum in sorted(strata):
         members = strata[stratum]
         wanted = round(fraction * sum(map(len, members)))
+        if stratify and len(members) > 1:
+            wanted = max(wanted, min(map(len, members)))
         order = seeds.generator(seed, "test split", stratum).permutation(len(members))
         for index in order:
             # A group of equal texts that is too big for what is left stays in train.

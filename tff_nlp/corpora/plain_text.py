@@ -1,12 +1,11 @@
 """Plain text: one example per line or per file, the label from beside it or from its name."""
 
 import itertools
-import pathlib
 from collections.abc import Iterator
 from typing import NoReturn
 
 from tff_nlp.corpora.columns import pseudo_value
-from tff_nlp.corpora.files import DataFile
+from tff_nlp.corpora.files import DataFile, expanded
 from tff_nlp.corpora.lines import read_lines, strip_line_end
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
@@ -80,7 +79,7 @@ def find_label_file(file: DataFile, source: CorpusSource) -> DataFile:
         )
     wanted = given[0] if len(given) == 1 else given[file.pattern]
     beside = file.path.parent / wanted
-    for path in (beside, pathlib.Path(wanted).expanduser()):
+    for path in (beside, expanded(wanted)):
         if path.is_file():
             if path.resolve() == file.path.resolve():
                 raise UserError(f"{flag}={wanted}: is the file of texts itself")

@@ -33,6 +33,14 @@ class BadRow(NamedTuple):
     reason: str
     detail: str = ""
 
+    def sentence(self) -> str:
+        """Returns what is wrong, for a person who wants no bad rows."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return (
+            f"{self.file}, {self.place}: {self.reason}{detail}; --bad_rows=skip leaves such rows"
+            " out"
+        )
+
 
 class ReadNotes:
     """What readers learn on the way and a person should know of; filled while they read.
@@ -43,6 +51,7 @@ class ReadNotes:
       null_characters: NUL characters that became blanks.
       longest_row: How many lines the longest row spans.
       other_encodings: How many lines needed another than the first encoding.
+      record_path: Where a JSON file's rows were found without `--record_path`.
       default_columns: Column flags that were not given, and the columns taken by their names.
     """
 
@@ -52,6 +61,7 @@ class ReadNotes:
         self.null_characters = 0
         self.longest_row = 1
         self.other_encodings: dict[str, int] = {}
+        self.record_path = ""
         self.default_columns: dict[str, str] = {}
 
     def lines(self) -> list[str]:
@@ -60,6 +70,10 @@ class ReadNotes:
         if self.default_columns:
             flags = " ".join(f"--{flag}={name}" for flag, name in self.default_columns.items())
             said.append(f"taken by the names of the columns: {flags}")
+        if self.record_path:
+            said.append(
+                f"rows taken from the only list of objects: --record_path={self.record_path}"
+            )
         for encoding, count in self.other_encodings.items():
             said.append(f"{count} lines decoded as {encoding}")
         if self.blank_lines:

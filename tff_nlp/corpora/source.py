@@ -2,6 +2,7 @@
 
 import codecs
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ QUOTINGS = ("csv", "none")
 BAD_ROWS = ("error", "skip")
 MISSING_CLIENTS = ("bad_row", "own")
 DROP = "drop"
+# How spreadsheets, pandas, R and databases write that there is no value.
+MISSING_VALUES = r"NaN,nan,NA,N/A,#N/A,<NA>,NULL,null,\N"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +30,7 @@ class CorpusSource:
       path: `--corpus`: a file, a glob, several of either separated by commas, a member of a zip
         (`archive.zip/member.csv`), a LEAF folder, a name in `names.NAMES`, or `tfds:NAME`.
       format: `--format`: one of `FORMATS`; "auto" goes by the file's extension, and for `.json` by
-        its first bytes.
+        its first lines.
       text_column: `--text_column`: column of the text; several separated by commas are joined by a
         blank. Without it, and without `--label_column`, tables and JSON objects are read by
         columns of exactly the names "text" and "label", and the report says so.
@@ -36,6 +39,9 @@ class CorpusSource:
         without it (a LEAF corpus always has its users).
       label_map: `--label_map`: `from:to,from:to`, or the same as a JSON object where names hold
         commas; `to` may be "drop", `*` stands for every label that is not listed.
+      record_path: `--record_path`: keys, joined by dots, that lead to the rows of a JSON file.
+      missing_values: `--missing_values`: values, separated by commas, that mean none, whether of a
+        text, a label or a client; an empty value and JSON's null and NaN always do.
       label_file: `--label_file`: one file of labels for each path of `path`, line by line beside
         the texts; sought first beside the text file, then from the working directory.
       header: `--header`: whether the first row of a CSV or TSV file names the columns.
@@ -53,6 +59,7 @@ class CorpusSource:
       data_dir: `--tfds_data_dir`: where TFDS keeps its data; empty means its own default.
       flag_prefix: "test_" when `path` and `label_file` came from `--test_corpus` and
         `--test_label_file`; only error messages use it.
+      labelled: Whether rows have labels. Texts to predict have none; `path` is then `--file`.
     """
 
     path: str
@@ -61,6 +68,8 @@ class CorpusSource:
     label_column: str = ""
     client_column: str = ""
     label_map: str = ""
+    record_path: str = ""
+    missing_values: str = MISSING_VALUES
     label_file: str = ""
     header: bool = True
     delimiter: str = ""
@@ -72,6 +81,7 @@ class CorpusSource:
     split: str = ""
     data_dir: str = ""
     flag_prefix: str = ""
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -93,7 +103,7 @@ class CorpusSource:
     @property
     def corpus_flag(self) -> str:
         """The flag that `path` came from."""
-        return f"--{self.flag_prefix}corpus"
+        return f"--{self.flag_prefix}corpus" if self.labelled else "--file"
 
     @property
     def label_file_flag(self) -> str:
@@ -104,6 +114,11 @@ class CorpusSource:
     def delimiter_character(self) -> str:
         """The delimiter itself, where the flag may spell a tab as backslash and t."""
         return "\t" if self.delimiter == "\\t" else self.delimiter
+
+    @functools.cached_property
+    def missing(self) -> frozenset[str]:
+        """The values that mean none."""
+        return frozenset(part.strip() for part in self.missing_values.split(",") if part.strip())
 
     @property
     def encodings(self) -> tuple[str, ...]:

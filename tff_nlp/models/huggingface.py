@@ -11,7 +11,9 @@ import numpy as np
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
 from tff_nlp.models.encoders import Encoder, build_backbone
-from tff_nlp.models.tokenizer import SPECIAL_TOKENS, Tokenizer, load_vocabulary
+from tff_nlp.models.tokenizer import Tokenizer
+from tff_nlp.models.vocabulary import SPECIAL_TOKENS, load_vocabulary
+from tff_nlp.models.words import WordRules
 
 _CONFIG, _VOCABULARY, _WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
 _GELUS = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh"}
@@ -50,7 +52,8 @@ def load_folder(
 
     Args:
       folder: Holds config.json, vocab.txt and model.safetensors, and tokenizer_config.json or not.
-        Without the latter, texts are lower-cased if no word piece holds a capital letter.
+        Without the latter, texts are lower-cased and accents stripped if no word piece holds a
+        capital letter.
       name: The encoder's name; the folder if None.
       gelu: "exact", "tanh", or None for what the checkpoint was trained with.
 
@@ -119,8 +122,13 @@ def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
         # [unused12] and the like are no evidence either way.
         lowercase = not any(piece != piece.lower() for piece in pieces if piece[:1] != "[")
     accents = settings.get("strip_accents")
-    # Hugging Face's default: accents go where capitals go.
-    return Tokenizer(vocabulary, bool(lowercase), bool(lowercase if accents is None else accents))
+    rules = WordRules(
+        lowercase=bool(lowercase),
+        # Hugging Face's default: accents go where capitals go.
+        strip_accents=bool(lowercase if accents is None else accents),
+        split_chinese=bool(settings.get("tokenize_chinese_chars", True)),
+    )
+    return Tokenizer(vocabulary, rules)
 
 
 def _load_weights(backbone: Any, path: pathlib.Path, flag: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from tff_nlp.errors import UserError
 from tff_nlp.models.encoders import Encoder, set_gelu, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
+from tff_nlp.models.words import WordRules
 
 # The attention's parts have an underscore in files of Keras 2 and early Keras 3, later none.
 _LATE = tuple(f"_self_attention_layer/{part}_dense" for part in ("query", "key", "value", "output"))
@@ -41,8 +42,8 @@ def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
             f"--encoder={preset}: the vocabulary has {len(vocabulary)} pieces, the token embedding "
             f"{backbone.vocabulary_size} rows"
         )
-    words = Tokenizer(vocabulary, bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
-    return Encoder(preset, backbone, words, pretrained=True)
+    rules = WordRules(bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
+    return Encoder(preset, backbone, Tokenizer(vocabulary, rules), pretrained=True)
 
 
 def _load_weights(backbone: Any, path: str) -> None:

@@ -45,8 +45,8 @@ class Scores:
     Attributes:
       examples: Number of examples.
       accuracy: Share of right predictions.
-      macro_f1: Unweighted mean over labels of F1; a label that is neither present nor predicted
-        counts as 0, as scikit-learn has it.
+      macro_f1: Unweighted mean of F1 over the labels that are present or predicted. A label that
+        is neither, such as one whose only example trains, says nothing about the model.
       loss: Mean cross-entropy in nats.
       majority_accuracy: Accuracy of always predicting the set's most frequent label: the best that
         a model can do without reading the texts.
@@ -150,9 +150,7 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | N
         examples=len(labels),
         accuracy=float(right.mean()),
         macro_f1=float(
-            sklearn.metrics.f1_score(
-                labels, predicted, labels=names, average="macro", zero_division=0
-            )
+            sklearn.metrics.f1_score(labels, predicted, average="macro", zero_division=0)
         ),
         loss=float(losses.mean()),
         majority_accuracy=float(np.bincount(labels).max() / len(labels)),

@@ -1,5 +1,6 @@
 """A trained classifier as a SavedModel that takes texts."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -16,6 +17,18 @@ from tff_nlp.serving import model_fingerprint
 # Beside the SavedModel, for people and other programs.
 INFO_FILE = "info.json"
 
+# What labels a text in a program that has TensorFlow and TensorFlow Text only; part of info.json.
+SERVING_CODE = (
+    "import tensorflow as tf",
+    "import tensorflow_text  # registers the operations that tokenize",
+    "model = tf.saved_model.load('model')",
+    "outputs = model.signatures['serving_default'](texts=tf.constant(['Not bad at all.']))",
+    "print(outputs['label'].numpy(), outputs['probabilities'].numpy())",
+)
+
+# What Python's str.strip removes, as a class of RE2.
+_BLANKS = r"[\s\x{B}\x{1C}-\x{1F}\x{85}\p{Z}]*"
+
 
 class TextClassifier(tf.Module):
     """What is saved: raw texts in, label names and probabilities out.
@@ -26,6 +39,7 @@ class TextClassifier(tf.Module):
       frozen: Arrays in the order of its `frozen_names`.
       label_names: Names of the labels, in index order.
       max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
+      strip_prefix: Removed once from the start of each text that has it.
     """
 
     def __init__(
@@ -35,6 +49,7 @@ class TextClassifier(tf.Module):
         frozen: Sequence[np.ndarray],
         label_names: Sequence[str],
         max_tokens: int,
+        strip_prefix: str = "",
     ) -> None:
         super().__init__(name="text_classifier")
         self._classifier = classifier
@@ -42,6 +57,7 @@ class TextClassifier(tf.Module):
         self._frozen = [tf.Variable(value, trainable=False) for value in frozen]
         self._label_names = tf.constant([name.encode() for name in label_names], tf.string)
         self._max_tokens = max_tokens
+        self._strip_prefix = strip_prefix
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
     def predict(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -54,7 +70,7 @@ class TextClassifier(tf.Module):
           label: string[batch], the name of the most probable label.
           probabilities: float32[batch, labels].
         """
-        tokens = self._classifier.tokenizer.encode_tensor(texts, self._max_tokens)
+        tokens = self._classifier.tokenizer.encode_tensor(self._read(texts), self._max_tokens)
         logits = self._classifier.logits(
             [tf.convert_to_tensor(weight) for weight in self._trainable],
             [tf.convert_to_tensor(weight) for weight in self._frozen],
@@ -66,6 +82,37 @@ class TextClassifier(tf.Module):
             "label": tf.gather(self._label_names, tf.argmax(logits, axis=1)),
             "probabilities": tf.nn.softmax(logits),
         }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
+    def count_tokens(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Counts what `predict` makes of texts, [CLS] and [SEP] left out.
+
+        Args:
+          texts: string[batch], UTF-8.
+
+        Returns:
+          tokens: int32[batch], the tokens of each text.
+          read: int32[batch], those that are left when it is cut.
+          unknown: int32[batch], those left that the vocabulary does not know.
+          max_tokens: int32[], to how many tokens texts are cut, [CLS] and [SEP] included.
+        """
+        tokenizer = self._classifier.tokenizer
+        pieces = tokenizer.pieces(self._read(texts))
+        kept = pieces[:, : self._max_tokens - 2]
+        unknown = kept.with_flat_values(tf.cast(kept.flat_values == tokenizer.unknown_id, tf.int32))
+        return {
+            "tokens": tf.cast(pieces.row_lengths(), tf.int32),
+            "read": tf.cast(kept.row_lengths(), tf.int32),
+            "unknown": tf.reduce_sum(unknown, axis=1),
+            "max_tokens": tf.constant(self._max_tokens),
+        }
+
+    def _read(self, texts: tf.Tensor) -> tf.Tensor:
+        """Returns the texts as loading the training corpus would have left them."""
+        if not self._strip_prefix:
+            return texts
+        prefix = "".join(rf"\x{{{ord(character):X}}}" for character in self._strip_prefix)
+        return tf.strings.regex_replace(texts, f"^{_BLANKS}{prefix}", "", replace_global=False)
 
     @tf.function(input_signature=[])
     def label_names(self) -> dict[str, tf.Tensor]:
@@ -81,9 +128,10 @@ def export(
     label_names: Sequence[str],
     max_tokens: int,
     *,
+    strip_prefix: str = "",
     info: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes a SavedModel with the signatures "serving_default" (`predict`) and "label_names".
+    """Writes a SavedModel with the signatures "serving_default", "count_tokens" and "label_names".
 
     The folder appears only when it is complete; an older export in its place is replaced.
 
@@ -94,8 +142,9 @@ def export(
       frozen: Arrays in the order of its `frozen_names`.
       label_names: Names of the labels, in index order.
       max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
-      info: Further entries for info.json, which always has label_names, max_tokens, and the
-        tokenizer's fingerprint, lowercase and strip_accents.
+      strip_prefix: Removed once from the start of each text that has it.
+      info: Further entries for info.json, which always has label_names, max_tokens, strip_prefix,
+        the tokenizer's fingerprint and rules, and the code that serves the model.
 
     Returns:
       The model's fingerprint, see `model_fingerprint`.
@@ -112,17 +161,18 @@ def export(
             f"--max_tokens={max_tokens}: the encoder reads 2 to {classifier.max_tokens} tokens"
         )
     _check_replaceable(folder)
-    module = TextClassifier(classifier, trainable, frozen, label_names, max_tokens)
+    module = TextClassifier(classifier, trainable, frozen, label_names, max_tokens, strip_prefix)
     partial = folder.with_name(f".{folder.name}.partial")
     tokenizer = classifier.tokenizer
     content = {
         "label_names": list(label_names),
         "max_tokens": max_tokens,
+        "strip_prefix": strip_prefix,
         "tokenizer": {
             "fingerprint": tokenizer.fingerprint,
-            "lowercase": tokenizer.lowercase,
-            "strip_accents": tokenizer.strip_accents,
+            **dataclasses.asdict(tokenizer.rules),
         },
+        "serving_code": list(SERVING_CODE),
         **(info or {}),
     }
     try:
@@ -147,7 +197,11 @@ def _save(module: TextClassifier, folder: pathlib.Path) -> None:
     tf.saved_model.save(
         module,
         str(folder),
-        signatures={"serving_default": module.predict, "label_names": module.label_names},
+        signatures={
+            "serving_default": module.predict,
+            "count_tokens": module.count_tokens,
+            "label_names": module.label_names,
+        },
     )
 
 

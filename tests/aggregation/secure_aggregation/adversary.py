@@ -49,7 +49,7 @@ class LyingServer:
             c: [generator.integers(0, v.modulus, v.length) for v in VECTORS] for c in self.honest
         }
         self.refused, self.halves = {}, {}
-        self.shared, self.told, self.masked, self.answers = {}, {}, {}, {}
+        self.shared, self.heard, self.masked, self.answers = {}, {}, {}, {}
         self.invitation = self.seal(Kind.INVITATION, self.session.encode())
         for c in ids:
             wanted = demanded if c in self.honest else _NONE
@@ -102,19 +102,19 @@ class LyingServer:
         """Lets honest clients send inputs.
 
         Args:
-          sharers: By client, of whom it is told that they shared keys; everybody if left out.
+          sharers: By client, the clients that it hears shared keys; everybody if left out.
         """
         for c in self.honest:
-            told = set((sharers or {}).get(c, self.shared))
+            heard = set((sharers or {}).get(c, self.shared))
             payload = messages.encode_sealed(
-                {peer: self.shared[peer].sealed[c] for peer in told - {c}}
+                {peer: self.shared[peer].sealed[c] for peer in heard - {c}}
             )
             message = self.seal(Kind.FORWARDED_SHARES, payload, c)
             answer = self._try(
                 c, lambda c=c, m=message: self.halves[c].masked_input(m, self.inputs[c])
             )
             if answer is not None:
-                self.told[c] = told | {c}
+                self.heard[c] = heard | {c}
                 self.masked[c] = messages.decode_vectors(payload_of(answer), VECTORS)
 
     def unmask(self, dropped):
@@ -124,9 +124,9 @@ class LyingServer:
           dropped: By honest client that is asked, the clients that are said to have vanished.
         """
         stories = {
-            c: messages.Survivors(tuple(sorted(self.told[c] - gone)), tuple(sorted(gone)))
+            c: messages.Survivors(tuple(sorted(self.heard[c] - gone)), tuple(sorted(gone)))
             for c, gone in dropped.items()
-            if c in self.told
+            if c in self.heard
         }
         signed = {}
         for c, story in stories.items():
@@ -142,10 +142,10 @@ class LyingServer:
                 self.answers[c] = messages.decode_unmask_shares(payload_of(answer))
 
     def _signatures(self, story, stories, signed):
-        """All signatures under a story: of the clients that were told it, and of colluders."""
-        told_it = {c: signature for c, signature in signed.items() if stories[c] == story}
+        """All signatures under a story: of the clients that heard it, and of colluders."""
+        heard_it = {c: signature for c, signature in signed.items() if stories[c] == story}
         for c in set(self.colluders) & set(story.survivors):
-            told_it[c] = envelope.signature_of(
+            heard_it[c] = envelope.signature_of(
                 envelope.seal(
                     self.members[c],
                     Kind.CONSISTENCY_SIGNATURE,
@@ -155,7 +155,7 @@ class LyingServer:
                     story.digest,
                 )
             )
-        return told_it
+        return heard_it
 
     def learned(self):
         """Returns the sums that server and colluders can work out.
@@ -167,12 +167,12 @@ class LyingServer:
         seeds, mask_keys = self._secrets()
         rest, hidden = {}, {}
         for c in self.masked.keys() & seeds.keys():
-            known = {p for p in self.told[c] - {c} if c in mask_keys or p in mask_keys}
+            known = {p for p in self.heard[c] - {c} if c in mask_keys or p in mask_keys}
             rest[c] = [np.copy(total) for total in self.masked[c]]
             pairs = [(self._pair_seed(c, p, mask_keys), -pair_sign(c, p)) for p in known]
             own = keys.self_mask_seed(self.id, c, seeds[c])
             masks.apply(rest[c], VECTORS, [(own, -1), *pairs])
-            hidden[c] = self.told[c] - {c} - known
+            hidden[c] = self.heard[c] - {c} - known
         return {
             group: self._sum(rest, group)
             for group in _groups(hidden)
@@ -244,7 +244,7 @@ def _groups(hidden):
 
 
 def scattered(lying, target):
-    """Returns, by honest client, of whom it is told that they vanished.
+    """Returns, by honest client, the clients that it hears vanished.
 
     The story is another one for each: every honest client outside of the target is said to have
     vanished to so many others that server and colluders get its mask key, while no client hears of

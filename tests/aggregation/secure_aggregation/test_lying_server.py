@@ -72,7 +72,7 @@ def test_two_stories_find_signatures_for_one_of_them_at_most():
     lying = LyingServer(21, 6, 14)
     everybody = frozenset(lying.honest)
     learned = play(lying, two_stories(lying, 9))
-    # The first story was told to clients 0 and 2 to 8: eight, and six colluders.
+    # Clients 0 and 2 to 8 heard the first story: eight, and six colluders.
     assert learned == {everybody - {1}: lying.true_sums(everybody - {1})}
     assert lying.refused.keys() == {1, *range(9, 15)}
 
@@ -101,7 +101,7 @@ def cut_off(lying, friends):
     """Views in which client 0 masks its input with clients that then count as vanished.
 
     Returns:
-      By client, of whom it is told that they shared keys; and who vanished.
+      By client, the clients that it hears shared keys; and those that it hears vanished.
     """
     sharers = {0: {0, *friends, *lying.colluders}}
     others = set(lying.honest) - {0} - friends
@@ -155,7 +155,7 @@ def test_an_old_session_is_of_no_use():
 
 
 def random_lies(case, colluders, clients=7):
-    """Plays a server that tells its clients up to three stories of survivors, and two of sharers.
+    """Plays a server with up to three stories of survivors, and two of sharers.
 
     Returns:
       How many honest clients a sum must have, and what the server learned.
@@ -177,7 +177,7 @@ def random_lies(case, colluders, clients=7):
     lying.share_keys()
     lying.mask({c: set(range(clients)) - pick(missing) for c in lying.honest})
     fitting = {c: [gone for gone in stories if c not in gone] or stories for c in lying.honest}
-    lying.unmask({c: pick(fitting[c]) & lying.told.get(c, set()) for c in lying.honest})
+    lying.unmask({c: pick(fitting[c]) & lying.heard.get(c, set()) for c in lying.honest})
     learned = lying.learned()
     for group, sums in learned.items():
         assert sums == lying.true_sums(group)

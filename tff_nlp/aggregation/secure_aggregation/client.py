@@ -175,7 +175,7 @@ class Client:
     def check_consistency(self, announcement: bytes) -> bytes:
         """Takes the sets of survivors and vanished peers; returns a signature over both.
 
-        A client signs once. Its signature shows its peers what the server told it.
+        A client signs once. Its signature shows its peers which sets the server gave it.
 
         Raises:
           MessageRejectedError: If the message is not authentic or not due.

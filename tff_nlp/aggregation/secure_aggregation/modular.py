@@ -18,7 +18,7 @@ _WIDEST_REDUCED_MODULUS_IN_32_BITS = 2**24
 
 
 def is_power_of_two(modulus: int) -> bool:
-    """Tells whether sums may wrap at the word."""
+    """Returns whether sums may wrap at the word."""
     return modulus & (modulus - 1) == 0
 
 

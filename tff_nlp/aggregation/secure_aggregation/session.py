@@ -53,7 +53,7 @@ class Session:
 
     @functools.cached_property
     def id(self) -> bytes:
-        """32 bytes that tell this session, with all of its parameters, from any other."""
+        """32 bytes that no session with other parameters, or another nonce, has."""
         return hashlib.sha256(b"tff_nlp secure aggregation session" + self.encode()).digest()
 
     def encode(self) -> bytes:

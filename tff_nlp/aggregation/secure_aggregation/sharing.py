@@ -3,17 +3,17 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-# The largest prime below 2^256: an element is 32 bytes, and holds a 32-byte X25519 key, whose
-# highest bit is never set.
+# The largest prime below 2^256: an element is 32 bytes, and holds a 32-byte X25519 key, which never
+# has its highest bit set.
 PRIME = 2**256 - 189
 ELEMENT_BYTES = 32
 
 
 def split(secret: int, threshold: int, points: Sequence[int]) -> list[int]:
-    """Returns a share for each point; any `threshold` of them give the secret, fewer tell nothing.
+    """Returns a share for each point; any `threshold` of them give the secret, fewer give nothing.
 
-    The shares are the values, at the points, of a polynomial of degree threshold - 1 whose constant
-    term is the secret and whose other coefficients are random.
+    The shares are the values, at the points, of a polynomial of degree threshold - 1. Its constant
+    term is the secret, and its other coefficients are random.
 
     Args:
       secret: An element of the field.

@@ -1,0 +1,25 @@
+"""From flags to texts: what a person is told before training."""
+
+import numpy as np
+
+from experiments import data, settings
+from tff_nlp.program import evaluation
+
+
+def test_a_label_that_no_test_example_has(tmp_path):
+    path = tmp_path / "x.csv"
+    rows = [f"text {row},{'pos' if row % 2 else 'neg'}\n" for row in range(40)]
+    path.write_text("text,label\n" + "".join(rows) + "odd one,Neg\nlast one,sarcasm\n")
+    texts = data.load_data(settings.CorpusFlags(corpus=str(path)), seed=0)
+    said = "\n".join(texts.describe())
+    assert "no test example has the label Neg, sarcasm: it is learned but not tested" in said
+    assert "differ in case or blanks only count as different: neg, Neg" in said
+    assert "--label_map=" in said
+    # A model that is always right has the best score.
+    perfect = np.eye(4, dtype=np.float32)[texts.test.labels]
+    assert evaluation.score_logits(perfect, texts.test.labels, None).macro_f1 == 1
+
+
+def test_lines_are_safe_to_print(capsys):
+    data.say("corpus", ["a label \x1b[31m\n!"])
+    assert capsys.readouterr().out == "corpus    a label \\x1b[31m\\n!\n"

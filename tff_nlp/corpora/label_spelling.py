@@ -1,0 +1,79 @@
+"""Labels that may be one label spelled in several ways."""
+
+import difflib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tff_nlp.corpora.overlap import normalize
+
+_SHOWN = 10
+
+
+def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
+    """Returns what a person should know of label names that differ by accident.
+
+    Args:
+      names: The label names as the file has them.
+      counts: int64[labels], how many examples carry each.
+
+    Returns:
+      A sentence for labels that differ in case or blanks only, one for labels of a single row, and
+      one that proposes the `--label_map` which joins them; empty where there is nothing to say.
+    """
+    alike = _alike(names, counts)
+    single = [name for name, count in zip(names, counts, strict=True) if count == 1]
+    said = []
+    if alike:
+        groups: dict[str, list[str]] = {}
+        for name, main in alike.items():
+            groups.setdefault(main, [main]).append(name)
+        listed = "; ".join(", ".join(group) for group in list(groups.values())[:_SHOWN])
+        said.append(f"labels that differ in case or blanks only count as different: {listed}")
+    if single:
+        said.append(f"labels with one row only: {_listed(single)}")
+    joined = alike | _near(names, [name for name in single if name not in alike], alike)
+    if joined:
+        said.append(f"to join them: {_label_map({name: joined.get(name, name) for name in names})}")
+    return said
+
+
+def _alike(names: Sequence[str], counts: np.ndarray) -> dict[str, str]:
+    """Returns the most frequent spelling for each name that has another."""
+    main: dict[str, str] = {}
+    # Of spellings as frequent as each other the one in small letters.
+    ranked = sorted(
+        zip(-counts, names, strict=True), key=lambda one: (one[0], not one[1].islower())
+    )
+    for _, name in ranked:
+        main.setdefault(normalize(name), name)
+    return {name: main[normalize(name)] for name in names if main[normalize(name)] != name}
+
+
+def _near(names: Sequence[str], single: Sequence[str], alike: Mapping[str, str]) -> dict[str, str]:
+    """Returns the name that each label of a single row may be a slip of."""
+    found = {}
+    others = {normalize(name): name for name in names if name not in single and name not in alike}
+    for name in single:
+        # Numbers a digit apart are different numbers.
+        if any(character.isdigit() for character in name):
+            continue
+        near = difflib.get_close_matches(normalize(name), others, n=1, cutoff=0.6)
+        if near:
+            found[name] = others[near[0]]
+    return found
+
+
+def _label_map(mapping: Mapping[str, str]) -> str:
+    if any(set(name) & set(",:") or name.startswith("{") for name in mapping):
+        value = json.dumps(dict(mapping), ensure_ascii=False)
+    else:
+        value = ",".join(f"{old}:{new}" for old, new in mapping.items())
+    return f"--label_map={shlex.quote(value)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,135 @@
+"""From a text to its words: what happens to case, accents and odd characters, in one place.
+
+Training, prediction and the exported model all run this TensorFlow code, so that they read a text
+in the same way.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tff_nlp.models import html_entities
+
+# BERT: as the code that made the published checkpoints has it (Devlin et al. 2019; Hugging Face's
+# BertTokenizer agrees). UNICODE: for a vocabulary of one's own, in any script.
+BERT, UNICODE = STYLES = ("bert", "unicode")
+
+_PUNCTUATION = r"[!-/:-@\[-`{-~]|\p{P}"
+_CHINESE = (
+    r"[\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
+    r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}]"
+)
+# An emoji with what changes its look: variation selectors, skin tones, joiners, tags of flags.
+_SYMBOL = r"\p{So}[\p{Mn}\p{Sk}\x{200D}\x{E0020}-\x{E007F}]*"
+# Soft hyphens, byte order marks, writing directions: what shows nothing and says nothing.
+_INVISIBLE = (
+    r"[\x{AD}\x{61C}\x{180E}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}"
+    r"\x{2066}-\x{206F}\x{FEFF}\x{FFF9}-\x{FFFB}]"
+)
+_BLANKS = r"[\s\p{Z}]+"
+# A character that no word holds, and so no vocabulary.
+_NO_WORD = "\x01"
+# BERT's code gives up on longer words.
+_MAX_BERT_WORD = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class WordRules:
+    """How texts become words.
+
+    Both styles split at blanks and around punctuation marks, and read a NUL character as a blank.
+    The "bert" style drops other control characters, takes all combining marks for accents, and
+    knows no word of more than 100 characters. The "unicode" style composes characters (NFC), keeps
+    the joiners that some scripts write with (U+200C, U+200D), takes only the diacritical marks of
+    Latin, Greek and Cyrillic letters for accents, splits around symbols such as emoji, and has no
+    longest word: in Thai a sentence is one.
+
+    Attributes:
+      lowercase: Whether capital letters become small ones.
+      strip_accents: Whether accents are removed.
+      style: One of `STYLES`.
+      split_chinese: Whether every Chinese character is a word of its own.
+      decode_html_entities: Whether "&amp;" and the like become the characters that they stand for.
+    """
+
+    lowercase: bool
+    strip_accents: bool
+    style: str = BERT
+    split_chinese: bool = True
+    decode_html_entities: bool = False
+
+    def describe(self) -> str:
+        """Returns what happens to case, accents and entities, for people."""
+        said = [
+            "lower-cased" if self.lowercase else "case kept",
+            "accents stripped" if self.strip_accents else "accents kept",
+        ]
+        if self.decode_html_entities:
+            said.append("HTML entities decoded")
+        return ", ".join(said)
+
+
+# What most published checkpoints were trained with.
+UNCASED = WordRules(lowercase=True, strip_accents=True)
+
+
+def split_words(texts: tf.Tensor, rules: WordRules) -> tf.RaggedTensor:
+    """Splits texts into words.
+
+    Args:
+      texts: string[batch]; what is no UTF-8 counts as question marks.
+      rules: What happens to them.
+
+    Returns:
+      Ragged string[batch, (words)].
+    """
+    import tensorflow_text as tf_text
+
+    texts = _readable(texts)
+    if rules.decode_html_entities:
+        texts = html_entities.decode(texts)
+    texts = _normalized(texts, rules)
+    keep = _PUNCTUATION
+    if rules.split_chinese:
+        keep = f"{keep}|{_CHINESE}"
+    if rules.style == UNICODE:
+        keep = f"{keep}|{_SYMBOL}"
+    words = tf_text.regex_split(texts, f"{_BLANKS}|{keep}", keep)
+    if rules.style == BERT:
+        too_long = tf.strings.length(words.flat_values, "UTF8_CHAR") > _MAX_BERT_WORD
+        words = words.with_flat_values(tf.where(too_long, _NO_WORD, words.flat_values))
+    return words
+
+
+def _readable(texts: tf.Tensor) -> tf.Tensor:
+    """Returns valid UTF-8 without NUL, at which several TensorFlow operations end a text."""
+    texts = tf.strings.unicode_transcode(
+        texts, "UTF-8", "UTF-8", errors="replace", replacement_char=ord("?")
+    )
+    return tf.strings.regex_replace(texts, r"\x{0}", " ")
+
+
+def _normalized(texts: tf.Tensor, rules: WordRules) -> tf.Tensor:
+    import tensorflow_text as tf_text
+
+    if rules.style == BERT:
+        # All control characters but tab, line feed and carriage return.
+        odd = r"[\x{1}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}-\x{9F}\x{FFFD}\p{Cf}\p{Co}]"
+        texts = tf.strings.regex_replace(texts, odd, "")
+        # Before marks are taken away: some Chinese characters decompose into others.
+        if rules.split_chinese:
+            texts = tf.strings.regex_replace(texts, _CHINESE, r" \0 ")
+        if rules.strip_accents:
+            texts = tf_text.normalize_utf8(texts, "NFD")
+            texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
+    else:
+        # Line ends of all kinds, and the mark between words of scripts that write no blanks.
+        texts = tf.strings.regex_replace(texts, r"[\p{Cc}\x{200B}]", " ")
+        texts = tf.strings.regex_replace(texts, _INVISIBLE, "")
+        if rules.strip_accents:
+            texts = tf_text.normalize_utf8(texts, "NFD")
+            texts = tf.strings.regex_replace(texts, r"[\x{300}-\x{36F}]", "")
+        texts = tf_text.normalize_utf8(texts, "NFC")
+    if rules.lowercase:
+        texts = tf.strings.lower(texts, encoding="utf-8")
+    return texts
