@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments import help_text, signals
 from tff_nlp.errors import RunError, UserError, WriteError
+from tff_nlp.printable import printable
 
 SUCCESS, RUN_ERROR, USER_ERROR = 0, 1, 2
 
@@ -140,7 +141,7 @@ def _fail(message: str, code: int) -> int:
         word if len(word) <= _LONGEST_WORD else f"{word[:200]}…{word[-50:]}"
         for word in message.split()
     ]
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+    line = printable(" ".join(words))
     with contextlib.suppress(OSError):  # The terminal may be gone; the code says the same.
         print(line, file=sys.stderr, flush=True)
     return code

@@ -134,7 +134,7 @@ def test_a_message_cannot_move_the_cursor_or_fill_the_screen(flag_values, capsys
 
     code, _, err = ends(flag_values, capsys, main=main)
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith(r"train.py: --corpus=\x1b[2Ja.csv \udcff: nnn")
+    assert err.startswith(r"train.py: --corpus=\x1b[2Ja.csv \xff: nnn")
     assert len(err) < 400
 
 

@@ -173,4 +173,8 @@ def test_a_model_that_does_not_fit(copy, cache):
     edit(copy / "config.json", encoder_layers=1, vocabulary_size=60)
     assert "the vocabulary of --encoder=random has changed since" in fault()
     shutil.rmtree(copy / "model" / "variables")
+    assert "not the model that result.json beside it describes" in fault()
+    result = json.loads((copy / "result.json").read_text())
+    del result["fingerprints"]["model"]
+    edit(copy / "result.json", fingerprints=result["fingerprints"])
     assert "its exported model cannot be read" in fault()
