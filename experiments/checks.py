@@ -4,6 +4,7 @@ import math
 from typing import NoReturn
 
 from tff_nlp import errors
+from tff_nlp.privacy import names
 
 
 def refuse(name: str, value: object, why: str) -> NoReturn:
@@ -20,6 +21,14 @@ def check(good: bool, name: str, value: object, must_be: str) -> None:
 def above_zero(name: str, value: float, when: str = "") -> None:
     """Refuses a value that is not above 0 and finite."""
     check(0 < value < math.inf, name, value, f"above 0 and finite{when}")
+
+
+def noise(name: str, value: float | None) -> None:
+    """Refuses a noise multiplier that no accountant can compute with; None passes."""
+    if value is None:
+        return
+    possible = value == 0 or names.LEAST_NOISE <= value <= names.MOST_NOISE
+    check(possible, name, value, f"0, or from {names.LEAST_NOISE:g} to {names.MOST_NOISE:g}")
 
 
 def encodable(name: str, value: str) -> None:

@@ -1,7 +1,6 @@
 """How every script starts and ends: flags in, one line on a user's mistake, an exit code."""
 
 import contextlib
-import errno
 import os
 import pathlib
 import select
@@ -13,13 +12,12 @@ from typing import NoReturn
 from absl import flags
 
 from experiments import help_text, signals
+from tff_nlp import durable_files
 from tff_nlp.errors import RunError, UserError, WriteError
 from tff_nlp.printable import printable
 
 SUCCESS, RUN_ERROR, USER_ERROR = 0, 1, 2
 
-# What the system says when it, and nobody's flags, is why something cannot be written or read.
-_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 # Longer words in a message are cut: names and values of thousands of characters.
 _LONGEST_WORD = 300
 
@@ -85,7 +83,7 @@ def _explain(program: str, error: BaseException, again: str) -> int | None:
         return _fail(_joined(f"{program}: {error}", again if can_go_on else ""), RUN_ERROR)
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         return signals.code(signal.SIGPIPE)
-    if isinstance(error, OSError) and error.errno in _FAILURES:
+    if isinstance(error, OSError) and durable_files.is_failure(error):
         return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
     return None
 

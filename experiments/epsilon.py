@@ -17,19 +17,18 @@ from experiments import startup  # noqa: F401
 # isort: split
 import dataclasses
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments import entry
+from experiments import checks, entry
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import names
 
 if TYPE_CHECKING:  # The accountants take a while to load.
     from tff_nlp.privacy import budget, dp_ftrl
 
-MOST_ORDERS = 10_000
+MOST_ORDERS = LARGEST_ORDER = 10_000
 
 # Flags of its own, so that other entry points may use the same names in the same process.
 FLAGS = flags.FlagValues()
@@ -112,8 +111,8 @@ def parse_orders(text: str) -> tuple[float, ...]:
             raise
         except (ValueError, ZeroDivisionError, OverflowError):
             raise UserError(f"--orders: {part!r} is neither a number nor from..to[:step]") from None
-    if not grid or not all(1 < order < math.inf for order in grid):
-        raise UserError(f"--orders={text}: orders must be above 1")
+    if not grid or not all(1 < order <= LARGEST_ORDER for order in grid):
+        raise UserError(f"--orders={text}: orders must be above 1, and at most {LARGEST_ORDER:,}")
     return tuple(grid)
 
 
@@ -128,14 +127,18 @@ def question() -> "budget.Question":
     population = _needed("population", at_least=2)
     cohort = _optional("clients_per_round", at_least=1)
     rounds = _optional("rounds", at_least=1)
+    if rounds is not None:
+        most = calibration.MOST_ROUNDS
+        checks.check(rounds <= most, "rounds", rounds, f"at most {most:,}")
     if cohort is not None and cohort > population:
         raise UserError(
             f"--clients_per_round={cohort}: larger than the population of {population:,}"
         )
-    for name in ("noise_multiplier", "noise_ratio"):
-        value = FLAGS[name].value
-        if value is not None and not 0 <= value < math.inf:
-            raise UserError(f"--{name}={value:g}: must be a number from 0 on")
+    checks.noise("noise_multiplier", FLAGS.noise_multiplier)
+    if FLAGS.noise_ratio is not None:
+        largest = names.MOST_NOISE / population
+        good = 0 <= FLAGS.noise_ratio <= largest
+        checks.check(good, "noise_ratio", FLAGS.noise_ratio, f"from 0 to {largest:g}")
     if FLAGS.noise_ratio is not None and FLAGS.noise_multiplier is not None:
         raise UserError("--noise_ratio: replaces --noise_multiplier, give one of them")
     if FLAGS.target_epsilon is not None:

@@ -69,15 +69,18 @@ def restore(group: type, values: Mapping[str, Any]) -> Any:
 
     Raises:
       KeyError: If a field has no value.
-      TypeError: If a value is of another type than its flag; the message is the flag's name.
+      TypeError: If a value is of another type than its flag, or none of its choices; the message
+        is the flag's name.
     """
     hints = typing.get_type_hints(group)
     for field in dataclasses.fields(group):
         kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
         # A whole number is a number; a truth value, for Python, is a whole number.
         fitting = (*kinds, int) if float in kinds else kinds
-        value = values[field.name]
+        value, choices = values[field.name], field.metadata["choices"]
         if not isinstance(value, fitting) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(field.name)
+        if choices is not None and value not in choices:
             raise TypeError(field.name)
     return group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
 

@@ -32,7 +32,7 @@ from tff_nlp.corpora import formats, unlabelled
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import UserError
 from tff_nlp.printable import printable
-from tff_nlp.serving import model_folder
+from tff_nlp.serving import model_fingerprint, model_folder
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
@@ -57,6 +57,8 @@ def main(texts: list[str]) -> None:
     given = _given(texts, reading)
     labelled_rows.check_columns(given, FLAGS.json)
     _say(f"loading TensorFlow and {folder}")
+    if model_fingerprint.stated(folder) is None:
+        _say("nothing says who made this model, and a model is a program: see docs/publishing.md")
     from tff_nlp.serving import predictor
 
     loaded = predictor.load(folder, flag="--run")

@@ -1,7 +1,6 @@
 """The flags of differential privacy."""
 
 import dataclasses
-import math
 
 from experiments import checks
 from experiments.flag_groups import flag
@@ -98,8 +97,7 @@ class PrivacyFlags:
             checks.refuse(
                 "dp", self.dp, "give --noise_multiplier or --target_epsilon, so that noise is known"
             )
-        if noise is not None:
-            checks.check(0 <= noise < math.inf, "noise_multiplier", noise, "0 or more, and finite")
+        checks.noise("noise_multiplier", noise)
         if target is not None:
             checks.above_zero("target_epsilon", target)
         if self.delta is not None:

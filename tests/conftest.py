@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import pathlib
+import resource
 
 import hypothesis
 import pytest
@@ -19,6 +20,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tff_nlp")
 
 SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpora"
+
+
+@pytest.fixture
+def limited_files():
+    """Returns a function that limits how large files may get, in bytes; None lifts the limit."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size):
+        soft = before[0] if size is None else size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, before[1]))
+
+    yield limit
+    limit(None)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, that their owner alone reads, and never through a link."""
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
@@ -9,7 +10,14 @@ from typing import IO
 from tff_nlp import errors
 
 PRIVATE_FOLDER = 0o700
+# What the system says when it, and nobody's flags, is why something cannot be written or read.
+_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 _PRIVATE_FILE, _ANY_FILE = 0o600, 0o666  # The latter less what the user's umask takes away.
+
+
+def is_failure(error: OSError) -> bool:
+    """Returns whether the machine failed, as a full disk does, and no flag is wrong."""
+    return error.errno in _FAILURES
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tff_nlp.clients.token_cache import TokenCache, cache_key, load_token_cache, open_token_cache
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, WriteError
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -161,6 +161,15 @@ def test_mistakes(tmp_path, corpus):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"--cache_dir=.*(Not a directory|File exists)"):
         open_it(tmp_path / "file", corpus)
+
+
+def test_a_full_disk_is_no_mistake_of_the_user(tmp_path, corpus, limited_files):
+    limited_files(100)
+    with pytest.raises(WriteError, match=r"--cache_dir=.*cannot be written \(File too large\)"):
+        open_it(tmp_path / "caches", corpus)
+    limited_files(None)
+    assert len(open_it(tmp_path / "caches", corpus)) == len(corpus)
+    assert (tmp_path / "caches").stat().st_mode & 0o777 == 0o700  # Tokens are texts.
 
 
 def test_padded_and_gather():

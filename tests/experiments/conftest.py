@@ -9,6 +9,7 @@ import random
 import shutil
 
 import pytest
+from absl.testing import flagsaver
 
 from experiments import entry, federated_training, outcome, predict, train, train_centralized
 from tff_nlp.clients import client_data
@@ -43,15 +44,19 @@ class Ended:
 
 def script(module, *arguments, takes_arguments=False):
     """Runs a script's main function as its command line would."""
+    before = flagsaver.save_flag_values(module.FLAGS)
     module.FLAGS.unparse_flags()
     name = f"{module.__name__.rpartition('.')[2]}.py"
     with (
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
     ):
-        code = entry.status(
-            module.main, module.FLAGS, [name, *arguments], takes_arguments=takes_arguments
-        )
+        try:
+            code = entry.status(
+                module.main, module.FLAGS, [name, *arguments], takes_arguments=takes_arguments
+            )
+        finally:
+            flagsaver.restore_flag_values(before, module.FLAGS)
     return Ended(code, out.getvalue(), err.getvalue())
 
 

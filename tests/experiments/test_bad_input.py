@@ -12,6 +12,9 @@ import sys
 
 import pytest
 
+from experiments import epsilon
+from tests.experiments import conftest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -228,3 +231,30 @@ def test_mistakes_are_told_before_tensorflow_is_loaded(tmp_path):
     told = [lines.splitlines() for lines in done.stderr.split("begins\n")[1:]]
     for (script, _), lines in zip(cases, told, strict=True):
         assert len(lines) == 1 and lines[0].startswith(f"{script}: ")
+
+
+@pytest.mark.parametrize("value", ["1e308", "1e-320", "1e7", "-1", "nan"])
+def test_noise_that_no_accountant_can_compute_with(tmp_path, run_train, value):
+    ended = run_train(tmp_path / "run", dp="gaussian", noise_multiplier=value)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "must be 0, or from 1e-06 to 1e+06" in ended.err
+    asked = ["--population=100", "--clients_per_round=10", "--rounds=5", "--delta=0.01"]
+    ended = conftest.script(epsilon, *asked, f"--noise_multiplier={value}")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "must be 0, or from 1e-06 to 1e+06" in ended.err
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["corpus", "test_corpus", "label_file", "tfds_data_dir", "encoder", "output_dir", "cache_dir"],
+)
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("n" * 300, "File name too long"), ("caf\udce9", "is not UTF-8"), (",", "names nothing")],
+)
+def test_names_that_no_file_can_have(tmp_path, run_train, flag, name, part):
+    ended = run_train(**{"output_dir": tmp_path / "run", flag: name})
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith(f"train.py: --{flag}=")
+    assert part in ended.err
+    assert list(tmp_path.iterdir()) == []

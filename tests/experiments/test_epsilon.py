@@ -188,7 +188,7 @@ GOOD = (*TUTORIAL, "--clients_per_round=120", "--noise_multiplier=1.2")
         ((*GOOD, "--delta=0"), "--delta=0:"),
         ((*GOOD, "--delta=1e-3"), "--delta=0.001: must not exceed 1/population"),
         ((*GOOD, "--delta=-1"), "--delta=-1:"),
-        ((*GOOD, "--noise_multiplier=-1"), "--noise_multiplier=-1:"),
+        ((*GOOD, "--noise_multiplier=-1"), "--noise_multiplier=-1.0:"),
         ((*GOOD, "--noise_multiplier=nan"), "--noise_multiplier=nan:"),
         (
             (*GOOD, "--clients_per_round=4000"),

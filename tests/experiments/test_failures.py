@@ -63,7 +63,7 @@ def tensors(width=16, layers=1):
 def checkpoint(tmp_path):
     """Writes a Hugging Face checkpoint of these tensors and returns its folder."""
 
-    def write(values):
+    def write(values, **sizes):
         folder = tmp_path / "encoder"
         folder.mkdir()
         config = {
@@ -79,6 +79,7 @@ def checkpoint(tmp_path):
             "layer_norm_eps": 1e-12,
             "hidden_dropout_prob": 0.1,
             "attention_probs_dropout_prob": 0.1,
+            **sizes,
         }
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
@@ -109,6 +110,18 @@ def test_an_encoder_that_does_not_fit(tmp_path, run_train, checkpoint, change, f
     ended = run_train(tmp_path / "run", encoder=folder, **{"max_tokens": 12, **flags})
     assert part in one_line(ended)
     # The folder is still free for the same command with the mistake mended.
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"hidden_size": 2**40}, {"num_hidden_layers": 10**8}, {"vocab_size": 10**12}],
+)
+def test_an_encoder_of_absurd_size(tmp_path, run_train, checkpoint, sizes):
+    """It is refused before any memory is taken for it."""
+    folder = checkpoint(tensors(), **sizes)
+    ended = run_train(tmp_path / "run", encoder=folder, max_tokens=12)
+    assert "model.safetensors has room for" in one_line(ended)
     assert not (tmp_path / "run").exists()
 
 

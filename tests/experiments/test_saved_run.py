@@ -124,6 +124,7 @@ def test_what_is_no_finished_run(tmp_path, copy):
         ("config.json", {"seed": []}, "config.json is damaged at --seed"),
         ("config.json", {"corpus": 5}, "config.json is damaged at --corpus"),
         ("config.json", {"clients_per_round": True}, "config.json is damaged at --clients_per_r"),
+        ("config.json", {"sampling": "x"}, "config.json is damaged at --sampling"),
         ("config.json", {"num_clients": 0}, "config.json is damaged: --num_clients=0"),
         ("config.json", {"max_tokens": None}, "config.json is damaged at --max_tokens"),
     ],
@@ -172,4 +173,8 @@ def test_a_model_that_does_not_fit(copy, cache):
     edit(copy / "config.json", encoder_layers=1, vocabulary_size=60)
     assert "the vocabulary of --encoder=random has changed since" in fault()
     shutil.rmtree(copy / "model" / "variables")
-    assert "not the model that result.json" in fault()
+    assert "not the model that result.json beside it describes" in fault()
+    result = json.loads((copy / "result.json").read_text())
+    del result["fingerprints"]["model"]
+    edit(copy / "result.json", fingerprints=result["fingerprints"])
+    assert "its exported model cannot be read" in fault()

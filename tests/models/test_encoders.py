@@ -82,9 +82,40 @@ def test_preset_saved_by_a_later_keras(preset):
     assert (folder / "model.weights.h5").read_bytes() == before
 
 
+def test_a_preset_with_absurd_sizes(preset):
+    folder, _ = preset
+    config = json.loads((folder / "config.json").read_text())
+    config["config"]["hidden_dim"] = 10**9
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        UserError, match=r"config\.json describes [\d,]+ parameters, model\.weights"
+    ):
+        encoders.load(str(folder))
+
+
+def test_a_random_encoder_that_no_machine_holds():
+    with pytest.raises(UserError, match="--encoder_width=100000000 --encoder_layers=9: takes"):
+        encoders.random(["a text"], width=10**8, layers=9, heads=1)
+
+
+@pytest.mark.parametrize(("layers", "width"), [(1, 8), (3, 12)])
+def test_parameters_are_counted_as_keras_does(layers, width):
+    sizes = {
+        "vocabulary_size": 40,
+        "num_layers": layers,
+        "hidden_dim": width,
+        "intermediate_dim": 2 * width + 1,
+        "max_sequence_length": 9,
+        "num_heads": 2,
+    }
+    pooler = (width + 1) * width
+    built = encoders.build_backbone(**sizes)
+    assert encoders.count_parameters(**sizes) == built.count_params() - pooler
+
+
 def test_damaged_preset(preset):
     folder, _ = preset
-    (folder / "model.weights.h5").write_bytes(b"no")
+    (folder / "model.weights.h5").write_bytes(b"no" * 10_000)
     with pytest.raises(UserError, match="cannot load the KerasNLP preset") as error:
         encoders.load(str(folder))
     assert "\n" not in str(error.value)

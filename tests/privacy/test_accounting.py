@@ -226,6 +226,12 @@ def test_the_whole_room_needs_no_tensorflow():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_grid_does_not_fill_the_memory_where_epsilon_is_in_the_thousands():
+    found = accounting.epsilons(sampled(0.05, 0.05, 10), 1e-3)
+    assert found.rdp > 1000
+    assert found.rdp / found.pld_interval <= 1.001e6
+
+
 def exact_gaussian_epsilon(noise, rounds, delta):
     """Returns epsilon of a composition of Gaussian mechanisms (Balle and Wang 2018, theorem 8)."""
     mu = math.sqrt(rounds) / noise

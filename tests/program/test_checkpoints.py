@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, two of them, and never of another model."""
 
+import gc
 import os
 import zipfile
 
@@ -144,6 +145,20 @@ def test_another_models_checkpoint_is_refused(tmp_path, leaves, other):
     with pytest.raises(errors.UserError, match="not of this model") as raised:
         checkpoints.load(tmp_path, 5, other(leaves))
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_disk_that_fills_in_the_middle_is_one_line(tmp_path, leaves, limited_files):
+    """A real refusal of the system, after which NumPy's writer would print a stack trace."""
+    saved(tmp_path, leaves, 1)
+    limited_files(700)
+    with pytest.raises(errors.WriteError, match=r"round_000002.npz: .*File too large"):
+        checkpoints.save(tmp_path, 2, leaves)
+    gc.collect()
+    limited_files(None)
+    assert checkpoints.latest(tmp_path) == 1
+    checkpoints.load(tmp_path, 1, leaves)
+    saved(tmp_path, leaves, 2)
 
 
 def test_a_full_disk_is_one_line(tmp_path, leaves, monkeypatch):

@@ -179,6 +179,16 @@ def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
     assert (other / "chapter.txt").read_text() == "precious"
 
 
+def test_a_disk_that_fills_is_one_line(model, weights, tmp_path, limited_files):
+    limited_files(10_000)
+    with pytest.raises(WriteError) as caught:
+        export.export(tmp_path / "model", model, *weights, LABELS, MAX_TOKENS)
+    limited_files(None)
+    assert str(caught.value).startswith(f"{tmp_path / 'model'}: cannot be written (")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wrong_arguments(model, weights, tmp_path):
     with pytest.raises(ValueError, match="3 labels, 2 names"):
         export.export(tmp_path / "m", model, *weights, ("a", "b"), MAX_TOKENS)

@@ -18,7 +18,7 @@ import tqdm
 
 from tff_nlp import durable_files
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, WriteError
 
 Encode = Callable[[Sequence[str], int], tuple[np.ndarray, np.ndarray]]
 
@@ -118,6 +118,7 @@ def open_token_cache(
 
     Raises:
       UserError: If `max_tokens` is too small or the folder cannot be written.
+      WriteError: If the disk is full.
     """
     if max_tokens < 3:
         raise UserError(
@@ -140,7 +141,10 @@ def open_token_cache(
                 _write(folder, key, chunks, vocabulary_size, max_tokens)
                 cache = _read(folder, key)
     except OSError as error:
-        raise UserError(f"--cache_dir={cache_dir}: {error.strerror or error}") from error
+        line = f"--cache_dir={cache_dir}: cannot be written ({error.strerror or error})"
+        if durable_files.is_failure(error):
+            raise WriteError(line) from error
+        raise UserError(line) from error
     if cache is None:
         raise RuntimeError(f"{folder}: the token cache cannot be read right after it was written")
     return cache

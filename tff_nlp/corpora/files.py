@@ -11,9 +11,13 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from tff_nlp.errors import UserError
+
+# Texts shrink to a fifth or a twentieth. A file that unpacks to more than so many times its size,
+# and to more than so many bytes, was made to fill the memory.
+_LARGEST_RATIO, _LARGEST_SUSPECT = 200, 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,19 +54,54 @@ class DataFile:
         """
         try:
             with contextlib.ExitStack() as stack:
+                packed = False
                 if self.member:
                     archive = stack.enter_context(zipfile.ZipFile(self.path))
                     stream = stack.enter_context(archive.open(self.member))
+                    size, packed = archive.getinfo(self.member).compress_size, True
                 else:
                     stream = stack.enter_context(self.path.open("rb"))
+                    size = self.path.stat().st_size
                 name = self.member or self.path.name
                 if name.lower().endswith(".gz"):
                     # GzipFile reads like a binary file; only its declared type differs.
                     unzipped = stack.enter_context(gzip.GzipFile(fileobj=stream))
-                    stream = cast(IO[bytes], unzipped)
+                    stream, packed = cast(IO[bytes], unzipped), True
+                if packed:
+                    limited = io.BufferedReader(_Unpacked(stream, size, f"{self.flag}={self}"))
+                    stream = cast(IO[bytes], stack.enter_context(limited))
                 yield stream
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
             raise UserError(f"{self.flag}={self}: cannot be read: {_reason(error)}") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes of a compressed file, until there are far more than texts can give.
+
+    Args:
+      stream: The uncompressed bytes.
+      size: How many compressed ones there are.
+      name: The file as its flag has it, for the message.
+    """
+
+    def __init__(self, stream: IO[bytes], size: int, name: str) -> None:
+        super().__init__()
+        self._stream, self._name = stream, name
+        self._left = max(_LARGEST_RATIO * size, _LARGEST_SUSPECT)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise UserError(
+                f"{self._name}: unpacks to more than {_LARGEST_RATIO} times its size; if these are "
+                "texts all the same, unpack it first"
+            )
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class StandardInput(DataFile):

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,19 @@ def random(
     if width % heads:
         raise UserError(f"--encoder_width={width}: {heads} heads do not divide it")
     rules = WordRules(lowercase, strip_accents, UNICODE, decode_html_entities=decode_html_entities)
+    needed = 4 * count_parameters(
+        vocabulary_size=0,
+        num_layers=layers,
+        hidden_dim=width,
+        intermediate_dim=4 * width,
+        max_sequence_length=max_tokens,
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UserError(
+            f"--encoder_width={width} --encoder_layers={layers}: takes {needed / 1e9:,.0f} GB of "
+            f"memory, this machine has {memory / 1e9:,.0f}"
+        )
     vocabulary = train_vocabulary(texts, vocabulary_size, rules)
     backbone = build_backbone(
         vocabulary_size=len(vocabulary),
@@ -144,6 +158,43 @@ def _load(name: str, gelu: str | None) -> Encoder:
         f"--encoder={name}: neither minilm, random, a folder nor a KerasNLP preset; "
         f"presets are {', '.join(sorted(keras_nlp.models.BertBackbone.presets))}"
     )
+
+
+def count_parameters(
+    *,
+    vocabulary_size: int,
+    num_layers: int,
+    hidden_dim: int,
+    intermediate_dim: int,
+    max_sequence_length: int,
+    num_segments: int = 2,
+    **_: Any,
+) -> int:
+    """Returns how many parameters a `BertBackbone` of these sizes has, without its pooler."""
+    rows = vocabulary_size + max_sequence_length + num_segments
+    attention = 4 * (hidden_dim + 1) * hidden_dim
+    feed_forward = (hidden_dim + 1) * intermediate_dim + (intermediate_dim + 1) * hidden_dim
+    norms = 2 * hidden_dim
+    return rows * hidden_dim + norms + num_layers * (attention + feed_forward + 2 * norms)
+
+
+def check_weights_hold(flag: str, weights: pathlib.Path, sizes: Mapping[str, Any]) -> None:
+    """Refuses sizes that a file of weights cannot fill, before memory is taken for them.
+
+    Args:
+      flag: What an error message starts with.
+      weights: The file.
+      sizes: As `count_parameters` takes them.
+
+    Raises:
+      UserError: If there are more parameters than half precision has room for in the file.
+    """
+    described, held = count_parameters(**sizes), weights.stat().st_size // 2
+    if described > held:
+        raise UserError(
+            f"{flag}: config.json describes {described:,} parameters, {weights.name} has room for "
+            f"{held:,} at most"
+        )
 
 
 def build_backbone(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
-from tff_nlp.models.encoders import Encoder, build_backbone
+from tff_nlp.models.encoders import Encoder, build_backbone, check_weights_hold
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.vocabulary import SPECIAL_TOKENS, load_vocabulary
 from tff_nlp.models.words import WordRules
@@ -71,6 +71,8 @@ def load_folder(
             f"{flag}: {_VOCABULARY} has {len(tokenizer.vocabulary)} lines, {_CONFIG} says "
             f"vocab_size {sizes['vocabulary_size']}"
         )
+    if (folder / _WEIGHTS).is_file():
+        check_weights_hold(flag, folder / _WEIGHTS, sizes)
     backbone = build_backbone(
         gelu=gelu or _GELUS[config.get("hidden_act", "gelu")],
         dropout=_number(config, "hidden_dropout_prob", 0.1, flag),

@@ -1,15 +1,25 @@
 """Encoders from KerasNLP presets."""
 
+import json
 import pathlib
 import shutil
 import tempfile
 from typing import Any
 
 from tff_nlp.errors import UserError
-from tff_nlp.models.encoders import Encoder, set_gelu, zero_variables
+from tff_nlp.models.encoders import Encoder, check_weights_hold, set_gelu, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.words import WordRules
 
+_WEIGHTS = "model.weights.h5"
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    TypeError,
+    RecursionError,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
+)
 # The attention's parts have an underscore in files of Keras 2 and early Keras 3, later none.
 _LATE = tuple(f"_self_attention_layer/{part}_dense" for part in ("query", "key", "value", "output"))
 
@@ -25,12 +35,13 @@ def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
     import keras_nlp
     from keras_nlp.src.utils import preset_utils
 
+    _check_size(pathlib.Path(preset), f"--encoder={preset}")
     try:
         tokenizer = keras_nlp.models.BertTokenizer.from_preset(preset)
         with zero_variables():
             backbone = keras_nlp.models.BertBackbone.from_preset(preset, load_weights=False)
         # KerasNLP's own way to a preset's files, which it does not export.
-        _load_weights(backbone, preset_utils.get_file(preset, "model.weights.h5"))
+        _load_weights(backbone, preset_utils.get_file(preset, _WEIGHTS))
     except Exception as error:  # The hub's clients raise exceptions of many libraries.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
@@ -46,6 +57,18 @@ def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
     return Encoder(preset, backbone, Tokenizer(vocabulary, rules), pretrained=True)
 
 
+def _check_size(folder: pathlib.Path, flag: str) -> None:
+    """Refuses a preset's folder whose configuration its weights cannot fill."""
+    weights = folder / _WEIGHTS
+    if not weights.is_file():
+        return
+    try:
+        sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+        check_weights_hold(flag, weights, sizes)
+    except _UNREADABLE as error:
+        raise UserError(f"{flag}: config.json is damaged ({error})") from error
+
+
 def _load_weights(backbone: Any, path: str) -> None:
     """Loads a weights file of Keras 2 or 3."""
     import h5py
@@ -57,7 +80,7 @@ def _load_weights(backbone: Any, path: str) -> None:
         backbone.load_weights(path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder) / "model.weights.h5"
+        copy = pathlib.Path(folder) / _WEIGHTS
         shutil.copyfile(path, copy)
         with h5py.File(copy, "r+") as file:
             for name in late:

@@ -41,6 +41,8 @@ INTEGER_ORDERS: tuple[float, ...] = tuple(range(2, 34))
 
 # Widths of the grid of privacy losses.
 _FINEST_INTERVAL, _COARSEST_INTERVAL = 1e-5, 1e-3
+# More points of the grid below epsilon would fill the memory.
+_MOST_POINTS = 1e6
 # Beyond it the distributions leave the range of floating point numbers.
 _LARGEST_EPSILON = 1e7
 
@@ -229,6 +231,7 @@ def pld_epsilon(
         few_rounds = bound if delta > 2 * _LEFT_OUT else None
         least = _LEFT_OUT + uncertain
         return few_rounds, interval, f"delta is below {least:.2g}, where double precision ends"
+    finest = max(_FINEST_INTERVAL, bound / _MOST_POINTS)
     while True:
         accountant = pld.PLDAccountant(adjacency, interval)
         epsilon = float(accountant.compose(plain).get_epsilon(delta - uncertain))
@@ -236,9 +239,9 @@ def pld_epsilon(
         # shows it.
         if epsilon <= bound:
             return epsilon, interval, ""
-        if interval <= _FINEST_INTERVAL:
+        if interval <= finest:
             return bound, interval, "its rounding leaves it above rdp"
-        interval = max(interval / 10, _FINEST_INTERVAL)
+        interval = max(interval / 10, finest)
 
 
 def _convolutions(event: dpa.DpEvent) -> int:

@@ -11,11 +11,11 @@ import dp_accounting as dpa
 from scipy import optimize
 
 from tff_nlp.errors import UserError
-from tff_nlp.privacy import accounting
+from tff_nlp.privacy import accounting, names
 
 EpsilonOf = Callable[[dpa.DpEvent], float]
 
-LARGEST_NOISE = 1e6
+LARGEST_NOISE = names.MOST_NOISE
 SMALLEST_NOISE = 1e-2
 MOST_ROUNDS = 1_000_000
 # Noise is searched for to this relative precision.

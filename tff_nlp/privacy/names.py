@@ -1,4 +1,4 @@
-"""The names of mechanisms, samplings and accountants: all that flags need, free of libraries."""
+"""Names of mechanisms, samplings and accountants, and what noise can be: for flags, no library."""
 
 GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION = CENTRAL = (
     "gaussian",
@@ -18,5 +18,8 @@ SAMPLINGS = {
     # The clients' shares of the noise add up only if as many come as were expected.
     DISTRIBUTED: (FIXED,),
 }
+
+# Noise multipliers whose powers double precision can hold; 0 is no noise.
+LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
 
 ACCOUNTANTS = ("rdp_classic", "rdp", "pld")

@@ -37,8 +37,11 @@ def save(
     path = folder / f"round_{round_number:06d}.npz"
     members = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
     members[_DIGEST] = _digest(leaves, round_number, run)
-    with durable_files.replacing(path) as file:
-        np.savez(file, **members)
+    # NumPy's own writer leaves an archive behind that complains after a disk was full.
+    with durable_files.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, leaf in members.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(leaf), allow_pickle=False)
     with durable_files.writing(path):
         for number in _rounds(folder)[:-_KEPT]:
             (folder / f"round_{number:06d}.npz").unlink()

@@ -16,17 +16,17 @@ from tff_nlp.clients import picture
 
 # Distinguishable for colour-blind readers (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-# By column: name, colour and style of the line, so that lines differ in grey, too.
+# By column: name, colour, style and marker of the line, so that lines differ in grey, too.
 _LOSSES = {
-    "train_loss": ("while training", _BLUE, "-"),
-    "test_loss": ("test", _ORANGE, "--"),
+    "train_loss": ("while training", _BLUE, "-", "o"),
+    "test_loss": ("test", _ORANGE, "--", "s"),
 }
 _ACCURACIES = {
-    "train_accuracy": ("while training", _BLUE, "-"),
-    "test_accuracy": ("test", _ORANGE, "--"),
-    "clients_mean_accuracy": ("clients, mean", _GREEN, "-."),
-    "clients_worst_decile_accuracy": ("clients, worst tenth", _RED, ":"),
-    "held_out_mean_accuracy": ("held-out clients, mean", _PURPLE, (0, (5, 1, 1, 1, 1, 1))),
+    "train_accuracy": ("while training", _BLUE, "-", "o"),
+    "test_accuracy": ("test", _ORANGE, "--", "s"),
+    "clients_mean_accuracy": ("clients, mean", _GREEN, "-.", "^"),
+    "clients_worst_decile_accuracy": ("clients, worst tenth", _RED, ":", "v"),
+    "held_out_mean_accuracy": ("held-out clients, mean", _PURPLE, (0, (5, 1, 1, 1)), "D"),
 }
 # Beyond these numbers of labels a confusion matrix has no names, and no counts, on it.
 _NAMED_LABELS, _COUNTED_LABELS = 40, 20
@@ -107,14 +107,14 @@ def _draw_columns(
     axes: Axes,
     rows: Sequence[Mapping[str, str]],
     unit: str,
-    columns: Mapping[str, tuple[str, str, Any]],
+    columns: Mapping[str, tuple[str, str, Any, str]],
 ) -> None:
-    for column, (label, colour, style) in columns.items():
+    for column, (label, colour, style, marker) in columns.items():
         points = [(float(row[unit]), float(row[column])) for row in rows if row.get(column)]
         if points:
-            marker = "o" if len(points) <= 30 else None
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, color=colour, linestyle=style, label=label, marker=marker, markersize=3)
+            axes.plot(x, y, color=colour, linestyle=style, label=label, marker=marker, markersize=4)
+            axes.lines[-1].set_markevery(max(1, len(points) // 20))
 
 
 def _save(figure: Figure, path: pathlib.Path) -> None:

@@ -27,22 +27,27 @@ def of(folder: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
+def stated(folder: pathlib.Path) -> str | None:
+    """Returns the fingerprint in the result.json beside a model; None where nothing is stated."""
+    try:
+        result = json.loads((folder.parent / _RESULT).read_text(encoding="utf-8"))
+        value = result["fingerprints"]["model"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None if value is None else str(value)
+
+
 def check(folder: pathlib.Path, flag: str) -> None:
     """Refuses a model in a run's folder that is not the one that the run wrote.
 
     Args:
-      folder: The model's folder. Where no result.json lies beside it, nothing is known about it.
+      folder: The model's folder. One whose fingerprint is not stated passes.
       flag: What an error message starts with.
 
     Raises:
       UserError: If it has changed.
     """
-    try:
-        result = json.loads((folder.parent / _RESULT).read_text(encoding="utf-8"))
-        stated = result["fingerprints"]["model"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return
-    if stated != of(folder):
+    if stated(folder) not in (None, of(folder)):
         raise UserError(
             f"{flag}={folder}: not the model that {_RESULT} beside it describes: it has changed "
             "since, and loading it could run what somebody else has put there; repeat the run's "
