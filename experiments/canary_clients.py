@@ -1,6 +1,5 @@
 """Clients of an audit that take part in a run with client-level privacy, and what they find."""
 
-import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from tff_nlp import errors
 from tff_nlp.clients import partition
-from tff_nlp.learning import client_update
+from tff_nlp.learning import canary_update, client_input
 from tff_nlp.privacy import audit as canary_audit
 from tff_nlp.privacy import canaries
 from tff_nlp.program import training as programs
@@ -48,38 +47,43 @@ class Audited:
         return self.found.line(self.claimed)
 
 
-def training(run: "FederatedRun") -> client_update.Canaries | None:
+def training(run: "FederatedRun") -> canary_update.Canaries | None:
     """Returns how canaries are drawn; None without any."""
     if not run.privacy.audit_canaries:
         return None
     seed = canaries.seed_of(run.rounds.seed)
-    return client_update.Canaries(seed, _LENGTH * run.privacy.clipping_norm)
+    return canary_update.Canaries(seed, _LENGTH * run.privacy.clipping_norm)
 
 
 def with_canaries(
     dataset: Dataset,
     train: partition.Partition,
-    pad_id: int,
+    batch_spec: Any,
     key: Callable[[int, int], np.ndarray | None],
-) -> Dataset:
+    *,
+    audited: bool,
+) -> Callable[[int, int], Any]:
     """Returns the function from a client to its data, canaries being the positions after the last.
 
     Args:
       dataset: The same of the real clients.
       train: The real clients.
-      pad_id: Fills the one batch by which the client update knows a canary.
+      batch_spec: The specs of a batch.
       key: Of client and round, the key of the noise that the client adds; None where it adds none.
+      audited: Whether there are canaries.
     """
 
-    def either(client: int, number: int) -> tf.data.Dataset:
-        if client < train.num_clients:
-            return dataset(client, number)
-        x, y = client_update.canary_batch(client - train.num_clients, pad_id)
-        batch = collections.OrderedDict(x=tf.constant(x), y=tf.constant(y))
+    def either(client: int, number: int) -> Any:
+        real = client < train.num_clients
+        values: dict[str, Any] = {}
         noise_key = key(client, number)
         if noise_key is not None:
-            batch = collections.OrderedDict(noise_key=tf.constant(noise_key), **batch)
-        return tf.data.Dataset.from_tensors(batch)
+            values[client_input.NOISE_KEY] = noise_key
+        if audited:
+            canary = tf.constant(client - train.num_clients)
+            values[client_input.CANARY] = client_input.CANARY_SPEC if real else canary
+        batches = dataset(client, number) if real else client_input.no_elements(batch_spec)
+        return client_input.with_values(batches, **values)
 
     return either
 

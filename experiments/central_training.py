@@ -14,9 +14,10 @@ from experiments.central_run import CentralRun
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, partitions
 from tff_nlp.execution import contexts
-from tff_nlp.learning import client_update
+from tff_nlp.learning import local_training
 from tff_nlp.models import classifier
-from tff_nlp.program import evaluation, metrics_log, progress, run_directory, training
+from tff_nlp.program import metrics_log, progress, run_directory, training
+from tff_nlp.tasks import classification, classification_scores
 
 _COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_accuracy", "test_macro_f1", "test_loss")
 
@@ -73,7 +74,7 @@ def train(
 
 def _datasets(
     run: CentralRun, texts: data.Data, tokens: task.Tokens, model: classifier.Classifier
-) -> tuple[list[tf.data.Dataset], evaluation.EvaluationSet]:
+) -> tuple[list[tf.data.Dataset], classification_scores.EvaluationSet]:
     """Returns a data set for each epoch, and what to test on."""
     pad_id = model.tokenizer.pad_id
     holder = client_data.TokenClientData(
@@ -94,16 +95,16 @@ def _fit(
     run: CentralRun,
     model: classifier.Classifier,
     epochs: Sequence[tf.data.Dataset],
-    test: evaluation.EvaluationSet,
+    test: classification_scores.EvaluationSet,
     directory: run_directory.RunDirectory,
-) -> tuple[list[dict[str, str]], evaluation.Scores]:
+) -> tuple[list[dict[str, str]], classification_scores.Scores]:
     """Trains part by part of the epochs; returns the rows of metrics.csv and the last scores."""
     model.keras_model.compile(
         _optimizer(run, model, sum(int(dataset.cardinality()) for dataset in epochs)),
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         ["accuracy"],
     )
-    predict = task.predictor(model)
+    score_set = classification.scorer(model)
     log = metrics_log.MetricsLog(directory.path / run_directory.METRICS, (*_COLUMNS, "seconds"))
     log.rewind(0)
     parts = _parts(epochs, run.central.evals_per_epoch)
@@ -112,7 +113,7 @@ def _fit(
             began = time.monotonic()
             loss, accuracy = _fit_part(model, part, epoch)
             weights = _Weights(*model.initial_weights())
-            scores = evaluation.score(test, predict(weights), model.num_labels)
+            scores = score_set(weights, test)
             log.append(
                 {
                     "round": number + 1,
@@ -180,7 +181,7 @@ def _optimizer(run: CentralRun, model: classifier.Classifier, steps: int) -> Any
         [
             variable
             for variable, name in zip(variables, model.trainable_names, strict=True)
-            if not client_update.is_decayed(name)
+            if not local_training.is_decayed(name)
         ]
     )
     return optimizer

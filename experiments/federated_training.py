@@ -1,6 +1,6 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds, results."""
 
-import dataclasses
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -26,13 +26,17 @@ from experiments.privacy_plan import PrivacyPlan, cohort_seed
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
-from tff_nlp.learning import algorithms, example_privacy, optimizers, schedules
+from tff_nlp.learning import client_work, composition, optimizers, schedules
+from tff_nlp.learning.algorithms import fed_avg, fed_prox
+from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.models import classifier
 from tff_nlp.privacy import mechanism
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import DISTRIBUTED, EXAMPLE_LEVEL, Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import checkpoints, run_directory, secret_file, training
+from tff_nlp.tasks import classification
+from tff_nlp.tasks import task as tasks
 
 
 def train(
@@ -61,22 +65,15 @@ def train(
     """
     streaming.configure_threads()
     silence_libraries.import_keras_nlp()
-    algorithm, devices = algorithm_config(run), _devices(run.execution)
+    devices = _devices(run.execution)
     model = task.build_classifier(run.model, texts.train, run.rounds.seed)
     data.say("model", [task.describe(model, run.model)])
     context = _install_context(run, devices)
     devices = contexts.devices_of(context)
     data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
-    if plan is not None:
-        algorithm = dataclasses.replace(
-            algorithm,
-            example_privacy=_example_privacy(run, plan.guarantee),
-            canaries=canary_clients.training(run),
-            allow_dp_mismatch=run.privacy.allow_dp_mismatch,
-        )
     tokens = task.tokenize_all(texts, model, run.model.max_tokens, run.place.cache_dir)
     secret = _noise_secret(run, directory)
-    program = _program(run, texts, tokens, split, model, algorithm, plan, secret)
+    program = _program(run, texts, tokens, split, model, plan, secret)
     sent = contexts.count_bytes(
         context,
         program.process.next,
@@ -120,32 +117,53 @@ def train(
     canary_clients.check(audited)
 
 
-def algorithm_config(run: FederatedRun) -> algorithms.AlgorithmConfig:
-    """Returns the algorithm that the flags describe."""
+def local_work(run: FederatedRun, plan: PrivacyPlan | None) -> client_work.LocalWork:
+    """Returns how the flags let clients train."""
     federated, client = run.federated, run.client_training
-    return algorithms.AlgorithmConfig(
-        name=federated.algorithm,
-        client_optimizer=optimizers.ClientOptimizer(
+    return client_work.LocalWork(
+        optimizer=optimizers.ClientOptimizer(
             name=client.client_optimizer,
             learning_rate=client.client_learning_rate,
             momentum=client.client_momentum,
             weight_decay=client.client_weight_decay,
             clip_norm=client.client_clip_norm,
         ),
-        server_optimizer=optimizers.ServerOptimizer(
-            name=federated.server_optimizer,
-            learning_rate=federated.server_learning_rate,
-            momentum=federated.server_momentum,
-            epsilon=federated.server_epsilon,
-        ),
-        weighting=federated.weighting,
-        proximal_strength=federated.proximal_strength,
-        logit_adjustment=federated.logit_adjustment,
         schedule=schedules.LinearSchedule(
             warmup_rounds=federated.warmup_rounds,
             total_rounds=run.rounds.rounds if federated.decay_learning_rate else None,
         ),
+        weighting=federated.weighting,
+        example_privacy=_example_privacy(run, plan.guarantee) if plan else None,
+        canaries=canary_clients.training(run),
+        seed=seeds.derive(run.rounds.seed, "dropout"),
     )
+
+
+def server_optimizer(run: FederatedRun) -> optimizers.ServerOptimizer:
+    """Returns the server's optimizer that the flags describe."""
+    return optimizers.ServerOptimizer(
+        name=run.federated.server_optimizer,
+        learning_rate=run.federated.server_learning_rate,
+        momentum=run.federated.server_momentum,
+        epsilon=run.federated.server_epsilon,
+    )
+
+
+def build_process(
+    run: FederatedRun, trained: tasks.Task, plan: PrivacyPlan | None
+) -> tff.learning.templates.LearningProcess:
+    """Returns the process that the flags describe."""
+    arguments: dict[str, Any] = {
+        "server_optimizer": server_optimizer(run),
+        "aggregator": _aggregator(run, plan),
+        "allow_dp_mismatch": run.privacy.allow_dp_mismatch,
+    }
+    if run.federated.algorithm == "fedprox":
+        strength = run.federated.proximal_strength
+        build: Any = functools.partial(fed_prox.fed_prox, proximal_strength=strength)
+    else:
+        build = fed_avg.fed_avg
+    return build(trained, local_work(run, plan), **arguments)
 
 
 def _program(
@@ -154,7 +172,6 @@ def _program(
     tokens: task.Tokens,
     split: splits.ClientSplits,
     model: classifier.Classifier,
-    algorithm: algorithms.AlgorithmConfig,
     plan: PrivacyPlan | None,
     secret: NoiseSecret | None,
 ) -> training.TrainingProgram:
@@ -181,38 +198,39 @@ def _program(
                     name, tokens.train, texts.train.labels, pad_id, rows=rows, clients=holders
                 )
             )
-    process = algorithms.build_process(
-        model,
-        algorithm,
-        aggregator=_aggregator(run, plan),
-        seed=seeds.derive(seed, "dropout"),
-    )
+    trained = classification.classification(model, logit_adjustment=run.federated.logit_adjustment)
+    process = build_process(run, trained, plan)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
         order = seeds.derive(seed, "client_order", number)
-        if secret is None or not clients_draw:
-            return population.round_dataset(client, order)
-        if by_example:
+        if secret is not None and by_example:
             # Which examples a batch of DP-SGD has is as secret as its noise.
             order = secret.seed("batches", number)
-        return population.round_dataset(client, order, client_key(client, number))
+        return population.round_dataset(client, order)
 
     def client_key(client: int, number: int) -> np.ndarray | None:
         return secret.key("client", number, client) if secret and clients_draw else None
 
     return training.TrainingProgram(
         process=process,
-        initial_state=lambda: algorithms.initial_state(process, model),
+        initial_state=lambda: composition.initial_state(process, trained),
         cohort=cohorts.sampler(
             run.clients.sampling,
             cohort_seed(run.clients.sampling, run.privacy.dp, seed, secret),
             split.train.num_clients + run.privacy.audit_canaries,
             run.clients.clients_per_round,
         ),
-        dataset=canary_clients.with_canaries(dataset, split.train, pad_id, client_key),
-        predict=task.predictor(model),
+        dataset=canary_clients.with_canaries(
+            dataset,
+            split.train,
+            trained.batch_spec,
+            client_key,
+            audited=bool(run.privacy.audit_canaries),
+        ),
+        score=trained.score_set,
         evaluation_sets=sets,
-        num_labels=model.num_labels,
+        train_means=("loss", *trained.metrics),
+        headline=f"test_{trained.report.headline}",
         rounds=run.rounds.rounds,
         eval_every=run.rounds.eval_every,
         checkpoint_every=run.rounds.checkpoint_every,

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from experiments import result
+from experiments import confusion_picture, result
 from tff_nlp.printable import printable
 from tff_nlp.program import pictures, run_directory, training
 from tff_nlp.serving import export
+from tff_nlp.tasks import classification
 
 
 def write(
@@ -18,11 +19,12 @@ def write(
     pictures.draw_curves(
         outcome.rows,
         directory.path / run_directory.CURVES,
+        classification.REPORT.panels,
         title=title,
-        majority=test.majority_accuracy,
+        baseline=test.majority_accuracy,
     )
-    pictures.draw_confusion(
-        test.confusion, names, directory.path / run_directory.CONFUSION, title=f"{title}: test"
+    confusion_picture.draw_confusion(
+        test.confusion, names, directory.path / confusion_picture.FILE, title=f"{title}: test"
     )
     fingerprint = export.export(
         directory.path / run_directory.MODEL,

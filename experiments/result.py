@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
     from experiments.token_report import TokenReport
     from tff_nlp.execution.ledger import ByteLedger
     from tff_nlp.models.classifier import Classifier
-    from tff_nlp.program.evaluation import Scores
     from tff_nlp.program.training import Outcome
+    from tff_nlp.tasks.classification_scores import Scores
 
 _VERSIONS = ("tff_nlp", "tensorflow", "tensorflow-federated", "keras-nlp", "numpy")
 

@@ -159,11 +159,11 @@ def outputs(
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
     from experiments import silence_libraries, task
-    from tff_nlp.program import evaluation
+    from tff_nlp.tasks import classification, classification_scores
 
     silence_libraries.import_keras_nlp()
     model = task.build_classifier(run.model, run.texts.train, run.seed)
-    predict = task.predictor(model)(_weights(run, model))
+    predict = classification.predictor(model)(_weights(run, model))
     found = []
     with _bar(len(train_rows) + len(test_rows), printable(str(run.folder))) as bar:
         for corpus, rows in ((run.texts.train, train_rows), (run.texts.test, test_rows)):
@@ -174,7 +174,9 @@ def outputs(
             wanted = task.evaluation_set(
                 "audit", cache, corpus.labels, model.tokenizer.pad_id, rows=rows
             )
-            scored = evaluation.predict_all(wanted, predict, model.num_labels, bar.update)
+            scored = classification_scores.predict_all(
+                wanted, predict, model.num_labels, bar.update
+            )
             found.append(scored)
     return found[0], found[1]
 

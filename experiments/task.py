@@ -2,17 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from experiments import data, paths, settings, token_report
 from tff_nlp import errors
 from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.models import classifier, encoders
-from tff_nlp.program import evaluation, training
+from tff_nlp.tasks import classification_scores
 
 EVALUATION_BATCH = 128
 
@@ -119,31 +117,12 @@ def evaluation_set(
     *,
     rows: np.ndarray | None = None,
     clients: np.ndarray | None = None,
-) -> evaluation.EvaluationSet:
+) -> classification_scores.EvaluationSet:
     """Returns rows of a tokenized corpus as an evaluation set; all rows if None."""
     rows = np.arange(len(labels)) if rows is None else rows
-    return evaluation.EvaluationSet(
+    return classification_scores.EvaluationSet(
         name,
         labels[rows],
         lambda: batching.evaluation_batches(cache, rows, pad_id, batch_size=EVALUATION_BATCH),
         clients,
     )
-
-
-def predictor(model: classifier.Classifier) -> training.Predict:
-    """Returns the function from weights to the function that scores token ids."""
-    trainable, frozen = (list(specs) for specs in model.weight_specs())
-
-    @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
-    def logits(trainable: Any, frozen: Any, tokens: tf.Tensor) -> tf.Tensor:
-        mask = tf.not_equal(tokens, model.tokenizer.pad_id)
-        return model.logits(trainable, frozen, tokens, mask, seed=None)
-
-    def predict(weights: Any) -> evaluation.Predict:
-        trained, fixed = (
-            [tf.convert_to_tensor(w) for w in part]
-            for part in (weights.trainable, weights.non_trainable)
-        )
-        return lambda tokens: logits(trained, fixed, tf.constant(tokens)).numpy()
-
-    return predict

@@ -49,10 +49,14 @@ ROOMS = {
         files={"client_data.py": frozenset({"tensorflow", "tensorflow_federated"})},
     ),
     "models": Room(never=TFF | {"ray"}),
+    "tasks": Room(
+        rooms=frozenset({"models"}),
+        never=(TFF - {"tensorflow_federated"}) | {"keras_nlp", "ray"},
+    ),
     "aggregation": Room(rooms=frozenset({"privacy"}), never=frozenset({"keras_nlp"})),
     "privacy": Room(rooms=frozenset({"aggregation"}), never=frozenset({"keras_nlp"})),
     "learning": Room(
-        rooms=frozenset({"models", "aggregation", "privacy"}), never=frozenset({"keras_nlp"})
+        rooms=frozenset({"tasks", "aggregation", "privacy"}), never=frozenset({"keras_nlp"})
     ),
     "execution": Room(never=frozenset({"keras", "keras_nlp", "tensorflow_privacy"})),
     "program": Room(

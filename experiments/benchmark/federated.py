@@ -12,9 +12,11 @@ from experiments.benchmark import examples, models, shapes
 from experiments.benchmark.task import Report, Task, time_rounds
 from tff_nlp.clients import client_data, partition, token_cache
 from tff_nlp.execution import contexts, streaming
-from tff_nlp.learning import algorithms, optimizers
+from tff_nlp.learning import client_work, composition, optimizers
+from tff_nlp.learning.algorithms import fed_avg
 from tff_nlp.models import encoders
 from tff_nlp.privacy import guarantee, mechanism, noise_secret
+from tff_nlp.tasks import classification
 
 
 def run_streaming(
@@ -91,11 +93,14 @@ def _run_own_process(
     aggregator: tff.aggregators.UnweightedAggregationFactory | None = None,
 ) -> None:
     model = models.build_classifier(task.shape.size)
-    config = algorithms.AlgorithmConfig(
-        client_optimizer=optimizers.ClientOptimizer(learning_rate=shapes.LEARNING_RATE)
+    trained = classification.classification(model)
+    # A mechanism counts clients alike; these have the same number of examples anyway.
+    local = client_work.LocalWork(
+        optimizers.ClientOptimizer(learning_rate=shapes.LEARNING_RATE),
+        weighting=client_work.EXAMPLES if aggregator is None else client_work.UNIFORM,
     )
-    process = algorithms.build_process(model, config, aggregator=aggregator)
-    state = algorithms.initial_state(process, model)
+    process = fed_avg.fed_avg(trained, local, aggregator=aggregator)
+    state = composition.initial_state(process, trained)
     population = _population(task.shape, examples.draw(task.shape, task.token_ids))
 
     def clients(number: int) -> list[tf.data.Dataset]:

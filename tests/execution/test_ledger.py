@@ -7,9 +7,8 @@ import pytest
 import tensorflow_federated as tff
 
 from tests.execution.conftest import FEATURES, LABELS, keras_model_fn
-from tests.learning.conftest import tiny_classifier
+from tests.learning.conftest import begin, tiny_classifier
 from tff_nlp.execution import forms, ledger, streaming
-from tff_nlp.learning import algorithms
 from tff_nlp.models import classifier, encoders, tokenizer
 
 TRAINED = 4 * (FEATURES * 4 + 4 + 4 * LABELS + LABELS)
@@ -70,7 +69,7 @@ def test_quantities_of_unknown_size_are_named():
 
 def test_what_does_not_train_is_sent_once():
     model = tiny_classifier(trainable="head")
-    found = ledger.ledger_for(algorithms.build_process(model, algorithms.AlgorithmConfig()).next)
+    found = ledger.ledger_for(begin(model)[0].next)
     assert found.bytes_of("up", "update") == 4 * model.trainable_parameters
     assert found.bytes_of("down", "weights") == 4 * model.trainable_parameters
     assert found.once == 4 * model.frozen_parameters
@@ -117,7 +116,7 @@ def test_published_sizes_of_bert(layers, width, size):
     )
     encoder = encoders.Encoder("published", backbone, tokenizer.Tokenizer(vocabulary), False)
     model = classifier.build(encoder, 2, pooling="pooler")
-    found = ledger.ledger_for(algorithms.build_process(model, algorithms.AlgorithmConfig()).next)
+    found = ledger.ledger_for(begin(model)[0].next)
     assert found.bytes_of("down", "weights") == found.bytes_of("up", "update") == size
     assert (found.down - size, found.once) == (4, 0)
     assert found.up - size < 64

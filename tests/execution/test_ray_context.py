@@ -94,13 +94,11 @@ class TestSameResults:
     @pytest.mark.parametrize("name", ["fedavg", pytest.param("fedprox", marks=pytest.mark.slow)])
     def test_a_bert(self, actors, context, name):
         from tests.learning import conftest as berts
-        from tff_nlp.learning import algorithms
+        from tff_nlp.learning.algorithms import fed_avg, fed_prox
 
         model = berts.tiny_classifier()
-        strength = 0.5 if name == "fedprox" else 0.0
-        config = algorithms.AlgorithmConfig(name=name, proximal_strength=strength)
-        process = algorithms.build_process(model, config)
-        state = algorithms.initial_state(process, model)
+        algorithm = {"fedavg": fed_avg.fed_avg, "fedprox": fed_prox.fed_prox}[name]
+        process, state = berts.begin(model, algorithm=algorithm)
         data = berts.cohort(model)
         ours = run_in(actors, process.next, state, data)
         assert_same_bits(ours, run_in(context, process.next, state, data))

@@ -260,16 +260,19 @@ def test_distributed_dp_is_the_sum_but_for_its_noise(context):
 
 def test_own_processes(context, reference):
     from tests.learning import conftest as learning
-    from tff_nlp.learning import algorithms, optimizers
+    from tff_nlp.learning import client_work, composition, optimizers
+    from tff_nlp.learning.algorithms import fed_avg
+    from tff_nlp.tasks import classification
 
     model = learning.tiny_classifier(dropout=0.2)
-    config = algorithms.AlgorithmConfig(
-        client_optimizer=optimizers.ClientOptimizer("sgd", 0.1, momentum=0.9),
+    task = classification.classification(model)
+    process = fed_avg.fed_avg(
+        task,
+        client_work.LocalWork(optimizers.ClientOptimizer("sgd", 0.1, momentum=0.9), seed=3),
         server_optimizer=optimizers.ServerOptimizer("adam", 0.01),
     )
-    process = algorithms.build_process(model, config, seed=3)
     data = learning.cohort(model)
-    state = to_numpy(run_in(context, algorithms.initial_state, process, model))
+    state = to_numpy(run_in(context, composition.initial_state, process, task))
     states = {context: state, reference: state}
     for _ in range(2):
         outputs = {c: run_in(c, process.next, states[c], data) for c in (context, reference)}

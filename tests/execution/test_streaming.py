@@ -455,11 +455,10 @@ class TestDeterminism:
 
 class TestAccumulation:
     def test_a_token_embedding_is_added_by_rows_and_the_rest_in_place(self):
-        from tests.learning.conftest import tiny_classifier
-        from tff_nlp.learning import algorithms
+        from tests.learning.conftest import begin, tiny_classifier
 
         model = tiny_classifier()
-        process = algorithms.build_process(model, algorithms.AlgorithmConfig())
+        process, _ = begin(model)
         counts = _write_operations(forms.compile_round(process.next))
         assert counts["ResourceScatterAdd"] == 1
         assert counts["AssignVariableOp"] == 0

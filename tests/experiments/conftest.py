@@ -135,7 +135,7 @@ def _without_pictures_and_export():
         for module, name in (
             (federated_training.picture, "draw_partition"),
             (outcome.pictures, "draw_curves"),
-            (outcome.pictures, "draw_confusion"),
+            (outcome.confusion_picture, "draw_confusion"),
             (outcome.export, "export"),
         ):
             patch.setattr(module, name, lambda *_, **__: None)

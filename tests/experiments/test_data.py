@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments import data, settings
-from tff_nlp.program import evaluation
+from tff_nlp.tasks import classification_scores as evaluation
 
 
 def test_a_label_that_no_test_example_has(tmp_path):

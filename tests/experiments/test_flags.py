@@ -13,7 +13,7 @@ from experiments import federated_run, flag_groups, settings, train, train_centr
 from tff_nlp.clients import partitions
 from tff_nlp.errors import UserError
 from tff_nlp.execution import contexts
-from tff_nlp.learning import algorithms, client_work, optimizers
+from tff_nlp.learning import client_work, optimizers
 from tff_nlp.models import classifier, encoders
 
 EXPERIMENTS = pathlib.Path(settings.__file__).parent
@@ -62,7 +62,6 @@ def test_names_that_are_stated_twice_agree():
 
     assert settings.CONTEXTS == contexts.CONTEXTS
     assert choices(settings.ModelFlags, "compute_dtype") == tuple(encoders.COMPUTE_DTYPES)
-    assert choices(settings.FederatedFlags, "algorithm") == algorithms.ALGORITHMS
     assert choices(settings.FederatedFlags, "weighting") == ("auto", *client_work.WEIGHTINGS)
     assert choices(settings.FederatedFlags, "server_optimizer") == optimizers.SERVER_OPTIMIZERS
     assert choices(settings.ClientTrainingFlags, "client_optimizer") == optimizers.CLIENT_OPTIMIZERS

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import saved_run
 from tff_nlp.errors import UserError
-from tff_nlp.program import evaluation
+from tff_nlp.tasks import classification_scores as evaluation
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp.execution import streaming
-from tff_nlp.learning import algorithms
+from tff_nlp.learning import composition
+from tff_nlp.learning.algorithms import fed_avg
 from tff_nlp.models import classifier, encoders
+from tff_nlp.tasks import classification
 
 TEXTS = (
     "the cat sat on the mat and the dog ran after a red ball",
@@ -75,10 +77,17 @@ def cohort(model, **arguments):
     return [client(model, s, n, **arguments) for s, n in enumerate((10, 7, 4, 13))]
 
 
-def train(model, config, rounds, data, **arguments):
-    """Returns the state and the metrics after some rounds on the same clients."""
-    process = algorithms.build_process(model, config, **arguments)
-    state, metrics = algorithms.initial_state(process, model), []
+def begin(model, local=None, *, algorithm=fed_avg.fed_avg, **arguments):
+    """Returns a process and the state of its first round."""
+    task = classification.classification(model)
+    process = algorithm(task, local, **arguments)
+    return process, composition.initial_state(process, task)
+
+
+def train(model, local, rounds, data, *, algorithm=fed_avg.fed_avg, **arguments):
+    """Returns the process, the state and the metrics after some rounds on the same clients."""
+    process, state = begin(model, local, algorithm=algorithm, **arguments)
+    metrics = []
     for _ in range(rounds):
         output = process.next(state, data)
         state = output.state

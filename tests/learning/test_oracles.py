@@ -10,8 +10,9 @@ from tests.learning.conftest import (
     train,
     trainable,
 )
-from tff_nlp.learning.algorithms import AlgorithmConfig
+from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer, ServerOptimizer
+from tff_nlp.learning.transforms.transform import GradientTransform
 
 ROUNDS = 3
 _tff = tff.learning.optimizers
@@ -37,7 +38,7 @@ SERVERS = {
     "yogi": (ServerOptimizer("yogi", 0.02), _tff.build_yogi(0.02, 0.9, 0.99, 1e-3, 1e-6)),
     "adagrad": (ServerOptimizer("adagrad", 0.02), _tff.build_adagrad(0.02, 1e-6, 0.0)),
 }
-# The others are slow; test_client_update and test_server_update compare their parts.
+# The others are slow; test_local_training and test_server_update compare their parts.
 QUICK = {("fedavg", "examples", "momentum", "adam")}
 
 
@@ -53,6 +54,20 @@ def _cases():
         yield pytest.param(*case, marks=marks, id="-".join(case))
 
 
+def _as_tff(mu):
+    """Returns the proximal term of TFF 0.87.
+
+    It adds mu (initial - current) to the gradient, away from the initial weights, where Li et al.
+    have mu (current - initial). That ours has the right sign is tested in test_local_training.
+    """
+
+    def update(gradients, state, weights):
+        pairs = zip(gradients, weights, state, strict=True)
+        return [g + mu * (w0 - w) for g, w, w0 in pairs], state
+
+    return GradientTransform(lambda weights: tuple(weights), update)
+
+
 @pytest.mark.parametrize(("algorithm", "weighting", "client", "server"), _cases())
 def test_the_process_equals_tff(model, oracle, algorithm, weighting, client, server):
     ours_client, their_client = CLIENTS[client]
@@ -60,12 +75,8 @@ def test_the_process_equals_tff(model, oracle, algorithm, weighting, client, ser
     mu = 0.5 if algorithm == "fedprox" else 0.0
     # Two local epochs: a client whose steps all start afresh would not notice the proximal term.
     data = cohort(model, epochs=2)
-    config = AlgorithmConfig(algorithm, ours_client, ours_server, weighting, mu)
-    # TFF 0.87 adds mu (initial - current) to the gradient, away from the initial weights, where
-    # Li et al. have mu (current - initial). Ours with the sign of TFF must be TFF's; that ours has
-    # the right sign is tested in test_client_update.
-    object.__setattr__(config, "proximal_strength", -mu)
-    process, state, metrics = train(model, config, ROUNDS, data)
+    local = LocalWork(ours_client, weighting=weighting, transforms=[_as_tff(mu)] if mu else [])
+    process, state, metrics = train(model, local, ROUNDS, data, server_optimizer=ours_server)
 
     kinds = tff.learning.algorithms
     arguments = {
@@ -99,7 +110,7 @@ def test_the_process_equals_tff(model, oracle, algorithm, weighting, client, ser
 def test_training_a_part_equals_tff(oracle, part):
     model = tiny_classifier(trainable=part)
     data = cohort(model)
-    process, state, _ = train(model, AlgorithmConfig(), ROUNDS, data)
+    process, state, _ = train(model, LocalWork(), ROUNDS, data)
     theirs, _ = oracle(model, part).train(
         tff.learning.algorithms.build_weighted_fed_avg(
             oracle(model, part).model_fn, _tff.build_sgdm(0.1), _tff.build_sgdm(1.0)

@@ -14,8 +14,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.program import evaluation, training
+from tff_nlp.program import training
 from tff_nlp.program.run_directory import RunDirectory
+from tff_nlp.tasks import classification_scores
 
 ROUNDS = 7
 LABELS = np.array([0, 1, 1, 0, 1], np.int32)
@@ -94,17 +95,20 @@ def build(process, **changes):
     rows = np.arange(len(LABELS))
     batches = [(np.repeat(rows[:, None], 2, axis=1).astype(np.int32), rows)]
     sets = [
-        evaluation.EvaluationSet("test", LABELS, lambda: batches),
-        evaluation.EvaluationSet("clients", LABELS, lambda: batches, rows // 2),
+        classification_scores.EvaluationSet("test", LABELS, lambda: batches),
+        classification_scores.EvaluationSet("clients", LABELS, lambda: batches, rows // 2),
     ]
     arguments = {
         "process": process,
         "initial_state": initial_state,
         "cohort": lambda number: np.arange(number % 3 + 1),
         "dataset": lambda client, number: client + number % 7,
-        "predict": predict,
+        "score": lambda weights, examples: classification_scores.score(
+            examples, predict(weights), 2
+        ),
         "evaluation_sets": sets,
-        "num_labels": 2,
+        "train_means": ("loss", "accuracy"),
+        "headline": "test_accuracy",
         "rounds": ROUNDS,
         "eval_every": 3,
         "checkpoint_every": 1,

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +20,6 @@ _MAX_GRAPH_BYTES = 1 << 30
 
 _ELEMENT_SPEC = collections.OrderedDict(
     x=tf.TensorSpec([None, None], tf.int32), y=tf.TensorSpec([None], tf.int32)
-)
-_KEYED_ELEMENT_SPEC = collections.OrderedDict(
-    noise_key=tf.TensorSpec([8], tf.uint32), **_ELEMENT_SPEC
 )
 
 
@@ -109,17 +105,13 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         """`OrderedDict(x=int32[?, ?], y=int32[?])`."""
         return _ELEMENT_SPEC.copy()
 
-    def round_dataset(
-        self, client: str | int, seed: int, noise_key: np.ndarray | None = None
-    ) -> tf.data.Dataset:
+    def round_dataset(self, client: str | int, seed: int) -> tf.data.Dataset:
         """Returns what a client trains on in one round.
 
         Args:
           client: The id of the client or its position.
           seed: Decides the order, together with the client's id: clients of one round may share
             a seed that derives from the run's seed and the round.
-          noise_key: uint32[8], key of the noise that the client adds in this round. Each batch
-            brings it, as "noise_key".
 
         Returns:
           A dataset of batches; the same for the same arguments.
@@ -127,7 +119,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         Raises:
           ValueError: If there is no such client.
         """
-        return _listed_dataset(self._batches(self._position(client), seed), noise_key)
+        return _listed_dataset(self._batches(self._position(client), seed))
 
     def create_tf_dataset_for_client(self, client_id: str) -> tf.data.Dataset:
         """Returns the client's dataset in its fixed order, which is shuffled once for all.
@@ -249,40 +241,28 @@ class _Batches:
     table: np.ndarray
 
 
-def _listed_dataset(batches: _Batches, noise_key: np.ndarray | None) -> tf.data.Dataset:
+def _listed_dataset(batches: _Batches) -> tf.data.Dataset:
     """Returns a dataset that holds the batches as a list of tensors.
 
     A dataset with a mapped function, however small, takes some milliseconds to begin iterating,
     for every client in every round; this one has no function.
     """
     tensors = []
-    spec = _ELEMENT_SPEC if noise_key is None else _KEYED_ELEMENT_SPEC
-    key = [] if noise_key is None else [tf.constant(noise_key, tf.uint32)]
     for token, label, size, width in batches.table.tolist():
         x = batches.tokens[token : token + size * width].reshape(size, width)
-        tensors += [*key, tf.constant(x), tf.constant(batches.labels[label : label + size])]
+        tensors += [tf.constant(x), tf.constant(batches.labels[label : label + size])]
     variant = tf.raw_ops.ListDataset(
         tensors=tensors,
-        output_types=[part.dtype for part in spec.values()],
-        output_shapes=[part.shape for part in spec.values()],
+        output_types=[part.dtype for part in _ELEMENT_SPEC.values()],
+        output_shapes=[part.shape for part in _ELEMENT_SPEC.values()],
     )
-    set_options = _set_options if noise_key is None else _set_keyed_options
-    return tf.data.experimental.from_variant(set_options(variant), spec)
+    return tf.data.experimental.from_variant(_set_options(variant), _ELEMENT_SPEC)
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.variant)], autograph=False)
 def _set_options(variant: tf.Tensor) -> tf.Tensor:
     """Returns the dataset under our options (traced once, which is cheaper than each time)."""
-    return _with_options(variant, _ELEMENT_SPEC)
-
-
-@tf.function(input_signature=[tf.TensorSpec([], tf.variant)], autograph=False)
-def _set_keyed_options(variant: tf.Tensor) -> tf.Tensor:
-    return _with_options(variant, _KEYED_ELEMENT_SPEC)
-
-
-def _with_options(variant: tf.Tensor, spec: Any) -> tf.Tensor:
-    dataset = tf.data.experimental.from_variant(variant, spec).with_options(_options())
+    dataset = tf.data.experimental.from_variant(variant, _ELEMENT_SPEC).with_options(_options())
     return tf.data.experimental.to_variant(dataset)
 
 

@@ -1,6 +1,8 @@
-"""The client update as a TFF client-work process."""
+"""Local training as TFF's client work, and what a round reports of it."""
 
 import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,33 +10,55 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.learning import client_update, schedules
-from tff_nlp.models import classifier
-from tff_nlp.privacy import distributed_mean
-
-WEIGHTINGS = ("examples", "uniform")
-
-# int32[batch, length] padded token ids and int32[batch] labels, both dynamic.
-BATCH_SPEC = collections.OrderedDict(
-    x=tf.TensorSpec([None, None], tf.int32), y=tf.TensorSpec([None], tf.int32)
+from tff_nlp.learning import (
+    canary_update,
+    client_batches,
+    client_input,
+    local_training,
+    optimizers,
+    schedules,
 )
-# The same with the key of the noise that the client adds: the same in each batch of a round.
-KEYED_BATCH_SPEC = collections.OrderedDict(noise_key=tf.TensorSpec([8], tf.uint32), **BATCH_SPEC)
+from tff_nlp.learning.transforms import example_privacy as example_level
+from tff_nlp.learning.transforms import transform as transforms
+from tff_nlp.privacy import distributed_mean
+from tff_nlp.tasks import task as tasks
+
+EXAMPLES, UNIFORM = "examples", "uniform"
+WEIGHTINGS = (EXAMPLES, UNIFORM)
 
 
-def weights_type(model: classifier.Classifier) -> tff.StructWithPythonType:
-    """Returns the type of the model's weights, `tff.learning.models.ModelWeights` of tuples."""
-    return tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(*model.weight_specs()))
+@dataclasses.dataclass(frozen=True)
+class LocalWork:
+    """How clients train, for algorithms that differ in nothing but this.
+
+    Attributes:
+      optimizer: The client's optimizer.
+      schedule: Schedule of its learning rate over rounds.
+      weighting: "examples" weighs a client's update by the examples (or tokens) that it trained
+        on, "uniform" gives every client the weight 1.
+      transforms: What changes each gradient, in this order.
+      example_privacy: Clipping and noise of DP-SGD; None without.
+      canaries: Clients of an audit; None without.
+      seed: Seed of the dropout, together with the round number and the client's data.
+    """
+
+    optimizer: optimizers.ClientOptimizer = optimizers.ClientOptimizer()
+    schedule: schedules.LinearSchedule = schedules.LinearSchedule()
+    weighting: str = EXAMPLES
+    transforms: Sequence[transforms.GradientTransform] = ()
+    example_privacy: example_level.ExamplePrivacy | None = None
+    canaries: canary_update.Canaries | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.weighting not in WEIGHTINGS:
+            raise errors.UserError(
+                f"--weighting={self.weighting}: choose one of {', '.join(WEIGHTINGS)}"
+            )
 
 
 def build_client_work(
-    model: classifier.Classifier,
-    training: client_update.LocalTraining,
-    *,
-    weighting: str = "examples",
-    schedule: schedules.LinearSchedule | None = None,
-    seed: int = 0,
-    keyed: bool = False,
+    task: tasks.Task, local: LocalWork, *, keyed: bool = False
 ) -> tff.learning.templates.ClientWorkProcess:
     """Builds the client work of one round.
 
@@ -42,65 +66,43 @@ def build_client_work(
     and dropout seeds derive from it.
 
     Args:
-      model: The classifier.
-      training: How a client trains.
-      weighting: "examples" weighs a client's update by the examples it trained on, "uniform" gives
-        every client the weight 1.
-      schedule: Of the learning rate over rounds; none is constant.
-      seed: Of dropout, together with the round number and the client's data.
+      task: What is trained for.
+      local: How clients train.
       keyed: Whether the aggregator adds noise at the clients, and takes `KeyedUpdate`s. Nothing
         else is reported then, since measurements have no noise: sums are zeros.
 
     Returns:
-      The process; its measurements under "train" are sums over the cohort, see
-      `summarize_training`.
-
-    Raises:
-      UserError: If the weighting is unknown.
+      The process; its measurements under "train" are sums over the cohort, see `summarize`.
     """
-    if weighting not in WEIGHTINGS:
-        raise errors.UserError(f"--weighting={weighting}: choose one of {', '.join(WEIGHTINGS)}")
-    schedule = schedule or schedules.LinearSchedule()
-    update = client_update.build_client_update(model, training)
-    model_type = weights_type(model)
+    extras: dict[str, Any] = {}
     # Ordinary batches do not fit where clients draw noise: only data with a key do.
-    spec = KEYED_BATCH_SPEC if keyed or training.example_privacy is not None else BATCH_SPEC
-    data_type = tff.SequenceType(tff.types.tensorflow_to_type(spec))
-    base_seed = [seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF]
+    if keyed or local.example_privacy is not None:
+        extras[client_input.NOISE_KEY] = client_input.KEY_SPEC
+    if local.canaries is not None:
+        extras[client_input.CANARY] = client_input.CANARY_SPEC
+    model_type = task.weights_type()
+    data_type = client_input.client_type(task.batch_spec, extras)
 
     @tff.tensorflow.computation(np.int32, model_type, data_type)
-    def work(round_number: Any, weights: Any, dataset: Any) -> Any:
-        rate = training.optimizer.learning_rate * schedule.factor(round_number)
-        round_seed = tf.random.experimental.stateless_fold_in(
-            tf.constant(base_seed, tf.int32), round_number
-        )
-        deltas, sums, noise_key = update(
-            tuple(weights.trainable), tuple(weights.non_trainable), dataset, rate, round_seed
-        )
+    def work(round_number: Any, weights: Any, client: Any) -> Any:
+        # All zeros, which no noise accepts, where the data bring no key.
+        key = client_input.value_of(client, client_input.NOISE_KEY, tf.zeros([8], tf.uint32))
+        deltas, sums = _update(task, local, round_number, weights, client, key)
         if keyed:
             nothing = tf.nest.map_structure(tf.zeros_like, sums)
-            result = distributed_mean.KeyedUpdate(noise_key, deltas)
+            result = distributed_mean.KeyedUpdate(key, deltas)
             return tff.learning.templates.ClientResult(result, tf.ones([])), nothing
-        weight = tf.cast(sums["num_examples"], tf.float32)
-        if weighting == "uniform":
-            weight = 1.0 - sums["non_finite"]
-        return tff.learning.templates.ClientResult(deltas, weight), sums
+        return tff.learning.templates.ClientResult(deltas, weight_of(sums, local.weighting)), sums
 
     sums_type = work.type_signature.result[1]
 
     @tff.tensorflow.computation(sums_type)
     def finalize(sums: Any) -> Any:
-        return summarize_training(sums)
-
-    @tff.tensorflow.computation(np.int32)
-    def advance(round_number: Any) -> Any:
-        return round_number + 1
+        return summarize(task, sums)
 
     @tff.federated_computation
     def initialize() -> Any:
-        return tff.federated_eval(
-            tff.tensorflow.computation(lambda: tf.zeros([], tf.int32)), tff.SERVER
-        )
+        return tff.federated_eval(_first_round, tff.SERVER)
 
     @tff.federated_computation(
         initialize.type_signature.result,
@@ -113,25 +115,92 @@ def build_client_work(
         )
         train = tff.federated_map(finalize, tff.federated_sum(sums))
         measurements = tff.federated_zip(collections.OrderedDict(train=train))
-        new_state = tff.federated_map(advance, state)
+        new_state = tff.federated_map(_next_round, state)
         return tff.templates.MeasuredProcessOutput(new_state, result, measurements)
 
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
-def summarize_training(sums: collections.OrderedDict) -> collections.OrderedDict:
+@tff.tensorflow.computation
+def _first_round() -> Any:
+    return tf.zeros([], tf.int32)
+
+
+@tff.tensorflow.computation(np.int32)
+def _next_round(round_number: Any) -> Any:
+    return round_number + 1
+
+
+def weight_of(sums: Mapping[str, tf.Tensor], weighting: str) -> tf.Tensor:
+    """Returns float32, what a client's update weighs; 0 where it was not finite.
+
+    Args:
+      sums: The client's, of `local_training.train`.
+      weighting: One of `WEIGHTINGS`.
+    """
+    return sums["weight_sum"] if weighting == EXAMPLES else 1.0 - sums["non_finite"]
+
+
+def round_seed(seed: int, round_number: tf.Tensor) -> tf.Tensor:
+    """Returns int32[2], seed of a round's dropout."""
+    base = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
+    return tf.random.experimental.stateless_fold_in(base, round_number)
+
+
+def _update(
+    task: tasks.Task,
+    local: LocalWork,
+    round_number: tf.Tensor,
+    weights: Any,
+    client: Any,
+    key: tf.Tensor,
+) -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
+    """Returns a client's update, and its sums."""
+    trainable, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
+    batches = client_batches.read(task, client_input.batches_of(client))
+    gradient_of: local_training.GradientOf = local_training.batch_gradient
+    if local.example_privacy is not None:
+        gradient_of = example_level.private_gradient(task, key, local.example_privacy)
+
+    def train() -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
+        return local_training.train(
+            task,
+            local.optimizer,
+            trainable,
+            frozen,
+            batches,
+            learning_rate=local.optimizer.learning_rate * local.schedule.factor(round_number),
+            round_seed=round_seed(local.seed, round_number),
+            transform=transforms.chain(local.transforms),
+            gradient_of=gradient_of,
+            # With example-level privacy all rows of a table get noise: where there is none would
+            # tell which words a client has.
+            sparse=local.example_privacy is None,
+        )
+
+    if local.canaries is None:
+        return train()
+    index = client_input.value_of(client, client_input.CANARY, tf.constant(-1))
+    sent = local.canaries.update
+
+    def send() -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
+        return sent(index, trainable), local_training.nothing_trained(task)
+
+    return tf.cond(index >= 0, send, train)
+
+
+def summarize(task: tasks.Task, sums: Mapping[str, Any]) -> "collections.OrderedDict[str, Any]":
     """Returns what a round reports of its clients' training, from sums over the cohort.
 
     Returns:
-      "accuracy" and "loss", means over examples as they were trained on (the model changes
+      The task's metrics and "loss", means over examples as they were trained on (the model changes
       meanwhile); "num_examples" and "num_batches" (int64), with repetitions over local epochs;
       "non_finite_clients", how many clients' losses or updates overflowed and were left out; and
       "update_norm", the root of the summed squares of the clients' update norms.
     """
-    examples = tf.cast(sums["num_examples"], tf.float32)
     return collections.OrderedDict(
-        accuracy=tf.math.divide_no_nan(sums["num_correct"], examples),
-        loss=tf.math.divide_no_nan(sums["loss_sum"], examples),
+        loss=tf.math.divide_no_nan(sums["loss_sum"], sums["weight_sum"]),
+        **task.finalize(sums),
         non_finite_clients=tf.cast(sums["non_finite"], tf.int32),
         num_batches=sums["num_batches"],
         num_examples=sums["num_examples"],

@@ -17,7 +17,7 @@ CONFIG = "config.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
-CLIENTS, CURVES, CONFUSION = PICTURES = ("clients.png", "curves.png", "confusion.png")
+CLIENTS, CURVES = PICTURES = ("clients.png", "curves.png")
 CHECKPOINTS, TENSORBOARD, MODEL, PRIVATE = _FOLDERS = (
     "checkpoints",
     "tensorboard",

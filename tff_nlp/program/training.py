@@ -6,7 +6,7 @@ import pathlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,6 @@ from tff_nlp.privacy.guarantee import DISTRIBUTED, Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import (
     checkpoints,
-    evaluation,
     metrics_log,
     privacy_log,
     progress,
@@ -28,15 +27,32 @@ from tff_nlp.program import (
 from tff_nlp.program.run_directory import RunDirectory
 
 State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
-Predict = Callable[[Any], evaluation.Predict]
 
-_MEANS = ("loss", "accuracy")
 _SUMS = ("num_examples", "non_finite_clients", "update_norm")
-_TRAIN = (*_MEANS, *_SUMS)
-_TEST = ("accuracy", "macro_f1", "loss")
 # What stands before the slash in TensorBoard's names.
 _GROUP = re.compile(r"^(held_out|[a-z]+)_")
-_CLIENTS = ("mean", "worst_decile", "standard_deviation")
+
+
+class Scores(Protocol):
+    """How well a model does on one evaluation set."""
+
+    def columns(self, name: str) -> Mapping[str, float]:
+        """Returns the numbers for metrics.csv, by column, for the set of this name."""
+
+
+class EvaluationSet(Protocol):
+    """What a model is scored on."""
+
+    @property
+    def name(self) -> str:
+        """The set's name."""
+
+    def columns(self) -> Sequence[str]:
+        """Returns the names of its columns in metrics.csv."""
+
+
+# From the model's weights and an evaluation set to its scores.
+Score = Callable[[Any, Any], Scores]
 
 
 class DivergedError(errors.RunError):
@@ -52,9 +68,10 @@ class TrainingProgram:
       initial_state: Makes the state of round 0.
       cohort: Round number (from 0) to the positions of the clients that take part.
       dataset: (client position, round number from 0) to the batches that the client trains on.
-      predict: Weights to the function that scores token ids.
-      evaluation_sets: What to score on; the one named "test" decides what is best.
-      num_labels: Number of labels.
+      score: (weights, evaluation set) to the model's scores.
+      evaluation_sets: What to score on.
+      train_means: Names of the means over examples that clients report of their training.
+      headline: The column of metrics.csv that the progress line keeps showing.
       rounds: Rounds in all.
       eval_every: Evaluation after every so many rounds, and after the last.
       checkpoint_every: Checkpoint after every so many rounds, and after the last.
@@ -66,9 +83,10 @@ class TrainingProgram:
     initial_state: Callable[[], State]
     cohort: Callable[[int], np.ndarray]
     dataset: Callable[[int, int], tf.data.Dataset]
-    predict: Predict
-    evaluation_sets: Sequence[evaluation.EvaluationSet]
-    num_labels: int
+    score: Score
+    evaluation_sets: Sequence[EvaluationSet]
+    train_means: Sequence[str]
+    headline: str
     rounds: int
     eval_every: int
     checkpoint_every: int
@@ -101,7 +119,7 @@ class TrainingProgram:
             privacy = privacy_log.PrivacyLog(directory.path / run_directory.PRIVACY, self.guarantee)
             privacy.rewind(start)
         board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
-        scores: dict[str, evaluation.Scores] = {}
+        scores: Mapping[str, Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
@@ -110,21 +128,22 @@ class TrainingProgram:
                 finished = number + 1 == self.rounds
                 if finished or (number + 1) % self.eval_every == 0:
                     scores = self.evaluate(state)
-                    row.update(_score_columns(scores))
+                    for name, found in scores.items():
+                        row.update(found.columns(name))
                 row["seconds"] = time.monotonic() - began
                 log.append(row)
                 board.add(row)
                 if finished or (number + 1) % self.checkpoint_every == 0:
                     checkpoints.save(directory.checkpoints, number + 1, leaves, directory.identity)
-                _show(row, shown)
+                self._show(row, shown)
         board.close()
         stated = privacy.statement() if privacy else None
         return Outcome(state, scores or self.evaluate(state), log.rows(), stated)
 
-    def evaluate(self, state: State) -> dict[str, evaluation.Scores]:
+    def evaluate(self, state: State) -> Mapping[str, Scores]:
         """Returns the scores on every evaluation set, by name."""
-        predict = self.predict(self.process.get_model_weights(state))
-        return {s.name: evaluation.score(s, predict, self.num_labels) for s in self.evaluation_sets}
+        weights = self.process.get_model_weights(state)
+        return {s.name: self.score(weights, s) for s in self.evaluation_sets}
 
     def _round(
         self, state: State, number: int, privacy: privacy_log.PrivacyLog | None
@@ -146,7 +165,7 @@ class TrainingProgram:
             row.update({f"train_{name}": train[name] for name in _SUMS})
         if len(clients) and not silent:  # Poisson sampling may draw nobody, and nobody has no loss.
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
-            row.update({f"train_{name}": train[name] for name in _MEANS})
+            row.update({f"train_{name}": train[name] for name in self.train_means})
         row["server_update_norm"] = float(server["update_norm"])
         if privacy:
             measured = privacy_log.measurements(output.metrics["aggregator"])
@@ -155,14 +174,25 @@ class TrainingProgram:
         return output.state, row
 
     def _columns(self) -> list[str]:
-        columns = ["clients", *(f"train_{n}" for n in _TRAIN), "server_update_norm"]
+        trained = (*self.train_means, *_SUMS)
+        columns = ["clients", *(f"train_{n}" for n in trained), "server_update_norm"]
         if self.guarantee is not None:
             columns += privacy_log.columns(self.guarantee)
         for evaluation_set in self.evaluation_sets:
-            columns += [f"{evaluation_set.name}_{n}" for n in _TEST]
-            if evaluation_set.clients is not None:
-                columns += [f"{evaluation_set.name}_{n}_accuracy" for n in _CLIENTS]
+            columns += evaluation_set.columns()
         return [*columns, "seconds"]
+
+    def _show(self, row: Mapping[str, float], shown: progress.Progress) -> None:
+        if row.get("train_non_finite_clients"):
+            shown.say(
+                f"warning: round {row['round']}: the loss of {row['train_non_finite_clients']} of "
+                f"{row['clients']} clients is not a number (NaN); they are left out"
+            )
+        named = {name: f"train_{name}" for name in self.train_means}
+        values = {name: row[column] for name, column in named.items() if column in row}
+        values |= privacy_log.shown(row)
+        kept = self.headline.partition("_")[0]
+        shown.advance(values, {kept: row[self.headline]} if self.headline in row else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,14 +200,14 @@ class Outcome:
     """What training gave.
 
     Attributes:
-      state: After the last round.
-      scores: Of the last evaluation, by evaluation set.
+      state: The state after the last round.
+      scores: The scores of the last evaluation, by evaluation set, as the task makes them.
       rows: All rows of metrics.csv.
       privacy: What the rounds may claim; None without privacy.
     """
 
     state: State
-    scores: Mapping[str, evaluation.Scores]
+    scores: Mapping[str, Any]
     rows: Sequence[Mapping[str, str]]
     privacy: statement.PrivacyStatement | None = None
 
@@ -203,15 +233,6 @@ def _with_leaves(state: State, leaves: Sequence[np.ndarray]) -> State:
     return type(state)(
         type(weights)(packed[0], weights.non_trainable), packed[1], packed[2], packed[3], packed[4]
     )
-
-
-def _score_columns(scores: Mapping[str, evaluation.Scores]) -> dict[str, float]:
-    row = {}
-    for name, score in scores.items():
-        row.update({f"{name}_{n}": getattr(score, n) for n in _TEST})
-        if score.clients is not None:
-            row.update({f"{name}_{n}_accuracy": getattr(score.clients, n) for n in _CLIENTS})
-    return row
 
 
 def _check_finite(
@@ -240,17 +261,6 @@ def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
             "--server_learning_rate"
         )
     return leaves
-
-
-def _show(row: Mapping[str, float], shown: progress.Progress) -> None:
-    if row.get("train_non_finite_clients"):
-        shown.say(
-            f"warning: round {row['round']}: the loss of {row['train_non_finite_clients']} of "
-            f"{row['clients']} clients is not a number (NaN); they are left out"
-        )
-    values = {name: row[f"train_{name}"] for name in _MEANS if f"train_{name}" in row}
-    values |= privacy_log.shown(row)
-    shown.advance(values, {"test": row["test_accuracy"]} if "test_accuracy" in row else None)
 
 
 class _TensorBoard:

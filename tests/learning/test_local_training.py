@@ -19,28 +19,46 @@ from tests.learning.conftest import (
     trainable,
 )
 from tff_nlp import errors
-from tff_nlp.learning import algorithms, client_update, client_work, optimizers, schedules
-from tff_nlp.learning.algorithms import AlgorithmConfig
+from tff_nlp.learning import (
+    client_batches,
+    composition,
+    local_training,
+    optimizers,
+    schedules,
+)
+from tff_nlp.learning.algorithms import fed_avg, fed_prox
+from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
+from tff_nlp.learning.transforms import proximal, transform
+from tff_nlp.tasks import classification
 
 
 @functools.cache
 def _traced(model, optimizer, mu, tau=0.0):
-    training = client_update.LocalTraining(optimizer, mu, tau)
-    update = client_update.build_client_update(model, training)
+    task = classification.classification(model, logit_adjustment=tau)
+    transforms = transform.chain([proximal.proximal(mu)] if mu else [])
     weights, frozen = (tuple(map(tf.constant, w)) for w in model.initial_weights())
-    spec = tf.data.DatasetSpec(client_work.BATCH_SPEC)
+    spec = tf.data.DatasetSpec(task.batch_spec)
 
     @tf.function(input_signature=[spec, tf.TensorSpec([2], tf.int32)])
     def run(dataset, seed):
-        return update(weights, frozen, dataset, tf.constant(optimizer.learning_rate), seed)
+        return local_training.train(
+            task,
+            optimizer,
+            weights,
+            frozen,
+            client_batches.read(task, dataset),
+            learning_rate=tf.constant(optimizer.learning_rate),
+            round_seed=seed,
+            transform=transforms,
+        )
 
     return run
 
 
-def local_training(model, optimizer, data, *, seed=(1, 2), mu=0.0, tau=0.0):
+def train_locally(model, optimizer, data, *, seed=(1, 2), mu=0.0, tau=0.0):
     """Returns the update and the sums of one client, without TFF."""
-    deltas, sums, _ = _traced(model, optimizer, mu, tau)(data, tf.constant(seed, tf.int32))
+    deltas, sums = _traced(model, optimizer, mu, tau)(data, tf.constant(seed, tf.int32))
     return [d.numpy() for d in deltas], {k: v.numpy() for k, v in sums.items()}
 
 
@@ -83,7 +101,7 @@ class TestAgainstKeras:
     @pytest.mark.parametrize("decay", [0.0, 0.3])
     def test_adamw_with_decay_but_for_biases_and_norms(self, frozen_embeddings, decay):
         model, data = frozen_embeddings, client(frozen_embeddings, 3, epochs=2)
-        deltas, _ = local_training(
+        deltas, _ = train_locally(
             model, ClientOptimizer("adamw", 0.01, weight_decay=decay, epsilon=1e-4), data
         )
         keras = tf.keras.optimizers.AdamW(0.01, weight_decay=decay, epsilon=1e-4)
@@ -92,7 +110,7 @@ class TestAgainstKeras:
 
     def test_adamw_with_sparse_embedding(self, model):
         data = client(model, 3)
-        deltas, _ = local_training(model, ClientOptimizer("adamw", 0.01, epsilon=1e-4), data)
+        deltas, _ = train_locally(model, ClientOptimizer("adamw", 0.01, epsilon=1e-4), data)
         keras = tf.keras.optimizers.AdamW(0.01, weight_decay=0.0, epsilon=1e-4)
         theirs = keras_training(model, keras, data)
         assert_same_weights(model, after(model, deltas), theirs)
@@ -100,7 +118,7 @@ class TestAgainstKeras:
     @pytest.mark.parametrize("norm", [0.05, 1e6])
     def test_clipping_of_the_global_norm(self, model, norm):
         data = client(model, 4)
-        deltas, _ = local_training(model, ClientOptimizer("sgd", 0.5, clip_norm=norm), data)
+        deltas, _ = train_locally(model, ClientOptimizer("sgd", 0.5, clip_norm=norm), data)
         keras = tf.keras.optimizers.SGD(0.5, global_clipnorm=norm)
         assert_same_weights(model, after(model, deltas), keras_training(model, keras, data))
         if norm < 1:  # three steps, none longer than the rate times the norm
@@ -108,7 +126,7 @@ class TestAgainstKeras:
 
     def test_momentum_over_epochs_and_partial_batches(self, model):
         data = client(model, 5, examples=7, epochs=3)
-        deltas, sums = local_training(model, ClientOptimizer("sgd", 0.05, momentum=0.9), data)
+        deltas, sums = train_locally(model, ClientOptimizer("sgd", 0.05, momentum=0.9), data)
         theirs = keras_training(model, tf.keras.optimizers.SGD(0.05, 0.9), data)
         assert_same_weights(model, after(model, deltas), theirs)
         assert (sums["num_examples"], sums["num_batches"]) == (21, 6)
@@ -116,10 +134,10 @@ class TestAgainstKeras:
     def test_the_proximal_term_pulls_back(self, model):
         data = client(model, 5, epochs=3)
         optimizer = ClientOptimizer("sgd", 0.05, momentum=0.9)
-        deltas, _ = local_training(model, optimizer, data, mu=2.0)
+        deltas, _ = train_locally(model, optimizer, data, mu=2.0)
         theirs = keras_training(model, tf.keras.optimizers.SGD(0.05, 0.9), data, mu=2.0)
         assert_same_weights(model, after(model, deltas), theirs)
-        free, _ = local_training(model, optimizer, data)
+        free, _ = train_locally(model, optimizer, data)
         lengths = [np.sqrt(sum((d**2).sum() for d in part)) for part in (deltas, free)]
         assert lengths[0] < 0.9 * lengths[1]
 
@@ -130,7 +148,7 @@ class TestLogitAdjustment:
         y = np.array([0] * 8 + [2] * 4, np.int32)
         data = batches(x, y, epochs=2)
         optimizer = ClientOptimizer("sgd", 0.2, momentum=0.5)
-        deltas, sums = local_training(model, optimizer, data, tau=0.5)
+        deltas, sums = train_locally(model, optimizer, data, tau=0.5)
 
         bias = next(i for i, name in enumerate(model.trainable_names) if "head/bias" in name)
         variable = model.keras_model.trainable_variables[bias]
@@ -151,7 +169,7 @@ class TestLogitAdjustment:
         data = batches(x, np.full_like(y, 1))
         optimizer = ClientOptimizer("sgd", 0.1)
         lengths = [
-            np.sqrt(sum((d**2).sum() for d in local_training(model, optimizer, data, tau=tau)[0]))
+            np.sqrt(sum((d**2).sum() for d in train_locally(model, optimizer, data, tau=tau)[0]))
             for tau in (0.0, 1.0)
         ]
         assert 0 < lengths[1] < 0.3 * lengths[0]
@@ -161,7 +179,7 @@ class TestEmbedding:
     def test_rows_that_a_client_did_not_see_have_no_update(self, model):
         x, y = client_rows(model, 6, 9, tokens=np.arange(10, 20))
         optimizer = ClientOptimizer("adamw", 0.01, weight_decay=0.1)
-        deltas, _ = local_training(model, optimizer, batches(x, y))
+        deltas, _ = train_locally(model, optimizer, batches(x, y))
         rows = np.abs(deltas[model.token_embedding]).sum(axis=1)
         seen = np.isin(np.arange(len(rows)), x)
         assert (rows[~seen] == 0).all()
@@ -170,10 +188,10 @@ class TestEmbedding:
     def test_local_rows_give_what_the_whole_table_gives(self, model):
         data = client(model, 7, epochs=2)
         optimizer = ClientOptimizer("sgd", 0.2, momentum=0.5, clip_norm=0.3)
-        sparse, _ = local_training(model, optimizer, data, mu=0.1)
+        sparse, _ = train_locally(model, optimizer, data, mu=0.1)
         whole = tiny_classifier()
         object.__setattr__(whole, "token_embedding", None)
-        dense, _ = local_training(whole, optimizer, data, mu=0.1)
+        dense, _ = train_locally(whole, optimizer, data, mu=0.1)
         for one, other in zip(sparse, dense, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -181,16 +199,16 @@ class TestEmbedding:
         x, y = client_rows(model, 8, 4)
         x[2, 0] = len(model.tokenizer.vocabulary)
         with pytest.raises(tf.errors.InvalidArgumentError):
-            local_training(model, ClientOptimizer(), batches(x, y))
+            train_locally(model, ClientOptimizer(), batches(x, y))
 
 
 class TestDropout:
     def test_seeds_decide_the_masks(self):
         model = tiny_classifier(dropout=0.3)
         data, optimizer = client(model, 9), ClientOptimizer("sgd", 0.1)
-        first, _ = local_training(model, optimizer, data)
-        again, _ = local_training(model, optimizer, data)
-        other, _ = local_training(model, optimizer, data, seed=(1, 3))
+        first, _ = train_locally(model, optimizer, data)
+        again, _ = train_locally(model, optimizer, data)
+        other, _ = train_locally(model, optimizer, data, seed=(1, 3))
         for a, b in zip(first, again, strict=True):
             np.testing.assert_array_equal(a, b)
         assert max(np.abs(a - b).max() for a, b in zip(first, other, strict=True)) > 1e-4
@@ -198,13 +216,13 @@ class TestDropout:
     def test_rounds_and_clients_have_masks_of_their_own(self):
         model = tiny_classifier(dropout=0.3)
         # So small a rate that the weights, and with them the loss, stay: only masks can differ.
-        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 1e-12))
+        local = LocalWork(ClientOptimizer("sgd", 1e-12), seed=5)
         x, y = client_rows(model, 10, 8)
         data = [batches(x, y)]
-        process, _, metrics = train(model, config, 2, data, seed=5)
+        process, _, metrics = train(model, local, 2, data)
         losses = [float(m["client_work"]["train"]["loss"]) for m in metrics]
         assert losses[0] != losses[1]
-        state = algorithms.initial_state(process, model)
+        state = composition.initial_state(process, classification.classification(model))
         again = process.next(state, data).metrics["client_work"]["train"]["loss"]
         assert float(again) == losses[0]
         reordered = process.next(state, [batches(x[::-1].copy(), y[::-1].copy())])
@@ -213,8 +231,8 @@ class TestDropout:
 
 class TestOddClients:
     def test_a_diverging_client_is_left_out_and_counted(self, model):
-        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 1e30))
-        process, state, metrics = train(model, config, 1, [client(model, 1), client(model, 2)])
+        local = LocalWork(ClientOptimizer("sgd", 1e30))
+        process, state, metrics = train(model, local, 1, [client(model, 1), client(model, 2)])
         report = metrics[0]["client_work"]["train"]
         assert int(report["non_finite_clients"]) == 2
         assert (int(report["num_examples"]), float(report["loss"])) == (0, 0.0)
@@ -222,14 +240,14 @@ class TestOddClients:
             np.testing.assert_array_equal(w, w0)
 
     def test_a_diverging_client_does_not_touch_the_others(self, model):
-        deltas, sums = local_training(model, ClientOptimizer("sgd", 1e30), client(model, 1))
+        deltas, sums = train_locally(model, ClientOptimizer("sgd", 1e30), client(model, 1))
         assert all((d == 0).all() for d in deltas)
         assert sums["non_finite"] == 1.0
         assert sums["num_examples"] == 0
 
     def test_an_empty_client_sends_nothing(self, model):
         nothing = client(model, 1).take(0)
-        deltas, sums = local_training(model, ClientOptimizer("adamw", 0.01), nothing)
+        deltas, sums = train_locally(model, ClientOptimizer("adamw", 0.01), nothing)
         assert all((d == 0).all() for d in deltas)
         assert (sums["num_examples"], sums["num_batches"], sums["non_finite"]) == (0, 0, 0.0)
 
@@ -237,7 +255,7 @@ class TestOddClients:
         x, y = client_rows(model, 11, 12)
         rows = tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=x, y=y))
         data = rows.shuffle(12, reshuffle_each_iteration=True).batch(1)
-        deltas, sums = local_training(model, ClientOptimizer(), data)
+        deltas, sums = train_locally(model, ClientOptimizer(), data)
         assert sums["num_examples"] == 12
         assert all(np.isfinite(d).all() for d in deltas)
 
@@ -245,9 +263,10 @@ class TestOddClients:
 class TestProcess:
     def test_the_schedule_scales_the_rate_by_round(self, model):
         schedule = schedules.LinearSchedule(warmup_rounds=1, total_rounds=4)
-        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 0.2), schedule=schedule)
-        process = algorithms.build_process(model, config)
-        state = algorithms.initial_state(process, model)
+        local = LocalWork(ClientOptimizer("sgd", 0.2), schedule)
+        task = classification.classification(model)
+        process = fed_avg.fed_avg(task, local)
+        state = composition.initial_state(process, task)
         weights, lengths = process.get_model_weights(state), []
         for _ in range(5):
             # From the same weights and in one step, the update is the gradient times the rate.
@@ -261,7 +280,7 @@ class TestProcess:
 
     def test_frozen_weights_stay_and_are_not_sent(self):
         model = tiny_classifier(trainable="head")
-        process, state, _ = train(model, AlgorithmConfig(), 2, [client(model, 1)])
+        process, state, _ = train(model, LocalWork(), 2, [client(model, 1)])
         weights = process.get_model_weights(state)
         for w, w0 in zip(weights.non_trainable, model.initial_weights()[1], strict=True):
             np.testing.assert_array_equal(w, w0)
@@ -273,20 +292,20 @@ class TestProcess:
         assert len(sent) == 2  # the head's kernel and bias
 
     def test_initialization_alone_is_no_state_to_train_from(self, model):
-        process = algorithms.build_process(model, AlgorithmConfig())
+        process = fed_avg.fed_avg(classification.classification(model))
         weights = process.get_model_weights(process.initialize())
         assert all(np.isnan(w).all() for w in weights.trainable)
 
     def test_the_type_of_the_weights(self, model):
-        weights = client_work.weights_type(model)
+        weights = classification.classification(model).weights_type()
         assert weights.python_container is tff.learning.models.ModelWeights
         shapes = [tuple(t.shape) for _, t in tff.structure.iter_elements(weights.trainable)]
         assert shapes == [w.shape for w in model.initial_weights()[0]]
 
     def test_metrics_are_means_over_examples(self, model):
-        config = AlgorithmConfig(client_optimizer=ClientOptimizer("sgd", 1e-12))
+        local = LocalWork(ClientOptimizer("sgd", 1e-12), seed=5)
         rows = [client_rows(model, s, n) for s, n in ((1, 10), (2, 3))]
-        _, _, metrics = train(model, config, 1, [batches(*r) for r in rows])
+        _, _, metrics = train(model, local, 1, [batches(*r) for r in rows])
         x, y = (np.concatenate(parts) for parts in zip(*rows, strict=True))
         logits = model.keras_model(x)
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, logits)
@@ -307,7 +326,7 @@ class TestProcess:
     ],
 )
 def test_what_decays(name, decayed):
-    assert client_update.is_decayed(name) is decayed
+    assert local_training.is_decayed(name) is decayed
 
 
 def test_every_weight_of_the_model_has_a_known_kind(model):
@@ -352,20 +371,23 @@ def test_a_wrong_server_optimizer_names_the_flag(arguments, flag):
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [
-        ({"name": "fedsgd"}, "--algorithm=fedsgd"),
-        ({"name": "fedprox"}, "--proximal_strength=0.0"),
-        ({"proximal_strength": 0.1}, "--proximal_strength=0.1"),
-        ({"logit_adjustment": -1.0}, "--logit_adjustment=-1.0"),
+        ({"proximal_strength": 0.0}, "--proximal_strength=0.0"),
+        ({"proximal_strength": float("nan")}, "--proximal_strength=nan"),
     ],
 )
-def test_a_wrong_algorithm_names_the_flag(arguments, flag):
+def test_a_wrong_proximal_term_names_the_flag(model, arguments, flag):
     with pytest.raises(errors.UserError, match=flag):
-        AlgorithmConfig(**arguments)
+        fed_prox.fed_prox(classification.classification(model), **arguments)
 
 
-def test_a_wrong_weighting_names_the_flag(model):
+def test_a_wrong_adjustment_names_the_flag(model):
+    with pytest.raises(errors.UserError, match="--logit_adjustment=-1.0"):
+        classification.classification(model, logit_adjustment=-1.0)
+
+
+def test_a_wrong_weighting_names_the_flag():
     with pytest.raises(errors.UserError, match="--weighting=loss"):
-        algorithms.build_process(model, AlgorithmConfig(weighting="loss"))
+        LocalWork(weighting="loss")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,18 @@ import collections
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import sklearn.metrics
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 Predict = Callable[[np.ndarray], np.ndarray]
+
+
+# What metrics.csv has of each evaluation set, and of its clients.
+_COLUMNS = ("accuracy", "macro_f1", "loss")
+_CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +41,13 @@ class EvaluationSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def columns(self) -> list[str]:
+        """Returns the names of the set's columns in metrics.csv."""
+        names = [f"{self.name}_{name}" for name in _COLUMNS]
+        if self.clients is not None:
+            names += [f"{self.name}_{name}_accuracy" for name in _CLIENTS]
+        return names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +75,13 @@ class Scores:
     predicted_labels: int
     confusion: tuple[tuple[int, ...], ...]
     clients: "ClientScores | None" = None
+
+    def columns(self, name: str) -> Mapping[str, float]:
+        """Returns the numbers of `EvaluationSet.columns`, for the set of this name."""
+        row = {f"{name}_{column}": getattr(self, column) for column in _COLUMNS}
+        if self.clients is not None:
+            row |= {f"{name}_{n}_accuracy": getattr(self.clients, n) for n in _CLIENTS}
+        return row
 
     def warning(self) -> str | None:
         """Returns a plain sentence if the model has not learned to tell labels apart."""

@@ -10,10 +10,14 @@ from scipy import stats
 
 from tests.learning.conftest import batches, client_rows, tiny_classifier
 from tff_nlp import errors
-from tff_nlp.learning import algorithms, client_update, client_work
-from tff_nlp.learning.example_privacy import ExamplePrivacy
+from tff_nlp.learning import client_batches, client_input, composition, local_training
+from tff_nlp.learning.algorithms import fed_avg
+from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
+from tff_nlp.learning.transforms import example_privacy, transform
+from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
 from tff_nlp.privacy.noise_secret import NoiseSecret
+from tff_nlp.tasks import classification
 
 RATE = 0.5
 SECRET = NoiseSecret(bytes(range(32)))
@@ -22,27 +26,35 @@ KEY = SECRET.key("client", 0, 0)
 
 @functools.cache
 def _traced(model, privacy):
-    optimizer = ClientOptimizer("sgd", RATE)
-    training = client_update.LocalTraining(optimizer, example_privacy=privacy)
-    update = client_update.build_client_update(model, training)
+    task = classification.classification(model)
     weights, frozen = (tuple(map(tf.constant, w)) for w in model.initial_weights())
+    spec = tf.data.DatasetSpec(task.batch_spec)
 
-    @tf.function(input_signature=[tf.data.DatasetSpec(client_work.KEYED_BATCH_SPEC)])
-    def run(dataset):
-        return update(weights, frozen, dataset, tf.constant(RATE), tf.constant([1, 2]))
+    @tf.function(input_signature=[spec, client_input.KEY_SPEC])
+    def run(dataset, key):
+        gradient_of = local_training.batch_gradient
+        if privacy is not None:
+            gradient_of = example_privacy.private_gradient(task, key, privacy)
+        return local_training.train(
+            task,
+            ClientOptimizer("sgd", RATE),
+            weights,
+            frozen,
+            client_batches.read(task, dataset),
+            learning_rate=tf.constant(RATE),
+            round_seed=tf.constant([1, 2]),
+            transform=transform.chain([]),
+            gradient_of=gradient_of,
+            sparse=privacy is None,
+        )
 
     return run
 
 
 def update_of(model, data, privacy, key=KEY):
     """Returns what a client sends after SGD with the rate 1/2, one array per weight."""
-    deltas, sums, _ = _traced(model, privacy)(keyed(data, key))
+    deltas, sums = _traced(model, privacy)(data, tf.constant(key))
     return [d.numpy() for d in deltas], sums
-
-
-def keyed(data, key=KEY):
-    """Batches with the key of the noise that their client adds."""
-    return data.map(lambda b: collections.OrderedDict(noise_key=tf.constant(key), **b))
 
 
 def one_by_one(model, x, y, norm):
@@ -131,11 +143,10 @@ def test_values_out_of_range_name_the_flag(values, flag):
 
 def test_ordinary_batches_do_not_fit(model):
     """They used to be trained on, as if they had been Poisson samples."""
-    config = algorithms.AlgorithmConfig(
-        weighting="uniform", example_privacy=ExamplePrivacy(1.0, 1.0, 4)
-    )
-    process = algorithms.build_process(model, config)
-    state = algorithms.initial_state(process, model)
+    task = classification.classification(model)
+    local = LocalWork(weighting="uniform", example_privacy=ExamplePrivacy(1.0, 1.0, 4))
+    process = fed_avg.fed_avg(task, local)
+    state = composition.initial_state(process, task)
     with pytest.raises(TypeError, match="noise_key"):
         process.next(state, [batches(*client_rows(model, 3, 4))])
 
@@ -151,16 +162,16 @@ def test_without_a_key_nothing_is_sent(model):
 def test_one_example_that_is_not_finite_leaves_the_others(model, monkeypatch):
     """A NaN gradient used to blank the whole client: the test of its norm is false of NaN."""
     x, y = client_rows(model, 5, 3)
-    losses = client_update._example_losses
+    score = classification.score
 
-    def broken(*arguments, **named):
-        own, right = losses(*arguments, **named)
-        last = tf.reduce_all(tf.equal(arguments[3].labels, y[2]))
-        return own * tf.where(last, np.nan, 1.0), right
+    def broken(logits, labels):
+        last = tf.reduce_all(tf.equal(labels, y[2]))
+        found = score(logits, labels)
+        return found._replace(losses=found.losses * tf.where(last, np.nan, 1.0))
 
     y[:2] = (y[2] + 1) % 3
     good, _ = update_of(model, batches(x[:2], y[:2]), ExamplePrivacy(0.1, 0.0, 3))
-    monkeypatch.setattr(client_update, "_example_losses", broken)
+    monkeypatch.setattr(classification, "score", broken)
     monkeypatch.setitem(globals(), "_traced", _traced.__wrapped__)  # Nothing traced before.
     found, sums = update_of(model, batches(x, y), ExamplePrivacy(0.1, 0.0, 3))
     for ours, expected in zip(found, good, strict=True):
@@ -188,10 +199,14 @@ def test_dropout_of_an_example_does_not_depend_on_the_other_examples():
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [
-        ({"weighting": "examples"}, "--weighting=examples"),
-        ({"weighting": "uniform", "logit_adjustment": 0.5}, "--logit_adjustment=0.5"),
+        (("examples", 0.0), "--weighting=examples"),
+        (("uniform", 0.5), "--logit_adjustment=0.5"),
     ],
 )
-def test_an_algorithm_that_voids_the_epsilon_is_refused(changes, flag):
+def test_what_voids_the_epsilon_is_refused(model, changes, flag):
+    weighting, tau = changes
+    task = classification.classification(model, logit_adjustment=tau)
+    local = LocalWork(weighting=weighting, example_privacy=ExamplePrivacy(1.0, 1.0, 4))
     with pytest.raises(errors.UserError, match=flag):
-        algorithms.AlgorithmConfig(example_privacy=ExamplePrivacy(1.0, 1.0, 4), **changes)
+        fed_avg.fed_avg(task, local)
+    fed_avg.fed_avg(task, local, allow_dp_mismatch=True)

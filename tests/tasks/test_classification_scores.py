@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from tff_nlp.program import evaluation
+from tff_nlp.tasks import classification_scores as evaluation
 
 
 @pytest.fixture

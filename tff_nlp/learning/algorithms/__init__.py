@@ -1,0 +1,1 @@
+"""Federated algorithms: a function and a file each, which returns a process."""

@@ -1,0 +1,106 @@
+"""A client's batches, read once and held in a graph, so that local training may look twice."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tff_nlp.tasks import task as tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientBatches:
+    """The batches of one client in one round.
+
+    Attributes:
+      count: int32, how many there are.
+      num_examples: int64, how many examples, repetitions counted.
+      statistics: What the task asked for, summed over the batches.
+      seen: bool[rows] of the task's table, which of its rows the client reads; None without one.
+      fingerprint: int32, tells clients apart for their dropout.
+    """
+
+    count: tf.Tensor
+    num_examples: tf.Tensor
+    statistics: tuple[tf.Tensor, ...]
+    seen: tf.Tensor | None
+    fingerprint: tf.Tensor
+    _lists: tuple[tf.Tensor, ...]
+    _spec: Any
+
+    def read(self, step: tf.Tensor) -> tuple[Any, Any]:
+        """Returns `x` and `y` of a batch."""
+        parts = []
+        for handle, spec in zip(self._lists, tf.nest.flatten(self._spec), strict=True):
+            part = tf.raw_ops.TensorListGetItem(
+                input_handle=handle,
+                index=step,
+                element_shape=_list_shape(spec),
+                element_dtype=spec.dtype,
+            )
+            parts.append(tf.ensure_shape(part, spec.shape))
+        return tasks.split_batch(tf.nest.pack_sequence_as(self._spec, parts))
+
+
+def read(task: tasks.Task, dataset: tf.data.Dataset) -> ClientBatches:
+    """Reads a data set once, since a shuffling one would differ when it is read again."""
+    count, examples, statistics, seen, fingerprint, lists = _read(dataset, task)
+    return ClientBatches(
+        count,
+        examples,
+        statistics,
+        seen if task.table else None,
+        fingerprint,
+        lists,
+        task.batch_spec,
+    )
+
+
+@tf.function
+def _read(dataset: tf.data.Dataset, task: tasks.Task) -> tuple[Any, ...]:
+    specs = tf.nest.flatten(task.batch_spec)
+    lists = tuple(
+        tf.raw_ops.EmptyTensorList(
+            element_shape=_list_shape(spec), max_num_elements=-1, element_dtype=spec.dtype
+        )
+        for spec in specs
+    )
+    count, fingerprint = tf.zeros([], tf.int32), tf.zeros([], tf.int32)
+    examples = tf.zeros([], tf.int64)
+    statistics = _no_statistics(task)
+    rows = task.weight_specs()[0][task.table.weight].shape[0] if task.table else 0
+    seen = tf.zeros([rows], tf.bool)
+    for batch in iter(dataset):
+        x, y = tasks.split_batch(batch)
+        lists = tuple(
+            tf.raw_ops.TensorListPushBack(input_handle=handle, tensor=part)
+            for handle, part in zip(lists, tf.nest.flatten(batch), strict=True)
+        )
+        if task.table:
+            ids = tf.reshape(task.inputs(x)[task.table.ids], [-1, 1])
+            seen = tf.tensor_scatter_nd_update(seen, ids, tf.fill([tf.size(ids)], True))
+        found = task.statistics(x, y)
+        statistics = tuple(a + b for a, b in zip(statistics, found, strict=True))
+        fingerprint = fingerprint * 31 + tasks.fingerprint((x, y))[0]
+        examples += tf.shape(tf.nest.flatten(x)[0], tf.int64)[0]
+        count += 1
+    return count, examples, statistics, seen, fingerprint, lists
+
+
+def _no_statistics(task: tasks.Task) -> tuple[tf.Tensor, ...]:
+    """Returns zeros shaped like the task's statistics."""
+    batch = tf.nest.map_structure(
+        lambda spec: (
+            tf.zeros([size or 0 for size in spec.shape], spec.dtype)
+            if spec.dtype != tf.string
+            else tf.fill([size or 0 for size in spec.shape], "")
+        ),
+        task.batch_spec,
+    )
+    return tuple(map(tf.zeros_like, task.statistics(*tasks.split_batch(batch))))
+
+
+def _list_shape(spec: tf.TensorSpec) -> list[int]:
+    # A vector, also of the shape of a scalar: TensorFlow refuses to copy a graph whose shape is the
+    # scalar -1 when it happens to visit the operation before the constant.
+    return [-1 if size is None else size for size in spec.shape]

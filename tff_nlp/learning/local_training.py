@@ -1,0 +1,230 @@
+"""What one client computes in one round: some local steps, then the change of its weights.
+
+The update is a pure function of tensors. No variable is created, so that nothing has to be drawn
+at random only to be overwritten with the broadcast weights; and a table that is read by gathering
+is trained on the rows of the client alone, because every other row of a client's copy would keep
+its value. The result has the dense shape that aggregators expect.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tff_nlp.learning import client_batches, optimizers
+from tff_nlp.learning.transforms import transform as transforms
+from tff_nlp.tasks import task as tasks
+
+Weights = Sequence[tf.Tensor]
+Sums = Mapping[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalVocabulary:
+    """The distinct rows of a table that one client reads.
+
+    Attributes:
+      tokens: int32[distinct], sorted ids of the rows.
+      positions: int32[rows], the position in `tokens` of each id that occurs.
+    """
+
+    tokens: tf.Tensor
+    positions: tf.Tensor
+
+
+def local_vocabulary(seen: tf.Tensor) -> LocalVocabulary:
+    """Numbers the rows that a client reads.
+
+    Args:
+      seen: bool[rows], whether the client reads the row.
+    """
+    tokens = tf.cast(tf.squeeze(tf.where(seen), axis=1), tf.int32)
+    positions = tf.tensor_scatter_nd_update(
+        tf.zeros(tf.shape(seen), tf.int32), tokens[:, tf.newaxis], tf.range(tf.size(tokens))
+    )
+    return LocalVocabulary(tokens, positions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a gradient is taken of.
+
+    Attributes:
+      losses: (weights, inputs, y, seed) to the losses of examples.
+      inputs: Of the batch.
+      y: The batch's targets.
+      number: int32, the step's number.
+      seed: int32[2], seed of the dropout in this step.
+    """
+
+    losses: Callable[[Weights, Any, Any, tf.Tensor], tasks.Losses]
+    inputs: Any
+    y: Any
+    number: tf.Tensor
+    seed: tf.Tensor
+
+
+# (weights, step) to the gradient, dense, and the sums of `tasks.with_totals`.
+GradientOf = Callable[[Weights, Step], tuple[Sequence[tf.Tensor], Sums]]
+
+
+def batch_gradient(weights: Weights, step: Step) -> tuple[Sequence[tf.Tensor], Sums]:
+    """Returns the gradient of a batch's mean loss."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
+        found = step.losses(weights, step.inputs, step.y, step.seed)
+        sums = tasks.with_totals(found)
+        loss = tf.math.divide_no_nan(sums["loss_sum"], sums["weight_sum"])
+    gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(g) for g in gradients], sums
+
+
+def train(
+    task: tasks.Task,
+    optimizer: optimizers.ClientOptimizer,
+    trainable: Weights,
+    frozen: Weights,
+    batches: client_batches.ClientBatches,
+    *,
+    learning_rate: tf.Tensor,
+    round_seed: tf.Tensor,
+    transform: transforms.GradientTransform,
+    gradient_of: GradientOf = batch_gradient,
+    sparse: bool = True,
+) -> tuple[tuple[tf.Tensor, ...], Sums]:
+    """Trains on a client's batches, one step each.
+
+    Args:
+      task: What is trained for.
+      optimizer: The client's optimizer.
+      trainable: The weights to begin with.
+      frozen: The weights that do not train.
+      batches: The client's batches.
+      learning_rate: float32, this round's step size.
+      round_seed: int32[2], seed of the round's dropout.
+      transform: What changes the gradients.
+      gradient_of: What a gradient is.
+      sparse: Whether the task's table may be trained on the client's rows alone.
+
+    Returns:
+      The update, initial minus final weights as TFF has it, in the shapes of the trainable weights;
+      and the client's sums: "num_examples" and "num_batches" (int64), "update_norm_squared",
+      "non_finite" (1.0 where loss or update overflowed: the update is then zero), and those of
+      `tasks.with_totals`.
+    """
+    seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
+    table = task.table if sparse and transform.sparse else None
+    initial = list(trainable)
+    vocabulary = None
+    if table is not None and batches.seen is not None:
+        vocabulary = local_vocabulary(batches.seen)
+        initial[table.weight] = tf.gather(trainable[table.weight], vocabulary.tokens)
+
+    def losses(weights: Weights, inputs: Any, y: Any, step_seed: tf.Tensor) -> tasks.Losses:
+        return task.losses(weights, frozen, inputs, y, batches.statistics, step_seed)
+
+    def gradient(weights: Weights, number: tf.Tensor) -> tuple[Sequence[tf.Tensor], Sums]:
+        x, y = batches.read(number)
+        inputs = task.inputs(x)
+        if vocabulary is not None and table is not None:
+            rows = tf.gather(vocabulary.positions, inputs[table.ids])
+            inputs = collections.OrderedDict(inputs, **{table.ids: rows})
+        step_seed = tf.random.experimental.stateless_fold_in(seed, number)
+        return gradient_of(weights, Step(losses, inputs, y, number, step_seed))
+
+    final, sums = _steps(task, optimizer, initial, gradient, transform, batches, learning_rate)
+    deltas = [w0 - w for w0, w in zip(initial, final, strict=True)]
+    deltas, sums = close(deltas, sums, batches)
+    if vocabulary is not None and table is not None:
+        deltas[table.weight] = tf.scatter_nd(
+            vocabulary.tokens[:, tf.newaxis], deltas[table.weight], trainable[table.weight].shape
+        )
+    return tuple(deltas), sums
+
+
+def _steps(
+    task: tasks.Task,
+    optimizer: optimizers.ClientOptimizer,
+    initial: Weights,
+    gradient: Callable[[Weights, tf.Tensor], tuple[Sequence[tf.Tensor], Sums]],
+    transform: transforms.GradientTransform,
+    batches: client_batches.ClientBatches,
+    learning_rate: tf.Tensor,
+) -> tuple[Weights, Sums]:
+    """Returns the weights after all steps, and the sums of the losses."""
+    decayed = [is_decayed(name) for name in task.trainable_names]
+
+    def body(number: tf.Tensor, weights: tuple, state: tuple, own: Any, sums: Sums) -> tuple:
+        gradients, found = gradient(weights, number)
+        gradients, own = transform.update(gradients, own, weights)
+        state, weights = optimizer.step(state, weights, gradients, learning_rate, decayed)
+        return number + 1, weights, state, own, {name: sums[name] + found[name] for name in sums}
+
+    start = (
+        tf.zeros([], tf.int32),
+        tuple(initial),
+        optimizer.initial_state(initial),
+        transform.init(initial),
+        no_sums(task),
+    )
+    _, final, _, _, sums = tf.while_loop(
+        lambda number, *_: number < batches.count,
+        body,
+        start,
+        shape_invariants=tf.nest.map_structure(lambda t: t.shape, start),
+        parallel_iterations=1,
+    )
+    return final, sums
+
+
+def no_sums(task: tasks.Task) -> Sums:
+    """Returns zeros in place of the sums of `tasks.with_totals`."""
+    scalar = tf.TensorSpec([], tf.float32)
+    specs = {"loss_sum": scalar, "weight_sum": scalar, **task.sum_specs}
+    return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
+
+
+def close(
+    deltas: Sequence[tf.Tensor], sums: Sums, batches: client_batches.ClientBatches
+) -> tuple[list[tf.Tensor], Sums]:
+    """Returns the update, zero where it is not finite, and the client's sums."""
+    norm_squared = tf.add_n([tf.reduce_sum(tf.square(d)) for d in deltas])
+    finite = tf.math.is_finite(norm_squared) & tf.math.is_finite(sums["loss_sum"])
+    kept = tf.cond(finite, lambda: list(deltas), lambda: [tf.zeros_like(d) for d in deltas])
+    counted = dict(sums, num_examples=batches.num_examples, update_norm_squared=norm_squared)
+    closed = {
+        name: tf.where(finite, value, tf.zeros_like(value)) for name, value in counted.items()
+    }
+    return kept, _in_order(
+        dict(
+            closed,
+            non_finite=1.0 - tf.cast(finite, tf.float32),
+            num_batches=tf.cast(batches.count, tf.int64),
+        )
+    )
+
+
+def nothing_trained(task: tasks.Task) -> Sums:
+    """Returns the sums of a client that has trained on nothing."""
+    nothing = tf.zeros([])
+    return _in_order(
+        dict(
+            no_sums(task),
+            non_finite=nothing,
+            num_batches=tf.zeros([], tf.int64),
+            num_examples=tf.zeros([], tf.int64),
+            update_norm_squared=nothing,
+        )
+    )
+
+
+def _in_order(sums: Sums) -> Sums:
+    return collections.OrderedDict(sorted(sums.items()))
+
+
+def is_decayed(name: str) -> bool:
+    """Whether weight decay applies to the weight: kernels and embeddings, as BERT was trained."""
+    last = name.rsplit("/", maxsplit=1)[-1]
+    return not (last.startswith("bias") or last in ("gamma", "beta"))

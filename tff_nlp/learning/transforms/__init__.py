@@ -1,0 +1,1 @@
+"""What changes a gradient on its way to the optimizer, one file each."""

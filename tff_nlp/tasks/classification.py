@@ -1,0 +1,172 @@
+"""Classification of a text: one label each, cross-entropy, accuracy."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tff_nlp import errors
+from tff_nlp.models import classifier
+from tff_nlp.tasks import classification_scores, task
+
+# int32[batch, length] padded token ids and int32[batch] labels, both dynamic.
+BATCH_SPEC = collections.OrderedDict(
+    x=tf.TensorSpec([None, None], tf.int32), y=tf.TensorSpec([None], tf.int32)
+)
+_SUMS = {"num_correct": tf.TensorSpec([], tf.float32)}
+REPORT = task.Report(
+    headline="accuracy",
+    higher_is_better=True,
+    panels=(
+        task.Panel(
+            "cross-entropy (nats)",
+            (task.Curve("train_loss", "while training"), task.Curve("test_loss", "test")),
+        ),
+        task.Panel(
+            "accuracy",
+            (
+                task.Curve("train_accuracy", "while training"),
+                task.Curve("test_accuracy", "test"),
+                task.Curve("clients_mean_accuracy", "clients, mean"),
+                task.Curve("clients_worst_decile_accuracy", "clients, worst tenth"),
+                task.Curve("held_out_mean_accuracy", "held-out clients, mean"),
+            ),
+            baseline="most frequent label",
+        ),
+    ),
+)
+
+
+def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.0) -> task.Task:
+    """Returns the task of a classifier.
+
+    Args:
+      model: The classifier.
+      logit_adjustment: How much of the logarithm of a client's label frequencies is added to its
+        logits in training, against label skew (see `log_prior`); 0 for none.
+
+    Raises:
+      UserError: If the adjustment is negative or not finite.
+    """
+    if not 0 <= logit_adjustment < float("inf"):
+        raise errors.UserError(
+            f"--logit_adjustment={logit_adjustment}: must be 0 or more, and finite"
+        )
+    plain = task.Task(
+        name="classification",
+        batch_spec=BATCH_SPEC,
+        trainable_names=model.trainable_names,
+        frozen_names=model.frozen_names,
+        weight_specs=model.weight_specs,
+        initial_weights=model.initial_weights,
+        inputs=lambda x: masked(x, model.tokenizer.pad_id),
+        predict=lambda trainable, frozen, inputs, seed: model.logits(
+            list(trainable), list(frozen), inputs["ids"], inputs["mask"], seed=seed
+        ),
+        score=lambda output, y, statistics: score(output, y),
+        sum_specs=_SUMS,
+        finalize=finalize,
+        metrics=("accuracy",),
+        score_set=scorer(model),
+        report=REPORT,
+        one_example=one_text,
+        table=None if model.token_embedding is None else task.Table(model.token_embedding, "ids"),
+    )
+    if not logit_adjustment:
+        return plain
+    return dataclasses.replace(
+        plain,
+        statistics=lambda x, y: (tf.reduce_sum(tf.one_hot(y, model.num_labels), axis=0),),
+        score=lambda output, y, statistics: score(
+            output, y, offset=logit_adjustment * log_prior(statistics[0])
+        ),
+        examples_independent=False,
+        dependence=(
+            f"--logit_adjustment={logit_adjustment:g}: a client's label frequencies depend on "
+            "all its examples, and change every gradient when one of them changes; take 0"
+        ),
+    )
+
+
+def scorer(
+    model: classifier.Classifier,
+) -> Callable[[Any, classification_scores.EvaluationSet], classification_scores.Scores]:
+    """Returns the function that scores weights on an evaluation set."""
+    predict = predictor(model)
+
+    def score_set(
+        weights: Any, examples: classification_scores.EvaluationSet
+    ) -> classification_scores.Scores:
+        return classification_scores.score(examples, predict(weights), model.num_labels)
+
+    return score_set
+
+
+def predictor(model: classifier.Classifier) -> Callable[[Any], classification_scores.Predict]:
+    """Returns the function from weights to the function from token ids to logits."""
+    trainable, frozen = (list(specs) for specs in model.weight_specs())
+
+    @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
+    def logits(trainable: Any, frozen: Any, tokens: tf.Tensor) -> tf.Tensor:
+        inputs = masked(tokens, model.tokenizer.pad_id)
+        return model.logits(trainable, frozen, inputs["ids"], inputs["mask"], seed=None)
+
+    def predict(weights: Any) -> classification_scores.Predict:
+        trained, fixed = (
+            [tf.convert_to_tensor(w) for w in part]
+            for part in (weights.trainable, weights.non_trainable)
+        )
+        return lambda tokens: logits(trained, fixed, tf.constant(tokens)).numpy()
+
+    return predict
+
+
+def masked(x: tf.Tensor, pad_id: int) -> Mapping[str, tf.Tensor]:
+    """Returns what a classifier reads: "ids" and "mask", false where there is padding."""
+    return collections.OrderedDict(ids=x, mask=tf.not_equal(x, pad_id))
+
+
+def one_text(inputs: Mapping[str, tf.Tensor], index: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    """Returns one text as a batch of one, without its padding, which is on the right."""
+    row = task.rows_at(inputs, index)
+    length = tf.reduce_sum(tf.cast(row["mask"], tf.int32))
+    return collections.OrderedDict((name, part[:, :length]) for name, part in row.items())
+
+
+def score(logits: tf.Tensor, y: tf.Tensor, offset: tf.Tensor | None = None) -> task.Losses:
+    """Returns cross-entropies and the number of right predictions.
+
+    Args:
+      logits: float32[batch, labels].
+      y: int32[batch].
+      offset: float32[labels], added to the logits of the losses only.
+    """
+    shifted = logits if offset is None else logits + offset
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, shifted)
+    correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
+    return task.Losses(
+        losses, tf.ones_like(losses), {"num_correct": tf.reduce_sum(tf.cast(correct, tf.float32))}
+    )
+
+
+def finalize(sums: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns "accuracy" from the sums."""
+    accuracy = tf.math.divide_no_nan(sums["num_correct"], sums["weight_sum"])
+    return collections.OrderedDict(accuracy=accuracy)
+
+
+def log_prior(label_counts: tf.Tensor) -> tf.Tensor:
+    """Returns the logarithm of a client's label frequencies, with one more of each label.
+
+    Added to the logits in training it takes over what the frequencies explain, so that a client
+    with nearly one label does not teach the model that this label is frequent (logit adjustment,
+    Menon et al. 2021, equation 10, with each client's own frequencies as in Zhang et al. 2022,
+    "Federated Learning with Label Distribution Skew via Logits Calibration").
+
+    Args:
+      label_counts: float32[labels], over all local epochs.
+    """
+    counts = label_counts + 1.0
+    return tf.math.log(counts / tf.reduce_sum(counts))
