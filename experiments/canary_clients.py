@@ -73,9 +73,9 @@ def with_canaries(
       audited: Whether there are canaries.
     """
 
-    def either(client: int, number: int) -> Any:
+    def either(client: int, number: int, state: Any = None) -> Any:
         real = client < train.num_clients
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {} if state is None else {client_input.STATE: state}
         noise_key = key(client, number)
         if noise_key is not None:
             values[client_input.NOISE_KEY] = noise_key

@@ -32,6 +32,7 @@ class CentralRun:
         """
         texts = data.load_data(self.corpus, self.central.seed)
         data.say("corpus", texts.describe())
+        self = dataclasses.replace(self, training=self.training.resolved())
         recorded = (self.corpus, self.model, self.training, self.central)
         data.say("note", settings.without_effect(*recorded))
         config = {**flag_groups.record(*recorded), **texts.fingerprints()}

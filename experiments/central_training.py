@@ -165,7 +165,7 @@ def _optimizer(run: CentralRun, model: classifier.Classifier, steps: int) -> Any
     """Returns the Keras optimizer that the flags describe, for so many steps."""
     flags = run.training
     rate = _Schedule(
-        flags.client_learning_rate,
+        flags.rate,
         int(run.central.warmup_fraction * steps),
         steps if run.central.decay_learning_rate else None,
     )

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ from experiments.privacy_plan import PrivacyPlan, cohort_seed
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
-from tff_nlp.learning import client_work, composition, optimizers, schedules
-from tff_nlp.learning.algorithms import fed_avg, fed_prox
+from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
+from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
 from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.models import classifier
 from tff_nlp.privacy import mechanism
@@ -123,7 +123,7 @@ def local_work(run: FederatedRun, plan: PrivacyPlan | None) -> client_work.Local
     return client_work.LocalWork(
         optimizer=optimizers.ClientOptimizer(
             name=client.client_optimizer,
-            learning_rate=client.client_learning_rate,
+            learning_rate=client.rate,
             momentum=client.client_momentum,
             weight_decay=client.client_weight_decay,
             clip_norm=client.client_clip_norm,
@@ -150,20 +150,30 @@ def server_optimizer(run: FederatedRun) -> optimizers.ServerOptimizer:
 
 
 def build_process(
-    run: FederatedRun, trained: tasks.Task, plan: PrivacyPlan | None
-) -> tff.learning.templates.LearningProcess:
-    """Returns the process that the flags describe."""
-    arguments: dict[str, Any] = {
-        "server_optimizer": server_optimizer(run),
-        "aggregator": _aggregator(run, plan),
-        "allow_dp_mismatch": run.privacy.allow_dp_mismatch,
+    run: FederatedRun, trained: tasks.Task, population: int, plan: PrivacyPlan | None
+) -> tff.learning.templates.LearningProcess | stateful.StatefulProcess:
+    """Returns the process that the flags describe.
+
+    Args:
+      run: The flags.
+      trained: What is trained for.
+      population: How many clients there are.
+      plan: What the run promises; None without privacy.
+    """
+    mismatch: dict[str, Any] = {"allow_dp_mismatch": run.privacy.allow_dp_mismatch}
+    strength: dict[str, Any] = {"proximal_strength": run.federated.proximal_strength}
+    builders: Mapping[str, Callable[..., Any]] = {
+        "fedavg": functools.partial(fed_avg.fed_avg, **mismatch),
+        "fedprox": functools.partial(fed_prox.fed_prox, **strength, **mismatch),
+        "scaffold": functools.partial(scaffold.scaffold, population=population),
+        "mime_lite": mime_lite.mime_lite,
     }
-    if run.federated.algorithm == "fedprox":
-        strength = run.federated.proximal_strength
-        build: Any = functools.partial(fed_prox.fed_prox, proximal_strength=strength)
-    else:
-        build = fed_avg.fed_avg
-    return build(trained, local_work(run, plan), **arguments)
+    return builders[run.federated.algorithm](
+        trained,
+        local_work(run, plan),
+        server_optimizer=server_optimizer(run),
+        aggregator=_aggregator(run, plan),
+    )
 
 
 def _program(
@@ -199,7 +209,7 @@ def _program(
                 )
             )
     trained = classification.classification(model, logit_adjustment=run.federated.logit_adjustment)
-    process = build_process(run, trained, plan)
+    process = build_process(run, trained, split.train.num_clients, plan)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
         order = seeds.derive(seed, "client_order", number)
@@ -220,7 +230,7 @@ def _program(
             split.train.num_clients + run.privacy.audit_canaries,
             run.clients.clients_per_round,
         ),
-        dataset=canary_clients.with_canaries(
+        client=canary_clients.with_canaries(
             dataset,
             split.train,
             trained.batch_spec,
@@ -236,6 +246,7 @@ def _program(
         checkpoint_every=run.rounds.checkpoint_every,
         guarantee=plan.guarantee if plan else None,
         noise_secret=secret,
+        client_id=lambda client: split.train.client_ids[client],
     )
 
 

@@ -42,7 +42,7 @@ class PrivacyPlan:
 
 
 def resolve(run: "FederatedRun") -> "FederatedRun":
-    """Returns the run with --sampling and --weighting as its mechanism needs them, where auto."""
+    """Returns the run with what was left open filled in, as mechanism and algorithm need it."""
     dp = run.privacy.dp
     sampling, weighting = run.clients.sampling, run.federated.weighting
     if sampling == "auto":
@@ -55,6 +55,7 @@ def resolve(run: "FederatedRun") -> "FederatedRun":
         run,
         clients=dataclasses.replace(run.clients, sampling=sampling),
         federated=dataclasses.replace(run.federated, weighting=weighting),
+        client_training=run.client_training.resolved(run.federated.algorithm),
     )
 
 
@@ -69,6 +70,9 @@ def plan(run: "FederatedRun", train: partition.Partition) -> PrivacyPlan:
       UserError: If a flag is out of range, no noise keeps the target, or the run departs from what
         its accountant assumes and --allow_dp_mismatch is not set.
     """
+    found = contract.algorithm_violation(run.federated.algorithm)
+    if found:
+        raise errors.UserError(found)
     replace_one = run.privacy.adjacency == "replace_one" or run.privacy.dp == guarantee.DISTRIBUTED
     violations = contract.violations(
         contract.Conduct(

@@ -16,6 +16,9 @@ FLOAT_BITS = 32
 
 # Stated here, too, so that flags are checked before TensorFlow is imported; a test compares.
 CONTEXTS = ("streaming", "ray", "tff")
+ALGORITHMS = ("fedavg", "fedprox", "scaffold", "mime_lite")
+# Of clients, where no flag says otherwise.
+LEARNING_RATES = {"adamw": 1e-4, "sgd": 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,30 +163,66 @@ class ClientTrainingFlags:
     """How one holder of data trains; central training is one holder of everything."""
 
     batch_size: int = flag(32, "Most examples of a batch.")
-    client_optimizer: str = flag("adamw", "Optimizer of a client.", ("sgd", "adamw"))
-    client_learning_rate: float = flag(1e-4, "Learning rate of a client.")
+    client_optimizer: str = flag(
+        "auto", "Optimizer of a client; auto: what --algorithm needs.", ("auto", "sgd", "adamw")
+    )
+    client_learning_rate: float | None = flag(
+        None,
+        "Learning rate of a client; empty: "
+        + ", ".join(f"{rate:g} with {name}" for name, rate in LEARNING_RATES.items())
+        + ".",
+    )
     client_momentum: float = flag(0.0, "Momentum of sgd.")
     client_weight_decay: float = flag(0.0, "Weight decay of adamw; not on biases and norms.")
     client_clip_norm: float | None = flag(None, "Largest L2 norm of a batch's gradient.")
 
     def __post_init__(self) -> None:
         checks.at_least(1, "batch_size", self.batch_size)
-        checks.above_zero("client_learning_rate", self.client_learning_rate)
+        if self.client_learning_rate is not None:
+            checks.above_zero("client_learning_rate", self.client_learning_rate)
         checks.momentum("client", self.client_optimizer, self.client_momentum)
         decay = self.client_weight_decay
         checks.check(0 <= decay < math.inf, "client_weight_decay", decay, "0 or more, and finite")
-        if decay and self.client_optimizer != "adamw":
+        if decay and self.client_optimizer == "sgd":
             checks.refuse("client_weight_decay", decay, "only --client_optimizer=adamw uses it")
         if self.client_clip_norm is not None:
             checks.above_zero("client_clip_norm", self.client_clip_norm)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, once `resolved` has filled it in."""
+        if self.client_learning_rate is None:
+            raise ValueError("the learning rate is not resolved")
+        return self.client_learning_rate
+
+    def resolved(self, algorithm: str = "") -> "ClientTrainingFlags":
+        """Returns the flags with optimizer and learning rate in place of what was left open.
+
+        Args:
+          algorithm: The federated algorithm; empty for central training.
+        """
+        name = self.client_optimizer
+        if name == "auto":
+            name = "sgd" if algorithm == "scaffold" else "adamw"
+        rate = self.client_learning_rate
+        return dataclasses.replace(
+            self,
+            client_optimizer=name,
+            client_learning_rate=LEARNING_RATES[name] if rate is None else rate,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class FederatedFlags:
     """The federated algorithm."""
 
-    algorithm: str = flag("fedavg", "Federated algorithm.", ("fedavg", "fedprox"))
-    proximal_strength: float = flag(0.0, "mu of fedprox.")
+    algorithm: str = flag(
+        "fedavg",
+        "Federated algorithm: fedavg; fedprox: clients are held near the model; scaffold: control "
+        "variates take out each client's drift; mime_lite: clients step by the server's optimizer.",
+        ALGORITHMS,
+    )
+    proximal_strength: float = flag(0.01, "mu of fedprox.")
     logit_adjustment: float = flag(
         0.0,
         "Against label skew: how much of its log label frequencies a client adds to its logits in "
@@ -244,14 +283,7 @@ class FederatedFlags:
         checks.above_zero("server_learning_rate", self.server_learning_rate)
         checks.above_zero("server_epsilon", self.server_epsilon)
         checks.momentum("server", self.server_optimizer, self.server_momentum)
-        self._check_proximal_strength()
-
-    def _check_proximal_strength(self) -> None:
-        strength = self.proximal_strength
-        if self.algorithm == "fedprox":
-            checks.above_zero("proximal_strength", strength, " with --algorithm=fedprox")
-        elif strength:
-            checks.refuse("proximal_strength", strength, "only --algorithm=fedprox uses it")
+        checks.above_zero("proximal_strength", self.proximal_strength)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,6 +380,7 @@ _MEANT_FOR = {
     "encoder_width": ("encoder", ("random",)),
     "encoder_heads": ("encoder", ("random",)),
     "vocabulary_size": ("encoder", ("random",)),
+    "proximal_strength": ("algorithm", ("fedprox",)),
     "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
 }
 

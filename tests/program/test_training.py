@@ -102,7 +102,7 @@ def build(process, **changes):
         "process": process,
         "initial_state": initial_state,
         "cohort": lambda number: np.arange(number % 3 + 1),
-        "dataset": lambda client, number: client + number % 7,
+        "client": lambda client, number: client + number % 7,
         "score": lambda weights, examples: classification_scores.score(
             examples, predict(weights), 2
         ),
@@ -228,7 +228,7 @@ def test_many_stops_in_one_run(tmp_path, undisturbed, monkeypatch):
 def test_only_the_rounds_after_the_checkpoint_are_computed_again(tmp_path):
     process = Process()
     with pytest.raises(RuntimeError, match="client"):
-        run(tmp_path, process, dataset=failing_in(5), checkpoint_every=2)
+        run(tmp_path, process, client=failing_in(5), checkpoint_every=2)
     assert [number for number, _ in process.calls] == [0, 1, 2, 3, 4]
     process = Process()
     run(tmp_path, process, checkpoint_every=2)

@@ -19,7 +19,7 @@ from tff_nlp.learning import (
     schedules,
 )
 from tff_nlp.learning.transforms import example_privacy as example_level
-from tff_nlp.learning.transforms import transform as transforms
+from tff_nlp.learning.transforms import transform
 from tff_nlp.privacy import distributed_mean
 from tff_nlp.tasks import task as tasks
 
@@ -45,7 +45,7 @@ class LocalWork:
     optimizer: optimizers.ClientOptimizer = optimizers.ClientOptimizer()
     schedule: schedules.LinearSchedule = schedules.LinearSchedule()
     weighting: str = EXAMPLES
-    transforms: Sequence[transforms.GradientTransform] = ()
+    transforms: Sequence[transform.GradientTransform] = ()
     example_privacy: example_level.ExamplePrivacy | None = None
     canaries: canary_update.Canaries | None = None
     seed: int = 0
@@ -171,7 +171,7 @@ def _update(
             batches,
             learning_rate=local.optimizer.learning_rate * local.schedule.factor(round_number),
             round_seed=round_seed(local.seed, round_number),
-            transform=transforms.chain(local.transforms),
+            transform=transform.chain(local.transforms),
             gradient_of=gradient_of,
             # With example-level privacy all rows of a table get noise: where there is none would
             # tell which words a client has.

@@ -1,6 +1,6 @@
 """How client work, aggregator and server update become a process, and what does not go together."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Union
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -10,9 +10,9 @@ from tff_nlp.learning import client_work, optimizers, server_update
 from tff_nlp.privacy import distributed_mean, properties
 from tff_nlp.tasks import task as tasks
 
-Aggregator: TypeAlias = (
-    "tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory"
-)
+Aggregator: TypeAlias = Union[  # noqa: UP007 - the types are unknown to the checker.
+    "tff.aggregators.WeightedAggregationFactory", "tff.aggregators.UnweightedAggregationFactory"
+]
 
 
 def compose(
@@ -35,24 +35,58 @@ def compose(
     """
     model_type = task.weights_type()
     result_type = work.next.type_signature.result.result.member
-    aggregator = aggregator or tff.aggregators.MeanFactory()
+    return tff.learning.templates.compose_learning_process(
+        no_weights(model_type),
+        tff.learning.templates.build_broadcast_process(model_type),
+        work,
+        weighted(aggregator).create(result_type.update, result_type.update_weight),
+        server_update.build_server_update(model_type, server_optimizer),
+    )
+
+
+def weighted(aggregator: Aggregator | None) -> tff.aggregators.WeightedAggregationFactory:
+    """Returns the aggregator as one that takes weights, if only to leave them aside.
+
+    Args:
+      aggregator: The aggregator; None for the weighted mean.
+    """
+    if aggregator is None:
+        return tff.aggregators.MeanFactory()
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
-        aggregator = tff.aggregators.as_weighted_aggregator(aggregator)
+        return tff.aggregators.as_weighted_aggregator(aggregator)
+    return aggregator
+
+
+def no_weights(model_type: tff.StructWithPythonType) -> tff.Computation:
+    """Returns the computation of weights that are NaN: nobody trains from them by mistake."""
 
     @tff.tensorflow.computation
-    def no_weights() -> Any:
+    def nan() -> Any:
         specs = tff.types.type_to_tf_tensor_specs(model_type)
         return tf.nest.map_structure(
             lambda s: tf.fill(s.shape, tf.cast(float("nan"), s.dtype)), specs
         )
 
-    return tff.learning.templates.compose_learning_process(
-        no_weights,
-        tff.learning.templates.build_broadcast_process(model_type),
-        work,
-        aggregator.create(result_type.update, result_type.update_weight),
-        server_update.build_server_update(model_type, server_optimizer),
-    )
+    return nan
+
+
+def weight_accessors(state_type: Any) -> tuple[tff.Computation, tff.Computation]:
+    """Returns the computations that read and write the weights of a state.
+
+    Args:
+      state_type: Type of a `tff.learning.templates.LearningAlgorithmState`.
+    """
+
+    @tff.tensorflow.computation(state_type)
+    def get_model_weights(state: Any) -> Any:
+        return state.global_model_weights
+
+    @tff.tensorflow.computation(state_type, state_type.global_model_weights)
+    def set_model_weights(state: Any, weights: Any) -> Any:
+        rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
+        return tff.learning.templates.LearningAlgorithmState(weights, *rest)
+
+    return get_model_weights, set_model_weights
 
 
 def initial_state(

@@ -83,7 +83,7 @@ def batch_gradient(weights: Weights, step: Step) -> tuple[Sequence[tf.Tensor], S
 
 def train(
     task: tasks.Task,
-    optimizer: optimizers.ClientOptimizer,
+    optimizer: optimizers.LocalOptimizer,
     trainable: Weights,
     frozen: Weights,
     batches: client_batches.ClientBatches,
@@ -146,7 +146,7 @@ def train(
 
 def _steps(
     task: tasks.Task,
-    optimizer: optimizers.ClientOptimizer,
+    optimizer: optimizers.LocalOptimizer,
     initial: Weights,
     gradient: Callable[[Weights, tf.Tensor], tuple[Sequence[tf.Tensor], Sums]],
     transform: transforms.GradientTransform,
@@ -177,6 +177,43 @@ def _steps(
         parallel_iterations=1,
     )
     return final, sums
+
+
+def full_gradient(
+    task: tasks.Task,
+    trainable: Weights,
+    frozen: Weights,
+    batches: client_batches.ClientBatches,
+    round_seed: tf.Tensor,
+) -> tuple[tf.Tensor, ...]:
+    """Returns the gradient of the mean loss over all of a client's batches, at one point.
+
+    Args:
+      task: What is trained for.
+      trainable: The weights.
+      frozen: The weights that do not train.
+      batches: The client's batches.
+      round_seed: int32[2], seed of the round's dropout.
+    """
+    seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
+
+    def losses(weights: Weights, inputs: Any, y: Any, step_seed: tf.Tensor) -> tasks.Losses:
+        return task.losses(weights, frozen, inputs, y, batches.statistics, step_seed)
+
+    def body(number: tf.Tensor, total: tuple, weight: tf.Tensor) -> tuple:
+        x, y = batches.read(number)
+        step_seed = tf.random.experimental.stateless_fold_in(seed, number)
+        step = Step(losses, task.inputs(x), y, number, step_seed)
+        gradients, sums = batch_gradient(trainable, step)
+        own = sums["weight_sum"]
+        total = tuple(t + own * g for t, g in zip(total, gradients, strict=True))
+        return number + 1, total, weight + own
+
+    start = (tf.zeros([], tf.int32), tuple(map(tf.zeros_like, trainable)), tf.zeros([]))
+    _, total, weight = tf.while_loop(
+        lambda number, *_: number < batches.count, body, start, parallel_iterations=1
+    )
+    return tuple(tf.math.divide_no_nan(part, weight) for part in total)
 
 
 def no_sums(task: tasks.Task) -> Sums:

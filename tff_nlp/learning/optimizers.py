@@ -8,6 +8,7 @@ normalisation alone, which TFF's AdamW cannot be told.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -18,6 +19,23 @@ OptimizerState = tuple[tf.Tensor, ...]
 
 CLIENT_OPTIMIZERS = ("sgd", "adamw")
 SERVER_OPTIMIZERS = ("sgd", "adam", "yogi", "adagrad")
+
+
+class LocalOptimizer(Protocol):
+    """What local training asks of an optimizer."""
+
+    def initial_state(self, weights: Sequence[tf.Tensor]) -> OptimizerState:
+        """Returns the state before the first step."""
+
+    def step(
+        self,
+        state: OptimizerState,
+        weights: Sequence[tf.Tensor],
+        gradients: Sequence[tf.Tensor],
+        learning_rate: tf.Tensor,
+        decayed: Sequence[bool],
+    ) -> tuple[OptimizerState, tuple[tf.Tensor, ...]]:
+        """Returns the new state and the new weights, see `ClientOptimizer.step`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +82,21 @@ class ClientOptimizer:
             )
         if self.clip_norm is not None:
             _check_above_zero("--client_clip_norm", self.clip_norm)
+
+    def base(self) -> tff.learning.optimizers.Optimizer:
+        """Returns TFF's optimizer of these values, for algorithms whose server keeps its state.
+
+        Raises:
+          UserError: If it has weight decay or clipping, which TFF's lacks.
+        """
+        for flag, value in (("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)):
+            if value:
+                raise errors.UserError(f"--client_{flag}={value}: --algorithm=mime_lite has none")
+        if self.name == "sgd":
+            return tff.learning.optimizers.build_sgdm(self.learning_rate, self.momentum or None)
+        return tff.learning.optimizers.build_adam(
+            self.learning_rate, self.beta_1, self.beta_2, self.epsilon
+        )
 
     def initial_state(self, weights: Sequence[tf.Tensor]) -> OptimizerState:
         """Returns the state before the first step: zeros shaped like the weights."""

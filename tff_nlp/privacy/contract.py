@@ -6,6 +6,10 @@ from tff_nlp.privacy import guarantee
 
 # What stands in place of every epsilon where others may know the noise.
 REPEATABLE = "repeatable noise, for research only"
+_UNACCOUNTED = {
+    "scaffold": "what a client keeps depends on all rounds in which it took part",
+    "mime_lite": "a client sends a gradient beside its update",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,16 @@ def _dropping(conduct: Conduct) -> str | None:
     return (
         f"--max_failed_clients={conduct.max_failed_clients}: a client that fails takes its share "
         "of the noise with it; take 0"
+    )
+
+
+def algorithm_violation(name: str) -> str | None:
+    """Returns why an algorithm goes with no epsilon; None where it does."""
+    if name not in _UNACCOUNTED:
+        return None
+    return (
+        f"--algorithm={name}: {_UNACCOUNTED[name]}, which no accountant here knows of; take "
+        "--algorithm=fedavg"
     )
 
 

@@ -23,7 +23,16 @@ _DIGEST = "digest"
 def save(
     folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray], run: str = ""
 ) -> None:
-    """Saves a state; the two newest checkpoints are kept.
+    """Saves a state; the two newest checkpoints are kept (arguments and errors as for `write`)."""
+    write(folder, round_number, leaves, run)
+    for number in rounds(folder)[:-_KEPT]:
+        remove(folder, number)
+
+
+def write(
+    folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray], run: str = ""
+) -> None:
+    """Writes a state beside those that are there.
 
     Args:
       folder: Where checkpoints live.
@@ -42,15 +51,23 @@ def save(
         for name, leaf in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(leaf), allow_pickle=False)
+
+
+def remove(folder: pathlib.Path, round_number: int) -> None:
+    """Removes a checkpoint.
+
+    Raises:
+      WriteError: If it cannot be removed.
+    """
+    path = folder / f"round_{round_number:06d}.npz"
     with durable_files.writing(path):
-        for number in _rounds(folder)[:-_KEPT]:
-            (folder / f"round_{number:06d}.npz").unlink()
+        path.unlink(missing_ok=True)
 
 
 def latest(folder: pathlib.Path) -> int | None:
     """Returns the number of completed rounds of the newest checkpoint, None without any."""
-    rounds = _rounds(folder)
-    return rounds[-1] if rounds else None
+    found = rounds(folder)
+    return found[-1] if found else None
 
 
 def load(
@@ -122,6 +139,7 @@ def _fits(leaf: np.ndarray, like: Any) -> bool:
     )
 
 
-def _rounds(folder: pathlib.Path) -> list[int]:
+def rounds(folder: pathlib.Path) -> list[int]:
+    """Returns the numbers of completed rounds of all checkpoints, in order."""
     matches = (_NAME.fullmatch(path.name) for path in folder.glob("round_*.npz"))
     return sorted(int(match[1]) for match in matches if match)

@@ -18,8 +18,9 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
 CLIENTS, CURVES = PICTURES = ("clients.png", "curves.png")
-CHECKPOINTS, TENSORBOARD, MODEL, PRIVATE = _FOLDERS = (
+CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE = _FOLDERS = (
     "checkpoints",
+    "client_states",
     "tensorboard",
     "model",
     "private",

@@ -19,6 +19,7 @@ from tff_nlp.privacy.guarantee import DISTRIBUTED, Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import (
     checkpoints,
+    client_states,
     metrics_log,
     privacy_log,
     progress,
@@ -64,10 +65,12 @@ class TrainingProgram:
     """What to train and how long.
 
     Attributes:
-      process: The federated process.
+      process: A `tff.learning.templates.LearningProcess`, or a process with the same methods whose
+        clients keep something: it has `client_specs`, and its rounds return `clients`, too.
       initial_state: Makes the state of round 0.
       cohort: Round number (from 0) to the positions of the clients that take part.
-      dataset: (client position, round number from 0) to the batches that the client trains on.
+      client: (client position, round number from 0) to what the client brings; with a third
+        argument, what it kept, where clients keep something.
       score: (weights, evaluation set) to the model's scores.
       evaluation_sets: What to score on.
       train_means: Names of the means over examples that clients report of their training.
@@ -77,12 +80,13 @@ class TrainingProgram:
       checkpoint_every: Checkpoint after every so many rounds, and after the last.
       guarantee: What a run with differential privacy promises; None without.
       noise_secret: What the noise of an aggregator derives from; None where none draws any.
+      client_id: From a client's position to its id, under which its state is stored.
     """
 
-    process: tff.learning.templates.LearningProcess
+    process: Any
     initial_state: Callable[[], State]
     cohort: Callable[[int], np.ndarray]
-    dataset: Callable[[int, int], tf.data.Dataset]
+    client: Callable[..., Any]
     score: Score
     evaluation_sets: Sequence[EvaluationSet]
     train_means: Sequence[str]
@@ -92,6 +96,7 @@ class TrainingProgram:
     checkpoint_every: int
     guarantee: Guarantee | ExampleGuarantee | None = None
     noise_secret: NoiseSecret | None = None
+    client_id: Callable[[int], str] = str
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, from the last checkpoint if there is one.
@@ -118,12 +123,17 @@ class TrainingProgram:
         if self.guarantee is not None:
             privacy = privacy_log.PrivacyLog(directory.path / run_directory.PRIVACY, self.guarantee)
             privacy.rewind(start)
+        kept = None
+        if hasattr(self.process, "client_specs"):
+            folder = directory.path / run_directory.CLIENT_STATES
+            kept = client_states.ClientStates(folder, directory.identity)
+            kept.rewind(start)
         board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
         scores: Mapping[str, Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
-                state, row = self._round(state, number, privacy)
+                state, row = self._round(state, number, privacy, kept)
                 leaves = _finite_leaves(state, number)
                 finished = number + 1 == self.rounds
                 if finished or (number + 1) % self.eval_every == 0:
@@ -135,6 +145,8 @@ class TrainingProgram:
                 board.add(row)
                 if finished or (number + 1) % self.checkpoint_every == 0:
                     checkpoints.save(directory.checkpoints, number + 1, leaves, directory.identity)
+                    if kept is not None:
+                        kept.forget_before(checkpoints.rounds(directory.checkpoints)[0])
                 self._show(row, shown)
         board.close()
         stated = privacy.statement() if privacy else None
@@ -146,13 +158,17 @@ class TrainingProgram:
         return {s.name: self.score(weights, s) for s in self.evaluation_sets}
 
     def _round(
-        self, state: State, number: int, privacy: privacy_log.PrivacyLog | None
+        self,
+        state: State,
+        number: int,
+        privacy: privacy_log.PrivacyLog | None,
+        kept: client_states.ClientStates | None,
     ) -> tuple[State, dict[str, float]]:
         clients = self.cohort(number)
         if self.noise_secret is not None:
             key = self.noise_secret.key("round", number)
             state = state._replace(aggregator=mechanism.with_key(state.aggregator, key))
-        output = self.process.next(state, [self.dataset(int(c), number) for c in clients])
+        output = self._next(state, [int(c) for c in clients], number, kept)
         measured = output.metrics["client_work"]["train"]
         train = {name: np.asarray(value).item() for name, value in measured.items()}
         server = output.metrics["finalizer"]
@@ -172,6 +188,27 @@ class TrainingProgram:
             released = [np.asarray(w) for w in output.state.global_model_weights.trainable]
             row.update(privacy.record(number + 1, [int(c) for c in clients], measured, released))
         return output.state, row
+
+    def _next(
+        self,
+        state: State,
+        clients: Sequence[int],
+        number: int,
+        kept: client_states.ClientStates | None,
+    ) -> Any:
+        """Computes a round; what clients keep is read before and saved after."""
+        if kept is None:
+            return self.process.next(state, [self.client(c, number) for c in clients])
+        specs = self.process.client_specs
+        found = [kept.load(self.client_id(c), specs) for c in clients]
+        brought = [
+            self.client(c, number, specs if own is None else tuple(own))
+            for c, own in zip(clients, found, strict=True)
+        ]
+        output = self.process.next(state, brought)
+        for client, own in zip(clients, output.clients, strict=True):
+            kept.save(self.client_id(client), number + 1, [np.asarray(part) for part in own])
+        return output
 
     def _columns(self) -> list[str]:
         trained = (*self.train_means, *_SUMS)
@@ -219,7 +256,7 @@ def _leaves(state: State) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in tf.nest.flatten((weights.trainable, *rest))]
 
 
-def _specs(process: tff.learning.templates.LearningProcess) -> list[tf.TensorSpec]:
+def _specs(process: Any) -> list[tf.TensorSpec]:
     """Returns the shapes and types of `_leaves`; sizes that grow with the rounds are unknown."""
     state = tff.types.type_to_tf_tensor_specs(process.initialize.type_signature.result.member)
     rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)

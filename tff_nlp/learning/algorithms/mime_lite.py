@@ -1,0 +1,177 @@
+"""MimeLite: clients step by the server's optimizer, whose state stays fixed while they train.
+
+Karimireddy et al. 2021, "Breaking the Centralized Barrier for Cross-Device Federated Learning",
+algorithm 1, without the control variates of Mime.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_nlp import errors
+from tff_nlp.learning import (
+    client_batches,
+    client_input,
+    client_work,
+    composition,
+    local_training,
+    optimizers,
+)
+from tff_nlp.learning.transforms import transform as transforms
+from tff_nlp.privacy import contract, properties
+from tff_nlp.tasks import task as tasks
+
+_RATE = tff.learning.optimizers.LEARNING_RATE_KEY
+
+
+def mime_lite(
+    task: tasks.Task,
+    local: client_work.LocalWork | None = None,
+    *,
+    server_optimizer: optimizers.ServerOptimizer | None = None,
+    aggregator: composition.Aggregator | None = None,
+) -> tff.learning.templates.LearningProcess:
+    """Builds the process.
+
+    The optimizer of `local` (SGD with momentum, or AdamW without decay, which is Adam) belongs to
+    the server: clients step with its state as it is broadcast, and send the gradient at the weights
+    that they began with, too, from which the server moves that state on. Twice the bytes of
+    `fed_avg` up, and those of the state down.
+
+    Args:
+      task: What is trained for.
+      local: How clients train.
+      server_optimizer: How the server applies the mean update; by default as it is.
+      aggregator: Combines the clients' updates, and their gradients, too.
+
+    Raises:
+      UserError: If the optimizer cannot be one of TFF's, or a mechanism is asked for: it would
+        count one of the two things that a client sends.
+    """
+    local = local or client_work.LocalWork()
+    if properties.of(aggregator).protects_clients or local.example_privacy is not None:
+        raise errors.UserError(contract.algorithm_violation("mime_lite"))
+    return composition.compose(
+        task,
+        _build_client_work(task, local, composition.weighted(aggregator)),
+        aggregator,
+        server_optimizer or optimizers.ServerOptimizer(),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _FixedState:
+    """A client's optimizer that has the server's state, and does not change it.
+
+    Attributes:
+      optimizer: The server's base optimizer.
+      state: Its state, as broadcast.
+    """
+
+    optimizer: tff.learning.optimizers.Optimizer
+    state: Any
+
+    def initial_state(self, weights: Sequence[tf.Tensor]) -> tuple:
+        """Returns nothing: no step changes the state."""
+        del weights
+        return ()
+
+    def step(
+        self,
+        state: tuple,
+        weights: Sequence[tf.Tensor],
+        gradients: Sequence[tf.Tensor],
+        learning_rate: tf.Tensor,
+        decayed: Sequence[bool],
+    ) -> tuple[tuple, tuple[tf.Tensor, ...]]:
+        """Takes one step (arguments as for `optimizers.ClientOptimizer`)."""
+        del decayed
+        present = collections.OrderedDict(self.state, **{_RATE: learning_rate})
+        _, moved = self.optimizer.next(present, tuple(weights), tuple(gradients))
+        return state, tuple(moved)
+
+
+def _build_client_work(
+    task: tasks.Task,
+    local: client_work.LocalWork,
+    factory: tff.aggregators.WeightedAggregationFactory,
+) -> tff.learning.templates.ClientWorkProcess:
+    """Builds the client work; its state is round, optimizer's state and aggregator's state."""
+    optimizer = local.optimizer.base()
+    specs = task.weight_specs()[0]
+    model_type = task.weights_type()
+    data_type = client_input.client_type(task.batch_spec, {})
+    transform = transforms.chain(local.transforms)._replace(sparse=False)
+
+    @tff.tensorflow.computation
+    def first() -> Any:
+        return tf.zeros([], tf.int32), optimizer.initialize(specs)
+
+    own_type = first.type_signature.result
+
+    @tff.tensorflow.computation(own_type, model_type, data_type)
+    def work(own: Any, weights: Any, client: Any) -> Any:
+        round_number, state = own
+        trainable, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
+        batches = client_batches.read(task, client_input.batches_of(client))
+        seed = client_work.round_seed(local.seed, round_number)
+        rate = local.optimizer.learning_rate * local.schedule.factor(round_number)
+        deltas, sums = local_training.train(
+            task,
+            _FixedState(optimizer, state),
+            trainable,
+            frozen,
+            batches,
+            learning_rate=rate,
+            round_seed=seed,
+            transform=transform,
+        )
+        gradient = local_training.full_gradient(task, trainable, frozen, batches, seed)
+        finite = sums["non_finite"] < 0.5
+        gradient = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in gradient)
+        weight = client_work.weight_of(sums, local.weighting)
+        return tff.learning.templates.ClientResult(deltas, weight), sums, gradient
+
+    result_type, sums_type, gradient_type = work.type_signature.result
+    gradients = factory.create(gradient_type, result_type.update_weight)
+
+    @tff.tensorflow.computation(own_type, gradient_type)
+    def advance(own: Any, gradient: Any) -> Any:
+        number, state = own
+        # The optimizer's next state does not depend on the weights.
+        nowhere = tuple(map(tf.zeros_like, gradient))
+        moved, _ = optimizer.next(state, nowhere, tuple(gradient))
+        return number + 1, moved
+
+    @tff.tensorflow.computation(sums_type)
+    def finalize(sums: Any) -> Any:
+        return client_work.summarize(task, sums)
+
+    @tff.federated_computation
+    def initialize() -> Any:
+        return tff.federated_zip((tff.federated_eval(first, tff.SERVER), gradients.initialize()))
+
+    @tff.federated_computation(
+        initialize.type_signature.result,
+        tff.FederatedType(model_type, tff.CLIENTS),
+        tff.FederatedType(data_type, tff.CLIENTS),
+    )
+    def next_fn(state: Any, weights: Any, clients: Any) -> Any:
+        own, aggregated = state
+        result, sums, gradient = tff.federated_map(
+            work, (tff.federated_broadcast(own), weights, clients)
+        )
+        mean = gradients.next(aggregated, gradient, result.update_weight)
+        advanced = tff.federated_map(advance, (own, mean.result))
+        train = tff.federated_map(finalize, tff.federated_sum(sums))
+        return tff.templates.MeasuredProcessOutput(
+            tff.federated_zip((advanced, mean.state)),
+            result,
+            tff.federated_zip(collections.OrderedDict(train=train)),
+        )
+
+    return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
