@@ -47,7 +47,7 @@ def check(tmp_path):
         ("clients/partition.py", "from tff_nlp.corpora.corpus import Corpus\n"),
         ("models/heads.py", "import tensorflow as tf\nimport keras_nlp\n"),
         ("privacy/accounting.py", "import dp_accounting\nfrom tff_nlp import errors, seeds\n"),
-        ("learning/algorithms.py", "from ..models import classifier\nfrom . import optimizers\n"),
+        ("learning/algorithms.py", "from ..tasks import task\nfrom . import optimizers\n"),
         ("versions.py", "import importlib.metadata\nfrom tff_nlp import errors\n"),
     ],
 )

@@ -101,7 +101,9 @@ def of_form(
     weights = [leaf for leaf in broadcast if _TRAINABLE in leaf.path]
     settings = [leaf for leaf in broadcast if leaf not in frozen and leaf not in weights]
     sent, *_ = (t for _, t in tff.structure.iter_elements(form.work.result_type))
-    plain = list(_leaves(sent))
+    # What a round returns per client stays with the client.
+    kept = {place for places in form.client_values for place in places}
+    plain = [leaf for place, leaf in enumerate(_leaves(sent)) if place not in kept]
     secure = list(_secure_leaves(form, cohort))
     update = _update_among(plain, secure, [leaf.spec.shape for leaf in weights])
     parts = [

@@ -20,7 +20,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import events, keystream, mechanism_checks
+from tff_nlp.privacy import events, keystream, mechanism_checks, properties
 from tff_nlp.privacy import noise as noises
 
 # Poisson sampling draws more than this many times the expected cohort with no probability that
@@ -253,6 +253,8 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     Its state is a `MeanState`, whose key has to be set before each round. Its measurements are
     those of `ClippedMean.release`.
     """
+
+    properties = properties.Properties(protects_clients=True)
 
     def __init__(
         self,

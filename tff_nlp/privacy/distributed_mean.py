@@ -14,7 +14,14 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import clipped_mean, discrete_gaussian, keystream, mechanism_checks, noise
+from tff_nlp.privacy import (
+    clipped_mean,
+    discrete_gaussian,
+    keystream,
+    mechanism_checks,
+    noise,
+    properties,
+)
 
 # Tells the rotation's seeds from others. The rotation is public: all clients have it.
 _ROTATION = 0x726F74
@@ -169,6 +176,8 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     What it aggregates are `KeyedUpdate`s, and its result is an update. Its state is the number of
     the round. It measures nothing.
     """
+
+    properties = properties.Properties(protects_clients=True)
 
     def __init__(
         self, *, noise_multiplier: float, clipping_norm: float, clients: int, bits: int

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from tests.learning import conftest as berts
 from tests.learning import quadratics
 from tff_nlp import errors
+from tff_nlp.execution import ledger
 from tff_nlp.learning import client_input, client_work, composition
 from tff_nlp.learning.algorithms import fed_avg, scaffold
 from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
 from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
 from tff_nlp.privacy import mechanism
+from tff_nlp.tasks import classification
 
 STEPS, RATE = 5, 0.1
 LOCAL = LocalWork(ClientOptimizer("sgd", RATE), weighting=client_work.UNIFORM)
@@ -111,11 +114,15 @@ def test_a_client_without_examples_keeps_what_it_has():
     assert federation.variate == server
 
 
-def test_twice_the_bytes():
-    from tff_nlp.execution import ledger
-
-    sent = ledger.ledger_for(Federation().process.next)
-    assert (sent.bytes_of("up", "update"), sent.once) == (4 * 2, 0)
+def test_twice_the_bytes_and_what_a_client_keeps_is_not_sent():
+    model = berts.tiny_classifier(trainable="head")
+    task = classification.classification(model)
+    twice = ledger.ledger_for(scaffold.scaffold(task, LOCAL, population=9).next)
+    once = ledger.ledger_for(fed_avg.fed_avg(task, LOCAL).next)
+    variate = 4 * model.trainable_parameters
+    assert twice.down - once.down == variate
+    # Beside it goes whether it counts.
+    assert 0 < twice.up - once.up - variate <= 8
 
 
 @pytest.mark.parametrize(

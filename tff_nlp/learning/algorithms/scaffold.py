@@ -76,7 +76,11 @@ def scaffold(
     def advance(state: Any, mean_change: Any, clients: Any) -> Any:
         number, variate = state
         share = clients / float(population)
-        moved = tuple(c + share * change for c, change in zip(variate, mean_change, strict=True))
+        # The mean over nobody is not a number.
+        moved = tuple(
+            c + tf.math.multiply_no_nan(change, share)
+            for c, change in zip(variate, mean_change, strict=True)
+        )
         return number + 1, moved
 
     @tff.tensorflow.computation(sums_type)
