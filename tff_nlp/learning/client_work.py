@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ from tff_nlp.learning.transforms import transform
 from tff_nlp.privacy import distributed_mean
 from tff_nlp.tasks import task as tasks
 
+Update = tuple[tf.Tensor, ...]
+# From a client's update and its sums to what it sends, of the same shapes.
+Send = Callable[[Update, Mapping[str, tf.Tensor]], Update]
+
 EXAMPLES, UNIFORM = "examples", "uniform"
 WEIGHTINGS = (EXAMPLES, UNIFORM)
 
@@ -37,6 +41,7 @@ class LocalWork:
       weighting: "examples" weighs a client's update by the examples (or tokens) that it trained
         on, "uniform" gives every client the weight 1.
       transforms: What changes each gradient, in this order.
+      send: What a client sends in place of its update, initial minus final weights; None for that.
       example_privacy: Clipping and noise of DP-SGD; None without.
       canaries: Clients of an audit; None without.
       seed: Seed of the dropout, together with the round number and the client's data.
@@ -46,6 +51,7 @@ class LocalWork:
     schedule: schedules.LinearSchedule = schedules.LinearSchedule()
     weighting: str = EXAMPLES
     transforms: Sequence[transform.GradientTransform] = ()
+    send: Send | None = None
     example_privacy: example_level.ExamplePrivacy | None = None
     canaries: canary_update.Canaries | None = None
     seed: int = 0
@@ -88,6 +94,8 @@ def build_client_work(
         # All zeros, which no noise accepts, where the data bring no key.
         key = client_input.value_of(client, client_input.NOISE_KEY, tf.zeros([8], tf.uint32))
         deltas, sums = _update(task, local, round_number, weights, client, key)
+        if local.send is not None:
+            deltas = local.send(deltas, sums)
         if keyed:
             nothing = tf.nest.map_structure(tf.zeros_like, sums)
             result = distributed_mean.KeyedUpdate(key, deltas)
