@@ -92,8 +92,8 @@ def _piece(
 ) -> tf.Tensor:
     """Returns uint32[16, PIECE], the blocks of one piece, from the words of the nonce.
 
-    XLA makes one loop of the 600 operations, which takes a sixth of the time. It compiles this once,
-    in a third of a second, and the words are the same.
+    XLA makes one loop of the 600 operations, which takes a sixth of the time. It compiles this
+    once, in a third of a second, and the words are the same.
     """
     return blocks(key, (first, second, third), number * PIECE, PIECE)
 
