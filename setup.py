@@ -49,6 +49,6 @@ setup(
         ],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
-        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
+        "test": ["hypothesis", "mypy", "pdoc", "pytest", "pytest-timeout", "ruff"],
     },
 )

@@ -63,6 +63,22 @@ ROOMS = {
         rooms=frozenset({"clients", "privacy", "execution"}),
         never=frozenset({"keras_nlp"}),
     ),
+    "runs": Room(
+        rooms=frozenset(
+            {
+                "aggregation",
+                "clients",
+                "corpora",
+                "execution",
+                "learning",
+                "models",
+                "privacy",
+                "program",
+                "serving",
+                "tasks",
+            }
+        ),
+    ),
     "serving": Room(rooms=frozenset({"models"}), never=TFF | {"ray"}),
 }
 

@@ -1,6 +1,55 @@
-"""Private federated learning on text with TensorFlow Federated."""
+"""Private federated learning on text with TensorFlow Federated.
+
+The names of `__all__` are the front door: a corpus, who holds what, a classifier, an algorithm, and
+training. They are imported when they are first used, so that `import tff_nlp` takes no time.
+
+Example:
+  ```
+  import tff_nlp
+
+  corpus = tff_nlp.read_corpus("reviews.csv", text_column="text", label_column="label")
+  train, test = tff_nlp.split_corpus(corpus)
+  clients = tff_nlp.partition(train, "iid", num_clients=20)
+  classifier = tff_nlp.build_classifier(train)
+  process = tff_nlp.fed_avg(classifier.task, tff_nlp.LocalWork())
+  trained = tff_nlp.train(process, classifier, train, clients, rounds=10, clients_per_round=5)
+  print(trained.evaluate(test).accuracy)
+  ```
+"""
+
+import importlib
+from typing import Any
 
 from tff_nlp import protobuf_depth, versions
 
 versions.check()
 protobuf_depth.lift_limit()
+
+_HOMES = {
+    "ClientOptimizer": "learning.optimizers",
+    "LocalWork": "learning.client_work",
+    "Mechanism": "privacy.mechanism",
+    "ServerOptimizer": "learning.optimizers",
+    "UserError": "errors",
+    "build_aggregator": "privacy.mechanism",
+    "build_classifier": "runs.text_classifier",
+    "fed_avg": "learning.algorithms.fed_avg",
+    "fed_prox": "learning.algorithms.fed_prox",
+    "mime_lite": "learning.algorithms.mime_lite",
+    "partition": "runs.corpora",
+    "read_corpus": "runs.corpora",
+    "scaffold": "learning.algorithms.scaffold",
+    "split_corpus": "runs.corpora",
+    "train": "runs.train",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, from one place.
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
