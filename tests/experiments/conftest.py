@@ -234,11 +234,12 @@ def audited(tmp_path_factory, run_train):
         return original(self, client, *arguments)
 
     folder = tmp_path_factory.mktemp("runs") / "audited"
-    with pytest.MonkeyPatch.context() as patch:
+    stopped = folder.with_name("stopped")
+    with pytest.MonkeyPatch.context() as patch, copying(stopped):
         patch.setattr(client_data.TokenClientData, "round_dataset", spy)
         ended = run_train(folder, **AUDITED)
     assert ended.code == 0, ended.err
-    return Audited(folder, ended, AUDITED, trained=frozenset(trained))
+    return Audited(folder, ended, AUDITED, stopped, trained=frozenset(trained))
 
 
 @pytest.fixture(scope="session")
