@@ -50,7 +50,8 @@ def test_a_stopped_run_ends_with_the_same_audit(tmp_path, run_train, audited):
     """Releases before the stop are remembered; those that are computed again are the same."""
     folder = shutil.copytree(audited.stopped, tmp_path / "run")
     traces = folder / "private" / "traces.jsonl"
-    assert len(traces.read_text().splitlines()) == 2
+    assert len(traces.read_text().splitlines()) == AUDITED["rounds"]
+    assert not (folder / "result.json").exists()
     assert traces.stat().st_mode & 0o777 == 0o600
     assert run_train(folder, **AUDITED).code == 0
     assert audit_of(folder) == audit_of(audited.folder)
