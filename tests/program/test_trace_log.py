@@ -68,13 +68,13 @@ def test_a_stop_leaves_the_same_record(tmp_path, auditor):
     assert paths[0].read_text() == paths[1].read_text()
 
 
-@pytest.mark.parametrize("left", ["", "{}\n", '{"round": 1}\n', "[1]\n", "what\n", "7\n"])
+@pytest.mark.parametrize("left", [b"", b"{}\n", b'{"round": 1}\n', b"[1]\n", b"\xff\n", b"7\n"])
 def test_a_part_of_the_rounds_is_no_audit(tmp_path, auditor, left):
     path = tmp_path / "traces.jsonl"
-    path.write_text(left)
+    path.write_bytes(left)
     with pytest.raises(errors.UserError, match=r"traces\.jsonl should have a line for each of the"):
         trace_log.TraceLog(path, auditor).rewind(1)
-    assert path.read_text() == left
+    assert path.read_bytes() == left
 
 
 def test_a_norm_that_nobody_measured(tmp_path):

@@ -42,7 +42,8 @@ class NoiseBound:
       at_most: With confidence, the noise is at most this share of what is stated.
       where: Which releases show it: "all rounds", "round 3" or "tensor 2" (from 1).
       finds_below: Noise below this share would have been found in all rounds together, with
-        probability `POWER`; None if not even noise left out would have been.
+        probability `POWER`; None if not even noise left out would have been. What exceeds the
+        noise as stated is taken for clients' updates, which are longer if there is less noise.
     """
 
     at_most: float

@@ -61,8 +61,8 @@ class TraceLog:
           UserError: If completed rounds are not there.
           WriteError: If the file cannot be written.
         """
-        text = self._path.read_text("utf-8") if self._path.exists() else ""
-        lines = text.splitlines()[:rounds]
+        text = self._path.read_bytes() if self._path.exists() else b""
+        lines = text.splitlines(keepends=True)[:rounds]
         try:
             self._traces = [_from_json(json.loads(line)) for line in lines]
         except (ValueError, KeyError, TypeError):
@@ -72,9 +72,9 @@ class TraceLog:
                 f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
                 "the last checkpoint, without which there is no audit; use another folder"
             )
-        kept = "".join(f"{line}\n" for line in lines)
+        kept = b"".join(lines)
         if kept != text:
-            durable_files.replace_text(self._path, kept)
+            durable_files.replace_text(self._path, kept.decode())
 
     def record(
         self,
