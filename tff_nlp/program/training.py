@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import mechanism, statement
+from tff_nlp.privacy import mechanism, releases, round_traces, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import DISTRIBUTED, Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
@@ -24,6 +24,7 @@ from tff_nlp.program import (
     privacy_log,
     progress,
     run_directory,
+    trace_log,
 )
 from tff_nlp.program.run_directory import RunDirectory
 
@@ -60,6 +61,8 @@ class TrainingProgram:
       checkpoint_every: Checkpoint after every so many rounds, and after the last.
       guarantee: What a run with differential privacy promises; None without.
       noise_secret: What the noise of an aggregator derives from; None where none draws any.
+      auditor: How an audit reads the releases of the rounds, where the aggregator of the process is
+        a `releases.ReleasingFactory`; None without.
     """
 
     process: tff.learning.templates.LearningProcess
@@ -74,6 +77,7 @@ class TrainingProgram:
     checkpoint_every: int
     guarantee: Guarantee | ExampleGuarantee | None = None
     noise_secret: NoiseSecret | None = None
+    auditor: trace_log.Auditor | None = None
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, from the last checkpoint if there is one.
@@ -100,12 +104,17 @@ class TrainingProgram:
         if self.guarantee is not None:
             privacy = privacy_log.PrivacyLog(directory.path / run_directory.PRIVACY, self.guarantee)
             privacy.rewind(start)
+        traces = None
+        if self.auditor is not None:
+            folder = directory.path / run_directory.PRIVATE
+            traces = trace_log.TraceLog(folder / trace_log.NAME, self.auditor)
+            traces.rewind(start)
         board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
         scores: dict[str, evaluation.Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
-                state, row = self._round(state, number, privacy)
+                state, row = self._round(state, number, privacy, traces)
                 leaves = _finite_leaves(state, number)
                 finished = number + 1 == self.rounds
                 if finished or (number + 1) % self.eval_every == 0:
@@ -119,7 +128,13 @@ class TrainingProgram:
                 _show(row, shown)
         board.close()
         stated = privacy.statement() if privacy else None
-        return Outcome(state, scores or self.evaluate(state), log.rows(), stated)
+        return Outcome(
+            state,
+            scores or self.evaluate(state),
+            log.rows(),
+            stated,
+            traces.traces if traces else (),
+        )
 
     def evaluate(self, state: State) -> dict[str, evaluation.Scores]:
         """Returns the scores on every evaluation set, by name."""
@@ -127,13 +142,19 @@ class TrainingProgram:
         return {s.name: evaluation.score(s, predict, self.num_labels) for s in self.evaluation_sets}
 
     def _round(
-        self, state: State, number: int, privacy: privacy_log.PrivacyLog | None
+        self,
+        state: State,
+        number: int,
+        privacy: privacy_log.PrivacyLog | None,
+        traces: trace_log.TraceLog | None,
     ) -> tuple[State, dict[str, float]]:
         clients = self.cohort(number)
         if self.noise_secret is not None:
             key = self.noise_secret.key("round", number)
             state = state._replace(aggregator=mechanism.with_key(state.aggregator, key))
         output = self.process.next(state, [self.dataset(int(c), number) for c in clients])
+        aggregator, release = releases.detach(output.metrics["aggregator"])
+        aggregated = privacy_log.measurements(aggregator)
         measured = output.metrics["client_work"]["train"]
         train = {name: np.asarray(value).item() for name, value in measured.items()}
         server = output.metrics["finalizer"]
@@ -148,10 +169,12 @@ class TrainingProgram:
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
             row.update({f"train_{name}": train[name] for name in _MEANS})
         row["server_update_norm"] = float(server["update_norm"])
+        cohort = [int(c) for c in clients]
+        if traces and release is not None:
+            traces.record(number + 1, cohort, release, aggregated.get("clipping_norm"))
         if privacy:
-            measured = privacy_log.measurements(output.metrics["aggregator"])
             released = [np.asarray(w) for w in output.state.global_model_weights.trainable]
-            row.update(privacy.record(number + 1, [int(c) for c in clients], measured, released))
+            row.update(privacy.record(number + 1, cohort, aggregated, released))
         return output.state, row
 
     def _columns(self) -> list[str]:
@@ -174,12 +197,14 @@ class Outcome:
       scores: Of the last evaluation, by evaluation set.
       rows: All rows of metrics.csv.
       privacy: What the rounds may claim; None without privacy.
+      traces: What the rounds' releases show of canaries; none without an audit.
     """
 
     state: State
     scores: Mapping[str, evaluation.Scores]
     rows: Sequence[Mapping[str, str]]
     privacy: statement.PrivacyStatement | None = None
+    traces: Sequence[round_traces.Trace] = ()
 
 
 def _leaves(state: State) -> list[np.ndarray]:
