@@ -1,6 +1,5 @@
 """Clients of an audit that take part in a run with client-level privacy, and what they find."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ import tensorflow as tf
 from tff_nlp import errors
 from tff_nlp.clients import partition
 from tff_nlp.learning import canary_update, client_input
-from tff_nlp.privacy import audit as canary_audit
-from tff_nlp.privacy import canaries
+from tff_nlp.privacy import audit_report, canaries, mechanism, names
+from tff_nlp.program import trace_log
 from tff_nlp.program import training as programs
 
 if TYPE_CHECKING:
@@ -24,35 +23,38 @@ Dataset = Callable[[int, int], tf.data.Dataset]
 _LENGTH = 1000.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Audited:
-    """What the canaries of a run found.
-
-    Attributes:
-      found: Estimate and lower bound.
-      claimed: The accountant's epsilon at the same delta; infinite without guarantee.
-    """
-
-    found: canary_audit.Estimate
-    claimed: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the audit as values that json can write."""
-        values = dataclasses.asdict(self.found)
-        claimed = self.claimed if np.isfinite(self.claimed) else None
-        return {**values, "claimed": claimed, "refuted": self.found.refutes(self.claimed)}
-
-    def line(self) -> str:
-        """Returns audit and claim in one line."""
-        return self.found.line(self.claimed)
-
-
 def training(run: "FederatedRun") -> canary_update.Canaries | None:
     """Returns how canaries are drawn; None without any."""
     if not run.privacy.audit_canaries:
         return None
     seed = canaries.seed_of(run.rounds.seed)
     return canary_update.Canaries(seed, _LENGTH * run.privacy.clipping_norm)
+
+
+def audits_rounds(run: "FederatedRun") -> bool:
+    """Returns whether the audit looks at the release of every round.
+
+    Not where clients add the noise: their sums are rounded on a grid, for which no bound is known.
+    """
+    return bool(run.privacy.audit_canaries) and run.privacy.dp != names.DISTRIBUTED
+
+
+def auditor(run: "FederatedRun", clients: int) -> trace_log.Auditor | None:
+    """Returns how the releases of the rounds are read; None if they are not.
+
+    Args:
+      run: The flags.
+      clients: How many real clients there are.
+    """
+    if not audits_rounds(run):
+        return None
+    adapts = run.privacy.dp == names.ADAPTIVE_CLIPPING
+    return trace_log.Auditor(
+        seed=run.rounds.seed,
+        clients=clients,
+        denominator=run.clients.clients_per_round,
+        clipping_norm=None if adapts else run.privacy.clipping_norm,
+    )
 
 
 def with_canaries(
@@ -93,31 +95,37 @@ def audit(
     trained: programs.Outcome,
     initial: Sequence[Any],
     final: Sequence[Any],
-) -> Audited | None:
-    """Looks for the traces of the canaries in what training changed; None without canaries.
+    mean: mechanism.Mechanism | None,
+) -> audit_report.Report | None:
+    """Looks for the traces of the canaries in what training released; None without canaries.
 
     Args:
       run: The flags.
       trained: The run's outcome.
       initial: The trainable weights before the first round.
       final: The same after the last.
+      mean: How updates were combined; None without privacy of clients.
     """
     count = run.privacy.audit_canaries
-    if not count or trained.privacy is None:
+    if not count or trained.privacy is None or mean is None:
         return None
     released = [np.asarray(b) - np.asarray(a) for a, b in zip(initial, final, strict=True)]
-    shapes = [part.shape for part in released]
     # An update is what is taken off the weights.
-    cosines = -canaries.cosines(released, run.rounds.seed, count, shapes)
+    cosines = -canaries.cosines(released, run.rounds.seed, count, [p.shape for p in released])
     stated = trained.privacy
-    found = canary_audit.estimate(cosines, canaries.dimension_of(shapes), stated.delta)
-    claimed = stated.epsilons.by(stated.epsilons.tightest) if stated.guaranteed else float("inf")
-    return Audited(found, claimed)
+    return audit_report.report(
+        cosines,
+        [part.size for part in released],
+        stated.delta,
+        stated.epsilons.by(stated.epsilons.tightest) if stated.guaranteed else float("inf"),
+        trained.traces,
+        noise_multiplier=mechanism.independent_noise(mean),
+    )
 
 
-def check(audited: Audited | None) -> None:
-    """Raises RunError if the audit refutes the accountant."""
-    if audited is not None and audited.found.refutes(audited.claimed):
+def check(audited: audit_report.Report | None) -> None:
+    """Raises RunError if the audit refutes what is stated."""
+    if audited is not None and audited.refuted:
         raise errors.RunError(
-            f"{audited.line()}: the run is less private than its accountant says; do not publish it"
+            f"{audited.line()}: the run is less private than it says; do not publish it"
         )

@@ -30,7 +30,7 @@ from tff_nlp.learning import client_work, composition, optimizers, schedules, st
 from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
 from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.models import classifier
-from tff_nlp.privacy import mechanism
+from tff_nlp.privacy import mechanism, releases
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import DISTRIBUTED, EXAMPLE_LEVEL, Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
@@ -95,7 +95,7 @@ def train(
     )
     trained = program.run(directory)
     weights = program.process.get_model_weights(trained.state)
-    audited = canary_clients.audit(run, trained, initial, weights.trainable)
+    audited = canary_clients.audit(run, trained, initial, weights.trainable, _mechanism(run, plan))
     outcome.write(
         directory,
         trained,
@@ -247,6 +247,7 @@ def _program(
         guarantee=plan.guarantee if plan else None,
         noise_secret=secret,
         client_id=lambda client: split.train.client_ids[client],
+        auditor=canary_clients.auditor(run, split.train.num_clients),
     )
 
 
@@ -284,23 +285,31 @@ def _example_privacy(
 
 def _aggregator(run: FederatedRun, plan: PrivacyPlan | None) -> Any:
     """Returns what combines updates; None for the plain mean."""
+    private_mean = _mechanism(run, plan)
+    if private_mean is None:
+        return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)
+    aggregator = mechanism.build_aggregator(private_mean)
+    if canary_clients.audits_rounds(run):
+        aggregator = releases.ReleasingFactory(aggregator)
+    return aggregator
+
+
+def _mechanism(run: FederatedRun, plan: PrivacyPlan | None) -> mechanism.Mechanism | None:
     # With example-level privacy, what clients send is private already.
     if plan is None or isinstance(plan.guarantee, ExampleGuarantee):
-        return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)
+        return None
     flags, promised = run.privacy, plan.guarantee
-    return mechanism.build_aggregator(
-        mechanism.Mechanism(
-            name=promised.mechanism,
-            noise_multiplier=promised.noise_multiplier,
-            clients_per_round=promised.clients_per_round,
-            clipping_norm=flags.clipping_norm,
-            target_quantile=flags.target_quantile,
-            clipping_learning_rate=flags.clipping_learning_rate,
-            count_stddev=flags.clipped_count_stddev,
-            efficient_tree=flags.efficient_tree,
-            restart_every=promised.restart_every,
-            bits=flags.distributed_bits,
-        )
+    return mechanism.Mechanism(
+        name=promised.mechanism,
+        noise_multiplier=promised.noise_multiplier,
+        clients_per_round=promised.clients_per_round,
+        clipping_norm=flags.clipping_norm,
+        target_quantile=flags.target_quantile,
+        clipping_learning_rate=flags.clipping_learning_rate,
+        count_stddev=flags.clipped_count_stddev,
+        efficient_tree=flags.efficient_tree,
+        restart_every=promised.restart_every,
+        bits=flags.distributed_bits,
     )
 
 

@@ -11,11 +11,11 @@ from tff_nlp.printable import printable
 from tff_nlp.program import checkpoints, run_directory
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
-    from experiments.canary_clients import Audited
     from experiments.data import Data
     from experiments.token_report import TokenReport
     from tff_nlp.execution.ledger import ByteLedger
     from tff_nlp.models.classifier import Classifier
+    from tff_nlp.privacy.audit_report import Report
     from tff_nlp.program.training import Outcome
     from tff_nlp.tasks.classification_scores import Scores
 
@@ -52,7 +52,7 @@ class Facts:
     bytes_per_client: "ByteLedger | None"
     rounds: int
     weights: Any
-    audit: "Audited | None" = None
+    audit: "Report | None" = None
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
     if outcome.privacy is not None:
         result["privacy"] = {**outcome.privacy.to_json(), "line": outcome.privacy.line()}
     if facts.audit is not None:
-        result["audit"] = {**facts.audit.to_json(), "line": facts.audit.line()}
+        result["audit"] = facts.audit.to_json()
     if facts.bytes_per_client is not None:
         result["bytes_per_client"] = _bytes(facts.bytes_per_client)
         result["fingerprints"]["partition"] = facts.partition_checksum

@@ -111,15 +111,15 @@ class Finished:
 
 
 @contextlib.contextmanager
-def copying(copy):
-    """Copies a run's folder when it would write its second checkpoint.
+def copying(copy, before=2):
+    """Copies a run's folder when it would write its second checkpoint, or a later one.
 
     The copy is what a kill at that moment leaves: it goes on to the end when it is run again.
     """
     save, saved = checkpoints.save, []
 
     def save_and_copy(folder, *arguments):
-        if len(saved) == 1:
+        if len(saved) == before - 1:
             shutil.copytree(folder.parent, copy)
         saved.append(folder)
         save(folder, *arguments)
@@ -234,11 +234,12 @@ def audited(tmp_path_factory, run_train):
         return original(self, client, *arguments)
 
     folder = tmp_path_factory.mktemp("runs") / "audited"
-    with pytest.MonkeyPatch.context() as patch:
+    stopped = folder.with_name("stopped")
+    with pytest.MonkeyPatch.context() as patch, copying(stopped, before=AUDITED["rounds"]):
         patch.setattr(client_data.TokenClientData, "round_dataset", spy)
         ended = run_train(folder, **AUDITED)
     assert ended.code == 0, ended.err
-    return Audited(folder, ended, AUDITED, trained=frozenset(trained))
+    return Audited(folder, ended, AUDITED, stopped, trained=frozenset(trained))
 
 
 @pytest.fixture(scope="session")

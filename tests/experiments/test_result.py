@@ -20,9 +20,11 @@ SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs" / "result.md"
 OPEN = ("versions", "config")
 
 
-def documented():
+def documented(part=""):
+    """Returns the keys of every run, or those of a part that only some runs have."""
     rows = [line for line in SCHEMA.read_text().splitlines() if line.startswith("| `")]
-    return {key for row in rows for key in re.findall(r"`([\w.*]+)`", row.split("|")[1])}
+    found = {key for row in rows for key in re.findall(r"`([\w.*]+)`", row.split("|")[1])}
+    return {key for key in found if (key.split(".")[0] == "audit") == (part == "audit")}
 
 
 def keys(value, path=""):

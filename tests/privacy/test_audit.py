@@ -86,9 +86,7 @@ def test_too_few_canaries():
         audit.estimate(np.array([0.1]), 1000, 1e-5)
 
 
-def test_the_line_says_which_is_larger():
+def test_a_claim_below_the_bound_is_refuted():
     found = audit.Estimate(2.5, 1.25, 0.999, 1e-3, 20_000, 500, 0.007, 0.007)
     assert not found.refutes(1.25)
-    assert found.line(3.0).startswith("audit 1.250 <= epsilon <= 3.000 (500 canaries")
     assert found.refutes(1.2)
-    assert "audit 1.250 > epsilon 1.200: the run does not keep" in found.line(1.2)

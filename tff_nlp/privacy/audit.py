@@ -46,23 +46,6 @@ class Estimate:
         """Returns whether a claimed epsilon, at the same delta, cannot be right."""
         return self.lower > claimed
 
-    def line(self, claimed: float) -> str:
-        """Returns audit and claim in one line.
-
-        Args:
-          claimed: The accountant's epsilon, at the same delta.
-        """
-        facts = (
-            f"{self.canaries} canaries, confidence {self.confidence:g}, delta {self.delta:.3g}; "
-            f"estimate {self.epsilon:.3f}"
-        )
-        if self.refutes(claimed):
-            return (
-                f"audit {self.lower:.3f} > epsilon {claimed:.3f}: the run does not keep what the "
-                f"accountant promises ({facts})"
-            )
-        return f"audit {self.lower:.3f} <= epsilon <= {claimed:.3f} ({facts})"
-
 
 def estimate(
     cosines: np.ndarray,

@@ -98,9 +98,7 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
             mechanism.noise_multiplier,
         )
     if mechanism.name == ADAPTIVE_CLIPPING:
-        split = adaptive_clipping.split_noise(
-            mechanism.noise_multiplier, mechanism.clients_per_round, mechanism.count_stddev
-        )
+        split = _split(mechanism)
         clipping = clipped_mean.Clipping(
             mechanism.clipping_norm,
             target_quantile=mechanism.target_quantile,
@@ -109,6 +107,16 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
         )
         return _clipped_mean(mechanism, clipping, independent, split.updates)
     raise errors.UserError(f"--dp={mechanism.name}: has no aggregator")
+
+
+def independent_noise(mechanism: Mechanism) -> float | None:
+    """Returns the noise multiplier on the sum of updates, if a round's noise is all its own.
+
+    None if it is correlated between rounds, or is no Gaussian: of a tree, and of clients' shares.
+    """
+    if mechanism.name == GAUSSIAN:
+        return mechanism.noise_multiplier
+    return _split(mechanism).updates if mechanism.name == ADAPTIVE_CLIPPING else None
 
 
 def with_key(aggregator: Any, key: np.ndarray) -> Any:
@@ -122,6 +130,12 @@ def with_key(aggregator: Any, key: np.ndarray) -> Any:
     if not isinstance(aggregator, clipped_mean.MeanState):
         return aggregator
     return aggregator._replace(key=key)
+
+
+def _split(mechanism: Mechanism) -> adaptive_clipping.NoiseSplit:
+    return adaptive_clipping.split_noise(
+        mechanism.noise_multiplier, mechanism.clients_per_round, mechanism.count_stddev
+    )
 
 
 def _clipped_mean(

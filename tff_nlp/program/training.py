@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import mechanism, statement
+from tff_nlp.privacy import mechanism, releases, round_traces, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import DISTRIBUTED, Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
@@ -24,6 +24,7 @@ from tff_nlp.program import (
     privacy_log,
     progress,
     run_directory,
+    trace_log,
 )
 from tff_nlp.program.run_directory import RunDirectory
 
@@ -81,6 +82,8 @@ class TrainingProgram:
       guarantee: What a run with differential privacy promises; None without.
       noise_secret: What the noise of an aggregator derives from; None where none draws any.
       client_id: From a client's position to its id, under which its state is stored.
+      auditor: How an audit reads the releases of the rounds, where the aggregator of the process is
+        a `releases.ReleasingFactory`; None without.
     """
 
     process: Any
@@ -97,6 +100,7 @@ class TrainingProgram:
     guarantee: Guarantee | ExampleGuarantee | None = None
     noise_secret: NoiseSecret | None = None
     client_id: Callable[[int], str] = str
+    auditor: trace_log.Auditor | None = None
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, from the last checkpoint if there is one.
@@ -119,21 +123,14 @@ class TrainingProgram:
             )
         log = metrics_log.MetricsLog(directory.path / run_directory.METRICS, self._columns())
         log.rewind(start)
-        privacy = None
-        if self.guarantee is not None:
-            privacy = privacy_log.PrivacyLog(directory.path / run_directory.PRIVACY, self.guarantee)
-            privacy.rewind(start)
-        kept = None
-        if hasattr(self.process, "client_specs"):
-            folder = directory.path / run_directory.CLIENT_STATES
-            kept = client_states.ClientStates(folder, directory.identity)
-            kept.rewind(start)
+        records = self._records(directory)
+        records.rewind(start)
         board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
         scores: Mapping[str, Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
-                state, row = self._round(state, number, privacy, kept)
+                state, row = self._round(state, number, records)
                 leaves = _finite_leaves(state, number)
                 finished = number + 1 == self.rounds
                 if finished or (number + 1) % self.eval_every == 0:
@@ -145,12 +142,20 @@ class TrainingProgram:
                 board.add(row)
                 if finished or (number + 1) % self.checkpoint_every == 0:
                     checkpoints.save(directory.checkpoints, number + 1, leaves, directory.identity)
-                    if kept is not None:
-                        kept.forget_before(checkpoints.rounds(directory.checkpoints)[0])
+                    if records.kept is not None:
+                        oldest = checkpoints.rounds(directory.checkpoints)[0]
+                        records.kept.forget_before(oldest)
                 self._show(row, shown)
         board.close()
+        privacy, traces = records.privacy, records.traces
         stated = privacy.statement() if privacy else None
-        return Outcome(state, scores or self.evaluate(state), log.rows(), stated)
+        return Outcome(
+            state,
+            scores or self.evaluate(state),
+            log.rows(),
+            stated,
+            traces.traces if traces else (),
+        )
 
     def evaluate(self, state: State) -> Mapping[str, Scores]:
         """Returns the scores on every evaluation set, by name."""
@@ -161,14 +166,15 @@ class TrainingProgram:
         self,
         state: State,
         number: int,
-        privacy: privacy_log.PrivacyLog | None,
-        kept: client_states.ClientStates | None,
+        records: "_Records",
     ) -> tuple[State, dict[str, float]]:
         clients = self.cohort(number)
         if self.noise_secret is not None:
             key = self.noise_secret.key("round", number)
             state = state._replace(aggregator=mechanism.with_key(state.aggregator, key))
-        output = self._next(state, [int(c) for c in clients], number, kept)
+        output = self._next(state, [int(c) for c in clients], number, records.kept)
+        aggregator, release = releases.detach(output.metrics["aggregator"])
+        aggregated = privacy_log.measurements(aggregator)
         measured = output.metrics["client_work"]["train"]
         train = {name: np.asarray(value).item() for name, value in measured.items()}
         server = output.metrics["finalizer"]
@@ -183,11 +189,26 @@ class TrainingProgram:
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
             row.update({f"train_{name}": train[name] for name in self.train_means})
         row["server_update_norm"] = float(server["update_norm"])
-        if privacy:
-            measured = privacy_log.measurements(output.metrics["aggregator"])
+        cohort = [int(c) for c in clients]
+        if records.traces and release is not None:
+            records.traces.record(number + 1, cohort, release, aggregated.get("clipping_norm"))
+        if records.privacy:
             released = [np.asarray(w) for w in output.state.global_model_weights.trainable]
-            row.update(privacy.record(number + 1, [int(c) for c in clients], measured, released))
+            row.update(records.privacy.record(number + 1, cohort, aggregated, released))
         return output.state, row
+
+    def _records(self, directory: RunDirectory) -> "_Records":
+        """Returns the files of the run that grow with its rounds, where it has them."""
+        path, privacy, traces, kept = directory.path, None, None, None
+        if self.guarantee is not None:
+            privacy = privacy_log.PrivacyLog(path / run_directory.PRIVACY, self.guarantee)
+        if self.auditor is not None:
+            name = path / run_directory.PRIVATE / trace_log.NAME
+            traces = trace_log.TraceLog(name, self.auditor)
+        if hasattr(self.process, "client_specs"):
+            folder = path / run_directory.CLIENT_STATES
+            kept = client_states.ClientStates(folder, directory.identity)
+        return _Records(privacy, traces, kept)
 
     def _next(
         self,
@@ -233,6 +254,27 @@ class TrainingProgram:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Records:
+    """What a run writes down beside metrics.csv; None what it does not.
+
+    Attributes:
+      privacy: What each round released.
+      traces: What an audit reads of it.
+      kept: What clients keep from round to round.
+    """
+
+    privacy: privacy_log.PrivacyLog | None
+    traces: trace_log.TraceLog | None
+    kept: client_states.ClientStates | None
+
+    def rewind(self, number: int) -> None:
+        """Forgets what rounds after this one left."""
+        for record in (self.privacy, self.traces, self.kept):
+            if record is not None:
+                record.rewind(number)
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What training gave.
 
@@ -241,12 +283,14 @@ class Outcome:
       scores: The scores of the last evaluation, by evaluation set, as the task makes them.
       rows: All rows of metrics.csv.
       privacy: What the rounds may claim; None without privacy.
+      traces: What the rounds' releases show of canaries; none without an audit.
     """
 
     state: State
     scores: Mapping[str, Any]
     rows: Sequence[Mapping[str, str]]
     privacy: statement.PrivacyStatement | None = None
+    traces: Sequence[round_traces.Trace] = ()
 
 
 def _leaves(state: State) -> list[np.ndarray]:
