@@ -10,7 +10,7 @@ from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.privacy import contract, mechanism, names, properties, releases
 
 MECHANISMS = {
-    name: mechanism.build_aggregator(mechanism.Mechanism(name, 1.0, 2))
+    name: mechanism.build_aggregator(mechanism.Mechanism(name, 1.0, 40))
     for name in names.CLIENT_LEVEL
 }
 MECHANISMS["audited"] = releases.ReleasingFactory(MECHANISMS[names.GAUSSIAN])
