@@ -103,15 +103,31 @@ def posted(port):
         return None
 
 
-def listening():
-    """The addresses at which this process and its children listen."""
-    family = {child.pid for child in psutil.Process().children(recursive=True)} | {os.getpid()}
+def family():
+    """This process and its children."""
+    return {child.pid for child in psutil.Process().children(recursive=True)} | {os.getpid()}
+
+
+def listeners(processes):
+    """Each process and the address where it listens."""
     found = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-    return [c.laddr for c in found if c.pid in family]
+    return {(c.pid, c.laddr) for c in found if c.pid in processes}
 
 
 @pytest.fixture(scope="module")
-def own_cluster():
+def others():
+    """Who listened before there was a cluster, as TFF's worker does if other tests started it."""
+    return listeners(family())
+
+
+@pytest.fixture
+def listening(own_cluster, others):
+    """The addresses at which the cluster listens."""
+    return [address for _, address in listeners(family()) - others]
+
+
+@pytest.fixture(scope="module")
+def own_cluster(others):
     """A cluster that is started as a run starts it; yields its folder."""
     before = len(ray_cluster._folders)
     assert ray_cluster.connect("", object_store_bytes=100 * 2**20)
@@ -121,14 +137,13 @@ def own_cluster():
     ray.shutdown()
 
 
-def test_a_cluster_of_ones_own_listens_on_this_machine_only(own_cluster):
-    addresses = listening()
-    assert len(addresses) >= 5
-    assert {address.ip for address in addresses} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+def test_a_cluster_of_ones_own_listens_on_this_machine_only(listening):
+    assert len(listening) >= 5
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
-def test_a_cluster_of_ones_own_answers_nobody_else(own_cluster):
-    ports = {address.port for address in listening()}
+def test_a_cluster_of_ones_own_answers_nobody_else(listening):
+    ports = {address.port for address in listening}
     for method in METHODS:
         # Each service is at one port, and unknown at the others.
         answers = {said(port, method) for port in ports}

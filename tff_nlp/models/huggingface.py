@@ -71,8 +71,8 @@ def load_folder(
             f"{flag}: {_VOCABULARY} has {len(tokenizer.vocabulary)} lines, {CONFIG} says "
             f"vocab_size {sizes['vocabulary_size']}"
         )
-    if (folder / WEIGHTS).is_file():
-        check_weights_hold(flag, folder / WEIGHTS, sizes)
+    tensors = Tensors(folder / WEIGHTS, flag, _present_name)
+    check_weights_hold(flag, folder / WEIGHTS, sizes)
     backbone = build_backbone(
         gelu=gelu or _GELUS[config.get("hidden_act", "gelu")],
         dropout=fraction(config, "hidden_dropout_prob", 0.1, flag),
@@ -80,7 +80,7 @@ def load_folder(
         attention_dropout=fraction(config, "attention_probs_dropout_prob", 0.1, flag),
         **sizes,
     )
-    has_pooler = _load_weights(backbone, folder / WEIGHTS, flag)
+    has_pooler = _load_weights(backbone, tensors)
     return Encoder(name, backbone, tokenizer, pretrained=True, has_pooler=has_pooler)
 
 
@@ -128,9 +128,8 @@ def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
     return Tokenizer(vocabulary, rules)
 
 
-def _load_weights(backbone: Any, path: pathlib.Path, flag: str) -> bool:
+def _load_weights(backbone: Any, tensors: Tensors) -> bool:
     """Fills the backbone; returns whether the checkpoint has a pooler."""
-    tensors = Tensors(path, flag, _present_name)
     has_pooler = "pooler.dense.weight" in tensors
     for weight in functional.weights_of(backbone):
         if weight.name.startswith("pooled_dense/") and not has_pooler:

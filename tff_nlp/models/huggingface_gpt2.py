@@ -55,8 +55,8 @@ def load_folder(folder: str | pathlib.Path, *, name: str | None = None) -> Decod
             f"{flag}: {VOCABULARY_FILE} has {len(tokenizer.vocabulary)} tokens, {CONFIG} says "
             f"vocab_size {sizes['vocabulary_size']}"
         )
-    if (folder / WEIGHTS).is_file():
-        check_weights_hold(flag, folder / WEIGHTS, {**sizes, "num_segments": 0})
+    tensors = Tensors(folder / WEIGHTS, flag, lambda stored: stored.removeprefix("transformer."))
+    check_weights_hold(flag, folder / WEIGHTS, {**sizes, "num_segments": 0})
     backbone = build_backbone(
         gelu=_GELUS[config.get("activation_function", "gelu_new")],
         dropout=fraction(config, "resid_pdrop", 0.1, flag),
@@ -65,7 +65,7 @@ def load_folder(folder: str | pathlib.Path, *, name: str | None = None) -> Decod
         layer_norm_epsilon=fraction(config, "layer_norm_epsilon", 1e-5, flag),
         **sizes,
     )
-    _load_weights(backbone, folder / WEIGHTS, flag)
+    _load_weights(backbone, tensors, flag)
     return Decoder(name, backbone, tokenizer, pretrained=True)
 
 
@@ -96,8 +96,7 @@ def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
     return sizes
 
 
-def _load_weights(backbone: Any, path: pathlib.Path, flag: str) -> None:
-    tensors = Tensors(path, flag, lambda stored: stored.removeprefix("transformer."))
+def _load_weights(backbone: Any, tensors: Tensors, flag: str) -> None:
     table = (backbone.vocabulary_size, backbone.hidden_dim)
     values: dict[str, np.ndarray] = {
         "token_embedding/embeddings": tensors.read("wte.weight", table),
@@ -109,7 +108,7 @@ def _load_weights(backbone: Any, path: pathlib.Path, flag: str) -> None:
     if _HEAD in tensors and not np.array_equal(
         tensors.read(_HEAD, table), values["token_embedding/embeddings"]
     ):
-        raise UserError(f"{flag}: {path.name}: {_HEAD} differs from wte.weight; it must be tied")
+        raise UserError(f"{flag}: {WEIGHTS}: {_HEAD} differs from wte.weight; it must be tied")
     for index in range(backbone.num_layers):
         values |= _layer(tensors, index, backbone.hidden_dim, backbone.intermediate_dim)
     for weight in functional.weights_of(backbone):
