@@ -47,6 +47,11 @@ def test_logits_equal_kerasnlps(tiny_decoder, batch, trainable):
     np.testing.assert_allclose(found, expected, atol=ROUNDING)
     assert found.shape == (*ids.shape, model.vocabulary_size)
     assert found.dtype == tf.float32
+    np.testing.assert_array_equal(model.keras_model(ids, training=False), found)
+    # Keras counts the same weights, in the same order.
+    for mine, theirs in zip(weights, model.keras_model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs.numpy())
+    assert len(frozen) == len(model.keras_model.non_trainable_weights)
     names = model.trainable_names + model.frozen_names
     assert len(set(names)) == len(names) == len(weights) + len(frozen)
     assert sum(w.size for w in weights) == model.trainable_parameters
@@ -97,6 +102,8 @@ def test_nothing_comes_from_later_tokens_or_padding(tiny_decoder, batch):
         begun = model.logits(weights, frozen, ids[:, :place], mask[:, :place], seed=None)
         real = mask[:, :place]
         np.testing.assert_allclose(begun[real], expected[:, :place][real], atol=ROUNDING)
+    nothing = model.logits(weights, frozen, ids, np.zeros_like(mask), seed=None)
+    assert np.isfinite(nothing).all()
     other = np.where(mask, ids, 7)
     found = model.logits(weights, frozen, other, mask, seed=None)
     np.testing.assert_array_equal(found[mask], expected[mask])

@@ -1,6 +1,7 @@
 """A causal language model: a decoder, the table that gives its logits, and which of it trains."""
 
 import dataclasses
+import functools
 import math
 import re
 import weakref
@@ -44,6 +45,18 @@ class CausalModel:
     _cached: "CachedNetwork" = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
 
+    @functools.cached_property
+    def keras_model(self) -> tf.keras.Model:
+        """The model for Keras: padded token ids int32[batch, length] -> logits.
+
+        Built at first use (ask for it outside of graphs), not compiled; the logits are
+        float32[batch, length, vocabulary]. Its trainable weights are those that train, in the
+        order of the names.
+        """
+        token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
+        inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
+        return tf.keras.Model(token_ids, self._network(inputs), name="causal_model")
+
     @property
     def vocabulary_size(self) -> int:
         """The number of tokens that a logit is given for."""
@@ -66,7 +79,11 @@ class CausalModel:
         return tuple(specs[:count]), tuple(specs[count:])
 
     def initial_weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Returns float32 arrays (trainable, frozen), in the order of the names."""
+        """Returns float32 arrays (trainable, frozen), in the order of the names.
+
+        They are the present weights of `keras_model`: those it was built with, unless `fit` or the
+        like has changed them.
+        """
         values = [weight.variable.numpy() for weight in self._weights]
         count = len(self.trainable_names)
         return values[:count], values[count:]
@@ -92,12 +109,7 @@ class CausalModel:
         Returns:
           float32[batch, length, vocabulary]: at each place the logits of the next token.
         """
-        mask = tf.convert_to_tensor(padding_mask)
-        inputs = {
-            # The id of padding has no row in the table.
-            "token_ids": tf.where(mask, token_ids, 0),
-            "padding_mask": tf.cast(mask, tf.int32),
-        }
+        inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
         values = (*trainable, *frozen)
         found = functional.call(self._network, self._weights, values, inputs, seed=seed)
         return tf.cast(found, tf.float32)
@@ -158,6 +170,7 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
     weights = functional.weights_of(network)
     chosen = [weight for weight in weights if trains(weight.name)]
     rest = [weight for weight in weights if not trains(weight.name)]
+    functional.set_trainable(chosen, rest)
     return CausalModel(
         tokenizer=decoder.tokenizer,
         max_tokens=backbone.max_sequence_length,
@@ -167,6 +180,26 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
         _cached=CachedNetwork(backbone, name="cached_network"),
         _weights=(*chosen, *rest),
     )
+
+
+class PaddedInputs(tf.keras.layers.Layer):
+    """Makes the network's inputs of int32[batch, length] token ids padded with `pad_id`."""
+
+    def __init__(self, pad_id: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._pad_id = pad_id
+
+    def call(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the inputs of the network."""
+        return _inputs(token_ids, tf.not_equal(token_ids, self._pad_id))
+
+
+def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {
+        # The id of padding has no row in the table.
+        "token_ids": tf.where(padding_mask, token_ids, 0),
+        "padding_mask": tf.cast(padding_mask, tf.int32),
+    }
 
 
 class CachedNetwork(tf.keras.Model):
