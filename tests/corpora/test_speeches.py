@@ -80,6 +80,8 @@ def test_plays(write):
         (PLAY[:-20], "play.xml: no XML: "),
         ("<PLAY/>", "play.xml: --format=plays: it has no SPEECH"),
         ("", "play.xml: no XML"),
+        ('<?xml version="1.0" encoding="nonsense"?><P/>', "no XML: unknown encoding: nonsense"),
+        ('<?xml version="1.0" encoding="gb2312"?><P/>', "no XML: multi-byte encodings are not"),
         ("<P><SPEECH><LINE>x</LINE></SPEECH></P>", "play.xml, speech 1: missing client"),
         ("<P><SPEECH><SPEAKER>X</SPEAKER></SPEECH></P>", "play.xml, speech 1: empty text"),
     ],

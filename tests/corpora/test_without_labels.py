@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tff_nlp.clients import partitions
+from tff_nlp.corpora import overlap
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.corpora.load import load_corpus, load_train_and_test
 from tff_nlp.corpora.source import CorpusSource
@@ -82,6 +83,16 @@ def test_rows_are_taken_without_labels():
     assert taken.texts == ("c", "a")
     assert not taken.is_labelled
     assert corpus().fingerprint != corpus([0, 0, 1], ("x", "y")).fingerprint
+
+
+def test_nothing_is_left_to_train_on():
+    with pytest.raises(UserError, match="--test_corpus: all 3 training texts also stand"):
+        overlap.drop_overlap(corpus(), corpus())
+
+
+def test_labels_need_names():
+    with pytest.raises(ValueError, match="x: 3 texts, 3 labels"):
+        corpus([0, 0, 1])
 
 
 def test_partitions_by_label_say_that_there_is_none():

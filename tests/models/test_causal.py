@@ -109,7 +109,7 @@ def test_nothing_comes_from_later_tokens_or_padding(tiny_decoder, batch):
     np.testing.assert_array_equal(found[mask], expected[mask])
 
 
-def test_a_zeroed_table_foretells_nothing(tiny_decoder, batch):
+def test_a_zeroed_table_predicts_nothing(tiny_decoder, batch):
     """Uniform logits: the perplexity is the vocabulary's size."""
     model = causal.build(tiny_decoder())
     weights, frozen = model.initial_weights()

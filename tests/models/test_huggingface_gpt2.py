@@ -1,4 +1,4 @@
-"""Imported GPT-2 checkpoints compute what PyTorch computes; damaged ones are told in one line.
+"""Imported GPT-2 checkpoints compute what PyTorch computes; damaged ones are refused in one line.
 
 The stored numbers come from transformers 5.24 on torch 2.15, float32, on CPU:
 `GPT2LMHeadModel` of gpt2_checkpoint.CONFIG with gpt2_checkpoint.tensors().
@@ -9,10 +9,11 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
+import tensorflow as tf
 
 from tests.models import gpt2_checkpoint
 from tff_nlp.errors import UserError
-from tff_nlp.models import causal, decoders, huggingface_gpt2
+from tff_nlp.models import causal, decoders, generation, huggingface_gpt2
 
 TOKEN_IDS = np.array([[262, 7, 256, 29, 199, 263], [262, 5, 261, 263, 0, 0]], np.int32)
 MASK = np.array([[True] * 6, [True] * 4 + [False] * 2])
@@ -100,6 +101,26 @@ def test_prefix_head_masks_and_half_precision(write_checkpoint):
     half = {k: v.astype(np.float16) for k, v in gpt2_checkpoint.tensors().items()}
     decoder = decoders.load(str(write_checkpoint(tensors=half)))
     np.testing.assert_allclose(logits(decoder), PYTORCH["gelu_new"], atol=2e-2)  # float16: 2^-11
+
+
+def test_a_row_without_a_token_is_never_written(write_checkpoint):
+    """The table has 264 rows for 263 tokens, as published tables are filled up."""
+    tensors = gpt2_checkpoint.tensors()
+    tensors["wte.weight"][263] = 100 * tensors["ln_f.bias"]
+    model = causal.build(huggingface_gpt2.load_folder(write_checkpoint(tensors=tensors)))
+    weights = model.initial_weights()
+    assert (tf.argmax(model.logits(*weights, TOKEN_IDS, MASK, seed=None), -1) == 263).numpy().all()
+    ids = generation.continue_ids(
+        model,
+        *weights,
+        tf.ragged.constant([[262, 5]], tf.int32),
+        max_new_tokens=tf.constant(5),
+        top_p=tf.constant(0.0),
+        temperature=tf.constant(1.0),
+        seed=tf.constant([0, 0]),
+    )
+    assert ids.row_lengths().numpy().tolist() == [5]
+    assert (ids.flat_values < 263).numpy().all()
 
 
 def test_config_reaches_the_layers(write_checkpoint):

@@ -21,7 +21,7 @@ def test_uniform_logits_have_the_vocabularys_perplexity():
 
 
 def test_scores_by_hand():
-    """Each text foretells its tokens but the first, and its end; padding is not read."""
+    """All tokens but the first are predicted, the end included; padding is not read."""
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(3, 5, 5)).astype(np.float32)
     texts = [[END, 1, 2, 3, END], [END, 4, END], [END]]

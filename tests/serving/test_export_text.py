@@ -67,7 +67,7 @@ def test_limits(saved):
         loaded.generate(["x"], top_p=2)
     with pytest.raises(TypeError, match="one string"):
         loaded.generate("x")
-    # Whoever calls the graph itself gets what the model can do.
+    # A program that calls the graph itself gets what the model can do.
     outputs = loaded._model.signatures["sample"](
         texts=tf.constant(["x"]),
         max_new_tokens=tf.constant(1000),

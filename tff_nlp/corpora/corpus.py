@@ -32,7 +32,7 @@ class Corpus:
         return len(self.texts)
 
     def __post_init__(self) -> None:
-        if self.is_labelled and len(self.texts) != len(self.labels):
+        if len(self.labels) != (len(self.texts) if self.is_labelled else 0):
             raise ValueError(f"{self.name}: {len(self.texts)} texts, {len(self.labels)} labels")
         if self.authors is not None and len(self.authors) != len(self.texts):
             raise ValueError(f"{self.name}: {len(self.texts)} texts, {len(self.authors)} authors")

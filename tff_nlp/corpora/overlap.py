@@ -68,6 +68,11 @@ def drop_overlap(
     )
     if keep or not shared:
         return train, report
+    if not kept.any():
+        raise UserError(
+            f"--test_corpus: all {len(train)} training texts also stand in the test corpus"
+            " (--keep_overlap keeps them)"
+        )
     remaining = train.take(np.flatnonzero(kept))
     lost = (train.label_counts() > 0) & (remaining.label_counts() == 0)
     if lost.any():

@@ -47,8 +47,8 @@ def _speech(file: DataFile, start: int, lines: list[str]) -> Row | BadRow:
 def read_plays(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     """Yields the speeches of a play in Jon Bosak's XML markup; the client is the speaker.
 
-    A SPEECH has SPEAKERs, whose names are joined where they speak together, and LINEs; stage
-    directions are left out.
+    A SPEECH has SPEAKERs and LINEs. The names of several speakers are joined; stage directions are
+    left out.
 
     Raises:
       UserError: Where labels or columns are asked for, or the file is no such XML.
@@ -65,7 +65,10 @@ def read_plays(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterat
                     text = "\n".join(filter(None, lines))
                     yield Row(str(file), f"speech {number}", text, None, " and ".join(speakers))
                     element.clear()
-        except xml.etree.ElementTree.ParseError as error:
+        except UserError:
+            raise
+        # The last two are encodings that Python's parser does not know.
+        except (xml.etree.ElementTree.ParseError, LookupError, ValueError) as error:
             raise UserError(f"{file}: no XML: {error}") from error
     if not number:
         raise UserError(f"{file}: --format=plays: it has no SPEECH")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,6 @@ from tff_nlp.errors import UserError
 from tff_nlp.models.byte_pair_vocabulary import (
     BYTE_CHARACTERS,
     END_OF_TEXT,
-    BytePairs,
     bytes_of,
     train_byte_pairs,
 )
@@ -31,8 +31,8 @@ _WORD = (
     rf"| ?\p{{L}}+| ?\p{{N}}+| ?[^{_BLANKS}\p{{L}}\p{{N}}]+|[{_BLANKS}]+"
 )
 
-# The splitting operation ends a text at NUL. Other control characters stand for it, which patterns
-# treat alike: U+0001 begins what is replaced, itself included, so that all can be told apart.
+# The splitting operation ends a text at NUL. Other control characters, which the patterns treat
+# alike, stand for it. U+0001 begins what is replaced and is replaced itself, so nothing is mixed up.
 _STAND_INS = (("\x01", "\x01\x02"), ("\x00", "\x01\x03"))
 
 
@@ -81,6 +81,10 @@ class BytePairTokenizer:
         """Returns a tokenizer learned from texts (arguments as for `train_byte_pairs`)."""
         return cls(*train_byte_pairs(texts, size, progress=progress))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The cached operations do not travel.
+        return BytePairTokenizer, (self.vocabulary, self.merges)
+
     @functools.cached_property
     def end_id(self) -> int:
         """The id of the token that stands before and after each text."""
@@ -90,8 +94,8 @@ class BytePairTokenizer:
     def pad_id(self) -> int:
         """The id that fills a batch up to its longest text: one more than the largest id.
 
-        It is no token, so that padding is never taken for the end of a text; a model's tables have
-        no row for it.
+        It is no token, so that padding is never taken for the end of a text; a model never reads
+        it.
         """
         return len(self.vocabulary)
 
@@ -104,11 +108,6 @@ class BytePairTokenizer:
         for left, right in self.merges:
             digest.update(f"{left} {right}\n".encode())
         return digest.hexdigest()
-
-    @property
-    def byte_pairs(self) -> BytePairs:
-        """The vocabulary and the merges."""
-        return self.vocabulary, self.merges
 
     @functools.cached_property
     def _table(self) -> "_MergeTable":
@@ -229,7 +228,14 @@ class _MergeTable:
         self._keys = np.array(keys, np.int64)[self._ranks]
         self._merged = np.array([*(ids[left + right] for left, right in merges), 0], np.int32)
 
-    def merged(self, words: tf.Tensor) -> tf.RaggedTensor:
+    @functools.cached_property
+    def merged(self) -> Any:
+        """The function from string[words] to their tokens, ragged int32[words, (pieces)]."""
+        # A graph also for eager callers: a loop of many small steps is slow outside of one.
+        signature = [tf.TensorSpec([None], tf.string)]
+        return tf.function(self._merge, input_signature=signature, autograph=False)
+
+    def _merge(self, words: tf.Tensor) -> tf.RaggedTensor:
         """Returns ragged int32[words, (pieces)] for string[words]."""
         data = tf.io.decode_raw(tf.strings.reduce_join(words), tf.uint8)
         symbols = tf.gather(self._byte_ids, tf.cast(data, tf.int32))

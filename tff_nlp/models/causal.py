@@ -24,7 +24,7 @@ _taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalModel:
-    """A causal language model whose weights are values.
+    """A causal language model; its weights are values.
 
     Attributes:
       tokenizer: Gives the token ids.
@@ -126,7 +126,7 @@ class CausalModel:
         cache: tf.Tensor,
         place: Any,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Reads some more tokens of texts whose keys and values so far are in a cache.
+        """Reads some more tokens of texts, with the keys and values so far in a cache.
 
         Args:
           trainable: Tensors in the order of `trainable_names`.
@@ -196,7 +196,7 @@ class PaddedInputs(tf.keras.layers.Layer):
 
 def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tensor]:
     return {
-        # The id of padding has no row in the table.
+        # The id of padding is no token and may have no row in the table.
         "token_ids": tf.where(padding_mask, token_ids, 0),
         "padding_mask": tf.cast(padding_mask, tf.int32),
     }

@@ -145,7 +145,7 @@ def build_backbone(
     layer_norm_epsilon: float = 1e-5,
     **sizes: int,
 ) -> Any:
-    """Builds a `keras_nlp.models.GPT2Backbone` whose weights are all zero.
+    """Builds a `keras_nlp.models.GPT2Backbone` with weights that are all zero.
 
     Args:
       gelu: "tanh" (GPT-2's own) or "exact".

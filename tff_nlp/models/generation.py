@@ -179,6 +179,8 @@ def continue_ids(
 
     def next_ids(logits: tf.Tensor, ids: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Returns ids with the token at `place`, given float32[batch, vocabulary] logits."""
+        # A table may have more rows than there are tokens.
+        logits = logits[:, :pad_id]
         draw_seed = tf.stack([seed[0], seed[1] ^ place])
         drawn = tf.cond(
             top_p > 0,

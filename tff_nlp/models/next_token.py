@@ -1,4 +1,4 @@
-"""How well a causal language model foretells each token, and what counting alone would reach."""
+"""How well a causal language model predicts each token, and what counting alone would reach."""
 
 import dataclasses
 import math
@@ -26,9 +26,9 @@ class TokenScores:
 def score(logits: tf.Tensor, token_ids: tf.Tensor, padding_mask: tf.Tensor) -> TokenScores:
     """Scores the prediction of every token of a text but its first.
 
-    The first token is the end that stands before each text: it is given, never foretold. The end
-    behind a text is a token like others: foretelling it is foretelling that the text is over. A
-    text that was cut has none, so nothing is counted there.
+    The first token is the end that stands before each text: it is given, never predicted. The end
+    after a text is a token like others: to predict it is to predict that the text is over. A text
+    that was cut has none, so nothing is counted there.
 
     Args:
       logits: float32[batch, length, vocabulary], at each place those of the next token.
@@ -64,7 +64,7 @@ def perplexity(total_loss: float, total_tokens: float) -> float:
 
 
 def count_targets(tokens: np.ndarray, offsets: np.ndarray, vocabulary_size: int) -> np.ndarray:
-    """Counts the tokens that a model is to foretell: all but the first of each text.
+    """Counts the tokens that a model is to predict: all but the first of each text.
 
     Args:
       tokens: int[tokens], the texts one after another, as a token cache has them.
