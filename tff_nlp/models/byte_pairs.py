@@ -32,7 +32,8 @@ _WORD = (
 )
 
 # The splitting operation ends a text at NUL. Other control characters, which the patterns treat
-# alike, stand for it. U+0001 begins what is replaced and is replaced itself, so nothing is mixed up.
+# alike, stand for it. U+0001 begins what is replaced and is replaced itself, so that no two texts
+# become one.
 _STAND_INS = (("\x01", "\x01\x02"), ("\x00", "\x01\x03"))
 
 
