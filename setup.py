@@ -32,6 +32,7 @@ setup(
         "tensorflow-federated==0.87.0",
         "tensorflow-privacy==0.9.0",
         "tensorflow-text==2.14.0",
+        "tokenizers>=0.21",
         "tqdm",
     ],
     extras_require={

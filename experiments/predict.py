@@ -96,7 +96,7 @@ def _given(texts: list[str], reading: settings.ReadingFlags) -> unlabelled.Unlab
         "" if sys.stdin.isatty() else formats.STANDARD_INPUT
     )
     if path:
-        source = CorpusSource(path=path, labelled=False, **data.reading(reading))
+        source = CorpusSource(path=path, labelled=False, to_predict=True, **data.reading(reading))
         given = unlabelled.read_unlabelled(source)
         if given.rows:
             return given

@@ -236,12 +236,12 @@ def _weights(run: SavedRun, model: "Classifier") -> _Weights:
     """Returns the exported weights, in the order of the model's names."""
     import tensorflow as tf
 
-    from tff_nlp.serving import export, model_fingerprint
+    from tff_nlp.serving import model_fingerprint, saved_models
 
     folder = run.folder / run_directory.MODEL
     model_fingerprint.check(folder, "--run")
     try:
-        info = json.loads((folder / export.INFO_FILE).read_text(encoding="utf-8"))
+        info = json.loads((folder / saved_models.INFO_FILE).read_text(encoding="utf-8"))
         vocabulary = info["tokenizer"]["fingerprint"]
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:

@@ -311,3 +311,21 @@ def test_row_counts_stand_in_the_provenance_files(shared_corpora):
 def test_every_setting_has_its_folder(shared_corpora):
     folders = {path.name for path in shared_corpora.iterdir() if path.is_dir()}
     assert {name.split()[0] for name in SETTINGS} <= folders
+
+
+@pytest.mark.parametrize(
+    ("flags", "rows", "skipped", "speakers"),
+    [
+        ({"path": "input.txt", "format": "speeches"}, 7222, {"empty text": 125}, 299),
+        ({"path": "shakespeare.zip/shakespeare/*.xml"}, 6914, {"missing client": 1}, 274),
+    ],
+)
+def test_shakespeare_by_speakers(shared_corpora, flags, rows, skipped, speakers):
+    """Both formats; the counts are those of the tags and paragraphs in the files."""
+    path = str(shared_corpora / "shakespeare" / flags["path"])
+    source = CorpusSource(**{**flags, "path": path}, labelled=False, bad_rows="skip")
+    loaded = load_corpus(source)
+    assert loaded.report.rows_read == rows
+    assert dict(loaded.report.skipped) == skipped
+    assert len(set(loaded.corpus.authors)) == speakers
+    assert not loaded.corpus.is_labelled

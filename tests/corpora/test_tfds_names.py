@@ -139,3 +139,12 @@ def test_each_mistake_is_one_line(tmp_path, path, flags, message):
     with pytest.raises(UserError, match=message) as raised:
         load_corpus(source(tmp_path, path, **flags))
     assert "\n" not in str(raised.value)
+
+
+def test_labels_are_not_needed(tmp_path):
+    source = CorpusSource(
+        "tfds:made_reviews", text_column="body", data_dir=str(tmp_path), labelled=False
+    )
+    corpus = load_corpus(source).corpus
+    assert corpus.texts == ("good \u00e9", "bad")
+    assert not corpus.is_labelled

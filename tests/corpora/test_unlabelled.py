@@ -17,7 +17,7 @@ RECORDS = [{"text": "good", "label": "x", "id": 1}, {"text": "bad", "label": "y"
 
 
 def read(path, **flags):
-    return unlabelled.read_unlabelled(CorpusSource(path, labelled=False, **flags))
+    return unlabelled.read_unlabelled(CorpusSource(path, labelled=False, to_predict=True, **flags))
 
 
 def texts(path, **flags):

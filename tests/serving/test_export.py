@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError, WriteError
 from tff_nlp.models import classifier, encoders
-from tff_nlp.serving import export, predictor
+from tff_nlp.serving import export, predictor, saved_models
 
 TEXTS = ("The cat sat on the mat!", "A good film, not bad.", "外卖很好吃，下次再来。") * 5
 ODD = [
@@ -124,7 +124,7 @@ def test_no_texts_and_one_string(saved):
 
 
 def test_info(model, saved):
-    info = json.loads((saved / export.INFO_FILE).read_text("utf-8"))
+    info = json.loads((saved / saved_models.INFO_FILE).read_text("utf-8"))
     assert info["label_names"] == list(LABELS)
     assert info["max_tokens"] == MAX_TOKENS
     assert info["tokenizer"]["fingerprint"] == model.tokenizer.fingerprint
@@ -134,7 +134,7 @@ def test_info(model, saved):
 
 
 def test_fresh_process(model, weights, saved, tmp_path):
-    served = json.loads((saved / export.INFO_FILE).read_text("utf-8"))["serving_code"]
+    served = json.loads((saved / saved_models.INFO_FILE).read_text("utf-8"))["serving_code"]
     code = "\n".join(served) + (
         "\nimport sys, json; assert not [m for m in sys.modules if m.startswith('tff_nlp')];"
         "from tff_nlp.serving import predictor;"

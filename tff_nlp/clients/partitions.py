@@ -159,6 +159,7 @@ def dirichlet(
     Raises:
       UserError: If alpha is not a positive number or the rows cannot fill the clients.
     """
+    _check_labelled(corpus, "dirichlet")
     _check_alpha(alpha)
     _check_fill(corpus, num_clients, min_examples)
     rng = seeds.generator(seed, "partition", "dirichlet")
@@ -197,6 +198,7 @@ def shards(
     """
     if shards_per_client < 1:
         raise UserError(f"--shards_per_client={shards_per_client}: must be 1 or more")
+    _check_labelled(corpus, "shards")
     _check_fill(corpus, num_clients, min_examples)
     num_shards = num_clients * shards_per_client
     if num_shards > len(corpus):
@@ -301,6 +303,11 @@ def _needed(flag: str, value: float | None, kind: str) -> float:
     if value is None:
         raise UserError(f"--partition={kind} needs {flag}")
     return value
+
+
+def _check_labelled(corpus: Corpus, kind: str) -> None:
+    if not corpus.is_labelled:
+        raise UserError(f"--partition={kind}: deals rows by their labels; {corpus.name} has none")
 
 
 def _check_alpha(alpha: float) -> None:

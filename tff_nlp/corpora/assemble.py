@@ -34,7 +34,7 @@ def assemble(
     """Returns the corpus of these rows, in their order.
 
     Label names stand in the order of `--label_map` if there is one, else as the data set declares
-    them, else by value if all are numbers, else sorted by name.
+    them, else by value if all are numbers, else sorted by name. Without labels there are none.
 
     Args:
       read: The rows.
@@ -59,7 +59,7 @@ def assemble(
         files=tuple(files),
         format=format_name,
         rows_read=builder.rows_read,
-        rows_kept=len(labels),
+        rows_kept=len(builder.texts),
         skipped=builder.skipped,
         first_skipped=builder.first_skipped,
         dropped_by_label_map=builder.dropped,
@@ -104,12 +104,14 @@ class _Builder:
         if text is not None and not is_decodable(text):
             self._refuse(file, place, rows.UNDECODABLE, "in the text" + self._encoding_hint(text))
             return
-        if not label:
-            self._refuse(file, place, rows.MISSING_LABEL, self._missing_hint(row.label))
-            return
-        new_label = self._map_label(label, file, place)
-        if new_label is None:
-            return
+        new_label = None
+        if self._source.labelled:
+            if not label:
+                self._refuse(file, place, rows.MISSING_LABEL, self._missing_hint(row.label))
+                return
+            new_label = self._map_label(label, file, place)
+            if new_label is None:
+                return
         text = self._strip(text)
         if not text:
             self._refuse(file, place, rows.EMPTY_TEXT, self._missing_hint(row.text))
@@ -127,7 +129,8 @@ class _Builder:
         if is_mojibake(text):
             self._mojibake += 1
             self._first_mojibake = self._first_mojibake or f"{file}, {place}"
-        self._ids.append(self._label_id(new_label, file, place))
+        if new_label is not None:
+            self._ids.append(self._label_id(new_label, file, place))
         self.texts.append(text)
         self.clients.append(client or "")
 
@@ -196,11 +199,13 @@ class _Builder:
         return found
 
     def labels(self, declared: Sequence[str], files: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Returns int32[examples] labels and the label names they index."""
-        if not self._ids:
+        """Returns int32[examples] labels and the label names they index, none without labels."""
+        if not self.texts:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
             because = f" ({counts or f'{self.dropped} dropped by --label_map'})"
             raise UserError(f"{files}: no usable rows{because if self.rows_read else ': empty'}")
+        if not self._source.labelled:
+            return np.zeros(0, np.int32), ()
         found = list(self._label_ids)
         if self._wanted is None:
             self._check_labels(found, files)
@@ -247,7 +252,7 @@ class _Builder:
             said.append(f"{self._stripped} texts had the prefix '{self._source.strip_prefix}'")
         if self._own_clients:
             said.append(f"{self._own_clients} rows without a client became clients of their own")
-        if self._source.client_column and 20 <= len(labels) == len(set(self.clients)):
+        if self._source.client_column and 20 <= len(self.texts) == len(set(self.clients)):
             said.append(f"--client_column={self._source.client_column} is different in every row")
         counts = np.bincount(labels, minlength=len(names))
         if self._mojibake:

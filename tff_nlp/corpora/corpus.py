@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-    """Labelled texts.
+    """Texts, with labels or without.
 
     Attributes:
       name: For people: a file or data set name.
       texts: One text per example.
-      labels: int32[examples], indices into `label_names`.
-      label_names: Names of the labels, in index order.
+      labels: int32[examples], indices into `label_names`; int32[0] where texts have no labels.
+      label_names: Names of the labels, in index order; empty where texts have no labels.
       authors: Author, domain or other group of each example, or None if the corpus has none.
       synthetic: Whether the texts were generated; shown wherever the corpus is shown.
     """
@@ -32,10 +32,15 @@ class Corpus:
         return len(self.texts)
 
     def __post_init__(self) -> None:
-        if len(self.texts) != len(self.labels):
+        if len(self.labels) != (len(self.texts) if self.is_labelled else 0):
             raise ValueError(f"{self.name}: {len(self.texts)} texts, {len(self.labels)} labels")
         if self.authors is not None and len(self.authors) != len(self.texts):
             raise ValueError(f"{self.name}: {len(self.texts)} texts, {len(self.authors)} authors")
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the texts have labels."""
+        return bool(self.label_names)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Corpus":
         """Returns the corpus of these rows, in this order."""
@@ -44,7 +49,7 @@ class Corpus:
         return dataclasses.replace(
             self,
             texts=tuple(self.texts[row] for row in rows),
-            labels=self.labels[rows],
+            labels=self.labels[rows] if self.is_labelled else self.labels,
             authors=None if authors is None else tuple(authors[row] for row in rows),
         )
 

@@ -19,6 +19,7 @@ _FORMAT_OF_SUFFIX = {
     ".ndjson": "jsonl",
     ".txt": "lines",
     ".review": "reviews",
+    ".xml": "plays",
 }
 _LEAF_START = re.compile(rb'\s*\{\s*"(users|num_samples|user_data|hierarchies)"\s*:')
 
@@ -29,7 +30,7 @@ def files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
     Raises:
       UserError: Where there are none, or of several formats, or of an unknown one.
     """
-    if source.path == STANDARD_INPUT and not source.labelled:
+    if source.path == STANDARD_INPUT and source.to_predict:
         format_name = "lines" if source.format == "auto" else source.format
         return (StandardInput(pathlib.Path("-")),), format_name
     path = expanded(source.path)
@@ -45,7 +46,7 @@ def files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
     try:
         files = find_files(source.corpus_flag, source.path)
     except UserError as error:
-        if "/" in source.path or "." in source.path or not source.labelled:
+        if "/" in source.path or "." in source.path or source.to_predict:
             raise
         raise UserError(f"{error}; the names of corpora are {', '.join(names.NAMES)}") from error
     formats = {_format_of(file, source) for file in files}
@@ -69,7 +70,7 @@ def _format_of(file: DataFile, source: CorpusSource) -> str:
     if suffix == ".json":
         return _kind_of_json(file, source)
     if suffix not in _FORMAT_OF_SUFFIX:
-        if not source.labelled:
+        if source.to_predict:
             return "lines"
         raise UserError(
             f"--format is needed: the name of {file} does not end in"

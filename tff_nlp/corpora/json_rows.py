@@ -93,19 +93,20 @@ def _known_row_maker(file: DataFile, source: CorpusSource) -> _MakeRow:
     text_of = columns.joined_getter(
         [columns.record_getter("--text_column", column, file) for column in wanted]
     )
-    label_of = columns.record_getter("--label_column", source.label_column, file)
-    client_of = None
+    label_of = client_of = None
+    if source.labelled:
+        label_of = columns.record_getter("--label_column", source.label_column, file)
     if source.client_column:
         client_of = columns.record_getter("--client_column", source.client_column, file)
 
     def make_row(place: str, record: Any) -> Row | BadRow:
         if not isinstance(record, dict | list):
             return BadRow(name, place, rows.MALFORMED_RECORD, "neither an object nor a list")
-        text, label = text_of(record), label_of(record)
+        text, label = text_of(record), label_of(record) if label_of else None
         if text is None:
             detail = _absent("text_column", source.text_column, record)
             return BadRow(name, place, rows.EMPTY_TEXT, detail)
-        if label is None:
+        if label_of and label is None:
             detail = _absent("label_column", source.label_column, record)
             return BadRow(name, place, rows.MISSING_LABEL, detail)
         return Row(name, place, text, label, client_of(record) if client_of else None)

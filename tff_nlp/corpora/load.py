@@ -15,6 +15,7 @@ from tff_nlp.corpora.report import LoadedCorpus
 from tff_nlp.corpora.reviews import read_reviews
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
+from tff_nlp.corpora.speeches import read_plays, read_speeches
 from tff_nlp.corpora.synthetic import read_synthetic
 from tff_nlp.corpora.tables import read_table
 from tff_nlp.corpora.tfds_names import read_tfds
@@ -28,7 +29,11 @@ _READERS = {
     "lines": read_text_lines,
     "documents": read_documents,
     "reviews": read_reviews,
+    "speeches": read_speeches,
+    "plays": read_plays,
 }
+# Formats that always say who wrote a text.
+_WITH_CLIENTS = ("leaf", "speeches", "plays")
 
 
 def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) -> LoadedCorpus:
@@ -42,6 +47,7 @@ def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) 
       UserError: Where a flag, a file or a row is wrong; the message names it.
     """
     notes = ReadNotes()
+    _check_label_flags(source)
     known = names.find(source.path)
     if known is not None:
         source = names.fill_in(source, known)
@@ -66,7 +72,7 @@ def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) 
         name=_title(source.path),
         files=[str(file) for file in files],
         format_name=format_name,
-        with_clients=bool(source.client_column) or format_name == "leaf",
+        with_clients=bool(source.client_column) or format_name in _WITH_CLIENTS,
         label_names=label_names,
     )
 
@@ -139,6 +145,18 @@ def _test_part(source: CorpusSource) -> CorpusSource | None:
     if is_leaf_folder(pathlib.Path(source.path)):
         return dataclasses.replace(source, split="test")
     return None
+
+
+def _check_label_flags(source: CorpusSource) -> None:
+    if source.labelled:
+        return
+    for flag, value in (
+        ("--label_column", source.label_column),
+        ("--label_map", source.label_map),
+        (source.label_file_flag, source.label_file),
+    ):
+        if value:
+            raise UserError(f"{flag}={value}: no labels are read here; leave the flag out")
 
 
 def _check_label_file(source: CorpusSource, format_name: str) -> None:

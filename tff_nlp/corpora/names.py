@@ -70,12 +70,12 @@ def find(path: str) -> KnownCorpus | None:
 def fill_in(source: CorpusSource, known: KnownCorpus) -> CorpusSource:
     """Returns the source with the known columns where the flags name none."""
     label_map = source.label_map
-    if not label_map and source.label_column in ("", known.label_column):
+    if source.labelled and not label_map and source.label_column in ("", known.label_column):
         label_map = known.label_map
     return dataclasses.replace(
         source,
         text_column=source.text_column or known.text_column,
-        label_column=source.label_column or known.label_column,
+        label_column=(source.label_column or known.label_column) if source.labelled else "",
         client_column=source.client_column or known.client_column,
         label_map=label_map,
         split=source.split or known.train_split,

@@ -68,6 +68,11 @@ def drop_overlap(
     )
     if keep or not shared:
         return train, report
+    if not kept.any():
+        raise UserError(
+            f"--test_corpus: all {len(train)} training texts also stand in the test corpus"
+            " (--keep_overlap keeps them)"
+        )
     remaining = train.take(np.flatnonzero(kept))
     lost = (train.label_counts() > 0) & (remaining.label_counts() == 0)
     if lost.any():
@@ -89,7 +94,7 @@ def split(
       fraction: Share of the rows for the test part, between 0 and 1.
       seed: The seed of the run.
       stratify: Whether each label has that share, and one row at least if it has texts for both
-        parts; texts with several labels count for their first.
+        parts; texts with several labels count for their first. Without labels it means nothing.
 
     Returns:
       The training part and the test part, each in the corpus's order.
@@ -99,6 +104,7 @@ def split(
     """
     if not 0.0 < fraction < 1.0:
         raise UserError(f"--test_fraction={fraction}: must lie between 0 and 1")
+    stratify = stratify and corpus.is_labelled
     groups: dict[str, list[int]] = {}
     for row, text in enumerate(corpus.texts):
         groups.setdefault(normalize(text), []).append(row)

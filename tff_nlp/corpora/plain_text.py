@@ -18,7 +18,7 @@ def read_text_lines(
     """Yields one row per line, blank lines included, so that labels stay beside their texts.
 
     The label comes from `--label_file`, line by line, or from the file's path by a
-    pseudo-column in `--label_column`.
+    pseudo-column in `--label_column`, where labels are read.
 
     Raises:
       UserError: Where neither or both are given, or the two files differ in length.
@@ -107,7 +107,9 @@ def _refuse_columns(file: DataFile, source: CorpusSource) -> None:
         )
 
 
-def _label_from_path(file: DataFile, source: CorpusSource) -> str:
+def _label_from_path(file: DataFile, source: CorpusSource) -> str | None:
+    if not source.labelled:
+        return None
     label = _from_path("--label_column", source.label_column, file)
     if label is None:
         raise UserError(

@@ -32,7 +32,9 @@ def read_reviews(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iter
         if getters is None:
             getters = [
                 _getter("--text_column", source.text_column or "review_text", fields, file),
-                _getter("--label_column", source.label_column, fields, file),
+                _getter("--label_column", source.label_column, fields, file)
+                if source.labelled
+                else _nothing,
                 _getter("--client_column", source.client_column, fields, file)
                 if source.client_column
                 else _nothing,

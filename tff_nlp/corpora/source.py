@@ -8,7 +8,19 @@ from collections.abc import Mapping
 
 from tff_nlp.errors import UserError
 
-FORMATS = ("auto", "csv", "tsv", "jsonl", "json", "leaf", "lines", "documents", "reviews")
+FORMATS = (
+    "auto",
+    "csv",
+    "tsv",
+    "jsonl",
+    "json",
+    "leaf",
+    "lines",
+    "documents",
+    "reviews",
+    "speeches",
+    "plays",
+)
 QUOTINGS = ("csv", "none")
 BAD_ROWS = ("error", "skip")
 MISSING_CLIENTS = ("bad_row", "own")
@@ -36,7 +48,7 @@ class CorpusSource:
         columns of exactly the names "text" and "label", and the report says so.
       label_column: `--label_column`.
       client_column: `--client_column`: author, domain or other group; the corpus has none
-        without it (a LEAF corpus always has its users).
+        without it (a LEAF corpus always has its users, speeches and plays their speakers).
       label_map: `--label_map`: `from:to,from:to`, or the same as a JSON object where names hold
         commas; `to` may be "drop", `*` stands for every label that is not listed.
       record_path: `--record_path`: keys, joined by dots, that lead to the rows of a JSON file.
@@ -59,7 +71,8 @@ class CorpusSource:
       data_dir: `--tfds_data_dir`: where TFDS keeps its data; empty means its own default.
       flag_prefix: "test_" when `path` and `label_file` came from `--test_corpus` and
         `--test_label_file`; only error messages use it.
-      labelled: Whether rows have labels. Texts to predict have none; `path` is then `--file`.
+      labelled: Whether labels are read. A language model needs none.
+      to_predict: Whether these are texts to predict; `path` is then `--file`.
     """
 
     path: str
@@ -82,6 +95,7 @@ class CorpusSource:
     data_dir: str = ""
     flag_prefix: str = ""
     labelled: bool = True
+    to_predict: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -103,7 +117,7 @@ class CorpusSource:
     @property
     def corpus_flag(self) -> str:
         """The flag that `path` came from."""
-        return f"--{self.flag_prefix}corpus" if self.labelled else "--file"
+        return "--file" if self.to_predict else f"--{self.flag_prefix}corpus"
 
     @property
     def label_file_flag(self) -> str:

@@ -109,7 +109,7 @@ def read_synthetic(source: CorpusSource, notes: ReadNotes) -> Iterator[Row]:
         )
     for flag, column, only in (
         ("--text_column", source.text_column, "text"),
-        ("--label_column", source.label_column, "label"),
+        ("--label_column", source.label_column, "label" if source.labelled else ""),
     ):
         if column != only:
             raise UserError(f"{flag}={column}: the synthetic corpus has only {only}")

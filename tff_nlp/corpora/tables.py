@@ -65,13 +65,13 @@ def read_table(
         text = text_getter(file, source, table.names)
         label, client = _getters(file, source, table.names)
         header_label = None
-        if table.header is not None and not source.label_column.startswith("@"):
+        if label and table.header is not None and not source.label_column.startswith("@"):
             header_label = label(table.header)
         for start, fields in table.records:
             if isinstance(fields, BadRow):
                 yield fields
                 continue
-            place, value = f"line {start}", label(fields)
+            place, value = f"line {start}", label(fields) if label else None
             if value and value == header_label:
                 raise UserError(
                     f"{file}, {place}: the label '{value}' also stands in the header; if the"
@@ -129,9 +129,10 @@ def text_getter(file: DataFile, source: CorpusSource, names: list[str]) -> colum
 
 def _getters(
     file: DataFile, source: CorpusSource, names: list[str]
-) -> tuple[columns.Getter, columns.Getter | None]:
-    label = columns.table_getter("--label_column", source.label_column, names, file)
-    client = None
+) -> tuple[columns.Getter | None, columns.Getter | None]:
+    label = client = None
+    if source.labelled:
+        label = columns.table_getter("--label_column", source.label_column, names, file)
     if source.client_column:
         client = columns.table_getter("--client_column", source.client_column, names, file)
     return label, client

@@ -32,18 +32,23 @@ def read_tfds(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     _check_feature("--text_column", texts[0] if texts else "", name, features)
     for column in texts[1:]:
         _check_feature("--text_column", column, name, features)
-    _check_feature("--label_column", source.label_column, name, features)
-    wanted = [*texts, source.label_column]
+    wanted = list(texts)
+    if source.labelled:
+        _check_feature("--label_column", source.label_column, name, features)
+        wanted.append(source.label_column)
+        declared = getattr(features[source.label_column], "names", None)
+        notes.declared_labels = tuple(declared or ())
     if source.client_column:
         _check_feature("--client_column", source.client_column, name, features)
         wanted.append(source.client_column)
-    notes.declared_labels = tuple(getattr(features[source.label_column], "names", None) or ())
     # Nobody wants the map's copy of features that are not read.
     dataset = _prepared(builder, name, source).map(lambda row: {key: row[key] for key in wanted})
     number = 0
     for batch in dataset.batch(_BATCH).as_numpy_iterator():
         columns = {key: _as_texts(batch[key]) for key in wanted}
-        labels = _label_texts(batch[source.label_column], notes.declared_labels)
+        labels: list[str | None] = [None] * len(columns[wanted[0]])
+        if source.labelled:
+            labels = _label_texts(batch[source.label_column], notes.declared_labels)
         for index, label in enumerate(labels):
             text = " ".join(filter(None, (columns[key][index] for key in texts)))
             client = columns[source.client_column][index] if source.client_column else None

@@ -167,7 +167,7 @@ def build(
     weights = functional.weights_of(network)
     chosen = [weight for weight in weights if trains(weight.name)]
     rest = [weight for weight in weights if not trains(weight.name)]
-    _set_trainable(chosen, rest)
+    functional.set_trainable(chosen, rest)
     trainable_names = tuple(weight.name for weight in chosen)
     return Classifier(
         tokenizer=encoder.tokenizer,
@@ -254,18 +254,6 @@ def _selection(trainable: str, num_layers: int) -> Any:
     parts = {"pooled_dense", "head"}
     parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
     return lambda name: name.partition("/")[0] in parts
-
-
-def _set_trainable(chosen: list[functional.Weight], rest: list[functional.Weight]) -> None:
-    """Tells Keras, weight by weight: its layers only know all or nothing."""
-    for weight in (*chosen, *rest):
-        layer = weight.layer
-        for kept in (layer._trainable_weights, layer._non_trainable_weights):
-            kept[:] = [variable for variable in kept if variable is not weight.variable]
-    for weight in chosen:
-        weight.layer._trainable_weights.append(weight.variable)
-    for weight in rest:
-        weight.layer._non_trainable_weights.append(weight.variable)
 
 
 def _count(weights: Sequence[functional.Weight]) -> int:

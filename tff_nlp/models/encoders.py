@@ -83,25 +83,8 @@ def random(
     Raises:
       UserError: If a size is not possible.
     """
-    for flag, value in (("layers", layers), ("width", width), ("heads", heads)):
-        if value < 1:
-            raise UserError(f"--encoder_{flag}={value}: must be 1 or more")
-    if width % heads:
-        raise UserError(f"--encoder_width={width}: {heads} heads do not divide it")
+    check_sizes(layers, width, heads, max_tokens)
     rules = WordRules(lowercase, strip_accents, UNICODE, decode_html_entities=decode_html_entities)
-    needed = 4 * count_parameters(
-        vocabulary_size=0,
-        num_layers=layers,
-        hidden_dim=width,
-        intermediate_dim=4 * width,
-        max_sequence_length=max_tokens,
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise UserError(
-            f"--encoder_width={width} --encoder_layers={layers}: takes {needed / 1e9:,.0f} GB of "
-            f"memory, this machine has {memory / 1e9:,.0f}"
-        )
     vocabulary = train_vocabulary(texts, vocabulary_size, rules)
     backbone = build_backbone(
         vocabulary_size=len(vocabulary),
@@ -158,6 +141,38 @@ def _load(name: str, gelu: str | None) -> Encoder:
         f"--encoder={name}: neither minilm, random, a folder nor a KerasNLP preset; "
         f"presets are {', '.join(sorted(keras_nlp.models.BertBackbone.presets))}"
     )
+
+
+def check_sizes(layers: int, width: int, heads: int, max_tokens: int) -> None:
+    """Refuses sizes that no transformer has, or that this machine has no memory for.
+
+    Args:
+      layers: Number of transformer layers.
+      width: Hidden size; the feed-forward layers are four times as wide.
+      heads: Attention heads.
+      max_tokens: Number of position embeddings.
+
+    Raises:
+      UserError: If a size is not possible.
+    """
+    for flag, value in (("layers", layers), ("width", width), ("heads", heads)):
+        if value < 1:
+            raise UserError(f"--encoder_{flag}={value}: must be 1 or more")
+    if width % heads:
+        raise UserError(f"--encoder_width={width}: {heads} heads do not divide it")
+    needed = 4 * count_parameters(
+        vocabulary_size=0,
+        num_layers=layers,
+        hidden_dim=width,
+        intermediate_dim=4 * width,
+        max_sequence_length=max_tokens,
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UserError(
+            f"--encoder_width={width} --encoder_layers={layers}: takes {needed / 1e9:,.0f} GB of "
+            f"memory, this machine has {memory / 1e9:,.0f}"
+        )
 
 
 def count_parameters(

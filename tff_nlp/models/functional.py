@@ -48,6 +48,18 @@ def weights_of(model: tf.keras.Model) -> tuple[Weight, ...]:
     return tuple(found.values())
 
 
+def set_trainable(chosen: Sequence[Weight], rest: Sequence[Weight]) -> None:
+    """Tells Keras what trains, weight by weight: its layers only know all or nothing."""
+    for weight in (*chosen, *rest):
+        layer = weight.layer
+        for kept in (layer._trainable_weights, layer._non_trainable_weights):
+            kept[:] = [variable for variable in kept if variable is not weight.variable]
+    for weight in chosen:
+        weight.layer._trainable_weights.append(weight.variable)
+    for weight in rest:
+        weight.layer._non_trainable_weights.append(weight.variable)
+
+
 def call(
     model: tf.keras.Model,
     weights: Sequence[Weight],

@@ -1,7 +1,6 @@
 """Import of Hugging Face BERT checkpoints: config.json, vocab.txt, model.safetensors."""
 
 import importlib.util
-import json
 import math
 import pathlib
 from typing import Any
@@ -10,12 +9,13 @@ import numpy as np
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
+from tff_nlp.models.checkpoint_files import CONFIG, WEIGHTS, Tensors, fraction, positive, read_json
 from tff_nlp.models.encoders import Encoder, build_backbone, check_weights_hold
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.vocabulary import SPECIAL_TOKENS, load_vocabulary
 from tff_nlp.models.words import WordRules
 
-_CONFIG, _VOCABULARY, _WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
+_VOCABULARY = "vocab.txt"
 _GELUS = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh"}
 
 # config.json's sizes, and what BertBackbone calls them.
@@ -63,21 +63,21 @@ def load_folder(
     folder = pathlib.Path(folder)
     name = str(folder) if name is None else name
     flag = f"--encoder={name}"
-    config = _read_json(folder / _CONFIG, flag)
+    config = read_json(folder / CONFIG, flag)
     sizes = _sizes(config, flag)
     tokenizer = _load_tokenizer(folder, flag)
     if len(tokenizer.vocabulary) > sizes["vocabulary_size"]:
         raise UserError(
-            f"{flag}: {_VOCABULARY} has {len(tokenizer.vocabulary)} lines, {_CONFIG} says "
+            f"{flag}: {_VOCABULARY} has {len(tokenizer.vocabulary)} lines, {CONFIG} says "
             f"vocab_size {sizes['vocabulary_size']}"
         )
-    tensors = _Tensors(folder / _WEIGHTS, flag)
-    check_weights_hold(flag, folder / _WEIGHTS, sizes)
+    tensors = Tensors(folder / WEIGHTS, flag, _present_name)
+    check_weights_hold(flag, folder / WEIGHTS, sizes)
     backbone = build_backbone(
         gelu=gelu or _GELUS[config.get("hidden_act", "gelu")],
-        dropout=_number(config, "hidden_dropout_prob", 0.1, flag),
-        layer_norm_epsilon=_number(config, "layer_norm_eps", 1e-12, flag),
-        attention_dropout=_number(config, "attention_probs_dropout_prob", 0.1, flag),
+        dropout=fraction(config, "hidden_dropout_prob", 0.1, flag),
+        layer_norm_epsilon=fraction(config, "layer_norm_eps", 1e-12, flag),
+        attention_dropout=fraction(config, "attention_probs_dropout_prob", 0.1, flag),
         **sizes,
     )
     has_pooler = _load_weights(backbone, tensors)
@@ -88,27 +88,22 @@ def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
     """Returns BertBackbone's sizes after checking that it can compute this model."""
     kind = config.get("model_type")
     if kind != "bert":
-        raise UserError(f"{flag}: {_CONFIG} has model_type {kind!r}; only 'bert' can be imported")
+        raise UserError(f"{flag}: {CONFIG} has model_type {kind!r}; only 'bert' can be imported")
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
         raise UserError(
-            f"{flag}: {_CONFIG} has position_embedding_type {positions!r}; "
+            f"{flag}: {CONFIG} has position_embedding_type {positions!r}; "
             "only 'absolute' can be imported"
         )
     activation = config.get("hidden_act", "gelu")
     if activation not in _GELUS:
         raise UserError(
-            f"{flag}: {_CONFIG} has hidden_act {activation!r}; it can be {', '.join(_GELUS)}"
+            f"{flag}: {CONFIG} has hidden_act {activation!r}; it can be {', '.join(_GELUS)}"
         )
-    sizes = {}
-    for theirs, ours in _SIZES.items():
-        value = config.get(theirs)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UserError(f"{flag}: {_CONFIG} has {theirs} {value!r}; a positive number is due")
-        sizes[ours] = value
+    sizes = {ours: positive(config, theirs, flag) for theirs, ours in _SIZES.items()}
     if sizes["hidden_dim"] % sizes["num_heads"]:
         raise UserError(
-            f"{flag}: {_CONFIG} has hidden_size {sizes['hidden_dim']}, which "
+            f"{flag}: {CONFIG} has hidden_size {sizes['hidden_dim']}, which "
             f"num_attention_heads {sizes['num_heads']} does not divide"
         )
     return sizes
@@ -117,7 +112,7 @@ def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
 def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
     vocabulary = load_vocabulary(folder / _VOCABULARY, flag=flag)
     path = folder / "tokenizer_config.json"
-    settings = _read_json(path, flag) if path.exists() else {}
+    settings = read_json(path, flag) if path.exists() else {}
     lowercase = settings.get("do_lower_case")
     if lowercase is None:
         pieces = set(vocabulary) - set(SPECIAL_TOKENS)
@@ -133,15 +128,27 @@ def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
     return Tokenizer(vocabulary, rules)
 
 
-def _load_weights(backbone: Any, tensors: "_Tensors") -> bool:
+def _load_weights(backbone: Any, tensors: Tensors) -> bool:
     """Fills the backbone; returns whether the checkpoint has a pooler."""
     has_pooler = "pooler.dense.weight" in tensors
     for weight in functional.weights_of(backbone):
         if weight.name.startswith("pooled_dense/") and not has_pooler:
             continue
         shape = tuple(weight.variable.shape)
-        weight.variable.assign(tensors.read(_source_name(weight.name), weight.name, shape))
+        weight.variable.assign(_read(tensors, _source_name(weight.name), weight.name, shape))
     return has_pooler
+
+
+def _read(tensors: Tensors, name: str, target: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns a tensor in the shape of our weight `target`."""
+    if name.endswith("embeddings.weight"):
+        return tensors.read(name, shape)
+    if not target.endswith("/kernel"):
+        return tensors.read(name, (math.prod(shape),)).reshape(shape)
+    # PyTorch's dense kernels are [out, in]; KerasNLP's have the heads as a separate axis.
+    inner = 2 if target.endswith("attention_output/kernel") else 1
+    due = (math.prod(shape[inner:]), math.prod(shape[:inner]))
+    return tensors.read(name, due).T.reshape(shape)
 
 
 def _source_name(name: str) -> str:
@@ -175,51 +182,6 @@ _SUBLAYERS = {
 }
 
 
-class _Tensors:
-    """The tensors of a safetensors file, under Hugging Face's present names."""
-
-    def __init__(self, path: pathlib.Path, flag: str) -> None:
-        import safetensors
-
-        self._place = f"{flag}: {path.name}"
-        if not path.is_file():
-            raise UserError(f"{self._place} is missing in {path.parent}")
-        try:
-            self._file = safetensors.safe_open(path, framework="numpy")
-        except (safetensors.SafetensorError, OSError) as error:
-            raise UserError(f"{self._place} is damaged: {error}") from error
-        self._names: dict[str, str] = {}
-        for stored in self._file.keys():  # noqa: SIM118 (no mapping)
-            self._names.setdefault(_present_name(stored), stored)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
-
-    def read(self, name: str, target: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns a tensor as float32 in the shape of our weight `target`."""
-        if name not in self._names:
-            raise UserError(f"{self._place}: tensor {name} is missing")
-        piece = self._file.get_slice(self._names[name])
-        kind, found = piece.get_dtype(), tuple(piece.get_shape())
-        # PyTorch's dense kernels are [out, in]; KerasNLP's have the heads as a separate axis.
-        kernel = target.endswith("/kernel")
-        if kernel:
-            inner = 2 if target.endswith("attention_output/kernel") else 1
-            due: tuple[int, ...] = (math.prod(shape[inner:]), math.prod(shape[:inner]))
-        else:
-            due = shape if name.endswith("embeddings.weight") else (math.prod(shape),)
-        if found != due:
-            raise UserError(
-                f"{self._place}: tensor {name} has shape {list(found)}, {_CONFIG} says {list(due)}"
-            )
-        if kind not in ("F16", "F32", "F64"):
-            raise UserError(f"{self._place}: tensor {name} is {kind}; save it as float32")
-        value = self._file.get_tensor(self._names[name]).astype(np.float32)
-        if not np.isfinite(value).all():
-            raise UserError(f"{self._place}: tensor {name} has values that are not finite")
-        return (value.T if kernel else value).reshape(shape)
-
-
 def _present_name(stored: str) -> str:
     """Returns a tensor's name without task prefix and with the layer norms' present names."""
     name = stored.removeprefix("bert.")
@@ -227,22 +189,3 @@ def _present_name(stored: str) -> str:
         if name.endswith("LayerNorm" + old):
             name = name.removesuffix(old) + new
     return name
-
-
-def _number(config: dict[str, Any], key: str, default: float, flag: str) -> float:
-    value = config.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise UserError(f"{flag}: {_CONFIG} has {key} {value!r}; a number from 0 to below 1 is due")
-    return float(value)
-
-
-def _read_json(path: pathlib.Path, flag: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{flag}: {path.name} is missing in {path.parent}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{flag}: {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{flag}: {path}: not a JSON object")
-    return value

@@ -1,4 +1,4 @@
-"""Encoders from KerasNLP presets."""
+"""Backbones and tokenizers from KerasNLP presets."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ _LATE = tuple(f"_self_attention_layer/{part}_dense" for part in ("query", "key",
 
 
 def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
-    """Loads a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
+    """Loads a BERT from a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
 
     Built-in presets are downloaded from Kaggle at their first use.
 
@@ -33,28 +33,46 @@ def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
       UserError: If it cannot be found, downloaded or read, or is no BERT.
     """
     import keras_nlp
+
+    models = keras_nlp.models
+    backbone, tokenizer = load_parts(preset, models.BertBackbone, models.BertTokenizer)
+    if gelu is not None:
+        set_gelu(backbone, gelu)
+    rules = WordRules(bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
+    vocabulary = tuple(tokenizer.get_vocabulary())
+    return Encoder(preset, backbone, Tokenizer(vocabulary, rules), pretrained=True)
+
+
+def load_parts(preset: str, backbone_class: Any, tokenizer_class: Any) -> tuple[Any, Any]:
+    """Loads the backbone and the tokenizer of a KerasNLP preset.
+
+    Args:
+      preset: A built-in name, a handle or a folder.
+      backbone_class: KerasNLP's class of the backbone.
+      tokenizer_class: KerasNLP's class of the tokenizer.
+
+    Raises:
+      UserError: If it cannot be found, downloaded or read, or is of another class.
+    """
     from keras_nlp.src.utils import preset_utils
 
     _check_size(pathlib.Path(preset), f"--encoder={preset}")
     try:
-        tokenizer = keras_nlp.models.BertTokenizer.from_preset(preset)
+        tokenizer = tokenizer_class.from_preset(preset)
         with zero_variables():
-            backbone = keras_nlp.models.BertBackbone.from_preset(preset, load_weights=False)
+            backbone = backbone_class.from_preset(preset, load_weights=False)
         # KerasNLP's own way to a preset's files, which it does not export.
         _load_weights(backbone, preset_utils.get_file(preset, _WEIGHTS))
     except Exception as error:  # The hub's clients raise exceptions of many libraries.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
-    if gelu is not None:
-        set_gelu(backbone, gelu)
-    vocabulary = tuple(tokenizer.get_vocabulary())
-    if len(vocabulary) > backbone.vocabulary_size:
+    rows = tokenizer.vocabulary_size()
+    if rows > backbone.vocabulary_size:
         raise UserError(
-            f"--encoder={preset}: the vocabulary has {len(vocabulary)} pieces, the token embedding "
+            f"--encoder={preset}: the vocabulary has {rows} pieces, the token embedding "
             f"{backbone.vocabulary_size} rows"
         )
-    rules = WordRules(bool(tokenizer.lowercase), bool(tokenizer.strip_accents))
-    return Encoder(preset, backbone, Tokenizer(vocabulary, rules), pretrained=True)
+    return backbone, tokenizer
 
 
 def _check_size(folder: pathlib.Path, flag: str) -> None:

@@ -1,21 +1,16 @@
 """A trained classifier as a SavedModel that takes texts."""
 
 import dataclasses
-import json
 import pathlib
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tff_nlp.errors import UserError, WriteError
+from tff_nlp.errors import UserError
 from tff_nlp.models.classifier import Classifier
-from tff_nlp.serving import model_fingerprint
-
-# Beside the SavedModel, for people and other programs.
-INFO_FILE = "info.json"
+from tff_nlp.serving import saved_models
 
 # What labels a text in a program that has TensorFlow and TensorFlow Text only; part of info.json.
 SERVING_CODE = (
@@ -153,16 +148,18 @@ def export(
       UserError: If the folder holds something else.
       WriteError: If the folder cannot be written.
     """
-    folder = pathlib.Path(folder)
     if len(label_names) != classifier.num_labels:
         raise ValueError(f"{classifier.num_labels} labels, {len(label_names)} names")
     if not 2 <= max_tokens <= classifier.max_tokens:
         raise UserError(
             f"--max_tokens={max_tokens}: the encoder reads 2 to {classifier.max_tokens} tokens"
         )
-    _check_replaceable(folder)
     module = TextClassifier(classifier, trainable, frozen, label_names, max_tokens, strip_prefix)
-    partial = folder.with_name(f".{folder.name}.partial")
+    signatures = {
+        "serving_default": module.predict,
+        "count_tokens": module.count_tokens,
+        "label_names": module.label_names,
+    }
     tokenizer = classifier.tokenizer
     content = {
         "label_names": list(label_names),
@@ -175,40 +172,4 @@ def export(
         "serving_code": list(SERVING_CODE),
         **(info or {}),
     }
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _save(module, partial)
-        (partial / INFO_FILE).write_text(
-            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        if folder.exists():
-            shutil.rmtree(folder)
-        fingerprint = model_fingerprint.of(partial)
-        partial.rename(folder)
-    except (OSError, tf.errors.OpError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise WriteError(f"{folder}: cannot be written ({reason})") from error
-    return fingerprint
-
-
-def _save(module: TextClassifier, folder: pathlib.Path) -> None:
-    tf.saved_model.save(
-        module,
-        str(folder),
-        signatures={
-            "serving_default": module.predict,
-            "count_tokens": module.count_tokens,
-            "label_names": module.label_names,
-        },
-    )
-
-
-def _check_replaceable(folder: pathlib.Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"--output_dir: {folder} is a file")
-    if any(folder.iterdir()) and not (folder / INFO_FILE).exists():
-        raise UserError(f"--output_dir: {folder} holds something that is not an exported model")
+    return saved_models.write(folder, module, signatures, content)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
 from tff_nlp.models.token_counts import TokenCounts
 from tff_nlp.models.vocabulary import as_bytes
-from tff_nlp.serving import model_fingerprint, model_folder
+from tff_nlp.serving import saved_models
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,19 +105,8 @@ def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
       UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
         longer what its run wrote.
     """
-    import tensorflow_text  # noqa: F401 (registers the operations that tokenize)
-
-    folder = pathlib.Path(folder)
-    model_folder.check(folder, flag)
-    model_fingerprint.check(folder, flag)
-    try:
-        model = tf.saved_model.load(str(folder))
-    except Exception as error:  # Damaged files fail in many ways.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{flag}={folder}: cannot load the saved model: {reason}") from error
-    missing = {"serving_default", "count_tokens", "label_names"} - set(model.signatures)
-    if missing:
-        raise UserError(f"{flag}={folder}: not a text classifier: no signature {sorted(missing)}")
+    signatures = {"serving_default", "count_tokens", "label_names"}
+    model = saved_models.load(pathlib.Path(folder), flag, "text classifier", signatures)
     names = model.signatures["label_names"]()["label_names"].numpy()
     counted = model.signatures["count_tokens"](texts=tf.constant([], tf.string))
     max_tokens = int(counted["max_tokens"])

@@ -1,0 +1,108 @@
+"""The files of a checkpoint in Hugging Face's form: a JSON configuration and named tensors."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tff_nlp.errors import UserError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Tensors:
+    """The tensors of a safetensors file.
+
+    Args:
+      path: The file.
+      flag: What an error message starts with.
+      rename: Gives a stored tensor's name the form that `read` is asked for.
+
+    Raises:
+      UserError: If the file is missing or damaged.
+    """
+
+    def __init__(self, path: pathlib.Path, flag: str, rename: Callable[[str], str]) -> None:
+        import safetensors
+
+        self._place = f"{flag}: {path.name}"
+        if not path.is_file():
+            raise UserError(f"{self._place} is missing in {path.parent}")
+        try:
+            self._file = safetensors.safe_open(path, framework="numpy")
+        except (safetensors.SafetensorError, OSError) as error:
+            raise UserError(f"{self._place} is damaged: {error}") from error
+        self._names: dict[str, str] = {}
+        for stored in self._file.keys():  # noqa: SIM118 (no mapping)
+            self._names.setdefault(rename(stored), stored)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns a tensor as float32.
+
+        Args:
+          name: Its name.
+          shape: The shape that it must have.
+
+        Raises:
+          UserError: If it is missing, has another shape, or holds anything but finite numbers.
+        """
+        if name not in self._names:
+            raise UserError(f"{self._place}: tensor {name} is missing")
+        piece = self._file.get_slice(self._names[name])
+        kind, found = piece.get_dtype(), tuple(piece.get_shape())
+        if found != shape:
+            raise UserError(
+                f"{self._place}: tensor {name} has shape {list(found)}, {CONFIG} says {list(shape)}"
+            )
+        if kind not in ("F16", "F32", "F64"):
+            raise UserError(f"{self._place}: tensor {name} is {kind}; save it as float32")
+        value: np.ndarray = self._file.get_tensor(self._names[name]).astype(np.float32)
+        if not np.isfinite(value).all():
+            raise UserError(f"{self._place}: tensor {name} has values that are not finite")
+        return value
+
+
+def read_json(path: pathlib.Path, flag: str) -> dict[str, Any]:
+    """Returns the JSON object in a file.
+
+    Raises:
+      UserError: If the file is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{flag}: {path.name} is missing in {path.parent}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{flag}: {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{flag}: {path}: not a JSON object")
+    return value
+
+
+def fraction(config: dict[str, Any], key: str, default: float, flag: str) -> float:
+    """Returns a number from 0 to below 1 of the configuration.
+
+    Raises:
+      UserError: If it is none.
+    """
+    value = config.get(key, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise UserError(f"{flag}: {CONFIG} has {key} {value!r}; a number from 0 to below 1 is due")
+    return float(value)
+
+
+def positive(config: dict[str, Any], key: str, flag: str) -> int:
+    """Returns a whole number of 1 or more of the configuration.
+
+    Raises:
+      UserError: If it is none.
+    """
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{flag}: {CONFIG} has {key} {value!r}; a positive number is due")
+    return value

@@ -1,0 +1,96 @@
+"""Folders of SavedModels: written in one step, and loaded with every mistake in one line."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping, Set
+from typing import Any
+
+import tensorflow as tf
+
+from tff_nlp.errors import UserError, WriteError
+from tff_nlp.serving import model_fingerprint, model_folder
+
+# Beside the SavedModel, for people and other programs.
+INFO_FILE = "info.json"
+
+
+def write(
+    folder: str | pathlib.Path,
+    module: tf.Module,
+    signatures: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> str:
+    """Writes a SavedModel and its info.json.
+
+    The folder appears only when it is complete; an older export in its place is replaced.
+
+    Args:
+      folder: Where to.
+      module: What is saved.
+      signatures: Functions of the module by the names they are called by.
+      info: The content of info.json.
+
+    Returns:
+      The model's fingerprint, see `model_fingerprint`.
+
+    Raises:
+      UserError: If the folder holds something else.
+      WriteError: If the folder cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    _check_replaceable(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        tf.saved_model.save(module, str(partial), signatures=dict(signatures))
+        (partial / INFO_FILE).write_text(
+            json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        if folder.exists():
+            shutil.rmtree(folder)
+        fingerprint = model_fingerprint.of(partial)
+        partial.rename(folder)
+    except (OSError, tf.errors.OpError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise WriteError(f"{folder}: cannot be written ({reason})") from error
+    return fingerprint
+
+
+def load(folder: pathlib.Path, flag: str, kind: str, signatures: Set[str]) -> Any:
+    """Loads a SavedModel.
+
+    Args:
+      folder: The exported model.
+      flag: What an error message starts with.
+      kind: What it should be, for messages.
+      signatures: The functions that such a model has.
+
+    Raises:
+      UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
+        longer what its run wrote.
+    """
+    import tensorflow_text  # noqa: F401 (registers the operations that tokenize)
+
+    model_folder.check(folder, flag)
+    model_fingerprint.check(folder, flag)
+    try:
+        model = tf.saved_model.load(str(folder))
+    except Exception as error:  # Damaged files fail in many ways.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{flag}={folder}: cannot load the saved model: {reason}") from error
+    missing = signatures - set(model.signatures)
+    if missing:
+        raise UserError(f"{flag}={folder}: not a {kind}: no signature {sorted(missing)}")
+    return model
+
+
+def _check_replaceable(folder: pathlib.Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"--output_dir: {folder} is a file")
+    if any(folder.iterdir()) and not (folder / INFO_FILE).exists():
+        raise UserError(f"--output_dir: {folder} holds something that is not an exported model")
