@@ -159,7 +159,7 @@ def outputs(
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
     from experiments import silence_libraries, task
-    from tff_nlp.tasks import classification, classification_scores
+    from tff_nlp.tasks import classification, prediction
 
     silence_libraries.import_keras_nlp()
     model = task.build_classifier(run.model, run.texts.train, run.seed)
@@ -174,9 +174,7 @@ def outputs(
             wanted = task.evaluation_set(
                 "audit", cache, corpus.labels, model.tokenizer.pad_id, rows=rows
             )
-            scored = classification_scores.predict_all(
-                wanted, predict, model.num_labels, bar.update
-            )
+            scored = prediction.predict_all(wanted, predict, model.num_labels, bar.update)
             found.append(scored)
     return found[0], found[1]
 

@@ -185,7 +185,7 @@ def train(
         secret = secret_file.read(directory.path) or NoiseSecret.fresh()
         secret_file.keep(directory.path, secret)
         outcome = program(noise_secret=secret).run(directory)
-    weights = process.get_model_weights(outcome.state)
+        weights = process.get_model_weights(outcome.state)
     return Trained(classifier, weights, outcome.scores, outcome.rows)
 
 

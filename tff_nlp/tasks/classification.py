@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tff_nlp import errors
 from tff_nlp.models import classifier
-from tff_nlp.tasks import classification_scores, task
+from tff_nlp.tasks import classification_scores, prediction, task
 
 # int32[batch, length] padded token ids and int32[batch] labels, both dynamic.
 BATCH_SPEC = collections.OrderedDict(
@@ -104,7 +104,7 @@ def scorer(
     return score_set
 
 
-def predictor(model: classifier.Classifier) -> Callable[[Any], classification_scores.Predict]:
+def predictor(model: classifier.Classifier) -> Callable[[Any], prediction.Predict]:
     """Returns the function from weights to the function from token ids to logits."""
     trainable, frozen = (list(specs) for specs in model.weight_specs())
 
@@ -113,7 +113,7 @@ def predictor(model: classifier.Classifier) -> Callable[[Any], classification_sc
         inputs = masked(tokens, model.tokenizer.pad_id)
         return model.logits(trainable, frozen, inputs["ids"], inputs["mask"], seed=None)
 
-    def predict(weights: Any) -> classification_scores.Predict:
+    def predict(weights: Any) -> prediction.Predict:
         trained, fixed = (
             [tf.convert_to_tensor(w) for w in part]
             for part in (weights.trainable, weights.non_trainable)

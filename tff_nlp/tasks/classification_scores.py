@@ -1,17 +1,12 @@
 """Scores of a classifier on a test set and over clients."""
 
-import collections
-import concurrent.futures
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import sklearn.metrics
 
-Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-Predict = Callable[[np.ndarray], np.ndarray]
-
+from tff_nlp.tasks import prediction
 
 # What metrics.csv has of each evaluation set, and of its clients.
 _COLUMNS = ("accuracy", "macro_f1", "loss")
@@ -32,7 +27,7 @@ class EvaluationSet:
 
     name: str
     labels: np.ndarray
-    batches: Batches
+    batches: prediction.Batches
     clients: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -112,49 +107,10 @@ class ClientScores:
     standard_deviation: float
 
 
-def score(evaluation_set: EvaluationSet, predict: Predict, num_labels: int) -> Scores:
-    """Scores a model (arguments as for `predict_all`)."""
-    logits = predict_all(evaluation_set, predict, num_labels)
+def score(evaluation_set: EvaluationSet, predict: prediction.Predict, num_labels: int) -> Scores:
+    """Scores a model (arguments as for `prediction.predict_all`)."""
+    logits = prediction.predict_all(evaluation_set, predict, num_labels)
     return score_logits(logits, evaluation_set.labels, evaluation_set.clients)
-
-
-def predict_all(
-    evaluation_set: EvaluationSet,
-    predict: Predict,
-    num_labels: int,
-    done: Callable[[int], object] | None = None,
-) -> np.ndarray:
-    """Returns float32[examples, labels] logits, in the order of the set.
-
-    Args:
-      evaluation_set: What to predict.
-      predict: int32[batch, length] token ids to float32[batch, labels] logits. It is called from
-        several threads.
-      num_labels: Number of labels.
-      done: Is told of each batch, when it is over, how many examples it had.
-    """
-    logits = np.zeros([len(evaluation_set), num_labels], np.float32)
-
-    def run(batch: tuple[np.ndarray, np.ndarray]) -> int:
-        tokens, positions = batch
-        logits[positions] = predict(tokens)
-        return len(positions)
-
-    def wait(future: concurrent.futures.Future) -> None:
-        examples = future.result()
-        if done is not None:
-            done(examples)
-
-    threads = os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-        for batch in evaluation_set.batches():
-            waiting.append(pool.submit(run, batch))
-            if len(waiting) > 2 * threads:  # bounds what is held in memory
-                wait(waiting.popleft())
-        for future in waiting:
-            wait(future)
-    return logits
 
 
 def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | None) -> Scores:
