@@ -33,6 +33,7 @@ _HOMES = {
     "UserError": "errors",
     "build_aggregator": "privacy.mechanism",
     "build_classifier": "runs.text_classifier",
+    "build_language_model": "runs.text_generator",
     "fed_avg": "learning.algorithms.fed_avg",
     "fed_prox": "learning.algorithms.fed_prox",
     "mime_lite": "learning.algorithms.mime_lite",

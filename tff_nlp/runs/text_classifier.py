@@ -1,8 +1,8 @@
 """Texts, an encoder and a head: everything that training, prediction and export need to share."""
 
 import dataclasses
-import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import classifier, encoders
+from tff_nlp.runs import learner
+from tff_nlp.serving import export
 from tff_nlp.tasks import classification, classification_scores
 from tff_nlp.tasks import task as tasks
-
-_EVALUATION_BATCH = 128
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,42 +37,54 @@ class TextClassifier:
 
     def tokens(self, corpus: Corpus) -> token_cache.TokenCache:
         """Returns the tokens of a corpus, from the cache where they have been made before."""
-        tokenizer = self.model.tokenizer
-        return token_cache.open_token_cache(
-            self.cache_dir,
-            corpus,
-            tokenizer.encode,
-            tokenizer_fingerprint=tokenizer.fingerprint,
-            vocabulary_size=len(tokenizer.vocabulary),
-            max_tokens=self.max_tokens,
-        )
+        return learner.tokenize(corpus, self.model.tokenizer, self.max_tokens, self.cache_dir)
 
-    def evaluation_set(
-        self,
-        name: str,
-        corpus: Corpus,
-        *,
-        rows: np.ndarray | None = None,
-        clients: np.ndarray | None = None,
-    ) -> classification_scores.EvaluationSet:
-        """Returns rows of a corpus as what the model is scored on.
+    def targets(self, corpus: Corpus) -> np.ndarray:
+        """Returns int32[examples], the labels of a corpus."""
+        return corpus.labels
+
+    def evaluation_set(self, name: str, corpus: Corpus) -> classification_scores.EvaluationSet:
+        """Returns a corpus as what the model is scored on.
 
         Args:
           name: What the set is called.
           corpus: The texts, with the label names of this classifier.
-          rows: int64[n], which rows; None for all.
-          clients: int64[n], the client that holds each row; None without clients.
         """
-        cache = self.tokens(corpus)
-        chosen = np.arange(len(corpus)) if rows is None else rows
-        pad_id = self.model.tokenizer.pad_id
+        cache, rows, pad_id = self.tokens(corpus), np.arange(len(corpus)), self.pad_id
         return classification_scores.EvaluationSet(
             name,
-            corpus.labels[chosen],
+            corpus.labels,
             lambda: batching.evaluation_batches(
-                cache, chosen, pad_id, batch_size=_EVALUATION_BATCH
+                cache, rows, pad_id, batch_size=learner.EVALUATION_BATCH
             ),
-            clients,
+        )
+
+    @property
+    def pad_id(self) -> int:
+        """The id that pads batches."""
+        return self.model.tokenizer.pad_id
+
+    def predict(self, weights: Any, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Returns the most probable label of each text, and its probability."""
+        flat, lengths = self.model.tokenizer.encode(list(texts), self.max_tokens)
+        logits = classification.predictor(self.model)(weights)
+        found = []
+        for tokens in np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []:
+            row = logits(tokens[np.newaxis])[0].astype(np.float64)
+            shares = np.exp(row - row.max())
+            best = int(shares.argmax())
+            found.append((self.label_names[best], float(shares[best] / shares.sum())))
+        return found
+
+    def export(self, weights: Any, folder: str | pathlib.Path) -> str:
+        """Writes a SavedModel from strings to labels; returns its fingerprint."""
+        return export.export(
+            folder,
+            self.model,
+            [np.asarray(w) for w in weights.trainable],
+            [np.asarray(w) for w in weights.non_trainable],
+            self.label_names,
+            self.max_tokens,
         )
 
 
@@ -136,20 +148,5 @@ def build_classifier(
         task=classification.classification(model, logit_adjustment=logit_adjustment),
         label_names=tuple(corpus.label_names),
         max_tokens=max_tokens,
-        cache_dir=default_cache() if cache_dir is None else pathlib.Path(cache_dir),
+        cache_dir=learner.default_cache() if cache_dir is None else pathlib.Path(cache_dir),
     )
-
-
-def default_cache() -> pathlib.Path:
-    """Returns the folder of caches that all runs of a user share.
-
-    Raises:
-      UserError: If the user has no home directory.
-    """
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = pathlib.Path.home() / ".cache"
-        except RuntimeError as error:
-            raise UserError("cache_dir: must be given: there is no home directory") from error
-    return base / "tff_nlp"

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_nlp import seeds
@@ -19,10 +18,7 @@ from tff_nlp.execution import streaming
 from tff_nlp.learning import client_input, composition
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import run_directory, secret_file, training
-from tff_nlp.runs.text_classifier import TextClassifier
-from tff_nlp.serving import export as saved_models
-from tff_nlp.tasks import classification
-from tff_nlp.tasks.classification_scores import Scores
+from tff_nlp.runs import learner as learners
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,38 +26,33 @@ class Trained:
     """What training gave.
 
     Attributes:
-      classifier: The classifier that was trained.
+      learner: The classifier or language model that was trained.
       weights: Its weights now, `trainable` and `non_trainable`.
       scores: Scores of the last evaluation, by evaluation set; empty without a test corpus.
       rows: What was measured in each round, by the columns of metrics.csv.
     """
 
-    classifier: TextClassifier
+    learner: Any
     weights: Any
-    scores: Mapping[str, Scores]
+    scores: Mapping[str, Any]
     rows: Sequence[Mapping[str, str]]
 
-    def evaluate(self, corpus: Corpus) -> Scores:
-        """Returns the scores on labelled texts.
+    def evaluate(self, corpus: Corpus) -> Any:
+        """Returns the scores on texts: accuracy and so on, or perplexity and so on.
 
         Args:
-          corpus: The texts, with the label names that the classifier was built for.
+          corpus: The texts; for a classifier, with the label names that it was built for.
         """
-        examples = self.classifier.evaluation_set("test", corpus)
-        return self.classifier.task.score_set(self.weights, examples)
+        examples = self.learner.evaluation_set("test", corpus)
+        return self.learner.task.score_set(self.weights, examples)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Returns the most probable label of each text, and its probability."""
-        model, most = self.classifier.model, self.classifier.max_tokens
-        flat, lengths = model.tokenizer.encode(list(texts), most)
-        logits = classification.predictor(model)(self.weights)
-        found = []
-        for tokens in np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []:
-            row = logits(tokens[np.newaxis])[0].astype(np.float64)
-            shares = np.exp(row - row.max())
-            best = int(shares.argmax())
-            found.append((self.classifier.label_names[best], float(shares[best] / shares.sum())))
-        return found
+        return self.learner.predict(self.weights, texts)
+
+    def generate(self, prompts: Sequence[str], **sampling: Any) -> list[str]:
+        """Returns how texts go on (arguments as for `TextGenerator.generate`)."""
+        return self.learner.generate(self.weights, prompts, **sampling)
 
     def export(self, folder: str | pathlib.Path) -> str:
         """Writes a SavedModel that takes raw strings; returns its fingerprint.
@@ -73,19 +64,12 @@ class Trained:
           UserError: If the folder holds something else.
           WriteError: If it cannot be written.
         """
-        return saved_models.export(
-            folder,
-            self.classifier.model,
-            [np.asarray(w) for w in self.weights.trainable],
-            [np.asarray(w) for w in self.weights.non_trainable],
-            self.classifier.label_names,
-            self.classifier.max_tokens,
-        )
+        return self.learner.export(self.weights, folder)
 
 
 def train(
     process: Any,
-    classifier: TextClassifier,
+    learner: learners.Learner,
     corpus: Corpus,
     clients: Partition,
     *,
@@ -103,8 +87,8 @@ def train(
     """Trains for some rounds in this process, with a progress bar.
 
     Args:
-      process: What an algorithm returned for `classifier.task`.
-      classifier: The classifier.
+      process: What an algorithm returned for `learner.task`.
+      learner: What `build_classifier` or `build_language_model` returned.
       corpus: The training texts.
       clients: Who holds which of its rows.
       rounds: How many rounds.
@@ -130,10 +114,10 @@ def train(
       ```
     """
     population = client_data.TokenClientData(
-        classifier.tokens(corpus),
-        corpus.labels,
+        learner.tokens(corpus),
+        learner.targets(corpus),
         clients,
-        pad_id=classifier.model.tokenizer.pad_id,
+        pad_id=learner.model.tokenizer.pad_id,
         batch_size=batch_size,
         epochs=epochs,
         local_steps=local_steps,
@@ -147,7 +131,7 @@ def train(
     program = functools.partial(
         training.TrainingProgram,
         process=process,
-        initial_state=lambda: composition.initial_state(process, classifier.task),
+        initial_state=lambda: composition.initial_state(process, learner.task),
         cohort=cohorts.sampler(
             sampling,
             seeds.derive(seed, "cohorts"),
@@ -155,10 +139,10 @@ def train(
             clients_per_round,
         ),
         client=brought,
-        score=classifier.task.score_set,
-        evaluation_sets=[] if test is None else [classifier.evaluation_set("test", test)],
-        train_means=("loss", *classifier.task.metrics),
-        headline=f"test_{classifier.task.report.headline}",
+        score=learner.task.score_set,
+        evaluation_sets=[] if test is None else [learner.evaluation_set("test", test)],
+        train_means=("loss", *learner.task.metrics),
+        headline=f"test_{learner.task.report.headline}",
         rounds=rounds,
         eval_every=eval_every,
         checkpoint_every=1,
@@ -186,7 +170,7 @@ def train(
         secret_file.keep(directory.path, secret)
         outcome = program(noise_secret=secret).run(directory)
         weights = process.get_model_weights(outcome.state)
-    return Trained(classifier, weights, outcome.scores, outcome.rows)
+    return Trained(learner, weights, outcome.scores, outcome.rows)
 
 
 def _context() -> Any:
