@@ -54,7 +54,8 @@ def test_success(flag_values, capsys):
         ("--dp=laplace", "gaussian"),
         ("--round=3", "Did you mean: rounds"),
         ("rounds=3", "unexpected argument 'rounds=3'"),
-        ("--flagfile=/does/not/exist.flags", "exist.flags"),
+        ("--flagfile=/does/not/exist.flags", "train.py: --flagfile: [Errno 2] No such file"),
+        ("--flagfile=/", "train.py: --flagfile: [Errno 21] Is a directory: '/'"),
     ],
 )
 def test_a_bad_flag_is_one_line_and_code_2(flag_values, capsys, argument, part):
