@@ -112,7 +112,7 @@ def _no_home() -> str:
 
 def _check_name(flag: str, path: str) -> None:
     checks.encodable(flag, path)
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in pathlib.PurePath(path).parts):
+    if any(len(part.encode()) > _LONGEST_NAME for part in pathlib.PurePath(path).parts):
         checks.refuse(flag, path, os.strerror(errno.ENAMETOOLONG))
     try:
         os.lstat(path)
