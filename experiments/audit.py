@@ -18,6 +18,7 @@ from absl import flags
 
 from experiments import data, entry, paths, silence_libraries  # noqa: F401
 from tff_nlp.errors import UserError
+from tff_nlp.printable import printable
 
 if TYPE_CHECKING:
     from experiments.membership_audit import Audit
@@ -50,6 +51,7 @@ flags.DEFINE_string(
     **_OWN,
 )
 
+_LONGEST_NAME = 40  # Of a label or client in the table.
 JSON, PICTURE, COMPARISON = "audit.json", "audit.png", "audit_comparison.png"
 
 
@@ -150,7 +152,10 @@ def _spread(attacks: "Mapping[str, Attack]") -> str:
     """Returns how many of some labels or clients an attack finds, and which it finds best."""
     found = sum(attack.succeeds for attack in attacks.values())
     best = max(attacks, key=lambda name: attacks[name].auc)
-    return f"{found} of {len(attacks)} above chance; highest {attacks[best].auc:.4f} ({best})"
+    return (
+        f"{found} of {len(attacks)} above chance; highest {attacks[best].auc:.4f}"
+        f" ({printable(best, _LONGEST_NAME)})"
+    )
 
 
 def _folders() -> list[pathlib.Path]:

@@ -14,6 +14,8 @@ from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.printable import printable
 
+_LONGEST_NAME = 40  # Of a label in a line.
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
@@ -39,7 +41,7 @@ class Data:
     def describe(self) -> list[str]:
         """Returns what was loaded, for people, a sentence a line."""
         counts = ", ".join(
-            f"{name} {count:,}"
+            f"{printable(name, _LONGEST_NAME)} {count:,}"
             for name, count in zip(self.train.label_names, self.train.label_counts(), strict=True)
         )
         return [
@@ -86,7 +88,7 @@ def load_data(flags: settings.CorpusFlags, seed: int) -> Data:
         train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
         notes.append(f"{len(train)} random training examples by --max_train_examples")
     untested = [
-        name
+        printable(name, _LONGEST_NAME)
         for name, trained, tested in zip(
             train.label_names, train.label_counts(), loaded.test.corpus.label_counts(), strict=True
         )

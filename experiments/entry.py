@@ -124,6 +124,8 @@ def print_progress(line: str) -> None:
 def _parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     try:
         return flag_values(list(arguments))
+    except flags.CantOpenFlagFileError as error:  # absl shouts: "ERROR:: Unable to ..."
+        raise UserError(f"--flagfile: {str(error).partition('flagfile: ')[2]}") from error
     except UnicodeDecodeError as error:
         files = [word for word in arguments if word.lstrip("-").startswith("flagfile")]
         raise UserError(f"{' '.join(files)}: a file of flags is not UTF-8 text") from error

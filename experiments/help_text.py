@@ -72,7 +72,8 @@ def _describe(flag: Any, width: int) -> list[str]:
     words = flag.help.partition(">: ")[2] if choices else flag.help.partition(";\n")[0]
     if flag.boolean:
         head = f"--{flag.name}, --no{flag.name}"
-        words += f" Default: {'on' if flag.default else 'off'}."
+        if flag.default is not None:  # Without a value the description says what happens.
+            words += f" Default: {'on' if flag.default else 'off'}."
     else:
         head = f"--{flag.name}={_default(flag)}"
     if choices:
@@ -83,7 +84,7 @@ def _describe(flag: Any, width: int) -> list[str]:
 def _default(flag: Any) -> str:
     """Returns the default of a flag, or what kind of value it takes where that is empty."""
     if flag.default not in (None, "", []):
-        return flag.default_as_str.strip("'")
+        return ",".join(flag.default) if isinstance(flag.default, list) else str(flag.default)
     return "NUMBER" if isinstance(flag.parser, flags.FloatParser | flags.IntegerParser) else "TEXT"
 
 

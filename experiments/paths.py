@@ -4,11 +4,15 @@ A leading ~ is the home directory, in each part of a list, too. What no file can
 refused before any work. Caches are below $XDG_CACHE_HOME, or ~/.cache.
 """
 
+import errno
 import os
 import pathlib
 import pwd
 
 from experiments import checks
+
+# What Linux's file systems take; a folder that is missing cannot be asked.
+_LONGEST_NAME = 255  # Bytes.
 
 # In the environment of a program whose HOME is a substitute (see startup.py): what HOME was.
 STATED_HOME = "TFF_NLP_STATED_HOME"
@@ -108,6 +112,8 @@ def _no_home() -> str:
 
 def _check_name(flag: str, path: str) -> None:
     checks.encodable(flag, path)
+    if any(len(part.encode()) > _LONGEST_NAME for part in pathlib.PurePath(path).parts):
+        checks.refuse(flag, path, os.strerror(errno.ENAMETOOLONG))
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

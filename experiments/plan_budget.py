@@ -12,6 +12,7 @@ from experiments import startup  # noqa: F401
 
 # isort: split
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -142,19 +143,21 @@ def draw(
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     by_cohort, by_work = figure.subplots(1, 2)
-    for rounds in sorted({point.rounds for point in points}):
+    # Markers, so that the lines differ in grey, too.
+    marked = zip(sorted({point.rounds for point in points}), itertools.cycle("osD^v<>P"))
+    for rounds, marker in marked:
         line = [point for point in points if point.rounds == rounds]
         label = f"{rounds:,} rounds"
         by_cohort.plot(
             [point.clients_per_round for point in line],
             [point.signal_to_noise for point in line],
-            marker="o",
+            marker=marker,
             label=label,
         )
         by_work.plot(
             [point.work for point in line],
             [point.signal_to_noise_of_run for point in line],
-            marker="o",
+            marker=marker,
             label=label,
         )
     best = sorted((point for point in points if point.best), key=lambda point: point.work)

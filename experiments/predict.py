@@ -54,6 +54,7 @@ def main(texts: list[str]) -> None:
     output = paths.of_flag("output", FLAGS.output) if FLAGS.output else None
     if output is not None:
         labelled_rows.check_new(output)
+        paths.check_writable("output", output.parent)
     given = _given(texts, reading)
     labelled_rows.check_columns(given, FLAGS.json)
     _say(f"loading TensorFlow and {folder}")

@@ -41,6 +41,15 @@ _GROUPS = (
     settings.CentralFlags,
     privacy_flags.PrivacyFlags,
 )
+# The rest of info.json counts and names the texts, without noise.
+_PUBLIC_INFO = (
+    "label_names",
+    "max_tokens",
+    "strip_prefix",
+    "tokenizer",
+    "serving_code",
+    "synthetic",
+)
 _PUBLIC_FACTS = ("rounds", "trainable_parameters", "frozen_parameters", "synthetic", "versions")
 
 
@@ -82,7 +91,7 @@ def statement(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def info(path: pathlib.Path) -> dict[str, Any]:
-    """Returns what is said beside the model, without the name of the corpus.
+    """Returns what is said beside the model of how to use it, and nothing of the texts.
 
     Raises:
       UserError: If the file is damaged.
@@ -91,7 +100,7 @@ def info(path: pathlib.Path) -> dict[str, Any]:
         stated = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"--run: {path} cannot be read ({error})") from error
-    return {name: value for name, value in stated.items() if name != "corpus"}
+    return {name: value for name, value in stated.items() if name in _PUBLIC_INFO}
 
 
 def public(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

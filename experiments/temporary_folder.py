@@ -15,7 +15,9 @@ import tempfile
 from experiments import signals
 
 PREFIX = "tff_nlp-"
-_LOCK = ".lock"
+# No other folder holds a file of this name, so that nobody's own folder is taken for a leftover:
+# a run in /tmp/tff_nlp-reviews has a lock, too.
+_LOCK = ".tff_nlp-temporary"
 
 _shared: list[pathlib.Path] = []
 

@@ -139,8 +139,10 @@ def test_encodings(write, encoding):
 
 
 def test_utf16_read_as_utf8_names_the_flag(write):
-    with pytest.raises(UserError, match="--encoding=utf-16"):
-        load(write("text,label\na,pos\n".encode("utf-16")))
+    content = "text,label\na,pos\n"
+    for wide in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+        with pytest.raises(UserError, match=f": looks like {wide.upper()}: say --encoding={wide}$"):
+            load(write(content.encode(wide)))
 
 
 def test_each_reason_is_counted_and_placed(write):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 from matplotlib import image
@@ -39,6 +40,16 @@ def test_where_the_audit_goes_is_checked_before_the_work(finished, tmp_path, mon
     ended = run_audit(f"--run={copy}")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert f"no permission to write into {copy}" in ended.err
+
+
+def test_names_in_the_table_are_safe_to_print():
+    attacks = {
+        "\x1b[31m\n": types.SimpleNamespace(succeeds=True, auc=0.8),
+        "b" * 6000: types.SimpleNamespace(succeeds=False, auc=0.4),
+    }
+    assert audit._spread(attacks) == r"1 of 2 above chance; highest 0.8000 (\x1b[31m\n)"
+    del attacks["\x1b[31m\n"]
+    assert audit._spread(attacks).endswith(f"({'b' * 37}...)")
 
 
 def run_audit(*arguments):

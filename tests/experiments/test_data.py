@@ -20,6 +20,17 @@ def test_a_label_that_no_test_example_has(tmp_path):
     assert evaluation.score_logits(perfect, texts.test.labels, None).macro_f1 == 1
 
 
+def test_a_long_label_is_cut_wherever_it_is_named(tmp_path):
+    path = tmp_path / "x.csv"
+    rows = [f"text {row},{'1' * 6000 if row % 2 else 'neg'}\n" for row in range(40)]
+    path.write_text("text,label\n" + "".join(rows) + f"odd,{'a' * 6000}\n")
+    texts = data.load_data(settings.CorpusFlags(corpus=str(path)), seed=0)
+    said = texts.describe()
+    assert f"{'1' * 37}... 16" in said[-1]
+    assert f"labels with one row only: {'a' * 37}..." in said
+    assert max(map(len, said)) < 300
+
+
 def test_lines_are_safe_to_print(capsys):
     data.say("corpus", ["a label \x1b[31m\n!"])
     assert capsys.readouterr().out == "corpus    a label \\x1b[31m\\n!\n"

@@ -14,6 +14,7 @@ from experiments import (
     entry,
     epsilon,
     flag_groups,
+    help_text,
     plan_budget,
     predict,
     train,
@@ -53,7 +54,8 @@ def test_success(flag_values, capsys):
         ("--dp=laplace", "gaussian"),
         ("--round=3", "Did you mean: rounds"),
         ("rounds=3", "unexpected argument 'rounds=3'"),
-        ("--flagfile=/does/not/exist.flags", "exist.flags"),
+        ("--flagfile=/does/not/exist.flags", "train.py: --flagfile: [Errno 2] No such file"),
+        ("--flagfile=/", "train.py: --flagfile: [Errno 21] Is a directory: '/'"),
     ],
 )
 def test_a_bad_flag_is_one_line_and_code_2(flag_values, capsys, argument, part):
@@ -234,6 +236,22 @@ def test_help_is_by_group_in_the_order_of_definition(capsys, monkeypatch):
     text = " ".join(" ".join(lines).split())
     assert "--kind=a A choice. One of a, b. Help" in text
     assert "--loud, --noloud Whether to say it. Default: on." in text
+
+
+@pytest.mark.parametrize(
+    ("define", "default", "shown"),
+    [
+        (flags.DEFINE_boolean, None, "--x, --nox As the corpus has it. Help"),
+        (flags.DEFINE_string, r"NULL,\N", r"--x=NULL,\N As the corpus has it. Help"),
+        (flags.DEFINE_list, ["100", "300"], "--x=100,300 As the corpus has it. Help"),
+        (flags.DEFINE_list, [], "--x=TEXT As the corpus has it. Help"),
+        (flags.DEFINE_float, 0.0, "--x=0.0 As the corpus has it. Help"),
+    ],
+)
+def test_help_shows_defaults_as_they_are_given(define, default, shown):
+    values = flags.FlagValues()
+    define("x", default, "As the corpus has it.", flag_values=values)
+    assert shown in " ".join(help_text.of("", values).split())
 
 
 @pytest.mark.parametrize("script", [train, train_centralized, audit, predict, epsilon, plan_budget])

@@ -75,6 +75,8 @@ def test_an_empty_home_is_looked_up(ann, monkeypatch):
     [
         ("n" * 300, "File name too long"),
         (f"fine.csv,{'n' * 300}", "File name too long"),
+        (f"missing/{'n' * 300}/run", "File name too long"),
+        (f"missing/{'é' * 150}", "File name too long"),
         ("/".join(["n"] * 4000), "File name too long"),
         ("caf\udce9.csv", "is not UTF-8"),
         (",", "names nothing"),

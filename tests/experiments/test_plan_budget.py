@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.figure
 import matplotlib.image
 import pytest
 from absl.testing import flagsaver
@@ -33,8 +34,15 @@ def call(capsys):
     return call_with
 
 
-def test_table_and_picture(call, tmp_path):
-    picture = tmp_path / "plan.png"
+def test_table_and_picture(call, tmp_path, monkeypatch):
+    picture, figures = tmp_path / "plan.png", []
+    save = matplotlib.figure.Figure.savefig
+
+    def savefig(figure, *arguments, **named):
+        figures.append(figure)
+        save(figure, *arguments, **named)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
     code, out, err = call(*ARGUMENTS, "--signal_to_noise=2", f"--output={picture}")
     assert (code, err) == (0, "")
     assert "epsilon 2 (rdp) at delta 3.16e-06 for one client of 100,000" in out
@@ -50,6 +58,8 @@ def test_table_and_picture(call, tmp_path):
     assert image.shape[0] > 400
     # Lines of several colours, not an empty frame.
     assert len({tuple(pixel) for pixel in image[::7, ::7, :3].reshape(-1, 3)}) > 20
+    markers = [line.get_marker() for line in figures[0].axes[0].lines[:2]]
+    assert len(set(markers)) == 2, "lines differ in grey, too"
 
 
 def test_json(call):

@@ -106,6 +106,16 @@ def test_a_column_of_the_output_is_there_already(run_predict, finished, tmp_path
     assert "has a column 'predicted_label' already" in ended.err
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    run_predict, finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    ended = run_predict(f"--run={finished.folder}", f"--output={tmp_path / 'x.csv'}", "fine")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("predict.py: --output=")
+    assert ended.err.endswith(f"cannot be written (no permission to write into {tmp_path})\n")
+
+
 def test_columns_of_one_name(run_predict, finished, tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("text,n,n\na,1,2\n")

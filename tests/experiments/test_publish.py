@@ -65,6 +65,21 @@ def test_nothing_leads_back_to_texts_or_clients(finished, tmp_path):
     }
 
 
+def test_nothing_beside_the_model_counts_the_texts(tmp_path):
+    path = tmp_path / "info.json"
+    use = {
+        "label_names": ["bad", "good"],
+        "max_tokens": 64,
+        "strip_prefix": "",
+        "tokenizer": {"lowercase": True},
+        "serving_code": ["import tensorflow as tf"],
+        "synthetic": False,
+    }
+    counts = {"corpus": "clinic.csv", "tokens": {"texts": 96, "tokens_unknown": 3}, "later": 7}
+    path.write_text(json.dumps(use | counts))
+    assert publish.info(path) == use
+
+
 def change(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 

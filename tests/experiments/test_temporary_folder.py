@@ -10,6 +10,7 @@ import tempfile
 import pytest
 
 from experiments import paths, signals, temporary_folder
+from tff_nlp.program import run_directory
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -71,11 +72,20 @@ def test_what_a_killed_program_left_is_removed_by_the_next(tmp_path, at_end):
     assert names(tmp_path) == sorted(["tff_nlp-notes", alive.name, second.name])
 
 
+def test_a_run_of_such_a_name_is_no_leftover(tmp_path, at_end):
+    run = tmp_path / f"{temporary_folder.PREFIX}reviews"
+    with run_directory.RunDirectory(run, {"rounds": 2}) as directory:
+        directory.begin()
+    before = names(run)
+    temporary_folder.open_private()
+    assert names(run) == before
+
+
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path, at_end):
     planted = tmp_path / f"{temporary_folder.PREFIX}planted"
     planted.mkdir()
     (tmp_path / "victim").write_text("precious")
-    (planted / ".lock").symlink_to(tmp_path / "victim")
+    (planted / temporary_folder._LOCK).symlink_to(tmp_path / "victim")
     temporary_folder.open_private()
     assert (tmp_path / "victim").read_text() == "precious"
     assert planted.is_dir()

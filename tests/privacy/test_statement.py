@@ -43,6 +43,13 @@ def test_words_name_mechanism_unit_adjacency_delta_sampling_and_grids():
         assert part in words, part
 
 
+@pytest.mark.parametrize(("cohort", "shown"), [(5000, "5,000"), (1_234_567, "1,234,567")])
+def test_a_cohort_is_written_out(cohort, shown):
+    happened = rounds(1, probability=cohort / 10**8)
+    words = stated(happened, population=10**8, clients_per_round=cohort, delta=1e-9).in_words()
+    assert f"1 with {shown} clients expected in each" in words
+
+
 def test_json_has_the_documented_keys_and_survives_strict_json():
     values = json.loads(json.dumps(stated(rounds(100)).to_json(), allow_nan=False))
     assert values["guaranteed"] is True

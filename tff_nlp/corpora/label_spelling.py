@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tff_nlp.corpora.overlap import normalize
+from tff_nlp.printable import printable
 
 _SHOWN = 10
+_LONGEST = 40  # Characters of a name in a list.
 
 
 def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
@@ -30,7 +32,10 @@ def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
         groups: dict[str, list[str]] = {}
         for name, main in alike.items():
             groups.setdefault(main, [main]).append(name)
-        listed = "; ".join(", ".join(group) for group in list(groups.values())[:_SHOWN])
+        listed = "; ".join(
+            ", ".join(printable(name, _LONGEST) for name in group)
+            for group in list(groups.values())[:_SHOWN]
+        )
         said.append(f"labels that differ in case or blanks only count as different: {listed}")
     if single:
         said.append(f"labels with one row only: {_listed(single)}")
@@ -76,4 +81,4 @@ def _label_map(mapping: Mapping[str, str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    return f"{', '.join(printable(name, _LONGEST) for name in names[:_SHOWN])}{more}"

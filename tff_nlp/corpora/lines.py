@@ -11,7 +11,14 @@ from tff_nlp.errors import UserError
 
 # "surrogateescape" gives up on bytes below 128, which a wide encoding may not decode either.
 _ESCAPE = "tff_nlp.escape"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# UTF-32's mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 # What the line ends of a file are judged by.
 _SAMPLE = 1 << 16
 _QUOTED = re.compile(rb'"[^"]*"')
@@ -103,14 +110,32 @@ def _read_bytewise(
     first = encodings[0]
     sample = stream.read(_SAMPLE)
     stream.seek(0)
-    if sample.startswith(_UTF16_MARKS) and first == "utf-8":
-        raise UserError(f"{name}: starts with a UTF-16 byte order mark: say --encoding=utf-16")
+    wide = _wide_encoding(sample)
+    if wide is not None and first == "utf-8":
+        raise UserError(f"{name}: looks like {wide.upper()}: say --encoding={wide}")
     for number, data in enumerate(_cut_at_returns(stream) if _ends_in_returns(sample) else stream):
         try:
             line = data.decode(first)
         except UnicodeDecodeError:
             line = _decode_otherwise(data, encodings, notes)
         yield line.removeprefix("\ufeff") if number == 0 else line
+
+
+def _wide_encoding(sample: bytes) -> str | None:
+    """Returns the encoding of a file that begins like this, if it is one of two bytes or more."""
+    for mark, encoding in _MARKS:
+        if sample.startswith(mark):
+            return encoding
+    # Without a mark: the first two or four characters are of ASCII, as in the name of a column.
+    start = sample[:8]
+    for encoding in _WIDE if b"\0" in start else ():
+        try:
+            text = start.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if text.isascii() and text.isprintable():
+            return encoding
+    return None
 
 
 def _ends_in_returns(sample: bytes) -> bool:

@@ -18,7 +18,7 @@ ADJACENCY_WORDS = {
 _SAMPLING_WORDS = {
     "poisson": "each {unit} takes part in a round with probability {probability:.6g},"
     " independently",
-    "fixed_size": "exactly {cohort:g} {unit}s per round, drawn uniformly without replacement",
+    "fixed_size": "exactly {cohort:,.10g} {unit}s per round, drawn uniformly without replacement",
     "bounded": "a schedule that bounds how often a {unit} takes part, not secret",
     "none": "not secret",
 }
@@ -115,8 +115,8 @@ class PrivacyStatement:
             " clipping norm)",
             f"unit         one {self.unit} of {self.population:,}; neighbours: {self.adjacency}",
             f"sampling     {sampling}",
-            f"rounds       {self.rounds:,} with {self.clients_per_round:g} {self.unit}s expected in"
-            " each",
+            f"rounds       {self.rounds:,} with {self.clients_per_round:,.10g} {self.unit}s"
+            " expected in each",
             f"delta        {self.delta:.4g}",
         ]
         if self.violations:
