@@ -59,7 +59,7 @@ class Process:
             (),
             np.float32(velocity),
         )
-        metrics = {"client_work": {"train": train}, "finalizer": server}
+        metrics = {"client_work": {"train": train}, "aggregator": (), "finalizer": server}
         return types.SimpleNamespace(state=new, metrics=metrics)
 
     @property
