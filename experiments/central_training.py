@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments import data, outcome, result, silence_libraries, task
+from experiments import data, outcome, result, settings, silence_libraries, task
 from experiments.central_run import CentralRun
 from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, partitions
@@ -165,7 +165,7 @@ def _optimizer(run: CentralRun, model: classifier.Classifier, steps: int) -> Any
     """Returns the Keras optimizer that the flags describe, for so many steps."""
     flags = run.training
     rate = _Schedule(
-        flags.rate,
+        settings.known(flags.client_learning_rate),
         int(run.central.warmup_fraction * steps),
         steps if run.central.decay_learning_rate else None,
     )

@@ -123,7 +123,7 @@ def local_work(run: FederatedRun, plan: PrivacyPlan | None) -> client_work.Local
     return client_work.LocalWork(
         optimizer=optimizers.ClientOptimizer(
             name=client.client_optimizer,
-            learning_rate=client.rate,
+            learning_rate=settings.known(client.client_learning_rate),
             momentum=client.client_momentum,
             weight_decay=client.client_weight_decay,
             clip_norm=client.client_clip_norm,

@@ -188,13 +188,6 @@ class ClientTrainingFlags:
         if self.client_clip_norm is not None:
             checks.above_zero("client_clip_norm", self.client_clip_norm)
 
-    @property
-    def rate(self) -> float:
-        """The learning rate, once `resolved` has filled it in."""
-        if self.client_learning_rate is None:
-            raise ValueError("the learning rate is not resolved")
-        return self.client_learning_rate
-
     def resolved(self, algorithm: str = "") -> "ClientTrainingFlags":
         """Returns the flags with optimizer and learning rate in place of what was left open.
 
@@ -383,6 +376,17 @@ _MEANT_FOR = {
     "proximal_strength": ("algorithm", ("fedprox",)),
     "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
 }
+
+
+def known(value: float | None) -> float:
+    """Returns a value that `resolved` has filled in where it was left open.
+
+    Raises:
+      ValueError: If it has not.
+    """
+    if value is None:
+        raise ValueError("the value is left open")
+    return value
 
 
 def without_effect(*groups: Any) -> list[str]:

@@ -64,7 +64,10 @@ def test_names_that_are_stated_twice_agree():
     assert choices(settings.ModelFlags, "compute_dtype") == tuple(encoders.COMPUTE_DTYPES)
     assert choices(settings.FederatedFlags, "weighting") == ("auto", *client_work.WEIGHTINGS)
     assert choices(settings.FederatedFlags, "server_optimizer") == optimizers.SERVER_OPTIMIZERS
-    assert choices(settings.ClientTrainingFlags, "client_optimizer") == optimizers.CLIENT_OPTIMIZERS
+    assert choices(settings.ClientTrainingFlags, "client_optimizer") == (
+        "auto",
+        *optimizers.CLIENT_OPTIMIZERS,
+    )
     assert choices(settings.ModelFlags, "pooling") == classifier.POOLINGS
     assert choices(settings.ClientFlags, "partition") == ("auto", *partitions.KINDS)
     for name in classifier.TRAINABLE:
@@ -141,8 +144,7 @@ def test_groups_are_those_of_the_run():
         ("FederatedFlags", {"client_epochs": 0}, "--client_epochs=0"),
         ("FederatedFlags", {"local_steps": 0}, "--local_steps=0"),
         ("FederatedFlags", {"local_steps": 4, "client_epochs": 2}, "--client_epochs=2: --local"),
-        ("FederatedFlags", {"algorithm": "fedprox"}, "--proximal_strength=0.0: must be above 0"),
-        ("FederatedFlags", {"proximal_strength": 0.1}, "only --algorithm=fedprox uses it"),
+        ("FederatedFlags", {"proximal_strength": 0.0}, "--proximal_strength=0.0: must be above 0"),
         ("FederatedFlags", {"logit_adjustment": -0.5}, "--logit_adjustment=-0.5: must be 0 or"),
         ("FederatedFlags", {"logit_adjustment": float("nan")}, "--logit_adjustment=nan: must be"),
         ("FederatedFlags", {"upload_bits": 16}, "--upload_bits=16: must be 32, 8 or 4"),
