@@ -61,7 +61,7 @@ def main() -> None:
     from experiments import saved_run
     from tff_nlp.privacy import membership
 
-    runs = [saved_run.load(folder) for folder in folders]
+    runs = [saved_run.load(folder, FLAGS.cache_dir) for folder in folders]
     membership.check_installed()
     from experiments import audit_picture, membership_audit
     from tff_nlp.program import run_directory

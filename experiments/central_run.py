@@ -30,7 +30,7 @@ class CentralRun:
           UserError: Where a flag, a file or a row is wrong.
           RunError: If training diverges.
         """
-        texts = data.load_data(self.corpus, self.central.seed)
+        texts = data.load_data(self.corpus, self.central.seed, self.place.cache_dir)
         data.say("corpus", texts.describe())
         recorded = (self.corpus, self.model, self.training, self.central)
         data.say("note", settings.without_effect(*recorded))

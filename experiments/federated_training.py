@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from experiments import (
+    alone,
     canary_clients,
     data,
     outcome,
@@ -76,6 +77,7 @@ def train(
         )
     tokens = task.tokenize_all(texts, model, run.model.max_tokens, run.place.cache_dir)
     secret = _noise_secret(run, directory)
+    data.say("compiling", ["the round; the first one takes longer for that"])
     program = _program(run, texts, tokens, split, model, algorithm, plan, secret)
     sent = contexts.count_bytes(
         context,
@@ -97,6 +99,10 @@ def train(
         title=texts.title,
     )
     trained = program.run(directory)
+    members, compared = alone.clients(run, texts.train, split), None
+    if members is not None:
+        data.say("alone", [f"the same rounds with clients of {run.clients.alone} only"])
+        compared = alone.train(program, run, members, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(run, trained, initial, weights.trainable)
     outcome.write(
@@ -115,6 +121,7 @@ def train(
             rounds=run.rounds.rounds,
             weights=weights,
             audit=audited,
+            alone=compared,
         ),
     )
     canary_clients.check(audited)
@@ -172,7 +179,8 @@ def _program(
         local_steps=run.federated.local_steps,
         poisson=by_example,
     )
-    sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id)]
+    domains = texts.test.authors if run.clients.partition == "domains" else None
+    sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id, domains=domains)]
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
         rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
         if len(rows):

@@ -74,8 +74,12 @@ class Examples:
     others: Mapping[str, np.ndarray]
 
 
-def load(folder: pathlib.Path) -> SavedRun:
+def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
     """Reads a run back and checks that its texts are still those that it trained on.
+
+    Args:
+      folder: Folder of the run.
+      cache_dir: Value of --cache_dir, where a corpus that is fetched by its name is kept.
 
     Raises:
       UserError: If there is no finished run in the folder, or its texts are no longer the same.
@@ -91,7 +95,7 @@ def load(folder: pathlib.Path) -> SavedRun:
     model = _group(folder, settings.ModelFlags, config)
     corpus_flags, seed = _group(folder, settings.CorpusFlags, config), length.seed
     try:
-        texts = data.load_data(corpus_flags, seed)
+        texts = data.load_data(corpus_flags, seed, cache_dir)
     except errors.UserError as error:
         _refuse(folder, f"its corpus cannot be loaded: {error}")
     for name, fingerprint in texts.fingerprints().items():

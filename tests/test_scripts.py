@@ -188,3 +188,35 @@ def test_python_may_be_named(ready):
     assert f"--python {ready.bin / 'my python'} " in ready.calls()[-1]
     ready.python("wrong", "CPython 3.13 linux x86_64")
     assert ready.setup("--repair", PYTHON="wrong").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preset"),
+    [
+        ([], "vader"),
+        (["--rounds=2", "--test_corpus=x.csv"], "vader"),
+        (["--corpus=reviews.csv"], "demo"),
+        (["--corpus", "a b.csv", "--rounds=2"], "demo"),
+        (["--corpus=synthetic"], "demo"),
+        (["-corpus=synthetic"], "demo"),
+        (["--corpus=vader", "--rounds=2"], "vader"),
+        (["--corpus", "vader"], "vader"),
+    ],
+)
+def test_the_demo_takes_the_preset_of_its_corpus(tmp_path, arguments, preset):
+    for name in ("scripts", ".venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "demo", tmp_path / "scripts")
+    for name, text in (
+        ("scripts/setup", "#!/bin/sh\n"),
+        (".venv/bin/python", '#!/bin/sh\nfor a in "$@"; do echo "$a"; done\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "scripts" / "demo", *arguments], capture_output=True, text=True, check=True
+    )
+    script, flagfile, *rest = done.stdout.splitlines()
+    assert script == f"{tmp_path}/experiments/train.py"
+    assert flagfile == f"--flagfile={tmp_path}/experiments/presets/{preset}.flags"
+    assert rest == arguments

@@ -18,11 +18,12 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
 CLIENTS, CURVES, CONFUSION = PICTURES = ("clients.png", "curves.png", "confusion.png")
-CHECKPOINTS, TENSORBOARD, MODEL, PRIVATE = _FOLDERS = (
+CHECKPOINTS, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
     "tensorboard",
     "model",
     "private",
+    "alone",
 )
 _FILES = (CONFIG, RESULT, METRICS, PRIVACY, *PICTURES)
 _LOCK = ".lock"
