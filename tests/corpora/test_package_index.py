@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import sys
 import threading
 
 import pytest
@@ -33,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.asked.append((self.path, self.headers.get("Authorization")))
-        page = json.dumps({"files": [{"filename": FILE.name, "url": "../files/a%20b.zip"}]})
+        page = self.server.page
         kind, body = "application/vnd.pypi.simple.v1+json", page.encode()
         if self.path.startswith("/simple/files"):
             kind, body = "application/zip", CONTENT
@@ -53,6 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.asked = []
+        link = {"filename": FILE.name, "url": "../files/a%20b.zip"}
+        server.page = json.dumps({"files": [link]})
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -109,7 +112,7 @@ def test_files_of_uv_and_pip(machine, monkeypatch):
         '[[index]]\nurl = "https://extra.example"\n'
         '[[index]]\nurl = "https://uv.example"\ndefault = true\n'
     )
-    if package_index.sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11):
         assert package_index.indexes()[:2] == ["https://uv.example", "https://extra.example"]
 
 
@@ -147,6 +150,30 @@ def test_a_password_serves_and_is_not_shown(machine, monkeypatch, server):
     with pytest.raises(package_index.NotFetchedError) as raised:
         package_index.fetch(FILE)
     assert "s%40fe" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("pip/pip.conf", "index-url = x\n"), ("uv/uv.toml", "index = 3\n"), ("uv/uv.toml", "=\n")],
+)
+def test_broken_configuration_is_one_line(machine, monkeypatch, name, content):
+    if name.startswith("uv") and sys.version_info < (3, 11):
+        pytest.skip("uv.toml is not read before Python 3.11")
+    monkeypatch.delenv("PIP_CONFIG_FILE")
+    (machine / name).parent.mkdir(parents=True)
+    (machine / name).write_text(content)
+    with pytest.raises(package_index.NotFetchedError, match="pip or uv cannot be read") as raised:
+        package_index.fetch(FILE)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"files": 3}'])
+def test_an_odd_answer_is_one_line(machine, monkeypatch, server, body):
+    server.page = body
+    port = server.server_address[1]
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://a:b@127.0.0.1:{port}/simple")
+    with pytest.raises(package_index.NotFetchedError, match=f"^http://127.0.0.1:{port}/simple: "):
+        package_index.fetch(FILE)
 
 
 @pytest.mark.parametrize("name", ["UV_OFFLINE", "PIP_NO_INDEX"])

@@ -203,7 +203,7 @@ def of_holders(
     client_ids: tuple[str, ...],
     *,
     kind: str,
-    parameters: dict[str, int | float | str],
+    parameters: Mapping[str, int | float | str],
     seed: int = 0,
     left_out_clients: int = 0,
     unattributed_examples: int = 0,

@@ -27,6 +27,8 @@ _LOCKED_INDEX = re.compile(r'^source = \{ registry = "(.+?)" \}$', re.MULTILINE)
 _FORMATS = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _SECONDS = 20.0  # An index that is silent for so long counts as out of reach.
 _MOST_BYTES = 100_000_000
+# What reading JSON, TOML, HTML or an address raises where it is not as its standard says.
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
 # As scripts/setup does: a company's proxy may have a certificate of its own.
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
@@ -59,11 +61,16 @@ def fetch(file: PinnedFile) -> bytes:
     for name in ("UV_OFFLINE", "UV_NO_INDEX", "PIP_NO_INDEX"):
         if os.environ.get(name, "").lower() not in ("", "0", "false", "no", "off"):
             raise NotFetchedError(f"{name} is set")
+    try:
+        addresses = indexes()
+    except (*_MALFORMED, OSError, configparser.Error) as error:
+        why = " ".join(str(error).split())
+        raise NotFetchedError(f"the configuration of pip or uv cannot be read: {why}") from error
     failures = []
-    for index in indexes():
+    for index in addresses:
         try:
             return _fetch(index, file)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (*_MALFORMED, OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             failures.append(f"{_without_password(index)}: {reason}")
     raise NotFetchedError("; ".join(failures) or "no package index is configured")
@@ -222,5 +229,4 @@ def _context() -> ssl.SSLContext:
 
 def _without_password(address: str) -> str:
     """Returns an address without the name and the password that it may hold."""
-    parts = urllib.parse.urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return re.sub(r"(?<=://)[^/]*@", "", address, count=1)

@@ -115,7 +115,7 @@ def _row(file: str, place: str, line: str, source: CorpusSource) -> Row | BadRow
         label = _label(float(rating), source)
     except ValueError:
         return BadRow(file, place, MALFORMED_RECORD, f"the rating '{rating}' is no number")
-    return Row(file, place, text, label, _SOURCES[file])
+    return Row(file, place, text.strip(), label, _SOURCES[file])
 
 
 def _label(rating: float, source: CorpusSource) -> str:
