@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import data, entry, paths, silence_libraries  # noqa: F401
+from experiments import data, entry, paths
 from tff_nlp.errors import UserError
 
 if TYPE_CHECKING:

@@ -19,12 +19,11 @@ from experiments import (
     result,
     secure_rounds,
     settings,
-    silence_libraries,
     task,
 )
 from experiments.federated_run import FederatedRun
 from experiments.privacy_plan import PrivacyPlan, cohort_seed
-from tff_nlp import errors, seeds
+from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import algorithms, example_privacy, optimizers, schedules

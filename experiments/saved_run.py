@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from experiments import data, flag_groups, privacy_flags, privacy_plan, settings
-from tff_nlp import errors
+from tff_nlp import errors, silence_libraries
 from tff_nlp.clients import cohorts, splits
 from tff_nlp.printable import printable
 from tff_nlp.privacy import names
@@ -162,7 +162,7 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
-    from experiments import silence_libraries, task
+    from experiments import task
     from tff_nlp.program import evaluation
 
     silence_libraries.import_keras_nlp()

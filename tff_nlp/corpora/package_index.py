@@ -104,7 +104,8 @@ def indexes() -> list[str]:
 
 def _of_uv() -> tuple[list[str], list[str]]:
     """Returns the default index and the additional ones of uv.toml, the user's own first."""
-    main, more = [], []
+    main: list[str] = []
+    more: list[str] = []
     for path in (_user_config() / "uv" / "uv.toml", pathlib.Path("/etc/uv/uv.toml")):
         options = _toml(path)
         for index in options.get("index", []):
@@ -125,7 +126,8 @@ def _toml(path: pathlib.Path) -> Mapping[str, Any]:
 
 def _of_pip() -> tuple[list[str], list[str]]:
     """Returns the index and the additional ones of pip's configuration, the user's own first."""
-    main, more = [], []
+    main: list[str] = []
+    more: list[str] = []
     for path in _pip_files():
         parser = configparser.RawConfigParser()
         parser.read(path, encoding="utf-8")
