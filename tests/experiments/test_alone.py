@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import shutil
 
 import pytest
@@ -109,7 +110,7 @@ def test_a_run_that_was_stopped_while_it_trained_alone(done, run_train, corpus, 
     ("flags", "message"),
     [
         ({"partition": "iid", "num_clients": 5}, "needs --partition=domains"),
-        ({"alone": "toys"}, "is no domain of domains.csv: books, dvd, music"),
+        ({"alone": "toys"}, "is no domain of .*: books, dvd, music"),
         ({"clients_per_domain": 2}, "has 2 training clients, fewer than --clients_per_round=3"),
         ({"dp": "gaussian", "noise_multiplier": 1}, "--dp=gaussian accounts for one training"),
     ],
@@ -117,7 +118,7 @@ def test_a_run_that_was_stopped_while_it_trained_alone(done, run_train, corpus, 
 def test_what_cannot_train_alone(run_train, corpus, tmp_path, flags, message):
     ended = run_train(tmp_path / "run", **{"corpus": corpus, **FLAGS, **flags})
     assert ended.code == 2
-    assert f"--alone={flags.get('alone', 'dvd')}: {message}" in " ".join(ended.err.split()), ended
+    assert re.search(f"--alone={flags.get('alone', 'dvd')}: {message}", ended.err), ended
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
