@@ -1,7 +1,7 @@
 """What one domain reaches without the others: the same rounds with its own clients only.
 
-This is --alone. Process, initial weights, cohort sizes and local steps are those of the federated
-run, so that the two differ in nothing but the texts.
+This is --alone. Process, initial weights, rounds, cohort sizes and the number of local steps are
+those of the federated run, so that the two differ in nothing but the texts.
 """
 
 import dataclasses
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import checks, flag_groups, privacy_flags
+from experiments import checks, data, flag_groups, privacy_flags
 from tff_nlp import seeds
 from tff_nlp.clients import author_partitions, cohorts, splits
+from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.program import configuration, run_directory
 
 if TYPE_CHECKING:
     from experiments.federated_run import FederatedRun
+    from tff_nlp.clients.client_data import TokenClientData
     from tff_nlp.program.evaluation import Scores
     from tff_nlp.program.training import TrainingProgram
 
@@ -71,10 +73,32 @@ def clients(run: "FederatedRun", corpus: Corpus, split: splits.ClientSplits) -> 
     return found
 
 
+def local_steps(program: "TrainingProgram", run: "FederatedRun", train: Partition) -> int:
+    """Returns how many batches a client takes alone: the mean of the clients of the federated run.
+
+    Clients that train for epochs take more steps the more examples they hold, and domains differ in
+    the size of their clients.
+
+    Args:
+      program: The federated program.
+      run: The flags.
+      train: The training clients.
+    """
+    if run.federated.local_steps is not None:
+        return run.federated.local_steps
+    taken = [
+        -(-int(train.sizes[client]) // run.client_training.batch_size) * run.federated.client_epochs
+        for number in range(program.rounds)
+        for client in program.cohort(number)
+    ]
+    return max(1, round(sum(taken) / max(1, len(taken))))
+
+
 def train(
     program: "TrainingProgram",
     run: "FederatedRun",
     members: np.ndarray,
+    population: "TokenClientData",
     directory: run_directory.RunDirectory,
     config: Mapping[str, Any],
 ) -> Alone:
@@ -84,21 +108,28 @@ def train(
       program: The federated program.
       run: The flags.
       members: int64[clients], as `clients` gives them.
+      population: All training clients, with batches as `local_steps` counts them.
       directory: The run's folder.
       config: The whole configuration of the run.
 
     Raises:
       RunError: If training fails.
     """
+    domain = run.clients.alone
+    data.say("alone", [f"as many rounds and local steps with clients of {domain} only"])
     draw = cohorts.sampler(
         run.clients.sampling,
         seeds.derive(run.rounds.seed, "alone"),
         len(members),
         run.clients.clients_per_round,
     )
+    seed = run.rounds.seed
     restricted = dataclasses.replace(
         program,
         cohort=lambda number: members[draw(number)],
+        dataset=lambda client, number: population.round_dataset(
+            client, seeds.derive(seed, "client_order", number)
+        ),
         evaluation_sets=[s for s in program.evaluation_sets if s.name == "test"],
         eval_every=program.rounds,
     )
@@ -107,4 +138,4 @@ def train(
     )
     with run_directory.RunDirectory(directory.path / run_directory.ALONE, config, rules) as own:
         own.begin()
-        return Alone(run.clients.alone, restricted.run(own).scores["test"])
+        return Alone(domain, restricted.run(own).scores["test"])

@@ -100,8 +100,9 @@ def train(
     trained = program.run(directory)
     members, compared = alone.clients(run, texts.train, split), None
     if members is not None:
-        data.say("alone", [f"the same rounds with clients of {run.clients.alone} only"])
-        compared = alone.train(program, run, members, directory, {**config, **late})
+        steps = alone.local_steps(program, run, split.train)
+        own = _population(run, texts, tokens, split, model.tokenizer.pad_id, steps)
+        compared = alone.train(program, run, members, own, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(run, trained, initial, weights.trainable)
     outcome.write(
@@ -166,18 +167,9 @@ def _program(
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
     by_example = run.privacy.dp == EXAMPLE_LEVEL
-    clients_draw = by_example or run.privacy.dp == DISTRIBUTED
     pad_id = model.tokenizer.pad_id
-    population = client_data.TokenClientData(
-        tokens.train,
-        texts.train.labels,
-        split.train,
-        pad_id=pad_id,
-        batch_size=run.client_training.batch_size,
-        epochs=run.federated.client_epochs,
-        local_steps=run.federated.local_steps,
-        poisson=by_example,
-    )
+    population = _population(run, texts, tokens, split, pad_id, run.federated.local_steps)
+    clients_draw = by_example or run.privacy.dp == DISTRIBUTED
     domains = texts.test.authors if run.clients.partition == "domains" else None
     sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id, domains=domains)]
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
@@ -225,6 +217,26 @@ def _program(
         checkpoint_every=run.rounds.checkpoint_every,
         guarantee=plan.guarantee if plan else None,
         noise_secret=secret,
+    )
+
+
+def _population(
+    run: FederatedRun,
+    texts: data.Data,
+    tokens: task.Tokens,
+    split: splits.ClientSplits,
+    pad_id: int,
+    local_steps: int | None,
+) -> client_data.TokenClientData:
+    return client_data.TokenClientData(
+        tokens.train,
+        texts.train.labels,
+        split.train,
+        pad_id=pad_id,
+        batch_size=run.client_training.batch_size,
+        epochs=run.federated.client_epochs,
+        local_steps=local_steps,
+        poisson=run.privacy.dp == EXAMPLE_LEVEL,
     )
 
 

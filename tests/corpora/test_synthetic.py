@@ -1,4 +1,4 @@
-"""The generated reviews: deterministic, disjoint, not solved by a bag of words, different by author."""
+"""The generated reviews: the same everywhere, disjoint, different by author, more than words."""
 
 import collections
 import re

@@ -5,10 +5,12 @@ import json
 import random
 import re
 import shutil
+import types
 
+import numpy as np
 import pytest
 
-from experiments import score_table, train
+from experiments import alone, score_table, settings, train
 from tests.experiments import conftest
 from tff_nlp.clients import client_data
 from tff_nlp.program import run_directory
@@ -127,3 +129,18 @@ def test_help_names_the_flags():
     ended = conftest.script(train, "--help")
     for flag in ("--alone", "--clients_per_domain", "--negative_at_most", "--positive_at_least"):
         assert flag in ended.out
+
+
+def test_domains_of_other_sizes_take_as_many_steps():
+    """Two clients of 5 and 20 examples, in turn, take 1 and 3 batches of 8; alone, each takes 2."""
+    run = types.SimpleNamespace(
+        federated=settings.FederatedFlags(client_epochs=1),
+        client_training=settings.ClientTrainingFlags(batch_size=8),
+    )
+    program = types.SimpleNamespace(rounds=4, cohort=lambda number: [number % 2])
+    train_clients = types.SimpleNamespace(sizes=np.array([5, 20]))
+    assert alone.local_steps(program, run, train_clients) == 2
+    run.federated = settings.FederatedFlags(client_epochs=2)
+    assert alone.local_steps(program, run, train_clients) == 4
+    run.federated = settings.FederatedFlags(local_steps=7)
+    assert alone.local_steps(program, run, train_clients) == 7

@@ -1,9 +1,9 @@
 """The embedded corpus: reviews that a seeded program writes, in the manner of some hundred authors.
 
-It serves the tests, and the demo where there is no package index. Most reviews say plainly what they
-mean; in the others praise is denied, blame is conceded and hearsay is confirmed or refuted, so that
-the order of the words counts. A stated share of the labels is wrong, so that no classifier can be
-perfect.
+It serves the tests, and the demo where there is no package index. Most reviews say plainly what
+they mean; in the others praise is denied, blame is conceded and hearsay is confirmed or refuted, so
+that the order of the words counts. A stated share of the labels is wrong, so that no classifier can
+be perfect.
 """
 
 import dataclasses
