@@ -9,15 +9,16 @@ _MISSING = "-"
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:
-    """Returns the table of a result; nothing where the test corpus was not scored by domain.
+    """Returns the table of a result; nothing where there was neither a domain nor one alone.
 
     Args:
       result: The content of result.json.
     """
-    by_domain = result["test"].get("domains")
-    if by_domain is None:
-        return []
+    # A test corpus may have no domains.
+    by_domain = result["test"].get("domains", {})
     alone = result.get("alone")
+    if not by_domain and alone is None:
+        return []
     head = ["accuracy", "federated", "most frequent label", "examples"]
     rows = [head, _row("test", result["test"])]
     rows += [_row(f"  {name}", scores) for name, scores in by_domain.items()]
@@ -25,8 +26,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         rows.append(_row("held-out clients", result["held_out"]))
     if alone is not None:
         scores = alone["test"]
-        accuracies = [scores["accuracy"], *(s["accuracy"] for s in scores["domains"].values())]
-        cells = [f"{alone['domain']} alone", *map(_percent, accuracies)]
+        parts = [scores, *scores.get("domains", {}).values()]
+        cells = [f"{alone['domain']} alone", *(_percent(part["accuracy"]) for part in parts)]
         for number, row in enumerate(rows):
             row.insert(2, cells[number] if number < len(cells) else _MISSING)
     return _aligned(rows)
