@@ -182,6 +182,18 @@ def test_uv_is_brought_along_where_it_is_absent_or_old(machine, installed):
     assert (machine.project / ".uv" / ".gitignore").read_text() == "*\n"
 
 
+def test_a_corpus_that_cannot_be_fetched_stops_nothing(ready):
+    refuses = "echo '[[ $1 != *fetch_vader.py ]] || { echo no index >&2; exit 2; }'"
+    made = "chmod +x .venv/bin/python"
+    ready.put(
+        "uv", UV.format(version="0.13.8").replace(made, f"{refuses} >> .venv/bin/python; {made}")
+    )
+    done = ready.setup()
+    assert done.returncode == 0
+    assert done.stderr.endswith("no index\n")
+    assert (ready.project / ".venv" / "tff_nlp.stamp").exists()
+
+
 def test_python_may_be_named(ready):
     ready.python("my python", "CPython 3.10 linux x86_64")
     assert ready.setup(PYTHON=str(ready.bin / "my python")).returncode == 0

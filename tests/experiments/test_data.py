@@ -1,8 +1,11 @@
 """From flags to texts: what a person is told before training."""
 
 import numpy as np
+import pytest
 
 from experiments import data, settings
+from tff_nlp import errors
+from tff_nlp.corpora import package_index
 from tff_nlp.program import evaluation
 
 
@@ -18,6 +21,16 @@ def test_a_label_that_no_test_example_has(tmp_path):
     # A model that is always right has the best score.
     perfect = np.eye(4, dtype=np.float32)[texts.test.labels]
     assert evaluation.score_logits(perfect, texts.test.labels, None).macro_f1 == 1
+
+
+def test_a_corpus_to_fetch_is_announced_before_it_is_fetched(tmp_path, capsys, monkeypatch):
+    def fetch(_):
+        raise package_index.NotFetchedError("no package index is configured")
+
+    monkeypatch.setattr(package_index, "fetch", fetch)
+    with pytest.raises(errors.UserError, match="--corpus=synthetic needs none"):
+        data.load_data(settings.CorpusFlags(corpus="vader"), 0, str(tmp_path))
+    assert capsys.readouterr().out.startswith("loading   the sentences of --corpus=vader")
 
 
 def test_lines_are_safe_to_print(capsys):
