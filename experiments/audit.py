@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import data, entry, paths, silence_libraries  # noqa: F401
+from experiments import data, entry, paths
 from tff_nlp.errors import UserError
 from tff_nlp.printable import printable
 
@@ -63,7 +63,7 @@ def main() -> None:
     from experiments import saved_run
     from tff_nlp.privacy import membership
 
-    runs = [saved_run.load(folder) for folder in folders]
+    runs = [saved_run.load(folder, FLAGS.cache_dir) for folder in folders]
     membership.check_installed()
     from experiments import audit_picture, membership_audit
     from tff_nlp.program import run_directory

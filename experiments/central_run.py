@@ -30,7 +30,7 @@ class CentralRun:
           UserError: Where a flag, a file or a row is wrong.
           RunError: If training diverges.
         """
-        texts = data.load_data(self.corpus, self.central.seed)
+        texts = data.load_data(self.corpus, self.central.seed, self.place.cache_dir)
         data.say("corpus", texts.describe())
         self = dataclasses.replace(self, training=self.training.resolved())
         recorded = (self.corpus, self.model, self.training, self.central)

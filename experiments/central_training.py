@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments import data, outcome, result, settings, silence_libraries, task
+from experiments import data, outcome, result, settings, task
 from experiments.central_run import CentralRun
-from tff_nlp import errors, seeds
+from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, partitions
 from tff_nlp.execution import contexts
 from tff_nlp.learning import local_training

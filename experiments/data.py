@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import settings
+from experiments import paths, settings
 from tff_nlp import errors, seeds
 from tff_nlp.clients import partition, partitions, splits
-from tff_nlp.corpora import load
+from tff_nlp.corpora import load, vader
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.printable import printable
@@ -58,13 +58,18 @@ class Data:
         }
 
 
-def load_data(flags: settings.CorpusFlags, seed: int) -> Data:
+def load_data(flags: settings.CorpusFlags, seed: int, cache_dir: str = "") -> Data:
     """Loads the corpora.
 
+    Args:
+      flags: What to load.
+      seed: Seed of the run.
+      cache_dir: Value of --cache_dir, where a corpus that is fetched by its name is kept.
+
     Raises:
-      UserError: Where a flag, a file or a row is wrong.
+      UserError: Where a flag, a file or a row is wrong, or a corpus cannot be fetched.
     """
-    source = _source(flags)
+    source = _source(flags, cache_dir)
     test_source = None
     if flags.test_corpus:
         test_source = dataclasses.replace(
@@ -109,7 +114,13 @@ def _overlap(loaded: load.TrainAndTest) -> list[str]:
     return [f"{report.train_rows} training rows whose text is also in the test corpus: {done}"]
 
 
-def _source(flags: settings.CorpusFlags) -> CorpusSource:
+def _source(flags: settings.CorpusFlags, cache_dir: str) -> CorpusSource:
+    data_dir = flags.tfds_data_dir
+    if vader.NAME in (flags.corpus, flags.test_corpus):
+        folder = paths.cache_dir(cache_dir)
+        if not vader.is_stored(folder):
+            say("loading", ["the sentences of --corpus=vader, from the package index"])
+        data_dir = str(folder)
     return CorpusSource(
         path=flags.corpus,
         label_column=flags.label_column,
@@ -118,7 +129,9 @@ def _source(flags: settings.CorpusFlags) -> CorpusSource:
         label_file=flags.label_file,
         missing_client=flags.missing_client,
         strip_prefix=flags.strip_prefix,
-        data_dir=flags.tfds_data_dir,
+        data_dir=data_dir,
+        negative_at_most=flags.negative_at_most,
+        positive_at_least=flags.positive_at_least,
         **reading(flags),
     )
 
@@ -160,6 +173,7 @@ def split_clients(
         num_clients=flags.num_clients,
         alpha=flags.dirichlet_alpha,
         shards_per_client=flags.shards_per_client,
+        clients_per_domain=flags.clients_per_domain,
         min_examples=flags.min_examples_per_client,
     )
     split = splits.split_clients(

@@ -7,6 +7,7 @@ already, is told within seconds; experiments/federated_training.py has the rest.
 import dataclasses
 
 from experiments import (
+    alone,
     data,
     flag_groups,
     privacy_flags,
@@ -45,13 +46,14 @@ class FederatedRun:
           RunError: If training fails.
         """
         seed = self.rounds.seed
-        texts = data.load_data(self.corpus, seed)
+        texts = data.load_data(self.corpus, seed, self.place.cache_dir)
         data.say("corpus", texts.describe())
         clients = data.resolve_partition(self.clients, texts.train)
         resolved = privacy_plan.resolve(dataclasses.replace(self, clients=clients))
         data.say("note", settings.without_effect(*resolved.recorded()))
         whole, split = data.split_clients(clients, texts.train, seed)
         data.say("clients", [whole.summary(), split.summary()])
+        alone.clients(resolved, texts.train, split)
         quantized_rounds.check(resolved)
         secure_rounds.check(resolved)
         plan = None

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from experiments import (
+    alone,
     canary_clients,
     data,
     outcome,
@@ -18,12 +19,11 @@ from experiments import (
     result,
     secure_rounds,
     settings,
-    silence_libraries,
     task,
 )
 from experiments.federated_run import FederatedRun
 from experiments.privacy_plan import PrivacyPlan, cohort_seed
-from tff_nlp import errors, seeds
+from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, cohorts, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
@@ -73,6 +73,7 @@ def train(
     data.say("device", [f"{_describe_devices(devices)}, context {run.execution.context}"])
     tokens = task.tokenize_all(texts, model, run.model.max_tokens, run.place.cache_dir)
     secret = _noise_secret(run, directory)
+    data.say("compiling", ["the round; the first one takes longer for that"])
     program = _program(run, texts, tokens, split, model, plan, secret)
     sent = contexts.count_bytes(
         context,
@@ -94,6 +95,11 @@ def train(
         title=texts.title,
     )
     trained = program.run(directory)
+    members, compared = alone.clients(run, texts.train, split), None
+    if members is not None:
+        steps = alone.local_steps(program, run, split.train)
+        own = _population(run, texts, tokens, split, model.tokenizer.pad_id, steps)
+        compared = alone.train(program, run, members, own, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(run, trained, initial, weights.trainable, _mechanism(run, plan))
     outcome.write(
@@ -112,6 +118,7 @@ def train(
             rounds=run.rounds.rounds,
             weights=weights,
             audit=audited,
+            alone=compared,
         ),
     )
     canary_clients.check(audited)
@@ -187,19 +194,11 @@ def _program(
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
     by_example = run.privacy.dp == EXAMPLE_LEVEL
-    clients_draw = by_example or run.privacy.dp == DISTRIBUTED
     pad_id = model.tokenizer.pad_id
-    population = client_data.TokenClientData(
-        tokens.train,
-        texts.train.labels,
-        split.train,
-        pad_id=pad_id,
-        batch_size=run.client_training.batch_size,
-        epochs=run.federated.client_epochs,
-        local_steps=run.federated.local_steps,
-        poisson=by_example,
-    )
-    sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id)]
+    population = _population(run, texts, tokens, split, pad_id, run.federated.local_steps)
+    clients_draw = by_example or run.privacy.dp == DISTRIBUTED
+    domains = texts.test.authors if run.clients.partition == "domains" else None
+    sets = [task.evaluation_set("test", tokens.test, texts.test.labels, pad_id, domains=domains)]
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
         rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
         if len(rows):
@@ -248,6 +247,26 @@ def _program(
         noise_secret=secret,
         client_id=lambda client: split.train.client_ids[client],
         auditor=canary_clients.auditor(run, split.train.num_clients),
+    )
+
+
+def _population(
+    run: FederatedRun,
+    texts: data.Data,
+    tokens: task.Tokens,
+    split: splits.ClientSplits,
+    pad_id: int,
+    local_steps: int | None,
+) -> client_data.TokenClientData:
+    return client_data.TokenClientData(
+        tokens.train,
+        texts.train.labels,
+        split.train,
+        pad_id=pad_id,
+        batch_size=run.client_training.batch_size,
+        epochs=run.federated.client_epochs,
+        local_steps=local_steps,
+        poisson=run.privacy.dp == EXAMPLE_LEVEL,
     )
 
 

@@ -13,6 +13,7 @@ def write(
     directory: run_directory.RunDirectory, outcome: training.Outcome, facts: result.Facts
 ) -> None:
     """Writes everything that a finished run leaves; result.json comes last."""
+    print("saving    pictures and the model", flush=True)
     names = facts.data.train.label_names
     title = facts.data.title
     test = outcome.scores["test"]

@@ -19,14 +19,13 @@ import sys
 
 from absl import flags
 
-from experiments import (  # noqa: F401
+from experiments import (
     data,
     entry,
     flag_groups,
     labelled_rows,
     paths,
     settings,
-    silence_libraries,
 )
 from tff_nlp.corpora import formats, unlabelled
 from tff_nlp.corpora.source import CorpusSource

@@ -50,6 +50,8 @@ _PUBLIC_INFO = (
     "serving_code",
     "synthetic",
 )
+# The name of a domain, which may be that of a client.
+_NAMES = ("alone",)
 _PUBLIC_FACTS = ("rounds", "trainable_parameters", "frozen_parameters", "synthetic", "versions")
 
 
@@ -108,7 +110,7 @@ def public(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for group in _GROUPS:
         for field in dataclasses.fields(group):
             # Every seed is secret: cohorts, or noise, follow from it.
-            if field.name not in config or "seed" in field.name:
+            if field.name not in config or "seed" in field.name or field.name in _NAMES:
                 continue
             value = config[field.name]
             # A path says more than what lies there.

@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments import score_table
 from tff_nlp.printable import printable
 from tff_nlp.program import checkpoints, run_directory
 
 if TYPE_CHECKING:  # A finished run is summed up without loading TensorFlow.
+    from experiments.alone import Alone
     from experiments.data import Data
     from experiments.token_report import TokenReport
     from tff_nlp.execution.ledger import ByteLedger
@@ -39,6 +41,7 @@ class Facts:
       rounds: Rounds, or epochs of central training.
       weights: Final weights, `trainable` and `non_trainable`.
       audit: What the canaries found, None without any.
+      alone: What one domain reached without the others, None without --alone.
     """
 
     began: float
@@ -53,6 +56,7 @@ class Facts:
     rounds: int
     weights: Any
     audit: "Report | None" = None
+    alone: "Alone | None" = None
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
@@ -86,6 +90,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
     )
     if outcome.privacy is not None:
         result["privacy"] = {**outcome.privacy.to_json(), "line": outcome.privacy.line()}
+    if facts.alone is not None:
+        result["alone"] = {"domain": facts.alone.domain, "test": _scores(facts.alone.test)}
     if facts.audit is not None:
         result["audit"] = facts.audit.to_json()
     if facts.bytes_per_client is not None:
@@ -115,7 +121,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"audit     {result['audit']['line'].removeprefix('audit ')}")
     if test["warning"]:
         lines.append(f"warning   {test['warning']}")
-    return lines
+    return lines + score_table.lines(result)
 
 
 def print_status(directory: run_directory.RunDirectory) -> bool:
@@ -164,6 +170,10 @@ def _scores(scores: "Scores") -> dict[str, Any]:
     }
     if scores.clients is not None:
         values["over_clients"] = dataclasses.asdict(scores.clients)
+    if scores.domains is not None:
+        values["domains"] = {
+            name: dataclasses.asdict(found) for name, found in scores.domains.items()
+        }
     return values
 
 

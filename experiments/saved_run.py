@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from experiments import data, flag_groups, privacy_flags, privacy_plan, settings
-from tff_nlp import errors
+from tff_nlp import errors, silence_libraries
 from tff_nlp.clients import cohorts, splits
 from tff_nlp.printable import printable
 from tff_nlp.privacy import names
@@ -74,8 +74,12 @@ class Examples:
     others: Mapping[str, np.ndarray]
 
 
-def load(folder: pathlib.Path) -> SavedRun:
+def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
     """Reads a run back and checks that its texts are still those that it trained on.
+
+    Args:
+      folder: Folder of the run.
+      cache_dir: Value of --cache_dir, where a corpus that is fetched by its name is kept.
 
     Raises:
       UserError: If there is no finished run in the folder, or its texts are no longer the same.
@@ -91,7 +95,7 @@ def load(folder: pathlib.Path) -> SavedRun:
     model = _group(folder, settings.ModelFlags, config)
     corpus_flags, seed = _group(folder, settings.CorpusFlags, config), length.seed
     try:
-        texts = data.load_data(corpus_flags, seed)
+        texts = data.load_data(corpus_flags, seed, cache_dir)
     except errors.UserError as error:
         _refuse(folder, f"its corpus cannot be loaded: {error}")
     for name, fingerprint in texts.fingerprints().items():
@@ -158,7 +162,7 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or do not belong together.
     """
-    from experiments import silence_libraries, task
+    from experiments import task
     from tff_nlp.tasks import classification, prediction
 
     silence_libraries.import_keras_nlp()

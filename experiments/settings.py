@@ -42,7 +42,11 @@ class ReadingFlags:
 class CorpusFlags(ReadingFlags):
     """What to train and test on."""
 
-    corpus: str = flag("synthetic", "A file, a glob, a LEAF folder, or a corpus name.", path=True)
+    corpus: str = flag(
+        "synthetic",
+        "A file, a glob, a LEAF folder, or a name: synthetic, vader, one of TFDS.",
+        path=True,
+    )
     test_corpus: str = flag(
         "", "Test corpus, read as --corpus is; empty: the corpus's own.", path=True
     )
@@ -59,6 +63,12 @@ class CorpusFlags(ReadingFlags):
     keep_overlap: bool = flag(False, "Keep training texts that the test corpus holds, too.")
     max_train_examples: int | None = flag(None, "Train on this many random examples only.")
     tfds_data_dir: str = flag("", "Where TensorFlow Datasets keeps its data.", path=True)
+    negative_at_most: float = flag(
+        source.NEGATIVE_AT_MOST, "Highest mean rating, from -4 to 4, that is negative in vader."
+    )
+    positive_at_least: float = flag(
+        source.POSITIVE_AT_LEAST, "Lowest mean rating that is positive in vader."
+    )
 
     def __post_init__(self) -> None:
         checks.check(
@@ -73,16 +83,23 @@ class ClientFlags:
 
     partition: str = flag(
         "auto",
-        "natural: --client_column's values; grouped; iid; dirichlet; shards; quantity; domains; "
-        "auto: natural where the corpus has clients, else iid.",
+        "natural: --client_column's values; grouped: several of them a client; domains: so many "
+        "clients for each of them; iid; dirichlet; shards; quantity; auto: natural where the "
+        "corpus has clients, else iid.",
         ("auto", *partitions.KINDS),
     )
     num_clients: int = flag(100, "Clients of a synthetic partition.")
+    clients_per_domain: int = flag(1, "Clients that share a domain, a value of --client_column.")
     dirichlet_alpha: float = flag(0.5, "Concentration; small is skewed.")
     shards_per_client: int = flag(2, "Shards of sorted labels that a client gets.")
     min_examples_per_client: int = flag(1, "Fewest examples of a client.")
     client_test_fraction: float = flag(0.1, "Share of each client's examples kept for scoring it.")
     held_out_fraction: float = flag(0.0, "Share of the clients that never train.")
+    alone: str = flag(
+        "",
+        "A domain of --partition=domains: train its clients once more without the others, in as "
+        "many rounds, and compare.",
+    )
     clients_per_round: int = flag(10, "Size of the cohort; its mean with --sampling=poisson.")
     sampling: str = flag(
         "auto",
@@ -94,6 +111,7 @@ class ClientFlags:
     def __post_init__(self) -> None:
         for name in (
             "num_clients",
+            "clients_per_domain",
             "shards_per_client",
             "min_examples_per_client",
             "clients_per_round",
@@ -366,7 +384,10 @@ _EXECUTION_FLAGS_OF = {
 
 # Flags that other flags' values leave without a meaning.
 _MEANT_FOR = {
+    "negative_at_most": ("corpus", ("vader",)),
+    "positive_at_least": ("corpus", ("vader",)),
     "num_clients": ("partition", ("grouped", "iid", "dirichlet", "shards", "quantity")),
+    "clients_per_domain": ("partition", ("domains",)),
     "dirichlet_alpha": ("partition", ("dirichlet", "quantity")),
     "shards_per_client": ("partition", ("shards",)),
     "encoder_layers": ("encoder", ("random",)),

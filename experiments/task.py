@@ -1,7 +1,7 @@
 """From texts and flags to tokens, the classifier and what it is scored on."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -117,6 +117,7 @@ def evaluation_set(
     *,
     rows: np.ndarray | None = None,
     clients: np.ndarray | None = None,
+    domains: Sequence[str] | None = None,
 ) -> classification_scores.EvaluationSet:
     """Returns rows of a tokenized corpus as an evaluation set; all rows if None."""
     rows = np.arange(len(labels)) if rows is None else rows
@@ -125,4 +126,5 @@ def evaluation_set(
         labels[rows],
         lambda: batching.evaluation_batches(cache, rows, pad_id, batch_size=EVALUATION_BATCH),
         clients,
+        domains,
     )

@@ -20,7 +20,6 @@ from experiments import (
     privacy_flags,
     run_paths,
     settings,
-    silence_libraries,  # noqa: F401
 )
 
 FLAGS = flags.FlagValues()

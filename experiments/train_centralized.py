@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from experiments import entry, flag_groups, run_paths, settings, silence_libraries  # noqa: F401
+from experiments import entry, flag_groups, run_paths, settings
 
 FLAGS = flags.FlagValues()
 GROUPS = (

@@ -6,7 +6,7 @@ import resource
 import hypothesis
 import pytest
 
-from experiments import silence_libraries  # noqa: F401 (before TensorFlow is imported)
+import tff_nlp  # noqa: F401 (before TensorFlow is imported)
 
 pytest_plugins = ["tests.processor_time"]
 

@@ -182,9 +182,53 @@ def test_uv_is_brought_along_where_it_is_absent_or_old(machine, installed):
     assert (machine.project / ".uv" / ".gitignore").read_text() == "*\n"
 
 
+def test_a_corpus_that_cannot_be_fetched_stops_nothing(ready):
+    refuses = "echo '[[ $1 != *fetch_vader.py ]] || { echo no index >&2; exit 2; }'"
+    made = "chmod +x .venv/bin/python"
+    ready.put(
+        "uv", UV.format(version="0.13.8").replace(made, f"{refuses} >> .venv/bin/python; {made}")
+    )
+    done = ready.setup()
+    assert done.returncode == 0
+    assert done.stderr.endswith("no index\n")
+    assert (ready.project / ".venv" / "tff_nlp.stamp").exists()
+
+
 def test_python_may_be_named(ready):
     ready.python("my python", "CPython 3.10 linux x86_64")
     assert ready.setup(PYTHON=str(ready.bin / "my python")).returncode == 0
     assert f"--python {ready.bin / 'my python'} " in ready.calls()[-1]
     ready.python("wrong", "CPython 3.13 linux x86_64")
     assert ready.setup("--repair", PYTHON="wrong").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preset"),
+    [
+        ([], "vader"),
+        (["--rounds=2", "--test_corpus=x.csv"], "vader"),
+        (["--corpus=reviews.csv"], "demo"),
+        (["--corpus", "a b.csv", "--rounds=2"], "demo"),
+        (["--corpus=synthetic"], "demo"),
+        (["-corpus=synthetic"], "demo"),
+        (["--corpus=vader", "--rounds=2"], "vader"),
+        (["--corpus", "vader"], "vader"),
+    ],
+)
+def test_the_demo_takes_the_preset_of_its_corpus(tmp_path, arguments, preset):
+    for name in ("scripts", ".venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "demo", tmp_path / "scripts")
+    for name, text in (
+        ("scripts/setup", "#!/bin/sh\n"),
+        (".venv/bin/python", '#!/bin/sh\nfor a in "$@"; do echo "$a"; done\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "scripts" / "demo", *arguments], capture_output=True, text=True, check=True
+    )
+    script, flagfile, *rest = done.stdout.splitlines()
+    assert script == f"{tmp_path}/experiments/train.py"
+    assert flagfile == f"--flagfile={tmp_path}/experiments/presets/{preset}.flags"
+    assert rest == arguments

@@ -20,8 +20,9 @@ Example:
 import importlib
 from typing import Any
 
-from tff_nlp import protobuf_depth, versions
+from tff_nlp import protobuf_depth, silence_libraries, versions
 
+silence_libraries.silence_start()
 versions.check()
 protobuf_depth.lift_limit()
 

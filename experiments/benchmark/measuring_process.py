@@ -3,7 +3,7 @@
 import os
 import sys
 
-from experiments import silence_libraries  # noqa: F401
+import tff_nlp  # noqa: F401 (before TensorFlow is imported)
 from experiments.benchmark import contenders, task
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from experiments import silence_libraries
 from experiments.benchmark import examples, shapes
+from tff_nlp import silence_libraries
 from tff_nlp.models import classifier, encoders, tokenizer
 
 

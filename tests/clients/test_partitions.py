@@ -1,11 +1,12 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_nlp.clients import partitions
+from tff_nlp.clients import author_partitions, partitions
 from tff_nlp.clients.partition import Partition, pack_names, unpack_names
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
@@ -178,6 +179,54 @@ def test_domains_leaves_no_row_out(make_corpus):
         partitions.domains(corpus, min_examples=4)
     with pytest.raises(UserError, match="1 examples .* empty --client_column.* example 2"):
         partitions.domains(make_corpus(3, authors=["x", "", "y"]))
+
+
+@given(
+    sizes=st.lists(st.integers(7, 40), min_size=1, max_size=6),
+    clients_per_domain=st.integers(1, 7),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=60)
+def test_domains_are_shared_by_clients_of_their_own(sizes, clients_per_domain, seed):
+    authors = [f"domain {name}" for name, size in enumerate(sizes) for _ in range(size)]
+    authors = np.random.default_rng(seed).permutation(authors).tolist()
+    corpus = dataclasses.replace(tiny(len(authors), 2, seed), authors=tuple(authors))
+    partition = partitions.build(corpus, "domains", seed, clients_per_domain=clients_per_domain)
+    assert sorted(partition.rows.tolist()) == list(range(len(corpus)))
+    assert partition.num_clients == len(sizes) * clients_per_domain
+    sizes_of = {}
+    for client, client_id in enumerate(partition.client_ids):
+        [domain] = {authors[row] for row in partition.client_rows(client)}
+        assert client_id.startswith(domain)
+        sizes_of.setdefault(domain, []).append(partition.sizes[client])
+    for domain, shares in sizes_of.items():
+        assert len(shares) == clients_per_domain
+        assert max(shares) - min(shares) <= 1
+        found = author_partitions.clients_of_domain(partition, corpus, domain)
+        assert {partition.client_ids[client] for client in found} == {
+            name for name in partition.client_ids if name.startswith(domain)
+        }
+
+
+def test_seeds_deal_domains_out_differently(make_corpus):
+    corpus = make_corpus(200, authors=["dvd", "books"] * 100)
+    one, same, other = (partitions.domains(corpus, 5, seed) for seed in (1, 1, 2))
+    assert one.checksum == same.checksum != other.checksum
+    assert not np.array_equal(one.rows, other.rows)
+    assert one.parameters == {"clients_per_domain": 5, "min_examples": 1}
+    # Another domain beside it leaves a domain's clients alone.
+    books = corpus.take(range(1, 200, 2))
+    assert [books.texts[row] for row in partitions.domains(books, 5, 1).client_rows(2)] == [
+        corpus.texts[row] for row in one.client_rows(2)
+    ]
+
+
+def test_too_many_clients_for_a_domain(make_corpus):
+    corpus = make_corpus(5, authors=["dvd", "books", "dvd", "dvd", "books"])
+    with pytest.raises(UserError, match="domain 'books' of tiny holds 2 for 3 clients"):
+        partitions.domains(corpus, 3)
+    with pytest.raises(UserError, match="--clients_per_domain=0: must be 1 or more"):
+        partitions.domains(corpus, 0)
 
 
 def test_grouped_never_splits_an_author(make_corpus):

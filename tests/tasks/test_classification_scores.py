@@ -51,6 +51,15 @@ def test_large_logits_do_not_overflow():
     assert scores.loss == pytest.approx(500)
 
 
+def test_domain_scores_by_hand():
+    right = np.array([True, False, True, True, False])
+    labels = np.array([0, 1, 1, 1, 0])
+    found = evaluation.score_domains(right, labels, ["b", "a", "b", "b", "a"])
+    assert list(found) == ["a", "b"]
+    assert found["a"] == evaluation.DomainScores(2, 0.0, 0.5)
+    assert found["b"] == evaluation.DomainScores(3, 1.0, pytest.approx(2 / 3))
+
+
 def test_client_scores_by_hand():
     # Ten clients of four examples; client c has c right, up to 4; in mixed order.
     right = np.array([[example < client for example in range(4)] for client in range(10)])

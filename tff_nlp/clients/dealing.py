@@ -1,8 +1,10 @@
-"""Random shares, and rows dealt out in these shares."""
+"""Random shares, rows dealt out in these shares, and whether there are enough of them."""
 
 import heapq
 
 import numpy as np
+
+from tff_nlp.errors import UserError
 
 
 def dirichlet_shares(rng: np.random.Generator, num_clients: int, alpha: float) -> np.ndarray:
@@ -74,3 +76,17 @@ def top_up(
     moving = order[rank < np.repeat(given, sizes)]
     client[moving] = rng.permutation(takers)
     return len(takers)
+
+
+def check_minimum(min_examples: int) -> None:
+    """Raises UserError if --min_examples_per_client is below 1."""
+    if min_examples < 1:
+        raise UserError(f"--min_examples_per_client={min_examples}: must be 1 or more")
+
+
+def check_clients(num_clients: int, available: int, what: str) -> None:
+    """Raises UserError if --num_clients is below 1, or more than are available."""
+    if num_clients < 1:
+        raise UserError(f"--num_clients={num_clients}: must be 1 or more")
+    if num_clients > available:
+        raise UserError(f"--num_clients={num_clients}: there are only {available} {what}")

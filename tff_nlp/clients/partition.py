@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_nlp.corpora.corpus import Corpus
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Partition:
@@ -193,3 +195,57 @@ def unpack_names(data: np.ndarray, offsets: np.ndarray) -> tuple[str, ...]:
     text = data.tobytes().decode("utf-8", "surrogatepass")
     bounds = offsets.tolist()
     return tuple(text[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def of_holders(
+    corpus: Corpus,
+    client: np.ndarray,
+    client_ids: tuple[str, ...],
+    *,
+    kind: str,
+    parameters: Mapping[str, int | float | str],
+    seed: int = 0,
+    left_out_clients: int = 0,
+    unattributed_examples: int = 0,
+    moved_examples: int = 0,
+) -> Partition:
+    """Returns the partition in which client `client[row]` holds a row of the corpus.
+
+    Args:
+      corpus: The corpus.
+      client: int64[examples], the position of the client that holds each row, -1 for rows left out.
+      client_ids: A distinct name per client.
+      kind: How the rows were dealt out.
+      parameters: What the kind was given.
+      seed: Seed of the random choices; 0 where nothing is random.
+      left_out_clients: Clients dropped for holding fewer rows than the minimum.
+      unattributed_examples: Rows left out because their author is empty.
+      moved_examples: Rows that changed hands so that each client reaches the minimum.
+    """
+    order = np.argsort(client, kind="stable")
+    rows = order[np.count_nonzero(client < 0) :]
+    sizes = np.bincount(client[client >= 0], minlength=len(client_ids))
+    return Partition(
+        client_ids=client_ids,
+        offsets=np.concatenate([[0], np.cumsum(sizes)]),
+        rows=rows,
+        kind=kind,
+        parameters=parameters,
+        seed=seed,
+        corpus_fingerprint=corpus.fingerprint,
+        corpus_examples=len(corpus),
+        left_out_clients=left_out_clients,
+        unattributed_examples=unattributed_examples,
+        moved_examples=moved_examples,
+    )
+
+
+def client_names(num_clients: int) -> tuple[str, ...]:
+    """Returns a name for each of so many clients."""
+    return tuple(f"client_{number}" for number in numbers(num_clients))
+
+
+def numbers(count: int) -> list[str]:
+    """Returns the numbers below `count`, all of one width."""
+    width = len(str(count - 1))
+    return [f"{number:0{width}d}" for number in range(count)]

@@ -3,114 +3,24 @@
 Each builder is a pure function of the corpus, its parameters and a seed.
 """
 
-import heapq
 import math
 
 import numpy as np
 
 from tff_nlp import seeds
-from tff_nlp.clients.dealing import deal, dirichlet_shares, top_up
-from tff_nlp.clients.partition import Partition
+from tff_nlp.clients.author_partitions import domains, grouped, natural
+from tff_nlp.clients.dealing import (
+    check_clients,
+    check_minimum,
+    deal,
+    dirichlet_shares,
+    top_up,
+)
+from tff_nlp.clients.partition import Partition, client_names, of_holders
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 
 KINDS = ("natural", "grouped", "domains", "iid", "dirichlet", "shards", "quantity")
-
-
-def natural(corpus: Corpus, *, min_examples: int = 1) -> Partition:
-    """Gives every author a client; authors with fewer rows than the minimum are left out.
-
-    Rows whose author is empty belong to nobody in particular and are left out, too. The
-    partition counts both.
-
-    Raises:
-      UserError: If the corpus has no authors or none holds enough rows.
-    """
-    _check_minimum(min_examples)
-    names, owner = _authors(corpus, "natural")
-    sizes = np.bincount(owner[owner >= 0], minlength=len(names))
-    kept = sizes >= min_examples
-    if not np.any(kept):
-        raise UserError(
-            f"--min_examples_per_client={min_examples}: no client of {corpus.name} holds that "
-            f"many examples (the largest of {len(names)} holds {sizes.max(initial=0)})"
-        )
-    position = np.where(kept, np.cumsum(kept) - 1, -1)
-    return _partition(
-        corpus,
-        np.where(owner >= 0, position[owner], -1),
-        tuple(name for name, keep in zip(names, kept, strict=True) if keep),
-        kind="natural",
-        parameters={"min_examples": min_examples},
-        left_out_clients=int(np.count_nonzero(~kept)),
-        unattributed_examples=int(np.count_nonzero(owner < 0)),
-    )
-
-
-def domains(corpus: Corpus, *, min_examples: int = 1) -> Partition:
-    """Gives every domain (or other silo) of the author column a client, and leaves no row out.
-
-    Raises:
-      UserError: If the corpus has no author column, a row has an empty one, or a domain holds
-        fewer rows than the minimum.
-    """
-    _check_minimum(min_examples)
-    names, owner = _authors(corpus, "domains")
-    missing = np.flatnonzero(owner < 0)
-    if len(missing):
-        raise UserError(
-            f"--partition=domains: {len(missing)} examples of {corpus.name} have an empty "
-            f"--client_column, the first is example {missing[0] + 1}"
-        )
-    sizes = np.bincount(owner, minlength=len(names))
-    smallest = int(np.argmin(sizes))
-    if sizes[smallest] < min_examples:
-        raise UserError(
-            f"--min_examples_per_client={min_examples}: domain {names[smallest]!r} of "
-            f"{corpus.name} holds {sizes[smallest]} (--partition=natural leaves such out)"
-        )
-    return _partition(
-        corpus, owner, names, kind="domains", parameters={"min_examples": min_examples}
-    )
-
-
-def grouped(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 1) -> Partition:
-    """Gives every client several whole authors, for corpora whose authors hold a row or two.
-
-    Authors are dealt from the largest to the smallest (ties in random order), each to the client
-    that holds the fewest rows so far, so that clients end up nearly equal in size and no author
-    is split. Rows whose author is empty are left out and counted.
-
-    Raises:
-      UserError: If the corpus has no authors or they cannot fill the clients.
-    """
-    _check_minimum(min_examples)
-    names, owner = _authors(corpus, "grouped")
-    _check_clients(num_clients, len(names), f"authors of {corpus.name}")
-    sizes = np.bincount(owner[owner >= 0], minlength=len(names))
-    shuffled = seeds.generator(seed, "partition", "grouped").permutation(len(names))
-    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
-    client = np.empty(len(names), dtype=np.int64)
-    heap = [(0, position) for position in range(num_clients)]
-    for author in order.tolist():
-        held, position = heap[0]
-        client[author] = position
-        heapq.heapreplace(heap, (held + int(sizes[author]), position))
-    fewest = min(heap)[0]
-    if fewest < min_examples:
-        raise UserError(
-            f"--min_examples_per_client={min_examples}: whole authors of {corpus.name} do not "
-            f"fill {num_clients} clients, one would hold {fewest}"
-        )
-    return _partition(
-        corpus,
-        np.where(owner >= 0, client[owner], -1),
-        _names(num_clients),
-        kind="grouped",
-        parameters={"num_clients": num_clients, "min_examples": min_examples},
-        seed=seed,
-        unattributed_examples=int(np.count_nonzero(owner < 0)),
-    )
 
 
 def iid(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 1) -> Partition:
@@ -123,10 +33,10 @@ def iid(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 1) -
     order = seeds.generator(seed, "partition", "iid").permutation(len(corpus))
     client = np.empty(len(corpus), dtype=np.int64)
     client[order] = np.arange(len(corpus)) % num_clients
-    return _partition(
+    return of_holders(
         corpus,
         client,
-        _names(num_clients),
+        client_names(num_clients),
         kind="iid",
         parameters={"num_clients": num_clients, "min_examples": min_examples},
         seed=seed,
@@ -264,6 +174,7 @@ def build(
     num_clients: int | None = None,
     alpha: float | None = None,
     shards_per_client: int | None = None,
+    clients_per_domain: int = 1,
     min_examples: int = 1,
 ) -> Partition:
     """Returns the partition that the flags ask for.
@@ -275,6 +186,7 @@ def build(
       num_clients: The value of --num_clients; needed by all kinds but natural and domains.
       alpha: The value of --dirichlet_alpha; needed by dirichlet and quantity.
       shards_per_client: The value of --shards_per_client; needed by shards.
+      clients_per_domain: The value of --clients_per_domain; only domains uses it.
       min_examples: The value of --min_examples_per_client.
 
     Raises:
@@ -285,7 +197,7 @@ def build(
     if kind == "natural":
         return natural(corpus, min_examples=min_examples)
     if kind == "domains":
-        return domains(corpus, min_examples=min_examples)
+        return domains(corpus, clients_per_domain, seed, min_examples=min_examples)
     clients = int(_needed("--num_clients", num_clients, kind))
     if kind == "grouped":
         return grouped(corpus, clients, seed, min_examples=min_examples)
@@ -315,46 +227,14 @@ def _check_alpha(alpha: float) -> None:
         raise UserError(f"--dirichlet_alpha={alpha}: must be a finite number above 0")
 
 
-def _check_minimum(min_examples: int) -> None:
-    if min_examples < 1:
-        raise UserError(f"--min_examples_per_client={min_examples}: must be 1 or more")
-
-
-def _check_clients(num_clients: int, available: int, what: str) -> None:
-    if num_clients < 1:
-        raise UserError(f"--num_clients={num_clients}: must be 1 or more")
-    if num_clients > available:
-        raise UserError(f"--num_clients={num_clients}: there are only {available} {what}")
-
-
 def _check_fill(corpus: Corpus, num_clients: int, min_examples: int) -> None:
-    _check_minimum(min_examples)
-    _check_clients(num_clients, len(corpus), f"examples in {corpus.name}")
+    check_minimum(min_examples)
+    check_clients(num_clients, len(corpus), f"examples in {corpus.name}")
     if num_clients * min_examples > len(corpus):
         raise UserError(
             f"--min_examples_per_client={min_examples}: {num_clients} clients would need "
             f"{num_clients * min_examples} examples, {corpus.name} has {len(corpus)}"
         )
-
-
-def _authors(corpus: Corpus, kind: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns the sorted author names and int64[examples] positions in them, -1 if empty."""
-    if corpus.authors is None:
-        raise UserError(
-            f"--partition={kind}: {corpus.name} has no authors; name a column with "
-            "--client_column or choose another partition, such as iid"
-        )
-    names = tuple(sorted({author for author in corpus.authors if author.strip()}))
-    if not names:
-        raise UserError(f"--client_column: every author of {corpus.name} is empty")
-    position = {name: index for index, name in enumerate(names)}
-    owner = (position.get(author, -1) for author in corpus.authors)
-    return names, np.fromiter(owner, dtype=np.int64, count=len(corpus))
-
-
-def _names(num_clients: int) -> tuple[str, ...]:
-    width = len(str(num_clients - 1))
-    return tuple(f"client_{client:0{width}d}" for client in range(num_clients))
 
 
 def _filled(
@@ -381,43 +261,12 @@ def _filled(
       **own: Parameters of this kind alone.
     """
     moved = top_up(client, num_clients, min_examples, rng)
-    return _partition(
+    return of_holders(
         corpus,
         client,
-        _names(num_clients),
+        client_names(num_clients),
         kind=kind,
         parameters={"num_clients": num_clients, **own, "min_examples": min_examples},
         seed=seed,
         moved_examples=moved,
-    )
-
-
-def _partition(
-    corpus: Corpus,
-    client: np.ndarray,
-    client_ids: tuple[str, ...],
-    *,
-    kind: str,
-    parameters: dict[str, int | float | str],
-    seed: int = 0,
-    left_out_clients: int = 0,
-    unattributed_examples: int = 0,
-    moved_examples: int = 0,
-) -> Partition:
-    """Returns the partition of int64[examples] client positions, -1 for rows left out."""
-    order = np.argsort(client, kind="stable")
-    rows = order[np.count_nonzero(client < 0) :]
-    sizes = np.bincount(client[client >= 0], minlength=len(client_ids))
-    return Partition(
-        client_ids=client_ids,
-        offsets=np.concatenate([[0], np.cumsum(sizes)]),
-        rows=rows,
-        kind=kind,
-        parameters=parameters,
-        seed=seed,
-        corpus_fingerprint=corpus.fingerprint,
-        corpus_examples=len(corpus),
-        left_out_clients=left_out_clients,
-        unattributed_examples=unattributed_examples,
-        moved_examples=moved_examples,
     )

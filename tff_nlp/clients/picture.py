@@ -29,7 +29,7 @@ _COLUMNS = 600
 _KINDS = {
     "natural": "one for each author, or other value of the client column",
     "grouped": "authors put together",
-    "domains": "one for each domain",
+    "domains": "{clients_per_domain} for each domain",
     "iid": "examples dealt out at random",
     "dirichlet": "label mixes drawn from a Dirichlet distribution, alpha {alpha}",
     "shards": "{shards_per_client} shards of sorted labels each",

@@ -19,6 +19,7 @@ from tff_nlp.corpora.speeches import read_plays, read_speeches
 from tff_nlp.corpora.synthetic import read_synthetic
 from tff_nlp.corpora.tables import read_table
 from tff_nlp.corpora.tfds_names import read_tfds
+from tff_nlp.corpora.vader import read_vader
 from tff_nlp.errors import UserError
 from tff_nlp.printable import printable
 
@@ -34,6 +35,7 @@ _READERS = {
 }
 # Formats that always say who wrote a text.
 _WITH_CLIENTS = ("leaf", "speeches", "plays")
+_NAMED_READERS = {"synthetic": read_synthetic, "tfds": read_tfds, "vader": read_vader}
 
 
 def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) -> LoadedCorpus:
@@ -51,9 +53,8 @@ def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) 
     known = names.find(source.path)
     if known is not None:
         source = names.fill_in(source, known)
-        read = read_synthetic if known.kind == "synthetic" else read_tfds
         return assemble(
-            read(source, notes),
+            _NAMED_READERS[known.kind](source, notes),
             source,
             notes,
             name=known.title or source.path,

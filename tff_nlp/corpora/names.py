@@ -10,7 +10,7 @@ class KnownCorpus:
     """A corpus that is loaded by name.
 
     Attributes:
-      kind: "tfds" or "synthetic".
+      kind: "tfds", "synthetic" or "vader".
       title: The name to show; empty for the name itself.
       text_column: Feature of the text.
       label_column: Feature of the label.
@@ -32,6 +32,14 @@ class KnownCorpus:
 
 NAMES: dict[str, KnownCorpus] = {
     "synthetic": KnownCorpus("synthetic", title="synthetic reviews", client_column="author"),
+    # Neutral sentences are dropped; a --label_map can keep them as a third label.
+    "vader": KnownCorpus(
+        "vader",
+        title="VADER ratings",
+        client_column="source",
+        label_map="negative:negative,neutral:drop,positive:positive",
+        test_split="",
+    ),
     # GLUE keeps the labels of its test split to itself.
     "glue/sst2": KnownCorpus("tfds", text_column="sentence", test_split="validation"),
     "imdb_reviews": KnownCorpus("tfds", label_map="neg:negative,pos:positive"),

@@ -53,6 +53,7 @@ class ReadNotes:
       other_encodings: How many lines needed another than the first encoding.
       record_path: Where a JSON file's rows were found without `--record_path`.
       default_columns: Column flags that were not given, and the columns taken by their names.
+      neutral: Which ratings count as neutral, in words.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class ReadNotes:
         self.other_encodings: dict[str, int] = {}
         self.record_path = ""
         self.default_columns: dict[str, str] = {}
+        self.neutral = ""
 
     def lines(self) -> list[str]:
         """Returns one sentence for each thing that happened."""
@@ -74,6 +76,8 @@ class ReadNotes:
             said.append(
                 f"rows taken from the only list of objects: --record_path={self.record_path}"
             )
+        if self.neutral:
+            said.append(self.neutral)
         for encoding, count in self.other_encodings.items():
             said.append(f"{count} lines decoded as {encoding}")
         if self.blank_lines:

@@ -25,6 +25,8 @@ QUOTINGS = ("csv", "none")
 BAD_ROWS = ("error", "skip")
 MISSING_CLIENTS = ("bad_row", "own")
 DROP = "drop"
+# Mean ratings from -4 to 4; between these two people did not agree, or saw no sentiment.
+NEGATIVE_AT_MOST, POSITIVE_AT_LEAST = -0.5, 0.5
 # How spreadsheets, pandas, R and databases write that there is no value.
 MISSING_VALUES = r"NaN,nan,NA,N/A,#N/A,<NA>,NULL,null,\N"
 
@@ -68,7 +70,10 @@ class CorpusSource:
       strip_prefix: `--strip_prefix`: removed once from the start of each text that has it.
       split: `--split`: for sources that hold several (LEAF folder, TFDS, synthetic): "train",
         "test" or the TFDS split's name; empty means the training part.
-      data_dir: `--tfds_data_dir`: where TFDS keeps its data; empty means its own default.
+      data_dir: Where a corpus that is loaded by name keeps its data: `--tfds_data_dir` (empty
+        means TFDS's own default), and of VADER's ratings the folder of `--cache_dir`.
+      negative_at_most: `--negative_at_most`: highest mean rating of VADER's that is negative.
+      positive_at_least: `--positive_at_least`: lowest mean rating of VADER's that is positive.
       flag_prefix: "test_" when `path` and `label_file` came from `--test_corpus` and
         `--test_label_file`; only error messages use it.
       labelled: Whether labels are read. A language model needs none.
@@ -93,6 +98,8 @@ class CorpusSource:
     strip_prefix: str = ""
     split: str = ""
     data_dir: str = ""
+    negative_at_most: float = NEGATIVE_AT_MOST
+    positive_at_least: float = POSITIVE_AT_LEAST
     flag_prefix: str = ""
     labelled: bool = True
     to_predict: bool = False
@@ -113,6 +120,11 @@ class CorpusSource:
         for encoding in self.encodings:
             _check_encoding(encoding)
         parse_label_map(self.label_map)
+        if not self.negative_at_most < self.positive_at_least:
+            raise UserError(
+                f"--negative_at_most={self.negative_at_most}: must be below"
+                f" --positive_at_least={self.positive_at_least}"
+            )
 
     @property
     def corpus_flag(self) -> str:

@@ -1,8 +1,9 @@
 """The embedded corpus: reviews that a seeded program writes, in the manner of some hundred authors.
 
-It serves the demo and the tests where no data may be downloaded. It is made so that the words of a
-review tell little and their order much: praise is denied, blame is conceded, hearsay is confirmed
-or refuted. A stated share of the labels is wrong, so that no classifier can be perfect.
+It serves the tests, and the demo where there is no package index. Most reviews say plainly what
+they mean; in the others praise is denied, blame is conceded and hearsay is confirmed or refuted, so
+that the order of the words counts. A stated share of the labels is wrong, so that no classifier can
+be perfect.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ class SyntheticSettings:
     train: int = 6000
     test: int = 1200
     authors: int = 120
-    label_noise: float = 0.05
+    label_noise: float = 0.02
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ LABEL_NAMES = ("negative", "neutral", "positive")
 
 # How often each kind of sentence states an opinion, before authors bend it to their taste: stated,
 # denied, hearsay, conceded, awaited, exclaimed.
-_KIND_WEIGHTS = (0.20, 0.22, 0.14, 0.20, 0.18, 0.06)
+_KIND_WEIGHTS = (0.60, 0.10, 0.06, 0.10, 0.10, 0.04)
 # The same for reviews without a lean: balanced, indifferent, undecided hearsay.
-_EVEN_KIND_WEIGHTS = (0.50, 0.30, 0.20)
+_EVEN_KIND_WEIGHTS = (0.40, 0.50, 0.10)
 _LABEL_WEIGHTS = (0.33, 0.27, 0.40)
 
 _OPENERS = (
@@ -111,7 +111,7 @@ class Author:
         self._even = _Choice(rng, lexicon.EVEN, 0.6)
         self._second_sentence = rng.uniform(0.0, 0.7)
         self._aside = rng.uniform(0.0, 0.4)
-        self._end = rng.uniform(0.0, 0.45)
+        self._end = rng.uniform(0.2, 0.8)
         self._opener = _OPENERS[rng.integers(len(_OPENERS))]
         self._signature = _SIGNATURES[rng.integers(len(_SIGNATURES))]
         self._lowercase = rng.random() < 0.15

@@ -18,12 +18,13 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
 CLIENTS, CURVES = PICTURES = ("clients.png", "curves.png")
-CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE = _FOLDERS = (
+CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
     "client_states",
     "tensorboard",
     "model",
     "private",
+    "alone",
 )
 _FILES = (CONFIG, RESULT, METRICS, PRIVACY, *PICTURES)
 _LOCK = ".lock"

@@ -1,7 +1,7 @@
 """Scores of a classifier on a test set and over clients."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import sklearn.metrics
@@ -23,12 +23,14 @@ class EvaluationSet:
       batches: Gives the examples anew at every call, as int32[batch, length] padded token ids and
         int64[batch] positions in `labels`.
       clients: int64[examples], the number of the client that holds each example, or None.
+      domains: Domain of each example, where scores by domain are wanted, or None.
     """
 
     name: str
     labels: np.ndarray
     batches: prediction.Batches
     clients: np.ndarray | None = None
+    domains: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -60,6 +62,7 @@ class Scores:
       predicted_labels: How many different labels were predicted.
       confusion: Row i, column j: examples of label i that were predicted as j.
       clients: Scores over clients, or None where the set has no clients.
+      domains: Scores by domain, or None where the set has no domains.
     """
 
     examples: int
@@ -70,6 +73,7 @@ class Scores:
     predicted_labels: int
     confusion: tuple[tuple[int, ...], ...]
     clients: "ClientScores | None" = None
+    domains: "Mapping[str, DomainScores] | None" = None
 
     def columns(self, name: str) -> Mapping[str, float]:
         """Returns the numbers of `EvaluationSet.columns`, for the set of this name."""
@@ -107,10 +111,30 @@ class ClientScores:
     standard_deviation: float
 
 
+@dataclasses.dataclass(frozen=True)
+class DomainScores:
+    """How well a model does on the examples of one domain.
+
+    Attributes:
+      examples: Number of examples.
+      accuracy: Share of right predictions.
+      majority_accuracy: Accuracy of always predicting the domain's most frequent label.
+    """
+
+    examples: int
+    accuracy: float
+    majority_accuracy: float
+
+
 def score(evaluation_set: EvaluationSet, predict: prediction.Predict, num_labels: int) -> Scores:
     """Scores a model (arguments as for `prediction.predict_all`)."""
     logits = prediction.predict_all(evaluation_set, predict, num_labels)
-    return score_logits(logits, evaluation_set.labels, evaluation_set.clients)
+    scores = score_logits(logits, evaluation_set.labels, evaluation_set.clients)
+    if evaluation_set.domains is None:
+        return scores
+    right = logits.argmax(axis=1) == evaluation_set.labels
+    by_domain = score_domains(right, evaluation_set.labels, evaluation_set.domains)
+    return dataclasses.replace(scores, domains=by_domain)
 
 
 def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | None) -> Scores:
@@ -136,6 +160,25 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | N
         ),
         clients=None if clients is None else score_clients(right, clients),
     )
+
+
+def score_domains(
+    right: np.ndarray, labels: np.ndarray, domains: Sequence[str]
+) -> dict[str, DomainScores]:
+    """Returns the scores of each domain, sorted by name.
+
+    Args:
+      right: bool[examples], whether the prediction was right.
+      labels: int32[examples], the true labels.
+      domains: Domain of each example.
+    """
+    of_example = np.array(domains)
+    found = {}
+    for domain in sorted(set(domains)):
+        rows = of_example == domain
+        majority = np.bincount(labels[rows]).max() / rows.sum()
+        found[domain] = DomainScores(int(rows.sum()), float(right[rows].mean()), float(majority))
+    return found
 
 
 def score_clients(right: np.ndarray, clients: np.ndarray) -> ClientScores:
