@@ -1,0 +1,50 @@
+"""scripts/docs writes a page for each room, and every public name has something to say on it."""
+
+import importlib
+import inspect
+import pathlib
+import pkgutil
+
+import pdoc
+import pytest
+
+import tff_nlp
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOMS = sorted(m.name for m in pkgutil.iter_modules(tff_nlp.__path__) if m.ispkg)
+# Of Ray's files, for machines that have it.
+RAY = {"ray_actors", "ray_cluster", "ray_context", "ray_round", "share_actor"}
+
+
+def modules_of(room):
+    package = importlib.import_module(f"tff_nlp.{room}")
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if found.name.rpartition(".")[2] not in RAY:
+            yield importlib.import_module(found.name)
+
+
+def test_the_script_calls_the_tool():
+    script = (ROOT / "scripts" / "docs").read_text(encoding="utf-8")
+    assert ".venv/bin/pdoc --docformat google" in script
+
+
+def test_the_front_page_shows_the_front_door(tmp_path):
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc("tff_nlp", output_directory=tmp_path)
+    page = (tmp_path / "tff_nlp.html").read_text(encoding="utf-8")
+    for name in tff_nlp.__all__:
+        assert f'id="{name}"' in page, name
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_names_have_docstrings(room):
+    silent = [
+        f"{module.__name__}.{name}"
+        for module in modules_of(room)
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+        and not inspect.getdoc(value)
+    ]
+    assert silent == []
