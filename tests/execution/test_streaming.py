@@ -466,6 +466,36 @@ class TestAccumulation:
         assert counts["ReadVariableOp"] == 0
         assert counts["AssignAddVariableOp"] >= len(model.trainable_names) - 1
 
+    def test_clipped_updates_are_added_by_rows_and_give_the_same(self, monkeypatch, context):
+        from tests.learning import conftest as berts
+        from tff_nlp.learning.client_work import LocalWork
+        from tff_nlp.privacy import clipped_mean, mechanism
+
+        model = berts.tiny_classifier()
+        weights = model.initial_weights()[0]
+        least = weights[model.token_embedding].size
+        large = sum(w.ndim == 2 and w.size >= least for w in weights)
+        aggregator = mechanism.build_aggregator(
+            mechanism.Mechanism("gaussian", 0.5, 4, clipping_norm=0.05)
+        )
+        released, scattered = [], []
+        for threshold in (least, 2**40):
+            monkeypatch.setattr(clipped_mean, "_LARGE_TABLE", threshold)
+            with tff.framework.get_context_stack().install(context):
+                process, state = berts.begin(
+                    model, LocalWork(weighting="uniform"), aggregator=aggregator
+                )
+                key = np.arange(8, dtype=np.uint32)
+                state = state._replace(aggregator=mechanism.with_key(state.aggregator, key))
+                after = process.next(state, berts.cohort(model)).state
+                weights = process.get_model_weights(after).trainable
+            released.append([np.asarray(w) for w in weights])
+            counts = _write_operations(forms.compile_round(process.next))
+            scattered.append(counts["ResourceScatterAdd"])
+        assert scattered == [large, 0]
+        for one, other in zip(*released, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
     @pytest.mark.parametrize(
         "dtype", [np.uint8, np.int8, np.uint16, np.int64, np.float16, np.float64, np.complex64]
     )

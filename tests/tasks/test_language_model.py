@@ -110,6 +110,30 @@ def test_tffs_fed_avg_trains_it_as_ours_does(model):
     assert float(found["perplexity"]) == pytest.approx(np.exp(float(found["loss"])), rel=1e-5)
 
 
+def test_right_predictions_are_counted_in_tffs_graphs(model):
+    """A comparison by "==" compares objects there."""
+    task = language_model.language_model(model)
+    # So small a rate that the weights stay.
+    local = client_work.LocalWork(optimizers.ClientOptimizer("sgd", 1e-12))
+    process = fed_avg.fed_avg(task, local)
+    weights = model.initial_weights()[0]
+    # A bias towards one token, through the last layer norm's offset along its embedding.
+    shift = next(i for i, n in enumerate(model.trainable_names) if n == "layer_norm/beta")
+    table = next(w for w, n in zip(weights, model.trainable_names, strict=True) if "token" in n)
+    space = int(model.tokenizer.encode(["a b"], 10)[0][2])
+    weights[shift] = 100 * table[space]
+    state = process.set_model_weights(
+        process.initialize(), tff.learning.models.ModelWeights(tuple(weights), ())
+    )
+    x, _ = padded(model, TEXTS[:3])
+    real = x[:, 1:] != model.tokenizer.pad_id
+    logits = model.logits(weights, [], x, x != model.tokenizer.pad_id, seed=None).numpy()[:, :-1]
+    right = (logits.argmax(-1) == x[:, 1:]) & real
+    assert right.sum() > 0
+    found = process.next(state, [client(model, TEXTS[:3])]).metrics["client_work"]["train"]
+    assert float(found["accuracy"]) == pytest.approx(right.sum() / real.sum())
+
+
 def test_a_client_weighs_by_its_tokens(model):
     task = language_model.language_model(model)
     local = client_work.LocalWork(optimizers.ClientOptimizer("sgd", 0.1))

@@ -377,10 +377,25 @@ def _rows(summand: tf.Tensor, waits: list[tf.Operation]) -> _Rows | None:
         if right.shape.rank != 0:
             return None
         tensor, factor = left, right
+    wider = None
+    if tensor.op.type == "Cast" and _widens(tensor.op):
+        waits += tensor.op.control_inputs
+        wider, tensor = tensor.dtype, rewriting.source(tensor.op.inputs[0], waits)
     if tensor.op.type != "ScatterNd" or tensor.shape.rank != 2:
         return None
     waits += tensor.op.control_inputs
     indices, rows = tensor.op.inputs[:2]
     if indices.shape.rank != 2 or indices.shape[1] != 1:
         return None
+    if wider is not None:
+        # Rows that stand twice would be added before they are rounded, and after it otherwise.
+        if not rewriting.are_places(tensor.op):
+            return None
+        rows = tf.cast(rows, wider)
     return _Rows(tf.squeeze(indices, axis=1), rows, factor, tensor.shape)
+
+
+def _widens(cast: tf.Operation) -> bool:
+    """Returns whether a cast keeps every number as it is."""
+    before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
+    return before.is_floating and after.is_floating and after.size > before.size

@@ -60,7 +60,7 @@ def _rows_of_norms(graph: graphs.Graph) -> dict[str, list[str]]:
                 continue
             waits: list[tf.Operation] = []
             table = source(operation.inputs[0], waits).op
-            if table.type != "ScatterNd" or not _are_places(table):
+            if table.type != "ScatterNd" or not are_places(table):
                 continue
             names = [table.inputs[1].name]
             names += [op.name for op in (*waits, *table.control_inputs)]
@@ -70,7 +70,7 @@ def _rows_of_norms(graph: graphs.Graph) -> dict[str, list[str]]:
     return found
 
 
-def _are_places(table: tf.Operation) -> bool:
+def are_places(table: tf.Operation) -> bool:
     """Whether a table's rows are written to places of a vector as long as it, each at most once.
 
     Only then the norm of the rows is that of the table, and writing them cannot fail.

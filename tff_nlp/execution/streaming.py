@@ -20,21 +20,23 @@ from tff_nlp.execution import form_context, forms, lane_runs, lanes, secure_sums
 _log = logging.getLogger(__name__)
 
 
-def configure_threads(operations: int | None = None) -> None:
+def configure_threads(operations: int | None = None, *, warn: bool = True) -> None:
     """Sets TensorFlow to one thread per operation and so many operations at once.
 
     Clients then run side by side, a core each, which is faster than one client on all cores, and
     the order of additions inside an operation does not depend on the machine. Call it before
-    TensorFlow runs anything; afterwards it does nothing but log a warning.
+    TensorFlow runs anything; afterwards it changes nothing.
 
     Args:
       operations: How many operations run at once; by default as many as there are cores.
+      warn: Whether to log a warning where it comes too late.
     """
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(operations or cores())
     except RuntimeError:
-        _log.warning("TensorFlow already runs; its threads stay as they are")
+        if warn:
+            _log.warning("TensorFlow already runs; its threads stay as they are")
 
 
 def cores() -> int:

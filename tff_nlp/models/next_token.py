@@ -41,7 +41,8 @@ def score(logits: tf.Tensor, token_ids: tf.Tensor, padding_mask: tf.Tensor) -> T
     targets = tf.where(follows, token_ids[:, 1:], 0)
     logits = logits[:, :-1]
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    right = tf.argmax(logits, axis=-1, output_type=targets.dtype) == targets
+    # Not "==", which compares objects and not values in the graphs that TFF builds.
+    right = tf.equal(tf.argmax(logits, axis=-1, output_type=targets.dtype), targets)
     return TokenScores(
         losses=losses * weights,
         weights=weights,

@@ -26,6 +26,8 @@ from tff_nlp.privacy import noise as noises
 # Poisson sampling draws more than this many times the expected cohort with no probability that
 # matters; sums are exact up to there.
 _LARGEST_COHORT = 16
+# Tables of so many numbers are clipped by their rows.
+_LARGE_TABLE = 2**18
 # Finer ones leave the range of float32.
 _FINEST_GRID = 2.0**-100
 # Of a clipped update, after the rounding of the factor and of the product.
@@ -127,8 +129,9 @@ def clip(record: Any, norm: tf.Tensor, grid: tf.Tensor) -> tuple[Any, tf.Tensor]
     Returns:
       The update, no longer than the norm, and bool: whether it was clipped or not finite.
     """
-    flat = tf.nest.flatten(record)
-    squares = [tf.reduce_sum(tf.square(tf.cast(part, tf.float64))) for part in flat]
+    flat = [tf.convert_to_tensor(part) for part in tf.nest.flatten(record)]
+    tables = [_FewRows.of(part) for part in flat]
+    squares = [tf.reduce_sum(tf.square(tf.cast(table.rows, tf.float64))) for table in tables]
     length, bound = tf.sqrt(tf.add_n(squares)), tf.cast(norm, tf.float64)
     within = length <= bound  # false of NaN
     finite = tf.math.is_finite(length)
@@ -140,7 +143,41 @@ def clip(record: Any, norm: tf.Tensor, grid: tf.Tensor) -> tuple[Any, tf.Tensor]
         scaled = tf.where(finite, factor * part, 0.0) * steps
         return tf.sign(scaled) * tf.floor(tf.abs(scaled)) / steps
 
-    return tf.nest.pack_sequence_as(record, [shorten(part) for part in flat]), ~within
+    clipped = [table.with_rows(shorten(table.rows)) for table in tables]
+    return tf.nest.pack_sequence_as(record, clipped), ~within
+
+
+class _FewRows(NamedTuple):
+    """A tensor, or those rows of a large table that are not zero.
+
+    A client's update of an embedding is zero but for the rows of its own words. What keeps zeros is
+    computed on the others alone, and the streaming context adds up the others alone.
+
+    Attributes:
+      rows: The rows, or the whole tensor.
+      indices: int64[rows, 1], where they are; None of a whole tensor.
+      shape: The tensor's shape.
+    """
+
+    rows: tf.Tensor
+    indices: tf.Tensor | None
+    shape: tf.TensorShape
+
+    @classmethod
+    def of(cls, tensor: tf.Tensor) -> "_FewRows":
+        """Returns the rows of a large table, or else the tensor itself."""
+        shape = tensor.shape
+        if shape.rank != 2 or (shape.num_elements() or 0) < _LARGE_TABLE:
+            return cls(tensor, None, shape)
+        # Also a row with a NaN is not zero.
+        indices = tf.where(tf.reduce_any(tf.not_equal(tensor, 0.0), axis=1))
+        return cls(tf.gather_nd(tensor, indices), indices, shape)
+
+    def with_rows(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the tensor with other numbers in the same rows."""
+        if self.indices is None:
+            return rows
+        return tf.scatter_nd(self.indices, rows, tf.constant(self.shape.as_list(), tf.int64))
 
 
 class ClippedMean:

@@ -6,9 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tff_nlp import silence_libraries
 from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
+from tff_nlp.execution import streaming
 from tff_nlp.tasks import task as tasks
 
 EVALUATION_BATCH = 128
@@ -33,6 +35,12 @@ class Learner(Protocol):
 
     def evaluation_set(self, name: str, corpus: Corpus) -> Any:
         """Returns a corpus as what the model is scored on."""
+
+
+def prepare_libraries() -> None:
+    """Sets TensorFlow's threads, if it has not run yet, and imports KerasNLP without its words."""
+    streaming.configure_threads(warn=False)
+    silence_libraries.import_keras_nlp()
 
 
 def tokenize(

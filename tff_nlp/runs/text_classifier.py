@@ -123,6 +123,7 @@ def build_classifier(
       classifier = tff_nlp.build_classifier(train, encoder="random", layers=2, width=128, heads=2)
       ```
     """
+    learner.prepare_libraries()
     if encoder == "random":
         sizes: dict[str, Any] = {"layers": 2, "width": 128, "heads": 2, **random_encoder}
         built = encoders.random(

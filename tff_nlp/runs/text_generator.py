@@ -122,6 +122,7 @@ def build_language_model(
       model = tff_nlp.build_language_model(plays, layers=2, width=128, heads=2)
       ```
     """
+    learner.prepare_libraries()
     if encoder == "random":
         decoder = decoders.random(corpus.texts, max_tokens=max_tokens, seed=seed, **random_decoder)
     else:

@@ -178,5 +178,4 @@ def _context() -> Any:
     current = tff.framework.get_context_stack().current
     if isinstance(current, streaming.StreamingContext):
         return current
-    streaming.configure_threads()
     return streaming.StreamingContext()
