@@ -14,7 +14,7 @@ from tff_nlp import seeds
 from tff_nlp.clients import client_data, cohorts
 from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.execution import streaming
+from tff_nlp.execution import contexts, form_context
 from tff_nlp.learning import client_input, composition
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import run_directory, secret_file, training
@@ -85,6 +85,8 @@ def train(
     output_dir: str | pathlib.Path | None = None,
 ) -> Trained:
     """Trains for some rounds in this process, with a progress bar.
+
+    Where TFF's own context is installed, the streaming context takes its place, and stays.
 
     Args:
       process: What an algorithm returned for `learner.task`.
@@ -159,9 +161,9 @@ def train(
         "corpus": corpus.fingerprint,
         "partition": clients.checksum,
     }
+    _install_context()
     with contextlib.ExitStack() as stack:
         folder = output_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="tff_nlp-"))
-        stack.enter_context(tff.framework.get_context_stack().install(_context()))
         directory = stack.enter_context(run_directory.RunDirectory(pathlib.Path(folder), settings))
         directory.begin()
         # Mechanisms that draw noise take their keys from it; others do not look. Rounds that are
@@ -173,9 +175,8 @@ def train(
     return Trained(learner, weights, outcome.scores, outcome.rows)
 
 
-def _context() -> Any:
-    """Returns the context that is installed if it is one of ours, else a new one."""
+def _install_context() -> None:
+    """Makes the streaming context the default one, unless one of ours is that already."""
     current = tff.framework.get_context_stack().current
-    if isinstance(current, streaming.StreamingContext):
-        return current
-    return streaming.StreamingContext()
+    if not isinstance(current, form_context.FormContext):
+        contexts.install("streaming")
