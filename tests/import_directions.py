@@ -14,7 +14,7 @@ MAX_LINES = 450
 VAGUE_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
 
 # What every room may import from the package itself.
-SHARED = frozenset({"durable_files", "errors", "printable", "seeds"})
+SHARED = frozenset({"durable_files", "errors", "printable", "seeds", "silence_libraries"})
 
 TFF = frozenset({"tensorflow_federated", "tensorflow_privacy", "dp_accounting"})
 NUMPY = frozenset({"numpy"})
