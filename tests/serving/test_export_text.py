@@ -78,6 +78,7 @@ def test_limits(saved):
     assert outputs["text"].shape == (1,)
 
 
+@pytest.mark.slow
 def test_fresh_process(model, weights, saved):
     info = json.loads((saved / saved_models.INFO_FILE).read_text("utf-8"))
     assert info["encoder"] == "random"

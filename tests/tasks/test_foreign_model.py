@@ -48,6 +48,7 @@ def character_model():
     return model, data
 
 
+@pytest.mark.slow
 def test_tffs_shakespeare_model_trains_as_in_tff():
     # Keras's layers remember the graph that they were last used in: each side has its own.
     model, data = character_model()
