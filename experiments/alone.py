@@ -129,8 +129,7 @@ def train(
 
     def brought(client: int, number: int, state: Any = None) -> Any:
         batches = population.round_dataset(client, seeds.derive(seed, "client_order", number))
-        values = {} if state is None else {client_input.STATE: state}
-        return client_input.with_values(batches, **values)
+        return client_input.with_values(batches, state=state)
 
     restricted = dataclasses.replace(
         program,

@@ -71,21 +71,20 @@ def with_canaries(
       dataset: The same of the real clients.
       train: The real clients.
       batch_spec: The specs of a batch.
-      key: Of client and round, the key of the noise that the client adds; None where it adds none.
+      key: From client and round to the key of the noise that the client adds; None for no noise.
       audited: Whether there are canaries.
     """
 
     def either(client: int, number: int, state: Any = None) -> Any:
         real = client < train.num_clients
-        values: dict[str, Any] = {} if state is None else {client_input.STATE: state}
-        noise_key = key(client, number)
-        if noise_key is not None:
-            values[client_input.NOISE_KEY] = noise_key
+        canary = None
         if audited:
-            canary = tf.constant(client - train.num_clients)
-            values[client_input.CANARY] = client_input.CANARY_SPEC if real else canary
+            index = client - train.num_clients
+            canary = client_input.CANARY_SPEC if real else tf.constant(index)
         batches = dataset(client, number) if real else client_input.no_elements(batch_spec)
-        return client_input.with_values(batches, **values)
+        return client_input.with_values(
+            batches, state=state, noise_key=key(client, number), canary=canary
+        )
 
     return either
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tff_nlp.learning import client_input
 from tff_nlp.tasks import task as tasks
 
 
@@ -89,14 +90,7 @@ def _read(dataset: tf.data.Dataset, task: tasks.Task) -> tuple[Any, ...]:
 
 def _no_statistics(task: tasks.Task) -> tuple[tf.Tensor, ...]:
     """Returns zeros shaped like the task's statistics."""
-    batch = tf.nest.map_structure(
-        lambda spec: (
-            tf.zeros([size or 0 for size in spec.shape], spec.dtype)
-            if spec.dtype != tf.string
-            else tf.fill([size or 0 for size in spec.shape], "")
-        ),
-        task.batch_spec,
-    )
+    batch = client_input.blank(task.batch_spec)
     return tuple(map(tf.zeros_like, task.statistics(*tasks.split_batch(batch))))
 
 

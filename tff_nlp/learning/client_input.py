@@ -64,21 +64,26 @@ def with_values(batches: tf.data.Dataset, **values: Any) -> Any:
 
     Args:
       batches: The batches.
-      **values: The values; a structure of `tf.TensorSpec` in place of one that is missing.
+      **values: The values; None for one that the algorithm does not ask for, and a structure of
+        `tf.TensorSpec` for one that this client does not have.
     """
-    if not values:
+    beside = [(name, _one_value(value)) for name, value in values.items() if value is not None]
+    if not beside:
         return batches
-    beside = ((name, _one_value(value)) for name, value in values.items())
     return collections.OrderedDict([(BATCHES, batches), *beside])
 
 
 def no_elements(spec: Any) -> tf.data.Dataset:
     """Returns a data set without elements, of this spec."""
-    element = tf.nest.map_structure(
+    empty = tf.data.Dataset.from_tensors(blank(spec)).take(0)
+    return tf.data.experimental.from_variant(tf.data.experimental.to_variant(empty), spec)
+
+
+def blank(spec: Any) -> Any:
+    """Returns zeros, or empty strings, of this spec; a size that it leaves open is 0."""
+    return tf.nest.map_structure(
         lambda part: tf.zeros([size or 0 for size in part.shape], part.dtype), spec
     )
-    empty = tf.data.Dataset.from_tensors(element).take(0)
-    return tf.data.experimental.from_variant(tf.data.experimental.to_variant(empty), spec)
 
 
 def _one_value(value: Any) -> tf.data.Dataset:

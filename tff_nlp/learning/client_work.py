@@ -104,9 +104,7 @@ def build_client_work(
 
     sums_type = work.type_signature.result[1]
 
-    @tff.tensorflow.computation(sums_type)
-    def finalize(sums: Any) -> Any:
-        return summarize(task, sums)
+    finalize = build_summary(task, sums_type)
 
     @tff.federated_computation
     def initialize() -> Any:
@@ -195,6 +193,16 @@ def _update(
         return sent(index, trainable), local_training.nothing_trained(task)
 
     return tf.cond(index >= 0, send, train)
+
+
+def build_summary(task: tasks.Task, sums_type: tff.Type) -> tff.Computation:
+    """Returns `summarize` as a TFF computation of the cohort's sums."""
+
+    @tff.tensorflow.computation(sums_type)
+    def summary(sums: Any) -> Any:
+        return summarize(task, sums)
+
+    return summary
 
 
 def summarize(task: tasks.Task, sums: Mapping[str, Any]) -> "collections.OrderedDict[str, Any]":

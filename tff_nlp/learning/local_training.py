@@ -59,13 +59,15 @@ class Step:
       seed: int32[2], seed of the dropout in this step.
     """
 
-    losses: Callable[[Weights, Any, Any, tf.Tensor], tasks.Losses]
+    losses: "LossesOf"
     inputs: Any
     y: Any
     number: tf.Tensor
     seed: tf.Tensor
 
 
+# (weights, inputs, y, seed) to the losses of examples.
+LossesOf = Callable[[Weights, Any, Any, tf.Tensor], tasks.Losses]
 # (weights, step) to the gradient, dense, and the sums of `tasks.with_totals`.
 GradientOf = Callable[[Weights, Step], tuple[Sequence[tf.Tensor], Sums]]
 
@@ -122,8 +124,7 @@ def train(
         vocabulary = local_vocabulary(batches.seen)
         initial[table.weight] = tf.gather(trainable[table.weight], vocabulary.tokens)
 
-    def losses(weights: Weights, inputs: Any, y: Any, step_seed: tf.Tensor) -> tasks.Losses:
-        return task.losses(weights, frozen, inputs, y, batches.statistics, step_seed)
+    losses = _losses_of(task, frozen, batches)
 
     def gradient(weights: Weights, number: tf.Tensor) -> tuple[Sequence[tf.Tensor], Sums]:
         x, y = batches.read(number)
@@ -142,6 +143,15 @@ def train(
             vocabulary.tokens[:, tf.newaxis], deltas[table.weight], trainable[table.weight].shape
         )
     return tuple(deltas), sums
+
+
+def _losses_of(
+    task: tasks.Task, frozen: Weights, batches: client_batches.ClientBatches
+) -> LossesOf:
+    """Returns the losses as functions of what changes from step to step."""
+    return lambda weights, inputs, y, seed: task.losses(
+        weights, frozen, inputs, y, batches.statistics, seed
+    )
 
 
 def _steps(
@@ -167,7 +177,7 @@ def _steps(
         tuple(initial),
         optimizer.initial_state(initial),
         transform.init(initial),
-        no_sums(task),
+        dict(task.no_totals()),
     )
     _, final, _, _, sums = tf.while_loop(
         lambda number, *_: number < batches.count,
@@ -197,8 +207,7 @@ def full_gradient(
     """
     seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
 
-    def losses(weights: Weights, inputs: Any, y: Any, step_seed: tf.Tensor) -> tasks.Losses:
-        return task.losses(weights, frozen, inputs, y, batches.statistics, step_seed)
+    losses = _losses_of(task, frozen, batches)
 
     def body(number: tf.Tensor, total: tuple, weight: tf.Tensor) -> tuple:
         x, y = batches.read(number)
@@ -214,13 +223,6 @@ def full_gradient(
         lambda number, *_: number < batches.count, body, start, parallel_iterations=1
     )
     return tuple(tf.math.divide_no_nan(part, weight) for part in total)
-
-
-def no_sums(task: tasks.Task) -> Sums:
-    """Returns zeros in place of the sums of `tasks.with_totals`."""
-    scalar = tf.TensorSpec([], tf.float32)
-    specs = {"loss_sum": scalar, "weight_sum": scalar, **task.sum_specs}
-    return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
 
 
 def close(
@@ -248,7 +250,7 @@ def nothing_trained(task: tasks.Task) -> Sums:
     nothing = tf.zeros([])
     return _in_order(
         dict(
-            no_sums(task),
+            task.no_totals(),
             non_finite=nothing,
             num_batches=tf.zeros([], tf.int64),
             num_examples=tf.zeros([], tf.int64),

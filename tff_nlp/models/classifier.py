@@ -2,13 +2,11 @@
 
 import dataclasses
 import functools
-import math
 import re
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tff_nlp.errors import UserError
@@ -28,7 +26,7 @@ _taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Classifier:
+class Classifier(functional.WeightsAsValues):
     """A text classifier whose weights are values.
 
     Attributes:
@@ -61,32 +59,6 @@ class Classifier:
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
         return tf.keras.Model(token_ids, self._network(inputs), name="classifier")
-
-    @property
-    def trainable_parameters(self) -> int:
-        """The number of numbers that train, and are uploaded."""
-        return _count(self._weights[: len(self.trainable_names)])
-
-    @property
-    def frozen_parameters(self) -> int:
-        """The number of numbers that are used but do not train."""
-        return _count(self._weights[len(self.trainable_names) :])
-
-    def weight_specs(self) -> tuple[tuple[tf.TensorSpec, ...], tuple[tf.TensorSpec, ...]]:
-        """Returns the specs of the trainable and the frozen weights, without copying any weight."""
-        specs = [tf.TensorSpec(w.variable.shape, w.variable.dtype) for w in self._weights]
-        count = len(self.trainable_names)
-        return tuple(specs[:count]), tuple(specs[count:])
-
-    def initial_weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Returns float32 arrays (trainable, frozen), in the order of the names.
-
-        They are the present weights of `keras_model`: those it was built with, unless `fit` or the
-        like has changed them.
-        """
-        values = [weight.variable.numpy() for weight in self._weights]
-        count = len(self.trainable_names)
-        return values[:count], values[count:]
 
     def logits(
         self,
@@ -254,7 +226,3 @@ def _selection(trainable: str, num_layers: int) -> Any:
     parts = {"pooled_dense", "head"}
     parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
     return lambda name: name.partition("/")[0] in parts
-
-
-def _count(weights: Sequence[functional.Weight]) -> int:
-    return sum(math.prod(weight.variable.shape) for weight in weights)

@@ -6,10 +6,12 @@ resources out of the client's graph, and lets the embedding's gradient stay spar
 """
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
@@ -31,6 +33,48 @@ class Weight:
     layer: tf.keras.layers.Layer
     attribute: str
     variable: tf.Variable
+
+
+class WeightsAsValues:
+    """What models have in common whose weights are values: counts, specs and initial values.
+
+    Attributes:
+      trainable_names: Unique names of the weights that train.
+    """
+
+    trainable_names: tuple[str, ...]
+    # Those that train, then those that do not.
+    _weights: tuple[Weight, ...]
+
+    @property
+    def trainable_parameters(self) -> int:
+        """The number of numbers that train, and are uploaded; a tied table counts once."""
+        return _count(self._weights[: len(self.trainable_names)])
+
+    @property
+    def frozen_parameters(self) -> int:
+        """The number of numbers that are used but do not train."""
+        return _count(self._weights[len(self.trainable_names) :])
+
+    def weight_specs(self) -> tuple[tuple[tf.TensorSpec, ...], tuple[tf.TensorSpec, ...]]:
+        """Returns the specs of the trainable and the frozen weights, without copying any weight."""
+        specs = [tf.TensorSpec(w.variable.shape, w.variable.dtype) for w in self._weights]
+        count = len(self.trainable_names)
+        return tuple(specs[:count]), tuple(specs[count:])
+
+    def initial_weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns float32 arrays (trainable, frozen), in the order of the names.
+
+        They are the present weights of `keras_model`: those it was built with, unless `fit` or the
+        like has changed them.
+        """
+        values = [weight.variable.numpy() for weight in self._weights]
+        count = len(self.trainable_names)
+        return values[:count], values[count:]
+
+
+def _count(weights: Sequence[Weight]) -> int:
+    return sum(math.prod(weight.variable.shape) for weight in weights)
 
 
 def weights_of(model: tf.keras.Model) -> tuple[Weight, ...]:

@@ -11,16 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp.errors import UserError
+from tff_nlp.models import many_texts
 from tff_nlp.models.vocabulary import (
-    CHUNK,
     CLS,
     JOINER,
     PAD,
     SEP,
     SPECIAL_TOKENS,
     UNKNOWN,
-    as_bytes,
-    bar_of,
 )
 from tff_nlp.models.words import UNCASED, WordRules, split_words
 
@@ -135,24 +133,11 @@ class Tokenizer:
           UserError: If `max_tokens` is less than 2.
         """
         _check_max_tokens(max_tokens)
-        ids, lengths = [np.zeros([0], np.int32)], [np.zeros([0], np.int32)]
-        for start in range(0, len(texts), CHUNK):
-            chunk = as_bytes(texts[start : start + CHUNK])
-            ragged = self.encode_tensor(tf.constant(chunk, tf.string), max_tokens)
-            ids.append(ragged.flat_values.numpy())
-            lengths.append(ragged.row_lengths().numpy().astype(np.int32))
-        return np.concatenate(ids), np.concatenate(lengths)
+        return many_texts.encode(texts, lambda chunk: self.encode_tensor(chunk, max_tokens))
 
     def whole_lengths(self, texts: Sequence[str]) -> np.ndarray:
         """Returns int32[texts]: the tokens of each text without any cut, [CLS] and [SEP] too."""
-        lengths = [np.zeros([0], np.int32)]
-        with bar_of("measuring long texts", len(texts), "text", progress=True) as bar:
-            for start in range(0, len(texts), CHUNK):
-                chunk = as_bytes(texts[start : start + CHUNK])
-                pieces = self.pieces(tf.constant(chunk, tf.string))
-                lengths.append(pieces.row_lengths().numpy().astype(np.int32) + 2)
-                bar.update(len(chunk))
-        return np.concatenate(lengths)
+        return many_texts.lengths(texts, self.pieces) + 2
 
 
 def _check_max_tokens(max_tokens: int) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tff_nlp import errors
 from tff_nlp.models import classifier
-from tff_nlp.tasks import classification_scores, prediction, task
+from tff_nlp.tasks import classification_scores, padded_texts, prediction, task
 
 # int32[batch, length] padded token ids and int32[batch] labels, both dynamic.
 BATCH_SPEC = collections.OrderedDict(
@@ -61,7 +61,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         frozen_names=model.frozen_names,
         weight_specs=model.weight_specs,
         initial_weights=model.initial_weights,
-        inputs=lambda x: masked(x, model.tokenizer.pad_id),
+        inputs=lambda x: padded_texts.masked(x, model.tokenizer.pad_id),
         predict=lambda trainable, frozen, inputs, seed: model.logits(
             list(trainable), list(frozen), inputs["ids"], inputs["mask"], seed=seed
         ),
@@ -71,7 +71,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         metrics=("accuracy",),
         score_set=scorer(model),
         report=REPORT,
-        one_example=one_text,
+        one_example=padded_texts.one_text,
         table=None if model.token_embedding is None else task.Table(model.token_embedding, "ids"),
     )
     if not logit_adjustment:
@@ -110,7 +110,7 @@ def predictor(model: classifier.Classifier) -> Callable[[Any], prediction.Predic
 
     @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
     def logits(trainable: Any, frozen: Any, tokens: tf.Tensor) -> tf.Tensor:
-        inputs = masked(tokens, model.tokenizer.pad_id)
+        inputs = padded_texts.masked(tokens, model.tokenizer.pad_id)
         return model.logits(trainable, frozen, inputs["ids"], inputs["mask"], seed=None)
 
     def predict(weights: Any) -> prediction.Predict:
@@ -121,18 +121,6 @@ def predictor(model: classifier.Classifier) -> Callable[[Any], prediction.Predic
         return lambda tokens: logits(trained, fixed, tf.constant(tokens)).numpy()
 
     return predict
-
-
-def masked(x: tf.Tensor, pad_id: int) -> Mapping[str, tf.Tensor]:
-    """Returns what a classifier reads: "ids" and "mask", false where there is padding."""
-    return collections.OrderedDict(ids=x, mask=tf.not_equal(x, pad_id))
-
-
-def one_text(inputs: Mapping[str, tf.Tensor], index: tf.Tensor) -> Mapping[str, tf.Tensor]:
-    """Returns one text as a batch of one, without its padding, which is on the right."""
-    row = task.rows_at(inputs, index)
-    length = tf.reduce_sum(tf.cast(row["mask"], tf.int32))
-    return collections.OrderedDict((name, part[:, :length]) for name, part in row.items())
 
 
 def score(logits: tf.Tensor, y: tf.Tensor, offset: tf.Tensor | None = None) -> task.Losses:

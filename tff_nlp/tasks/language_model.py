@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp.models import causal, next_token
-from tff_nlp.tasks import prediction
+from tff_nlp.tasks import padded_texts, prediction
 from tff_nlp.tasks import task as tasks
 
 # int32[batch, length] padded token ids; what stands in "y" is not read: a text is its own target.
@@ -53,9 +53,7 @@ def language_model(model: causal.CausalModel) -> tasks.Task:
         frozen_names=model.frozen_names,
         weight_specs=model.weight_specs,
         initial_weights=model.initial_weights,
-        inputs=lambda x: collections.OrderedDict(
-            ids=x, mask=tf.not_equal(x, model.tokenizer.pad_id)
-        ),
+        inputs=lambda x: padded_texts.masked(x, model.tokenizer.pad_id),
         predict=lambda trainable, frozen, inputs, seed: (
             model.logits(list(trainable), list(frozen), inputs["ids"], inputs["mask"], seed=seed),
             inputs["ids"],
@@ -67,15 +65,8 @@ def language_model(model: causal.CausalModel) -> tasks.Task:
         metrics=("perplexity", "accuracy"),
         score_set=scorer(model),
         report=REPORT,
-        one_example=one_text,
+        one_example=padded_texts.one_text,
     )
-
-
-def one_text(inputs: Mapping[str, tf.Tensor], index: tf.Tensor) -> Mapping[str, tf.Tensor]:
-    """Returns one text as a batch of one, without its padding, which is on the right."""
-    row = tasks.rows_at(inputs, index)
-    length = tf.reduce_sum(tf.cast(row["mask"], tf.int32))
-    return collections.OrderedDict((name, part[:, :length]) for name, part in row.items())
 
 
 def score(logits: tf.Tensor, ids: tf.Tensor, mask: tf.Tensor) -> tasks.Losses:
@@ -169,7 +160,7 @@ def scorer(model: causal.CausalModel) -> Callable[[Any, TextSet], LanguageScores
 
     @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
     def sums(trainable: Any, frozen: Any, ids: tf.Tensor) -> tf.Tensor:
-        mask = tf.not_equal(ids, model.tokenizer.pad_id)
+        mask = padded_texts.masked(ids, model.tokenizer.pad_id)["mask"]
         logits = model.logits(trainable, frozen, ids, mask, seed=None)
         found = next_token.score(logits, ids, mask)
         parts = (found.losses, found.weights, found.right)

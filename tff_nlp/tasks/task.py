@@ -195,9 +195,7 @@ class Task:
 
         @tf.function
         def begin() -> Any:
-            return collections.OrderedDict(
-                (name, tf.zeros(spec.shape, spec.dtype)) for name, spec in self._all_sums().items()
-            )
+            return self.no_totals()
 
         @tf.function
         def update(state: Any, labels: Any, batch_output: Any, sample_weight: Any = None) -> Any:
@@ -219,9 +217,13 @@ class Task:
             input_spec=self.batch_spec,
         )
 
-    def _all_sums(self) -> Mapping[str, tf.TensorSpec]:
+    def no_totals(self) -> "collections.OrderedDict[str, tf.Tensor]":
+        """Returns zeros in place of what `with_totals` gives."""
         scalar = tf.TensorSpec([], tf.float32)
-        return {"loss_sum": scalar, "weight_sum": scalar, **self.sum_specs}
+        specs = {"loss_sum": scalar, "weight_sum": scalar, **self.sum_specs}
+        return collections.OrderedDict(
+            (name, tf.zeros(spec.shape, spec.dtype)) for name, spec in specs.items()
+        )
 
     def _empty_statistics(self) -> tuple[tf.Tensor, ...]:
         if self.statistics is no_statistics:

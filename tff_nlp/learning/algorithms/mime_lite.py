@@ -147,9 +147,7 @@ def _build_client_work(
         moved, _ = optimizer.next(state, nowhere, tuple(gradient))
         return number + 1, moved
 
-    @tff.tensorflow.computation(sums_type)
-    def finalize(sums: Any) -> Any:
-        return client_work.summarize(task, sums)
+    finalize = client_work.build_summary(task, sums_type)
 
     @tff.federated_computation
     def initialize() -> Any:

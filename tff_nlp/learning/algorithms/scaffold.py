@@ -83,9 +83,7 @@ def scaffold(
         )
         return number + 1, moved
 
-    @tff.tensorflow.computation(sums_type)
-    def summarize(sums: Any) -> Any:
-        return client_work.summarize(task, sums)
+    summarize = client_work.build_summary(task, sums_type)
 
     weights_of_nobody = composition.no_weights(model_type)
 

@@ -91,7 +91,7 @@ def private_gradient(
         start = (
             tf.zeros([], tf.int32),
             tuple(tf.zeros(w.shape, tf.float64) for w in weights),
-            local_training.no_sums(task),
+            dict(task.no_totals()),
         )
         size = tf.shape(tf.nest.flatten(step.inputs)[0])[0]
         _, total, sums = tf.while_loop(
