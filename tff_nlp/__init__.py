@@ -20,9 +20,10 @@ Example:
 import importlib
 from typing import Any
 
-from tff_nlp import protobuf_depth, silence_libraries, versions
+from tff_nlp import forked_children, protobuf_depth, silence_libraries, versions
 
 silence_libraries.silence_start()
+forked_children.spare_forked_children()
 versions.check()
 protobuf_depth.lift_limit()
 

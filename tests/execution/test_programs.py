@@ -14,16 +14,18 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+# A shell that starts the tests in the background has all of them ignore SIGINT.
+_LISTEN = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def _start(source):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(source)],
+        [sys.executable, "-c", _LISTEN + textwrap.dedent(source)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)},
-        # A shell that starts the tests in the background has all of them ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -41,10 +43,10 @@ def _run(source):
 _PREAMBLE = """
 import json
 import numpy as np
+import tff_nlp
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
-import tff_nlp
 import tensorflow_federated as tff
 from tff_nlp.execution import streaming, worker
 from tests.execution.conftest import batches, cohort, leaves, run_in
@@ -70,17 +72,25 @@ worst = max(float(np.abs(a - b).max()) for a, b in
 total = int(run_in(context, add_up, 1, [[1], [2], [3], [4]])[0])
 tff.framework.set_default_context(worker.worker_context())
 result = [int(r) for r in add_up(5, [[1, 2], [3]])]
-print(json.dumps([places, worst, total, result, worker._workers()]))
+import subprocess
+# A function to run before the program has Python fork instead of the cheaper vfork.
+children = [subprocess.run(["/bin/true"], preexec_fn=lambda: None).returncode for _ in range(50)]
+print(json.dumps([places, worst, total, result, worker._workers(), children]))
 """
     )
 
 
 def test_a_lane_per_device(program):
-    (places, worst, total, _, _), _ = program
+    (places, worst, total, *_), _ = program
     assert places == ["CPU:0", "CPU:1", "CPU:2"]
     # Weights below 1: another order of five float32 additions moves them by some 2^-24.
     assert worst < 1e-6
     assert total == 11
+
+
+def test_the_worker_crashes_no_child_of_the_program(program):
+    (*_, children), _ = program
+    assert not any(children)
 
 
 def _children(pid):
@@ -92,7 +102,7 @@ def _children(pid):
 
 
 def test_no_worker_outlives_a_program(program):
-    (_, _, _, result, workers), problems = program
+    (_, _, _, result, workers, _), problems = program
     assert result == [11, 6]
     assert workers
     _wait_for_end(workers)
