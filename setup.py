@@ -14,7 +14,16 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     # The scripts are a package too, so that they run from anywhere: python -m experiments.train
-    packages=find_packages(include=["tff_nlp", "tff_nlp.*", "experiments", "experiments.*"]),
+    packages=find_packages(
+        include=[
+            "tff_nlp",
+            "tff_nlp.*",
+            "experiments",
+            "experiments.*",
+            "benchmarks",
+            "benchmarks.*",
+        ]
+    ),
     package_data={"tff_nlp": ["py.typed"], "experiments": ["presets/*.flags"]},
     # The pins are the set that works together; tff_nlp/versions.py explains each one.
     install_requires=[

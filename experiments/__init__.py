@@ -1,1 +1,1 @@
-"""Entry points with absl flags; the only owner of flags and of the command line."""
+"""The scripts that a person runs. Only this package handles flags and the command line."""

@@ -1,8 +1,9 @@
-r"""Privacy accounting before any training: of epsilon, noise and cohort (or rounds) the third.
+r"""Computes epsilon, noise, cohort size or rounds before any training.
 
-Give --population and, of --noise_multiplier, --clients_per_round, --rounds and --target_epsilon,
-all but one; the missing one is found. Prints the epsilon of all accountants with everything that
-they depend on, with the amplification by sampling and without it. Imports no TensorFlow.
+Give --population, and all but one of --noise_multiplier, --clients_per_round, --rounds and
+--target_epsilon. The script finds the missing one. It prints the epsilon of all accountants, with
+and without amplification by sampling, and everything that they depend on. It does not import
+TensorFlow.
 
   experiments/epsilon.py --population=763430 --clients_per_round=5000 --noise_multiplier=1 \
     --rounds=5000 --delta=1e-9
@@ -12,7 +13,7 @@ they depend on, with the amplification by sampling and without it. Imports no Te
     --rounds=1600 --max_participations=1 --min_separation=0 --delta=1e-6 --target_epsilon=2
 """
 
-from experiments import startup  # noqa: F401
+from experiments.command_line import startup  # noqa: F401
 
 # isort: split
 import dataclasses
@@ -21,78 +22,83 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments import checks, entry
+from experiments.command_line import entry
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import names
+from tff_nlp.runs import checks
 
 if TYPE_CHECKING:  # The accountants take a while to load.
     from tff_nlp.privacy import budget, dp_ftrl
 
 MOST_ORDERS = LARGEST_ORDER = 10_000
 
-# Flags of its own, so that other entry points may use the same names in the same process.
+# Separate flags, so that other scripts may use the same names in the same process.
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
 
-flags.DEFINE_integer("population", None, "How many clients may be drawn.", **_OWN)
-flags.DEFINE_integer("clients_per_round", None, "The (expected) cohort.", **_OWN)
+flags.DEFINE_integer("population", None, "Number of clients that may be drawn.", **_OWN)
+flags.DEFINE_integer("clients_per_round", None, "(Expected) number of clients per round.", **_OWN)
 flags.DEFINE_float(
     "noise_multiplier",
     None,
-    "Standard deviation of the noise on the sum over the clipping norm.",
+    "Standard deviation of the noise on the sum, divided by the clipping norm.",
     **_OWN,
 )
 flags.DEFINE_float(
     "noise_ratio",
     None,
-    "The noise multiplier over the cohort, which is the noise on the mean: in place of"
-    " --noise_multiplier, to find the smallest cohort that keeps a target.",
+    "The noise multiplier divided by the cohort size, which is the noise on the mean. Replaces"
+    " --noise_multiplier, to find the smallest cohort for a target epsilon.",
     **_OWN,
 )
-flags.DEFINE_integer("rounds", None, "How many rounds.", **_OWN)
-flags.DEFINE_float("delta", None, "Of (epsilon, delta); population^-1.1 by default.", **_OWN)
-flags.DEFINE_float("target_epsilon", None, "The epsilon that may be reached.", **_OWN)
+flags.DEFINE_integer("rounds", None, "Number of rounds.", **_OWN)
+flags.DEFINE_float("delta", None, "Delta of (epsilon, delta); population^-1.1 by default.", **_OWN)
+flags.DEFINE_float("target_epsilon", None, "Largest epsilon that is allowed.", **_OWN)
 flags.DEFINE_enum(
     "accountant",
     "rdp",
     names.ACCOUNTANTS,
-    "Whose epsilon is held against --target_epsilon.",
+    "Accountant that computes the epsilon to compare with --target_epsilon.",
     **_OWN,
 )
-flags.DEFINE_enum("dp", names.GAUSSIAN, names.CENTRAL, "The mechanism.", **_OWN)
+flags.DEFINE_enum("dp", names.GAUSSIAN, names.CENTRAL, "The privacy mechanism.", **_OWN)
 flags.DEFINE_enum(
     "sampling",
     "poisson",
     ["poisson", "fixed_size"],
-    "How cohorts are drawn: poisson, each client by itself; fixed_size, always as many, without"
-    " replacement, which is accounted for with a weaker bound.",
+    "How cohorts are drawn. poisson: each client independently. fixed_size: always the same number,"
+    " without replacement; the accounting for this has a weaker bound.",
     **_OWN,
 )
-flags.DEFINE_enum("unit", "client", ["client", "example"], "What is protected.", **_OWN)
+flags.DEFINE_enum("unit", "client", ["client", "example"], "Unit of privacy.", **_OWN)
 flags.DEFINE_string(
     "orders",
     None,
-    "Order grid of both Renyi conversions, for example 2..33 or 1.1..10.9:0.1,11..63,128; by"
-    " default a fine grid for rdp and McMahan et al. 2018's integers 2..33 for rdp_classic.",
+    "Grid of orders for both Renyi accountants, for example 2..33 or 1.1..10.9:0.1,11..63,128. The"
+    " default is a fine grid for rdp, and the integers 2..33 of McMahan et al. 2018 for"
+    " rdp_classic.",
     **_OWN,
 )
 flags.DEFINE_integer(
-    "max_participations", None, "tree_aggregation: a client's rounds at most.", **_OWN
+    "max_participations", None, "tree_aggregation: maximum number of rounds of a client.", **_OWN
 )
 flags.DEFINE_integer(
-    "min_separation", None, "tree_aggregation: rounds between two of a client's, at least.", **_OWN
+    "min_separation",
+    None,
+    "tree_aggregation: minimum number of rounds between two participations of a client.",
+    **_OWN,
 )
 flags.DEFINE_integer(
-    "restart_every", None, "tree_aggregation: a fresh tree after so many rounds.", **_OWN
+    "restart_every", None, "tree_aggregation: number of rounds until a new tree starts.", **_OWN
 )
 flags.DEFINE_boolean("json", False, "Print JSON.", **_OWN)
 
 
 def parse_orders(text: str) -> tuple[float, ...]:
-    """Returns the order grid of a flag: numbers and stretches `from..to[:step]`, by commas.
+    """Returns the order grid of a flag: numbers and ranges `from..to[:step]`, separated by commas.
 
     Raises:
-      UserError: If it is not of that form, or an order is not above 1.
+      UserError: If the text does not have this form, or if an order is not above 1 or is too large.
     """
     grid: list[float] = []
     for part in text.split(","):
@@ -117,10 +123,10 @@ def parse_orders(text: str) -> tuple[float, ...]:
 
 
 def question() -> "budget.Question":
-    """Returns what the flags ask.
+    """Returns the question that the flags ask.
 
     Raises:
-      UserError: If a value is out of range, or not exactly one is missing.
+      UserError: If a value is out of range, or if the number of missing values is not one.
     """
     from tff_nlp.privacy import accounting, budget, calibration
 
@@ -191,8 +197,8 @@ def _participation() -> "dp_ftrl.Participation | None":
     for name in bounds:
         if FLAGS[name].value is None:
             raise UserError(
-                f"--{name}: must be given with --dp={FLAGS.dp}, whose epsilon rests on how often"
-                " the cohort sampler lets a client take part"
+                f"--{name}: must be given with --dp={FLAGS.dp}, because its epsilon depends on how"
+                " often the cohort sampler lets a client take part"
             )
     if FLAGS.unit != "client" or FLAGS["sampling"].value != "poisson":
         raise UserError(f"--dp={names.TREE_AGGREGATION}: is for clients and uses no sampling")
@@ -209,7 +215,7 @@ def _check_one_is_missing(asked: "budget.Question") -> None:
         "target_epsilon": (asked.target_epsilon,),
     }
     if asked.dp == names.TREE_AGGREGATION:
-        # Its epsilon does not depend on the cohort, which is printed beside it only.
+        # Its epsilon does not depend on the cohort. The cohort is only printed.
         if asked.clients_per_round is None or asked.noise_ratio is not None:
             raise UserError(
                 f"--dp={asked.dp}: needs --clients_per_round, and --noise_multiplier or --rounds"
@@ -226,7 +232,7 @@ def _check_one_is_missing(asked: "budget.Question") -> None:
 
 
 def as_json(result: "budget.Answer") -> dict[str, Any]:
-    """Returns an answer as values that json can write."""
+    """Returns an answer as values for JSON."""
     values = result.stated.to_json()
     values["found"] = result.found
     if result.asked.target_epsilon is not None:
@@ -277,7 +283,7 @@ def in_words(result: "budget.Answer") -> str:
 
 
 def main() -> None:
-    """Answers the flags' question on stdout."""
+    """Prints the answer to the question of the flags."""
     entry.print_progress("loading the accountants")
     from tff_nlp.privacy import budget
 

@@ -1,14 +1,16 @@
 r"""Plans a privacy budget before any training: which cohorts, noises and rounds it allows.
 
-For each cohort and number of rounds, the smallest noise that keeps (epsilon, delta) and the signal-
-to-noise ratio that it leaves; as a table, a picture (--output) and JSON. With --signal_to_noise,
-the smallest cohort that serves this wish too. Imports no TensorFlow.
+For each cohort size and number of rounds, the script computes the smallest noise that keeps
+(epsilon, delta), and the signal-to-noise ratio with this noise. It prints a table or JSON, and
+draws a plot (--output). With --signal_to_noise, it also finds the smallest cohort with this ratio.
+It does not import TensorFlow.
 
   experiments/plan_budget.py --population=1000000 --target_epsilon=2 \
     --trainable_parameters=298754 --signal_to_noise=1 --output=plan.png
 """
 
-from experiments import startup  # noqa: F401
+from experiments.command_line import startup  # noqa: F401
+from tff_nlp.runs import user_folders
 
 # isort: split
 import dataclasses
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import entry, paths
+from experiments.command_line import entry
+from experiments.flags import paths
 from tff_nlp import durable_files
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import names
@@ -28,42 +31,48 @@ from tff_nlp.privacy import names
 if TYPE_CHECKING:  # The accountants take a while to load.
     from tff_nlp.privacy import frontier
 
-# Flags of its own, so that other entry points may use the same names in the same process.
+# Separate flags, so that other scripts may use the same names in the same process.
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
 
-flags.DEFINE_integer("population", None, "How many clients may be drawn.", **_OWN)
-flags.DEFINE_float("target_epsilon", None, "The epsilon that may be reached.", **_OWN)
-flags.DEFINE_float("delta", None, "Of (epsilon, delta); population^-1.1 by default.", **_OWN)
+flags.DEFINE_integer("population", None, "Number of clients that may be drawn.", **_OWN)
+flags.DEFINE_float("target_epsilon", None, "Largest epsilon that is allowed.", **_OWN)
+flags.DEFINE_float("delta", None, "Delta of (epsilon, delta); population^-1.1 by default.", **_OWN)
 flags.DEFINE_list(
     "clients_per_round",
     None,
-    "Cohorts to compare; by default 50, 100, 200, 500, ... up to half of the population.",
+    "Cohort sizes to compare; by default 50, 100, 200, 500, ... up to half of the population.",
     **_OWN,
 )
-flags.DEFINE_list("rounds", ["100", "300", "1000", "3000"], "Rounds to compare.", **_OWN)
+flags.DEFINE_list("rounds", ["100", "300", "1000", "3000"], "Numbers of rounds to compare.", **_OWN)
 flags.DEFINE_integer(
     "trainable_parameters",
     770,
-    "How many parameters are trained, and so get noise; experiments/train.py prints it. By default"
-    " MiniLM's head for two labels.",
+    "Number of trainable parameters, which get noise; experiments/train.py prints it. The default"
+    " is that of MiniLM's head for two labels.",
     **_OWN,
 )
 flags.DEFINE_float(
     "update_norm",
     1.0,
-    "L2 norm of the mean of the clipped updates over the clipping norm; 1 is the most there can be,"
-    " clients that pull in different directions have less.",
+    "L2 norm of the mean of the clipped updates, divided by the clipping norm. The maximum is 1. It"
+    " is smaller if the updates of the clients have different directions.",
     **_OWN,
 )
-flags.DEFINE_float("signal_to_noise", None, "Wished ratio in each round.", **_OWN)
-flags.DEFINE_enum("accountant", "rdp", names.ACCOUNTANTS, "Whose epsilon keeps the target.", **_OWN)
-flags.DEFINE_string("output", None, "Picture to write, as PNG.", **_OWN)
+flags.DEFINE_float("signal_to_noise", None, "Wanted signal-to-noise ratio of each round.", **_OWN)
+flags.DEFINE_enum(
+    "accountant",
+    "rdp",
+    names.ACCOUNTANTS,
+    "Accountant that computes the epsilon to compare with --target_epsilon.",
+    **_OWN,
+)
+flags.DEFINE_string("output", None, "PNG file for the plot.", **_OWN)
 flags.DEFINE_boolean("json", False, "Print JSON.", **_OWN)
 
 
 def _whole_numbers(name: str, at_most: int | None = None) -> list[int] | None:
-    """Returns a flag's list of numbers from 1 on, in order, each once."""
+    """Returns the positive integers of a flag's list, sorted, without duplicates."""
     if FLAGS[name].value is None:
         return None
     numbers = set()
@@ -82,7 +91,7 @@ def budget_of_flags() -> "frontier.Budget":
     """Returns the validated budget.
 
     Raises:
-      UserError: Naming the flag that is missing or out of range.
+      UserError: If a flag is missing or out of range. The message names it.
     """
     from tff_nlp.privacy import accounting, frontier
 
@@ -103,7 +112,7 @@ def budget_of_flags() -> "frontier.Budget":
 
 
 def heading(budget: "frontier.Budget") -> str:
-    """Returns what all points share, in words."""
+    """Returns a description of what all points have in common."""
     return (
         f"epsilon {budget.target_epsilon:g} ({budget.accountant}) at delta {budget.delta:.3g} for"
         f" one client of {budget.population:,}; neighbours: add or remove one client; cohorts are"
@@ -113,7 +122,7 @@ def heading(budget: "frontier.Budget") -> str:
 
 
 def table(points: "Sequence[frontier.Point]") -> str:
-    """Returns points as lines of text under a head."""
+    """Returns the points as a table with a header."""
     lines = [
         "   clients  rounds     noise   noise on       signal/noise     rounds of",
         "  a round         multiplier   the mean    a round  whole run  one client",
@@ -134,7 +143,13 @@ def draw(
     points: "Sequence[frontier.Point]",
     wish: float | None,
 ) -> None:
-    """Writes the picture: signal-to-noise by cohort, and by the work it costs the clients.
+    """Draws signal-to-noise by cohort size, and by the total work of the clients.
+
+    Args:
+      path: PNG file to write.
+      budget: The budget.
+      points: The points.
+      wish: Wanted signal-to-noise ratio of one round, or None.
 
     Raises:
       WriteError: If the file cannot be written.
@@ -143,7 +158,7 @@ def draw(
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     by_cohort, by_work = figure.subplots(1, 2)
-    # Markers, so that the lines differ in grey, too.
+    # Markers, so that the lines also differ in black and white.
     marked = zip(sorted({point.rounds for point in points}), itertools.cycle("osD^v<>P"))
     for rounds, marker in marked:
         line = [point for point in points if point.rounds == rounds]
@@ -182,7 +197,7 @@ def draw(
 
 
 def _output() -> pathlib.Path | None:
-    """Returns where the picture goes, checked before the work."""
+    """Returns the path of the plot, or None. It is checked before the planning."""
     if not FLAGS.output:
         return None
     path = paths.of_flag("output", FLAGS.output)
@@ -190,12 +205,12 @@ def _output() -> pathlib.Path | None:
         raise UserError(f"--output={path}: is a folder; name a file")
     if not path.parent.is_dir():
         raise UserError(f"--output={path}: there is no folder {path.parent}")
-    paths.check_writable("output", path.parent)
+    user_folders.check_writable("output", path.parent)
     return path
 
 
 def main() -> None:
-    """Plans the flags' budget on stdout and into --output."""
+    """Plans the budget of the flags, prints the plan and draws it into --output."""
     entry.print_progress("loading the accountants")
     import tqdm
 
@@ -209,7 +224,7 @@ def main() -> None:
         raise UserError(f"--signal_to_noise={wish:g}: must be above 0")
     output = _output()
     cohorts = cohorts or frontier.usual_cohorts(budget.population)
-    # None: a bar on a terminal only.
+    # None: show the bar only on a terminal.
     with tqdm.tqdm(total=len(cohorts) * len(rounds or []), desc="planning", disable=None) as bar:
         points = frontier.plan(budget, cohorts, rounds or [], bar.update)
     serving = {
@@ -229,13 +244,14 @@ def main() -> None:
         print(json.dumps(values, indent=2))
     else:
         print(f"{heading(budget)}\n\n{table(points)}")
-        print("\n* no other point has as much signal in its run for as little work of the clients")
+        print("\n* no other point has as much signal in its run for as little client work")
         if serving:
             print(f"\nsmallest cohorts with a signal-to-noise of {wish:g} or more in each round:")
             print(table([point for point in serving.values() if point is not None]))
             for count in (count for count, point in serving.items() if point is None):
                 print(
-                    f"  {count:,} rounds: not even with all {budget.population:,} clients in each"
+                    f"  {count:,} rounds: impossible, even with all {budget.population:,} clients"
+                    " in each round"
                 )
     if output is not None:
         draw(output, budget, points, wish)

@@ -3,50 +3,36 @@
   experiments/train.py --output_dir=runs/demo
   experiments/train.py --corpus=reviews.csv --client_column=author --output_dir=runs/reviews
 
-The same command continues a run that was stopped, and says so when it is finished. With more
---rounds it goes on from a finished one.
+If a run was stopped, the same command continues it. If it is finished, the command says so. With
+more --rounds, a finished run continues.
 """
 
-from experiments import startup  # noqa: F401
+from experiments.command_line import startup  # noqa: F401
 
 # isort: split
 import time
 
 from absl import flags
 
-from experiments import (
-    entry,
-    flag_groups,
-    privacy_flags,
-    run_paths,
-    settings,
-)
+from experiments.command_line import entry
+from experiments.flags import groups
+from tff_nlp.runs import configs, run_paths
 
 FLAGS = flags.FlagValues()
-GROUPS = (
-    settings.CorpusFlags,
-    settings.ClientFlags,
-    settings.ModelFlags,
-    settings.ClientTrainingFlags,
-    settings.FederatedFlags,
-    settings.RunFlags,
-    privacy_flags.PrivacyFlags,
-    settings.PlaceFlags,
-    settings.ExecutionFlags,
-)
+GROUPS = groups.of_run(configs.FederatedRun)
 for _group in GROUPS:
-    flag_groups.define(_group, FLAGS)
+    groups.define(_group, FLAGS)
 
 
 def main() -> None:
     """Runs the script."""
     began = time.monotonic()
-    groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
-    run_paths.check(groups[GROUPS.index(settings.PlaceFlags)])
+    run = configs.FederatedRun(*(groups.parse(group, FLAGS) for group in GROUPS))
+    run_paths.check(run.place)
     print(f"loading   {FLAGS.corpus}", flush=True)
-    from experiments import federated_run  # After the flags, whose mistakes are told at once.
+    from tff_nlp.runs import federated_run  # Slow, so after the flags are checked.
 
-    federated_run.FederatedRun(*groups).run(began)
+    federated_run.run(run, began)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,39 @@
-"""Trains the same classifier on all texts in one place: the upper bound of federated training.
+"""Trains the same classifier on all texts together, as an upper bound for federated training.
 
   experiments/train_centralized.py --corpus=reviews.csv --epochs=2 --output_dir=runs/central
 
-Plain Keras `fit`, written apart from the federated code, so that one checks the other. The curves
-are over epochs; a run is short and starts anew when it was stopped.
+It uses plain Keras `fit` and shares no training code with federated runs, so that each checks the
+other. The curves are over epochs. Runs are short, so a run that was stopped starts again from the
+beginning.
 """
 
-from experiments import startup  # noqa: F401
+from experiments.command_line import startup  # noqa: F401
 
 # isort: split
 import time
 
 from absl import flags
 
-from experiments import entry, flag_groups, run_paths, settings
+from experiments.command_line import entry
+from experiments.flags import groups
+from tff_nlp.runs import configs, run_paths
 
 FLAGS = flags.FlagValues()
-GROUPS = (
-    settings.CorpusFlags,
-    settings.ModelFlags,
-    settings.ClientTrainingFlags,
-    settings.CentralFlags,
-    settings.PlaceFlags,
-)
+GROUPS = groups.of_run(configs.CentralRun)
 for _group in GROUPS:
-    flag_groups.define(_group, FLAGS)
+    groups.define(_group, FLAGS)
 
 
 def main() -> None:
     """Runs the script."""
     began = time.monotonic()
-    groups = [flag_groups.parse(group, FLAGS) for group in GROUPS]
-    run_paths.check(groups[GROUPS.index(settings.PlaceFlags)])
+    run = configs.CentralRun(*(groups.parse(group, FLAGS) for group in GROUPS))
+    run_paths.check(run.place)
     print(f"loading   {FLAGS.corpus}", flush=True)
-    from experiments import central_run  # After the flags, whose mistakes are told at once.
+    from tff_nlp.runs import central_run  # Slow, so after the flags are checked.
 
-    central_run.CentralRun(*groups).run(began)
+    central_run.run(run, began)
 
 
 if __name__ == "__main__":
-    entry.run(main, FLAGS, groups=GROUPS, again="the same command starts anew")
+    entry.run(main, FLAGS, groups=GROUPS, again="the same command starts from the beginning")

@@ -10,7 +10,7 @@ import tff_nlp  # noqa: F401 (before TensorFlow is imported)
 
 pytest_plugins = ["tests.processor_time"]
 
-# The same examples on every machine, however slow it is.
+# All machines use the same examples, also slow ones.
 hypothesis.settings.register_profile(
     "tff_nlp",
     derandomize=True,
@@ -24,7 +24,7 @@ SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpo
 
 @pytest.fixture
 def limited_files():
-    """Returns a function that limits how large files may get, in bytes; None lifts the limit."""
+    """Returns a function that sets the maximum size of files in bytes. None removes the limit."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size):
@@ -37,7 +37,7 @@ def limited_files():
 
 @pytest.fixture(scope="session")
 def shared_corpora() -> pathlib.Path:
-    """The folder of real corpora; tests that use it skip where it is absent."""
+    """The folder of real corpora. Tests that use it are skipped if it is missing."""
     if not SHARED_CORPORA.is_dir():
         pytest.skip(f"{SHARED_CORPORA} is absent")
     return SHARED_CORPORA

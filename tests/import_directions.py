@@ -1,7 +1,7 @@
-"""Who may import whom, read from the code's own imports, and the manners that a tree shows.
+"""Checks which room imports which, and the names and lengths of files.
 
-The rules are the table of rooms in the design: data flows from corpora to experiments, and no room
-imports one that comes later or one whose weight (TensorFlow, TFF) it does not need.
+A room is a subpackage. Data flows from corpora to experiments, so no room imports a later room. A
+room that does not need a large library (TensorFlow, TFF) imports no room that needs it.
 """
 
 import ast
@@ -24,7 +24,7 @@ PLOT = frozenset({"matplotlib"})
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """What the files of one folder may import.
+    """The imports that are allowed in the files of one folder.
 
     Attributes:
       rooms: Other rooms of the package.
@@ -85,7 +85,7 @@ ROOMS = {
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-    """One imported name: its full dotted path, where it stands, whether inside a function."""
+    """One imported name: its full dotted path, its line, and whether it is inside a function."""
 
     name: str
     line: int
@@ -97,7 +97,7 @@ class Import:
 
 
 def imports_of(tree: ast.AST, package: str) -> Iterator[Import]:
-    """Yields what a module imports, relative imports resolved against its package."""
+    """Yields the imports of a module. Relative imports are resolved against its package."""
 
     def visit(node: ast.AST, in_function: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
@@ -122,10 +122,10 @@ def refusal(found: Import, room_name: str | None, file_name: str) -> str | None:
 
     Args:
       found: The import.
-      room_name: The room the file lies in; None for the files beside the rooms.
-      file_name: The file's name, for the exceptions that single files have.
+      room_name: The room of the file. None for files outside of the rooms.
+      file_name: The name of the file, because single files have exceptions.
     """
-    if found.top in {"experiments", "scripts", "tests"}:
+    if found.top in {"experiments", "benchmarks", "scripts", "tests"}:
         return f"the package never imports {found.top}"
     if found.top == "tff_nlp":
         target = found.name.split(".")[1] if "." in found.name else ""
@@ -165,7 +165,7 @@ def argv_uses(tree: ast.AST) -> Iterator[int]:
 
 
 def package_violations(root: pathlib.Path) -> list[str]:
-    """Returns "file:line: reason" for each import under root/tff_nlp that the rules refuse."""
+    """Returns "file:line: reason" for each import under root/tff_nlp that is not allowed."""
     violations = []
     for path in sorted((root / "tff_nlp").rglob("*.py")):
         relative = path.relative_to(root)
@@ -185,10 +185,79 @@ def package_violations(root: pathlib.Path) -> list[str]:
     return violations
 
 
-def manner_violations(root: pathlib.Path) -> list[str]:
-    """Returns "file: reason" for vague names and files with more than one subject's length."""
+# Who may import whom outside of the package.
+_OUTSIDE = {
+    "experiments": frozenset({"tff_nlp", "experiments"}),
+    "benchmarks": frozenset({"tff_nlp", "experiments", "benchmarks"}),
+    "tests": frozenset({"tff_nlp", "experiments", "benchmarks", "tests"}),
+}
+
+
+def outside_violations(root: pathlib.Path) -> list[str]:
+    """Returns "file:line: reason" for the imports of scripts, benchmarks and tests."""
     violations = []
-    for folder in ("tff_nlp", "experiments", "scripts", "tests"):
+    for folder, allowed in _OUTSIDE.items():
+        for path in sorted((root / folder).rglob("*.py")):
+            relative = path.relative_to(root)
+            package = ".".join(relative.parts[:-1])
+            for found in imports_of(ast.parse(path.read_text(encoding="utf-8")), package):
+                if found.top in _OUTSIDE and found.top not in allowed:
+                    violations.append(
+                        f"{relative}:{found.line}: {folder} may not import {found.top}"
+                    )
+                if folder == "experiments" and found.top in TFF | {"tensorflow", "keras_nlp"}:
+                    violations.append(f"{relative}:{found.line}: scripts leave {found.top} to runs")
+    return violations
+
+
+def circles(root: pathlib.Path) -> list[list[str]]:
+    """Returns the groups of files that import each other in a circle.
+
+    Imports inside functions count, and those for the type checker.
+    """
+    files = {}
+    for folder in ("tff_nlp", *_OUTSIDE):
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for name, path in files.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        found = imports_of(ast.parse(path.read_text(encoding="utf-8")), package)
+        targets = {_file_of(imported.name, files) for imported in found} - {None, name}
+        graph[name] = {target for target in targets if not name.startswith(f"{target}.")}
+    return [sorted(group) for group in _strongly_connected(graph) if len(group) > 1]
+
+
+def _file_of(name: str, files: dict[str, pathlib.Path]) -> str | None:
+    """Returns the module that an imported name is, or stands in."""
+    return next((n for n in (name, name.rpartition(".")[0]) if n in files), None)
+
+
+def _strongly_connected(graph: dict[str, set[str]]) -> Iterator[set[str]]:
+    """Yields the strongly connected components (each node reaches the others and back)."""
+    reached = {node: _reachable(graph, node) for node in graph}
+    left = set(graph)
+    while left:
+        node = left.pop()
+        group = {other for other in reached[node] & left if node in reached[other]}
+        left -= group
+        yield {node, *group}
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen, waiting = set(), [start]
+    while waiting:
+        for target in graph[waiting.pop()] - seen:
+            seen.add(target)
+            waiting.append(target)
+    return seen
+
+
+def naming_violations(root: pathlib.Path) -> list[str]:
+    """Returns "file: reason" for files with vague names and for files that are too long."""
+    violations = []
+    for folder in ("tff_nlp", "experiments", "benchmarks", "scripts", "tests"):
         for path in sorted((root / folder).rglob("*.py")):
             relative = path.relative_to(root)
             words = {part.removesuffix(".py") for part in relative.parts}

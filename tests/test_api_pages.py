@@ -1,4 +1,4 @@
-"""scripts/docs writes a page for each room, and every public name has something to say on it."""
+"""scripts/docs writes a page for each room, and every public name has a docstring."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""The import directions of the design hold, and the checker sees it when they do not."""
+"""The import directions hold, and the checker finds violations."""
 
 import pathlib
 
@@ -9,12 +9,33 @@ from tests import import_directions
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def test_no_room_imports_what_it_may_not():
+def test_no_room_has_a_forbidden_import():
     assert import_directions.package_violations(ROOT) == []
 
 
-def test_names_say_the_subject_and_files_have_one():
-    assert import_directions.manner_violations(ROOT) == []
+def test_scripts_benchmarks_and_tests_import_what_they_may():
+    assert import_directions.outside_violations(ROOT) == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert import_directions.circles(ROOT) == []
+
+
+def test_a_circle_is_found_in_functions_too(tmp_path):
+    for name, code in (
+        ("a", "from tff_nlp.runs import b\n"),
+        ("b", "def f():\n    from tff_nlp.runs.c import g\n"),
+        ("c", "import tff_nlp.runs.a\n"),
+        ("d", "from tff_nlp.runs import a\n"),
+    ):
+        path = tmp_path / "tff_nlp" / "runs" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+    assert import_directions.circles(tmp_path) == [[f"tff_nlp.runs.{n}" for n in "abc"]]
+
+
+def test_file_names_are_specific_and_files_are_short():
+    assert import_directions.naming_violations(ROOT) == []
 
 
 def test_every_room_exists():
@@ -100,11 +121,11 @@ def test_refused(check, path, code, reason):
         ("experiments/train.py", import_directions.MAX_LINES + 1, "more than 450"),
     ],
 )
-def test_bad_manners(tmp_path, path, lines, reason):
+def test_vague_names_and_long_files_are_refused(tmp_path, path, lines, reason):
     file = tmp_path / path
     file.parent.mkdir(parents=True)
     file.write_text("pass\n" * lines)
-    violations = import_directions.manner_violations(tmp_path)
+    violations = import_directions.naming_violations(tmp_path)
     assert len(violations) == 1
     assert reason in violations[0]
 
@@ -112,4 +133,4 @@ def test_bad_manners(tmp_path, path, lines, reason):
 def test_a_long_file_within_the_bound_passes(tmp_path):
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "bench.py").write_text("pass\n" * import_directions.MAX_LINES)
-    assert import_directions.manner_violations(tmp_path) == []
+    assert import_directions.naming_violations(tmp_path) == []

@@ -1,4 +1,4 @@
-"""docs/versions.md speaks of the versions that are installed, and of none that is not."""
+"""docs/versions.md has the versions of uv.lock."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Notebooks are thin: they run the scripts, and hold no outputs."""
+"""Notebooks only run the scripts, and have no outputs."""
 
 import ast
 import json
@@ -37,5 +37,5 @@ def test_it_runs_scripts_that_are_there_and_holds_no_outputs(notebook):
     assert flagfiles and all((ROOT / name).exists() for name in flagfiles)
 
 
-def test_there_is_one():
+def test_there_is_a_notebook():
     assert NOTEBOOKS

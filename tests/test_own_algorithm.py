@@ -1,4 +1,4 @@
-"""The algorithm of docs/own_algorithm.md runs as it stands there."""
+"""The algorithm of docs/own_algorithm.md runs unchanged."""
 
 import pathlib
 import re
@@ -20,7 +20,7 @@ def test_the_page_runs_as_it_stands():
     given = {"task": quadratics.task(), "rounds": 3, "clients": quadratics.clients(5)}
     with tff.framework.get_context_stack().install(streaming.StreamingContext(["/CPU:0"])):
         exec(compile(code, str(PAGE), "exec"), given)
-    # One of the two goes up and one goes down, each by a step of length one: they meet in between.
+    # One client moves up and the other one down, each by a step of length one. The mean is between.
     weight = given["process"].get_model_weights(given["state"]).trainable[0]
     assert float(weight) == pytest.approx(0.0, abs=1e-6)
     only = [quadratics.client(0, 5)]

@@ -1,4 +1,4 @@
-"""Texts of others on a terminal: one line, no control."""
+"""Texts of other people are printed as one line without control characters."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ from tff_nlp.printable import printable
         ("no\xa0break", "no\xa0break"),
     ],
 )
-def test_what_a_terminal_would_obey_is_spelled_out(text, expected):
+def test_control_characters_are_escaped(text, expected):
     assert printable(text) == expected
 
 

@@ -1,4 +1,4 @@
-"""Deeply nested messages parse once the package is imported."""
+"""Deeply nested messages can be parsed after the package is imported."""
 
 import subprocess
 import sys

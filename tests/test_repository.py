@@ -1,4 +1,4 @@
-"""What a repository owes to its readers: a licence, citations, types, and nothing private."""
+"""The repository has a licence, citations and types, and nothing private."""
 
 import os
 import pathlib
@@ -13,8 +13,8 @@ TEXT = {"", ".py", ".md", ".txt", ".toml", ".flags", ".cff", ".ipynb", ".json", 
 
 
 def text_files():
-    """Yields the repository's own text files, but uv.lock, whose addresses uv needs."""
-    # A work tree has a file where a clone has the folder .git.
+    """Yields the repository's text files, except uv.lock, because uv needs the addresses in it."""
+    # In a work tree, .git is a file and not a folder.
     candidates = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     for folder in FOLDERS:
         candidates += (ROOT / folder).rglob("*")
@@ -25,7 +25,7 @@ def text_files():
             yield path
 
 
-# Written apart, so that this file does not contain them.
+# The patterns are split, so that this file does not contain them.
 FORBIDDEN = {
     "a registry's host": re.compile(r"py" + r"pi\.org|python" + r"hosted\.org"),
     "a path of one machine": re.compile(r"(?<![\w.])/(?:root|home|Users|work)" + r"/\w"),

@@ -1,4 +1,4 @@
-"""setup.py, pyproject.toml, uv.lock and requirements.txt say the same."""
+"""setup.py, pyproject.toml, uv.lock and requirements.txt agree."""
 
 import ast
 import importlib
@@ -25,7 +25,7 @@ def lock():
 
 @pytest.fixture(scope="module")
 def declared():
-    """The keyword arguments of setup(), by name, as far as they are literals."""
+    """The literal keyword arguments of setup(), by name."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     call = next(
         n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "setup"
@@ -44,7 +44,7 @@ def own_entry(lock):
 
 
 def requirement(text, extra=None):
-    """Returns (name, extras, version range, extra that asks for it) of a line in setup.py."""
+    """Returns (name, extras, version range, extra that requires it) of a line in setup.py."""
     name, extras, specifier = re.fullmatch(r"([\w.-]+)(\[[\w,-]+\])?(.*)", text).groups()
     wanted = tuple(sorted((extras or "[]")[1:-1].split(",")))
     return canonical(name), wanted, frozenset(specifier.split(",")), extra
@@ -86,7 +86,7 @@ def test_the_lock_was_made_from_pyproject(lock):
 
 
 def locked_closure(lock, extras):
-    """Returns every (name, version) that the project needs with some extras, by the lock."""
+    """Returns every (name, version) in the lock that the project needs with some extras."""
     entries = {(p["name"], p.get("version")): p for p in lock["package"]}
     versions = {}
     for name, version in entries:

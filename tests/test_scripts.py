@@ -1,4 +1,4 @@
-"""scripts/setup with made-up interpreters and a made-up uv: what it chooses, asks for and says."""
+"""scripts/setup with fake interpreters and a fake uv: its choices, requests and messages."""
 
 import pathlib
 import shutil
@@ -21,8 +21,8 @@ TOOLS = (
     "sha256sum",
 )
 
-# Answers what scripts/setup asks of an interpreter; makes folders instead of environments, and a uv
-# in place of the real one.
+# A fake interpreter that answers scripts/setup. It makes folders instead of environments, and a
+# fake uv.
 PYTHON = """#!/usr/bin/env bash
 case "$1 $2" in
   "-c "*) echo "{description}" ;;
@@ -42,7 +42,7 @@ chmod +x .venv/bin/python
 
 
 class Machine:
-    """A folder with scripts/setup and uv.lock, and a PATH with nothing but what is put there."""
+    """A folder with scripts/setup and uv.lock, and a PATH with only the given programs."""
 
     def __init__(self, folder):
         self.project, self.bin, self.log = folder / "project", folder / "bin", folder / "log"
@@ -152,7 +152,7 @@ def test_extras_are_added_and_remembered(ready):
     assert "--extra ray --extra tfds" in ready.calls()[-1]
 
 
-def test_a_failed_installation_is_not_taken_for_done(ready):
+def test_a_failed_installation_is_repeated(ready):
     failure = pathlib.Path(f"{ready.log}.fail")
     failure.touch()
     done = ready.setup()
@@ -164,7 +164,7 @@ def test_a_failed_installation_is_not_taken_for_done(ready):
 
 
 @pytest.mark.parametrize("installed", [None, "0.4.30"])
-def test_uv_is_brought_along_where_it_is_absent_or_old(machine, installed):
+def test_uv_is_installed_if_it_is_missing_or_old(machine, installed):
     machine.python("python3", "CPython 3.11 linux x86_64")
     if installed:
         machine.put("uv", UV.format(version=installed))

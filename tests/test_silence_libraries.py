@@ -1,4 +1,4 @@
-"""What a person sees of the libraries' start: nothing, in a script or from Python."""
+"""The libraries print nothing when they start, in a script and in Python."""
 
 import os
 import pathlib
@@ -31,6 +31,6 @@ def test_the_package_silences_them_before_it_imports_any():
 
 
 @pytest.mark.slow
-def test_tensorflow_federated_starts_without_a_word():
+def test_tensorflow_federated_starts_silently():
     done = start("from tff_nlp.execution import streaming")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,4 +1,4 @@
-"""The version check: what it accepts, what it says, and that it is cheap."""
+"""The version check: what it accepts, its messages, and that it is cheap."""
 
 import ast
 import pathlib
@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def faked(**changes):
-    """Returns versions as installed from the lock, but for the changes (None: not installed)."""
+    """Returns the versions of the lock with some changes (None means not installed)."""
     found = {pin.package: pin.install for pin in versions.PINS}
     found.update({name.replace("_", "-"): version for name, version in changes.items()})
     return found.get
@@ -93,8 +93,8 @@ def test_pins_agree_with_setup_py():
         assert upper is None or upper == f"{pin.package}<{pin.below}"
 
 
-def test_importing_the_package_checks_and_stays_light(tmp_path):
-    # A metadata folder that comes first on the path is how importlib.metadata sees another version.
+def test_importing_the_package_checks_versions_quickly(tmp_path):
+    # importlib.metadata reads the version from the first metadata folder on the path.
     (tmp_path / "protobuf-5.29.5.dist-info").mkdir()
     (tmp_path / "protobuf-5.29.5.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: protobuf\nVersion: 5.29.5\n"

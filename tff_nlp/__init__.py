@@ -1,7 +1,8 @@
 """Private federated learning on text with TensorFlow Federated.
 
-The names of `__all__` are the front door: a corpus, who holds what, a classifier, an algorithm, and
-training. They are imported when they are first used, so that `import tff_nlp` takes no time.
+The names of `__all__` are the main interface: a corpus, its partition among clients, a classifier,
+an algorithm, and training. Each name is imported when it is first used, so `import tff_nlp` is
+fast.
 
 Example:
   ```
@@ -45,7 +46,7 @@ _HOMES = {
     "split_corpus": "runs.corpora",
     "train": "runs.train",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, from one place.
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - it is a list, made from the names above.
 
 
 def __getattr__(name: str) -> Any:

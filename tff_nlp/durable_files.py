@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, that their owner alone reads, and never through a link."""
+"""Writes files completely or not at all, readable only by the owner, and never through links."""
 
 import contextlib
 import errno
@@ -10,22 +10,25 @@ from typing import IO
 from tff_nlp import errors
 
 PRIVATE_FOLDER = 0o700
-# What the system says when it, and nobody's flags, is why something cannot be written or read.
+# Error numbers of failures of the machine, which no flag can avoid.
 _FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
-_PRIVATE_FILE, _ANY_FILE = 0o600, 0o666  # The latter less what the user's umask takes away.
+_PRIVATE_FILE, _ANY_FILE = 0o600, 0o666  # The umask reduces the latter.
 
 
 def is_failure(error: OSError) -> bool:
-    """Returns whether the machine failed, as a full disk does, and no flag is wrong."""
+    """Whether an error is a failure of the machine, such as a full disk, and not a wrong flag."""
     return error.errno in _FAILURES
 
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns a failure to write, such as a full disk, into one line.
+    """Converts an OSError in the block, such as a full disk, to a WriteError.
+
+    Args:
+      path: The file that the block writes, for the message.
 
     Raises:
-      WriteError: If the system refuses.
+      WriteError: If the block raises an OSError.
     """
     try:
         yield
@@ -35,20 +38,20 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, *, private: bool = True) -> Iterator[IO[bytes]]:
-    """Yields a new file that takes the place of `path`, in one step, when the block ends well.
+    """Yields a new file. When the block ends without an error, it replaces `path` in one step.
 
     A link at `path` is replaced, not followed.
 
     Args:
-      path: The file.
-      private: Whether only its owner may read it.
+      path: The file to replace.
+      private: Whether only the owner may read the file.
 
     Raises:
-      WriteError: If it cannot be written.
+      WriteError: If the file cannot be written.
     """
     temporary = path.with_name(f"{path.name}.partial")
     with writing(path):
-        temporary.unlink(missing_ok=True)  # What a killed program left, or somebody's link.
+        temporary.unlink(missing_ok=True)  # Left by a killed program, or somebody's link.
         mode = _PRIVATE_FILE if private else _ANY_FILE
         with _opened(temporary, os.O_EXCL, mode) as file:
             yield file
@@ -58,16 +61,16 @@ def replacing(path: pathlib.Path, *, private: bool = True) -> Iterator[IO[bytes]
 
 
 def replace_text(path: pathlib.Path, text: str, *, private: bool = True) -> None:
-    """Writes a UTF-8 file (arguments and errors as for `replacing`)."""
+    """Writes a UTF-8 file. The other arguments and the errors are those of `replacing`."""
     with replacing(path, private=private) as file:
         file.write(text.encode())
 
 
 def append_text(path: pathlib.Path, text: str) -> None:
-    """Adds to the end of a private UTF-8 file and waits until it is on disk.
+    """Appends to a private UTF-8 file and waits until the text is on disk.
 
     Raises:
-      WriteError: If it cannot be written, or is a link.
+      WriteError: If the file cannot be written, or is a link.
     """
     with writing(path), _opened(path, os.O_APPEND, _PRIVATE_FILE) as file:
         file.write(text.encode())

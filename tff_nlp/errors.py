@@ -1,20 +1,23 @@
-"""The error that a user can mend."""
+"""The errors of the package: mistakes of the user, and failures of a run."""
 
 
 class UserError(ValueError):
-    """A mistake in flags, files or data, told in one line that names the flag, file or row.
+    """A mistake in flags, files or data. The message is one line that names the flag, file or row.
 
-    Scripts print the message and exit with code 2; every other exception is a defect and keeps
-    its stack trace.
+    Scripts print the message and exit with code 2.
     """
 
 
 class RunError(RuntimeError):
-    """A failure while a run goes on that is nobody's defect: training diverged, a client failed.
+    """A failure during a run, for example if training diverges or a client fails.
 
-    Scripts print the message and exit with code 1; what was saved before stays.
+    Scripts print the message and exit with code 1. Everything that was saved before stays. All
+    exceptions other than UserError and RunError are programming errors and keep their stack trace.
     """
 
 
 class WriteError(RunError):
-    """Something could not be written, as when a disk is full; the same command may go on later."""
+    """A file could not be written, for example because the disk is full.
+
+    The same command can resume the run later.
+    """

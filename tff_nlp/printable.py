@@ -1,20 +1,22 @@
-"""Texts of others made safe to print."""
+"""Makes texts from other people safe to print."""
 
 import unicodedata
 
-# Control characters; what changes the direction of writing or shows nothing; half characters, which
-# also stand for the bytes of file names that are no UTF-8; line ends of other kinds.
+# Unsafe Unicode categories: control characters; invisible characters and those that change the
+# direction of writing; surrogates, which also represent bytes of file names that are not UTF-8;
+# line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Joiners are part of words in several scripts, and of emoji.
+# Joiners are parts of words in several scripts, and of emoji.
 _SAFE = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
 
 
 def printable(text: str, most: int | None = None) -> str:
-    r"""Returns a text that is one line and moves no cursor: "\n", "\x1b" and so on are spelled out.
+    r"""Returns a text as one line in which unsafe characters are escaped: "\n", "\x1b" and so on.
 
     Args:
-      text: A label, a text, a file name, or a sentence that holds some.
-      most: The most characters; a longer text ends in three dots.
+      text: A label, a text, a file name, or a sentence that contains them.
+      most: Maximum number of characters before escaping. A longer text is cut and ends with "...".
+        None for no limit.
     """
     if most is not None and len(text) > most:
         text = text[: most - 3] + "..."
@@ -27,7 +29,7 @@ def _spelled(character: str) -> str:
     if character.isprintable() or character in _SAFE:
         return character
     if unicodedata.category(character) not in _UNSAFE:
-        return character  # Blanks of other kinds, and characters newer than this Python.
-    if "\udc00" <= character <= "\udcff":  # A byte that was no UTF-8.
+        return character  # Other kinds of blanks, and characters newer than this Python.
+    if "\udc00" <= character <= "\udcff":  # A byte that was not UTF-8.
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")

@@ -4,9 +4,9 @@
 def lift_limit() -> None:
     """Raises protobuf's nesting limit from 100 to 65,535 messages.
 
-    A composed computation, such as a learning process with TFF's distributed-DP aggregator, nests
-    deeper than 100 and would die with "DecodeError: Error parsing message". Other implementations
-    of protobuf than upb, the one of 4.x, have no limit in Python.
+    A composed computation, such as a learning process with TFF's distributed-DP aggregator, is
+    nested deeper than 100 and would fail with "DecodeError: Error parsing message". Only upb, the
+    implementation of protobuf 4.x, has such a limit in Python.
     """
     from google.protobuf.internal import api_implementation
 

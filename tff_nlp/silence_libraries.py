@@ -1,6 +1,6 @@
-"""Keeps the chatter of TensorFlow and its companions at their start from people.
+"""Silences messages that TensorFlow and other libraries print when they start.
 
-The package silences it when it is imported itself, which is before it imports any of them.
+The package does this when it is imported, before it imports any of these libraries.
 """
 
 import contextlib
@@ -11,12 +11,15 @@ import warnings
 
 
 def silence_start() -> None:
-    """Sets what the libraries read at their start; a level of logging that was set before stays."""
-    # CUDA plug-ins that register twice log errors on every machine; real errors are raised.
+    """Sets the environment variables and filters that the libraries read when they start.
+
+    Variables that are already set stay as they are.
+    """
+    # CUDA plug-ins register twice and log errors on every machine. Real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
-    # TensorFlow Privacy's discrete noise leaves assertions unused, each of them ten lines of log.
+    # TensorFlow Privacy's discrete noise leaves assertions unused. Each logs ten lines.
     logging.getLogger("tensorflow").addFilter(_is_worth_reading)
 
 
@@ -25,6 +28,6 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
 
 
 def import_keras_nlp() -> None:
-    """Imports KerasNLP, which announces its backend on standard output, without the words."""
+    """Imports KerasNLP without its message about the backend on standard output."""
     with contextlib.redirect_stdout(io.StringIO()):
         import keras_nlp  # noqa: F401

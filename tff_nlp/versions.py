@@ -1,7 +1,7 @@
-"""The package versions that work together, and a check that they are the ones installed.
+"""The package versions that work together, and a check that they are installed.
 
-The check reads package metadata only, before anything heavy is imported: a wrong version otherwise
-shows as an error deep inside another package, or not at all.
+The check reads only package metadata, before large packages are imported. Without it, a wrong
+version causes an error deep inside another package, or no error at all.
 """
 
 import dataclasses
@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 
 class WrongVersionError(ImportError):
-    """The installed packages are not those that tff_nlp was built for; the message says what to do.
+    """The installed packages are not the ones that tff_nlp needs. The message says what to do.
 
     Attributes:
-      repair: The command that mends it.
+      repair: The command that installs the right packages.
 
     """
 
@@ -30,15 +30,15 @@ class WrongVersionError(ImportError):
 
 @dataclasses.dataclass(frozen=True)
 class Pin:
-    """The versions of one package that work, and why no other.
+    """The versions of one package that work.
 
     Attributes:
-      package: The distribution's name.
+      package: Name of the distribution.
       install: The version to install.
-      at_least: The oldest version that works, inclusive.
-      below: The first newer version that does not.
-      reason: What goes wrong outside of the range.
-      required: Whether the package must be installed at all.
+      at_least: The oldest version that works.
+      below: The first newer version that does not work.
+      reason: Why other versions do not work.
+      required: Whether the package must be installed.
 
     """
 
@@ -71,7 +71,7 @@ PINS = (
         "0.4.13",
         "0.4.13",
         "0.4.15",
-        "TensorFlow Federated asks for 0.4.14, whose jaxlib was withdrawn",
+        "TensorFlow Federated requires 0.4.14, but the jaxlib of this version was withdrawn",
     ),
     Pin("jaxlib", "0.4.13", "0.4.13", "0.4.15", "it must match jax"),
     Pin(
@@ -111,11 +111,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def problem_with(pin: Pin, installed: str | None) -> str | None:
-    """Returns one line about what is wrong with an installed version, or None.
+    """Returns one line about the problem with an installed version, or None if it works.
 
     Args:
-      pin: What is needed.
-      installed: The installed version; None when the package is absent.
+      pin: The versions that work.
+      installed: The installed version. None if the package is not installed.
 
     """
     wanted = f"{pin.package}=={pin.install}"
@@ -130,7 +130,7 @@ def problem_with(pin: Pin, installed: str | None) -> str | None:
 
 
 def installed_version(package: str) -> str | None:
-    """Returns the version in a package's metadata, or None when it is not installed."""
+    """Returns the version in a package's metadata, or None if the package is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -141,14 +141,15 @@ def check(
     version_of: Callable[[str], str | None] = installed_version,
     python: tuple[int, ...] = tuple(sys.version_info[:2]),
 ) -> None:
-    """Checks that the Python and the packages of `PINS` are those that work together.
+    """Checks the versions of Python and of the packages in `PINS`.
 
     Args:
-      version_of: Returns the installed version of a package, or None.
-      python: The running Python's version.
+      version_of: Function package -> installed version, or None.
+      python: Version of the running Python.
 
     Raises:
-      WrongVersionError: If one is not, naming each violated pin, why it exists, and the repair.
+      WrongVersionError: If a version does not work. The message names each problem, its reason and
+        the repair.
 
     """
     if not _OLDEST_PYTHON <= python[:2] < _BELOW_PYTHON:
@@ -160,7 +161,7 @@ def check(
     found = [(pin, problem_with(pin, version_of(pin.package))) for pin in PINS]
     violated = [(pin, problem) for pin, problem in found if problem is not None]
     if violated:
-        # --no-deps, because pip would else undo one pin to satisfy another package's wish.
+        # Without --no-deps, pip could change one package to meet the requirements of another one.
         packages = " ".join(f"{pin.package}=={pin.install}" for pin, _ in violated)
         raise WrongVersionError(
             [problem for _, problem in violated], f"pip install --no-deps {packages}"

@@ -1,4 +1,4 @@
-"""Quantized updates: unbiased, within a level, few bytes, and the same again for the same seed."""
+"""Quantized updates: unbiased, precise to one level, few bytes, and repeatable with a seed."""
 
 import numpy as np
 import pytest
@@ -109,7 +109,7 @@ def test_rounds_and_seeds_differ_and_repeat():
 
 
 def test_equal_clients_apart_other_clients_round_differently():
-    """What two clients round up or down is unrelated where their updates differ at all."""
+    """Clients with even slightly different updates round independently of each other."""
     one = np.full([2000], 0.5, np.float32)
     one[0] = 1.0
     other = one.copy()
@@ -119,7 +119,7 @@ def test_equal_clients_apart_other_clients_round_differently():
         tff.types.tensorflow_to_type(specs), tff.TensorType(np.float32)
     )
     output = aggregation.next(aggregation.initialize(), [(one,), (other,)], [1.0, 1.0])
-    # 63.5 levels: up and up, down and down, or one of each, which is half of the time.
+    # At 63.5 levels, two clients round in different directions half of the time.
     halves = np.asarray(output.result[0])[1:] * 2 * 127
     differ = np.isclose(halves, 127, atol=0.1).mean()
     # Nine standard deviations of 1,999 throws of a coin.
@@ -129,7 +129,7 @@ def test_equal_clients_apart_other_clients_round_differently():
 @pytest.mark.parametrize(("bits", "size"), [(8, 39), (4, 18 + 2 + 1)])
 def test_the_ledger_counts_the_packed_bytes(bits, size):
     found = ledger.of_form(forms.compile_round(process(bits).next))
-    # Beside the levels: a width per tensor, and the client's weight.
+    # The other bytes are one step per tensor and the client's weight.
     assert found.up == size + 3 * 4 + 4
 
 

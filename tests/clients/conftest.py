@@ -7,7 +7,7 @@ from tff_nlp.corpora.corpus import Corpus
 
 
 def make_corpus(examples, num_labels=3, authors=None, seed=0, texts=None):
-    """A corpus with random labels; its texts are all different unless given."""
+    """Returns a corpus with random labels and, by default, distinct texts."""
     labels = np.random.default_rng(seed).integers(0, num_labels, examples).astype(np.int32)
     return Corpus(
         name="tiny",

@@ -16,7 +16,7 @@ def batches(plan):
 
 
 def skewed_lengths(count, seed=0):
-    """Lengths between 3 and 64 with a long tail, as phrases have."""
+    """Returns lengths between 3 and 64 with a long tail, like those of phrases."""
     rng = np.random.default_rng(seed)
     return np.clip(np.exp(rng.normal(2.3, 0.65, count)), 3, 64).astype(np.int32)
 
@@ -75,7 +75,7 @@ def test_grouping_by_length_saves_most_of_the_padding():
     grouped = plan_epoch(lengths, 32, np.random.default_rng(0))
     assert plain.real_token_fraction(lengths) < 0.5
     assert grouped.real_token_fraction(lengths) > 0.9
-    # Against the batches themselves.
+    # The fraction equals a count over the batches.
     tokens = sum(len(batch) * lengths[batch].max() for batch in batches(grouped))
     assert grouped.real_token_fraction(lengths) == lengths.sum() / tokens
 
@@ -89,12 +89,12 @@ def test_passes_differ_and_seeds_repeat():
     assert not np.array_equal(plan.order[:300], plan.order[300:])
     first = {frozenset(batch) for batch in batches(plan)[: len(batches(plan)) // 2]}
     second = {frozenset(batch) for batch in batches(plan)[len(batches(plan)) // 2 :]}
-    # Even a client that is sorted as a whole hardly repeats a batch.
+    # Even if all texts of a client are sorted together, batches are hardly ever repeated.
     assert len(first & second) <= 1
 
 
 def test_batches_come_in_no_order_of_length():
-    """Short batches come late as often as early: rank correlation near 0 over 300 plans."""
+    """Short batches are early or late equally often: rank correlation near 0 over 300 plans."""
     lengths = skewed_lengths(640)
     widths = [
         plan_epoch(lengths, 32, np.random.default_rng(seed)).widths(lengths)[:20]

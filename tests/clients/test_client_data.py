@@ -20,7 +20,7 @@ PAD = 7
 
 @pytest.fixture(name="cache")
 def cache_fixture():
-    """Text `i` is the token 10 + i, repeated: a batch tells which rows it holds."""
+    """Text `i` is the repeated token 10 + i, so a batch shows its rows."""
     lengths = np.random.default_rng(0).integers(2, 20, 200)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return TokenCache(np.repeat(np.arange(10, 210), lengths).astype(np.uint16), offsets, 20, "k")
@@ -68,7 +68,7 @@ def test_order_depends_on_the_seed(population):
     one = contents(population.round_dataset("Zoë 4", seed=1))
     assert one == contents(population.round_dataset(4, seed=1))
     assert one != contents(population.round_dataset(4, seed=2))
-    # Two clients of a round share the seed, and still differ in order.
+    # Two clients of a round have the same seed, but different orders.
     orders = [np.argsort(rows_of(population.round_dataset(client, 1))) for client in (6, 7)]
     assert len(orders[0]) == len(orders[1]) and not np.array_equal(*orders)
     assert contents(population.create_tf_dataset_for_client("Zoë 4")) == contents(
@@ -113,7 +113,7 @@ def test_cardinality_is_known(population):
 
 
 def test_variant_and_graph_forms(population):
-    """What execution contexts do: hand over a variant, or the serialized graph."""
+    """Execution contexts pass data sets as a variant or as a serialized graph."""
     dataset = population.round_dataset(2, 0)
     expected = contents(dataset)
     variant = tf.data.experimental.to_variant(dataset)
@@ -174,8 +174,8 @@ def test_large_populations_are_not_written_into_a_graph(make_corpus, amount):
         data.serializable_dataset_fn  # noqa: B018
 
 
-# TFF's worker outlives the process that started it and would leave this process with a dead
-# connection if it were killed here, so the oracle runs in a process of its own.
+# The oracle runs in a separate process. TFF's worker outlives the process that started it, and
+# killing it here would leave this process with a dead connection.
 _FEDERATED_AVERAGING = textwrap.dedent(
     """
     import collections, json, os, pathlib, signal, sys
@@ -245,13 +245,13 @@ _FEDERATED_AVERAGING = textwrap.dedent(
 
 @pytest.mark.slow
 def test_federated_averaging_in_tffs_worker(tmp_path):
-    """TFF's own algorithm, in its own worker, learns from our datasets and sees every example."""
+    """TFF's algorithm in TFF's worker learns from our data sets and sees every example."""
     import json
 
     output = tmp_path / "result.json"
     root = pathlib.Path(__file__).resolve().parents[2]
     with (tmp_path / "log").open("wb") as log:
-        # A file, not a pipe: a worker that survives would keep a pipe open.
+        # The output goes to a file, because a surviving worker would keep a pipe open.
         finished = subprocess.run(
             [sys.executable, "-c", _FEDERATED_AVERAGING, str(output)],
             stdout=log,

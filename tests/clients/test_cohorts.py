@@ -28,7 +28,7 @@ def test_fixed_size_is_without_replacement(population, cohort):
 
 
 def test_fixed_size_is_uniform():
-    """Every client equally often, and every pair: 3,000 cohorts of 5 out of 20."""
+    """All clients and all pairs are equally frequent in 3,000 cohorts of 5 out of 20."""
     member = np.zeros((3000, 20))
     for round_number in range(3000):
         member[round_number, fixed_size_cohort(1, round_number, 20, 5)] = 1
@@ -39,7 +39,7 @@ def test_fixed_size_is_uniform():
 
 
 def test_poisson_members_are_independent():
-    """Size has the binomial's mean and variance; pairs have probability q^2."""
+    """The size has the mean and variance of the binomial; pairs have probability q^2."""
     member = np.zeros((4000, 30))
     for round_number in range(4000):
         member[round_number, poisson_cohort(1, round_number, 30, 0.2)] = 1

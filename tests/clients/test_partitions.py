@@ -133,7 +133,7 @@ def test_shards_limit_the_labels_of_a_client(make_corpus):
     corpus = make_corpus(10_000, num_labels=10)
     partition = partitions.shards(corpus, 100, 2, seed=5)
     counts = partition.label_counts(corpus.labels, 10)
-    # Two shards touch two labels each at most, and only 9 of the 200 shards cross a border.
+    # A shard has at most two labels, and only 9 of the 200 shards have two.
     assert (counts > 0).sum(1).max() <= 4
     assert ((counts > 0).sum(1) <= 2).mean() > 0.85
     assert partition.sizes.max() - partition.sizes.min() <= 2
@@ -208,13 +208,13 @@ def test_domains_are_shared_by_clients_of_their_own(sizes, clients_per_domain, s
         }
 
 
-def test_seeds_deal_domains_out_differently(make_corpus):
+def test_seeds_divide_domains_differently(make_corpus):
     corpus = make_corpus(200, authors=["dvd", "books"] * 100)
     one, same, other = (partitions.domains(corpus, 5, seed) for seed in (1, 1, 2))
     assert one.checksum == same.checksum != other.checksum
     assert not np.array_equal(one.rows, other.rows)
     assert one.parameters == {"clients_per_domain": 5, "min_examples": 1}
-    # Another domain beside it leaves a domain's clients alone.
+    # A further domain does not change the clients of the other domains.
     books = corpus.take(range(1, 200, 2))
     assert [books.texts[row] for row in partitions.domains(books, 5, 1).client_rows(2)] == [
         corpus.texts[row] for row in one.client_rows(2)
@@ -268,7 +268,7 @@ def test_grouped_never_splits_an_author(make_corpus):
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments, message, make_corpus):
+def test_mistakes_are_reported_in_one_line(arguments, message, make_corpus):
     kind = arguments.pop("kind")
     with pytest.raises(UserError, match=message) as caught:
         partitions.build(make_corpus(50), kind, 0, **arguments)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from tff_nlp.clients import partitions
-from tff_nlp.clients.picture import _by_mix, _colors, _main_labels, draw_partition
+from tff_nlp.clients.picture import _by_mix, _colors, _main_labels, draw_partition, draw_sizes
 from tff_nlp.errors import WriteError
 
 
@@ -21,7 +21,7 @@ def test_draws_any_population(tmp_path, make_corpus, clients, num_labels):
     draw_partition(partition, corpus.labels, corpus.label_names, path)
     image = imread(path)
     assert image.shape[0] > 300 and image.shape[1] == 1320
-    # Not blank: a good part of the picture is coloured.
+    # The picture is not blank: a large part is coloured.
     assert (np.ptp(image[..., :3], axis=-1) > 0.2).mean() > 0.15
 
 
@@ -61,14 +61,14 @@ def test_labels_differ_in_grey(count, others):
     colors = np.array([matplotlib.colors.to_rgb(color) for color in _colors(count, others)])
     lightness = colors @ [0.299, 0.587, 0.114]
     assert len(colors) == count
-    # From dark to light, each step more than printers and eyes need.
+    # Colours go from dark to light in steps that are visible in print.
     assert (np.diff(lightness) > 0.05).all()
     assert lightness[-1] - lightness[0] > 0.45
 
 
 @pytest.fixture
 def figure(monkeypatch):
-    """Keeps the figure that is saved."""
+    """Returns the figures that are saved."""
     kept = []
     save = Figure.savefig
     monkeypatch.setattr(
@@ -91,7 +91,7 @@ def test_the_picture_says_who_the_clients_are_and_how_they_are_sorted(
     assert max(map(len, lines)) <= 100
     axes = figure[0].axes[0]
     assert axes.get_xlabel().startswith("clients, grouped by their most frequent label")
-    # A line between groups, beside the dashed ones.
+    # There is a line between groups, in addition to the dashed lines.
     groups = [line for line in axes.lines if line.get_xdata()[0] == line.get_xdata()[1]]
     assert len(groups) == 2
 
@@ -110,3 +110,12 @@ def test_every_kind_has_words(tmp_path, make_corpus, figure, kind):
     draw_partition(partition, corpus.labels, corpus.label_names, tmp_path / "x.png")
     words = figure[0].get_suptitle()
     assert re.fullmatch(r"[46] clients: [a-zA-Z0-9 ,.]{16,}", words)
+
+
+@pytest.mark.parametrize("clients", [1, 40, 41])
+def test_sizes_alone_are_drawn_where_texts_have_no_labels(tmp_path, make_corpus, clients):
+    partition = partitions.quantity(make_corpus(500), clients, 0.5, 0)
+    draw_sizes(partition, tmp_path / "clients.png", title="$speeches")
+    image = imread(tmp_path / "clients.png")
+    assert image.shape[1] == 840
+    assert (np.ptp(image[..., :3], axis=-1) > 0.1).mean() > 0.05

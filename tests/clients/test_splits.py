@@ -43,7 +43,7 @@ def test_splits_are_disjoint_complete_and_share_no_text(
     for one in range(4):
         for other in range(one):
             assert not sides[one] & sides[other]
-    # Who trains keeps a row; who is held out is nowhere else.
+    # Each training client keeps a row, and held-out clients are in no other split.
     trained = set(splits.train.client_ids)
     held = round(held_out * clients) or (1 if held_out else 0)
     assert len(trained) == clients - held
@@ -109,9 +109,9 @@ def test_deterministic_and_recorded(make_corpus):
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ({"validation_fraction": -0.1}, "--validation_fraction=-0.1: must be at least 0"),
-        ({"test_fraction": 1.0}, "--test_fraction=1.0: must be"),
-        ({"test_fraction": float("nan")}, "--test_fraction=nan"),
+        ({"validation_fraction": -0.1}, "--client_validation_fraction=-0.1: must be at least 0"),
+        ({"test_fraction": 1.0}, "--client_test_fraction=1.0: must be"),
+        ({"test_fraction": float("nan")}, "--client_test_fraction=nan"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave nothing for training"),
         ({"held_out_fraction": 0.99}, "--held_out_fraction=0.99: of 4 clients none"),
     ],

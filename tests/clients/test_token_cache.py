@@ -12,7 +12,7 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 
 def encode(texts, max_tokens):
-    """One token per character, between 1 and 2."""
+    """Encodes each character as one token, between tokens 1 and 2."""
     ids = [[1, *(3 + ord(c) % 90 for c in text)][: max_tokens - 1] + [2] for text in texts]
     lengths = np.array([len(row) for row in ids], np.int32)
     return np.array([token for row in ids for token in row], np.int32), lengths
@@ -144,7 +144,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path, corpus):
         (([-1] * 120, [2] * 60), "id outside 0 to 99"),
     ],
 )
-def test_a_tokenizer_that_breaks_its_promise(tmp_path, corpus, result, message):
+def test_a_tokenizer_with_inconsistent_results(tmp_path, corpus, result, message):
     def odd(texts, max_tokens):
         return np.array(result[0]), np.array(result[1])
 
@@ -163,13 +163,13 @@ def test_mistakes(tmp_path, corpus):
         open_it(tmp_path / "file", corpus)
 
 
-def test_a_full_disk_is_no_mistake_of_the_user(tmp_path, corpus, limited_files):
+def test_a_full_disk_is_a_write_error(tmp_path, corpus, limited_files):
     limited_files(100)
     with pytest.raises(WriteError, match=r"--cache_dir=.*cannot be written \(File too large\)"):
         open_it(tmp_path / "caches", corpus)
     limited_files(None)
     assert len(open_it(tmp_path / "caches", corpus)) == len(corpus)
-    assert (tmp_path / "caches").stat().st_mode & 0o777 == 0o700  # Tokens are texts.
+    assert (tmp_path / "caches").stat().st_mode & 0o777 == 0o700  # Tokens reveal the texts.
 
 
 def test_padded_and_gather():
@@ -195,7 +195,7 @@ def _open_in_process(folder, corpus, queue, barrier):
 
 
 def test_processes_at_once(tmp_path, make_corpus):
-    """Three processes start together on a damaged cache: all read the same, one tokenizes."""
+    """Three processes open a damaged cache at once: one tokenizes, and all read the same."""
     corpus = make_corpus(20_000)
     damaged = tmp_path / cache_key(corpus.fingerprint, "tok", 12)
     damaged.mkdir()

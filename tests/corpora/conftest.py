@@ -1,4 +1,4 @@
-"""Files that the tests of this room write."""
+"""Writes files for the tests of the corpora room."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Columns of exactly the names "text" and "label" need no flags, and the report says so."""
+"""Columns with the names "text" and "label" need no flags, and the report mentions them."""
 
 import json
 
@@ -37,7 +37,7 @@ def write(request, tmp_path):
     return write
 
 
-def test_they_are_used_and_told(write):
+def test_default_columns_are_used_and_reported(write):
     loaded = load_corpus(CorpusSource(write("text", "label", "who")))
     assert loaded.corpus.texts == ("good", "bad", "fine")
     assert loaded.corpus.label_names == ("neg", "pos")
@@ -50,7 +50,7 @@ def test_each_flag_has_its_own_default(write):
     assert "taken by the names of the columns: --label_column=label" in loaded.report.lines()
 
 
-def test_given_columns_win_and_are_not_told(write):
+def test_given_columns_win_and_are_not_reported(write):
     source = CorpusSource(write("text", "label", "who"), text_column="who", label_column="label")
     loaded = load_corpus(source)
     assert loaded.corpus.texts == ("ann", "bob", "ann")

@@ -1,4 +1,4 @@
-"""JSON files in the forms that people and libraries write, against Python's and pandas' own."""
+"""JSON files in the layouts that people and libraries such as pandas write."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from tff_nlp.errors import UserError
 
 ROWS = [("poor cup", "neg"), ("fine\ncup ดี", "pos"), ("so so", "neg")]
 RECORDS = [{"text": text, "label": label} for text, label in ROWS]
-# What pandas.DataFrame(RECORDS).to_json gives for each of its forms, and what else is common.
+# The output of pandas.DataFrame(RECORDS).to_json for each `orient`, and other common layouts.
 FORMS = {
     "records": RECORDS,
     "index": {str(number): record for number, record in enumerate(RECORDS)},
@@ -71,7 +71,7 @@ def test_the_path_to_the_rows(write):
     assert any("--record_path=response.reviews" in line for line in found)
 
 
-def test_lines_and_one_value_are_told_apart(write):
+def test_json_lines_and_one_json_value_are_distinguished(write):
     lines = "\n".join(map(json.dumps, RECORDS))
     assert rows_of(load(write(lines, "x.json"))) == ROWS
     with pytest.raises(UserError, match="say --format=jsonl"):
@@ -85,7 +85,7 @@ def test_lines_and_one_value_are_told_apart(write):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"a": 1}', "[1, 2]", '"text"', "null", "{}", "[]"])
-def test_what_holds_no_rows_is_one_line(write, content):
+def test_a_file_without_rows_is_refused(write, content):
     with pytest.raises(UserError) as error:
         load(write(content, "x.json"))
     assert "x.json" in str(error.value)
@@ -98,7 +98,7 @@ def test_columns_of_different_lengths(write):
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "NaN", "null"])
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json"])
-def test_what_is_no_value_is_missing(write, name, value):
+def test_null_and_nan_count_as_missing(write, name, value):
     records = [*RECORDS, {"text": "no label", "label": value}, {"text": value, "label": "pos"}]
     content = json.dumps(records)
     if name == "x.jsonl":
@@ -110,7 +110,7 @@ def test_what_is_no_value_is_missing(write, name, value):
         load(write(content, name))
 
 
-def test_numbers_out_of_all_bounds(write):
+def test_huge_numbers(write):
     digits = "9" * 6000
     lines = f'{{"text": "a", "label": {digits}}}\n{{"text": "b", "label": 2}}'
     assert load(write(lines, "x.jsonl")).corpus.label_names == ("2", digits)
@@ -120,7 +120,7 @@ def test_numbers_out_of_all_bounds(write):
     }
 
 
-def test_deep_values(write):
+def test_deeply_nested_values(write):
     deep = '{"a":' * 100_000
     content = "\n".join([deep, *map(json.dumps, RECORDS)])
     with pytest.raises(UserError, match="line 1: malformed JSON .nested too deeply"):

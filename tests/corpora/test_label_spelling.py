@@ -1,4 +1,4 @@
-"""Labels that are one label by intention."""
+"""Notes on labels that may be different spellings of one label."""
 
 import shlex
 
@@ -13,11 +13,11 @@ def notes(**counts):
     return spelling_notes(list(counts), np.array(list(counts.values())))
 
 
-def test_nothing_to_say():
+def test_different_labels_give_no_notes():
     assert notes(pos=10, neg=10, neutral=2) == []
 
 
-def test_case_blanks_and_slips():
+def test_case_blanks_and_misspellings_give_notes():
     said = spelling_notes(
         ["neg", "NEG", "Neg", "very good", "very  good", "nge", "other"],
         np.array([9, 2, 2, 8, 2, 1, 1]),
@@ -37,7 +37,7 @@ def test_case_blanks_and_slips():
     }
 
 
-def test_the_proposed_map_is_one_that_the_shell_and_the_flag_take(write):
+def test_the_shell_and_the_flag_accept_the_proposed_map(write):
     content = "text,label\n" + "".join(
         f'text {row},"{label}"\n'
         for row, label in enumerate(["a, b's", "A, B's", "c:d", "C:D"] * 10)
@@ -50,7 +50,7 @@ def test_the_proposed_map_is_one_that_the_shell_and_the_flag_take(write):
     assert joined.corpus.label_counts().tolist() == [20, 20]
 
 
-def test_numbers_are_no_slips_of_each_other():
+def test_numbers_are_not_misspellings_of_each_other():
     assert spelling_notes(["10", "11", "1.0"], np.array([9, 1, 9])) == [
         "labels with one row only: 11"
     ]

@@ -1,4 +1,4 @@
-"""Names instead of paths."""
+"""Corpora that are given by name, not by path."""
 
 import subprocess
 import sys

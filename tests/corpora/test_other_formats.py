@@ -172,7 +172,7 @@ def test_one_file_per_document(tmp_path):
     assert len(corpus) == 4
 
 
-def test_reviews_that_are_no_xml(tmp_path):
+def test_reviews_that_are_not_xml(tmp_path):
     record = (
         "<review>\n<rating>\n{}\n</rating>\n<review_text>\nrock & roll \x1a\n\n<br> {}\n"
         "</review_text>\n</review>\n"

@@ -1,4 +1,4 @@
-"""Texts in both train and test."""
+"""Texts that are in both the training and the test corpus."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_shared_texts_leave_train():
     assert "KEPT" in report.line()
 
 
-def test_nothing_may_remain_empty():
+def test_every_label_must_keep_a_training_row():
     train = corpus(["one", "two", "three"], [0, 0, 1])
     with pytest.raises(UserError, match="no row has the label 'b'"):
         drop_overlap(train, corpus(["three"]))
@@ -63,7 +63,7 @@ def test_split_is_stratified():
     assert test.label_counts().tolist() == [180, 20]
 
 
-def test_every_label_with_two_texts_is_tested():
+def test_every_label_with_two_texts_gets_a_test_row():
     labels = [0] * 100 + [1] * 2 + [2] + [3] * 2
     texts = [f"text {row}" for row in range(103)] + ["same", "same"]
     train, test = split(corpus(texts, labels), 0.2, 0)

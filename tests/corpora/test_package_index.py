@@ -1,4 +1,4 @@
-"""Which indexes are asked, in which order, and what of them is believed."""
+"""Which package indexes are tried, in which order, and which answers are accepted."""
 
 import hashlib
 import http.server
@@ -20,7 +20,7 @@ VARIABLES = (
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine on which no index is configured; returns the user's configuration folder."""
+    """Removes the configuration of all indexes. Returns the user's configuration folder."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -30,7 +30,7 @@ def machine(monkeypatch, tmp_path):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """An index that wants a password for everything but its files."""
+    """An index that requires a password for its pages, but not for its files."""
 
     def do_GET(self):
         self.server.asked.append((self.path, self.headers.get("Authorization")))
@@ -62,7 +62,7 @@ def server():
 
 
 def page(folder, content=CONTENT, link="../../files/Thing-1.0.zip#sha256=1"):
-    """Publishes an index of files; returns its address."""
+    """Publishes an index as local files and returns its address."""
     (folder / "simple" / "thing").mkdir(parents=True)
     (folder / "files").mkdir()
     (folder / "files" / "Thing-1.0.zip").write_bytes(content)
@@ -77,7 +77,7 @@ def test_nothing_is_configured(machine):
         package_index.fetch(FILE)
 
 
-def test_the_lock_is_the_last_resort(machine, monkeypatch, tmp_path):
+def test_the_lock_file_is_the_last_choice(machine, monkeypatch, tmp_path):
     (tmp_path / "uv.lock").write_text(
         'name = "a"\nsource = { registry = "https://locked.example/simple" }\n'
         'source = { registry = "https://other.example/simple" }\n'
@@ -121,7 +121,7 @@ def test_a_page_of_links(machine, monkeypatch, tmp_path):
     assert package_index.fetch(FILE) == CONTENT
 
 
-def test_the_next_index_is_asked(machine, monkeypatch, tmp_path):
+def test_the_next_index_is_tried(machine, monkeypatch, tmp_path):
     wrong, right = page(tmp_path / "a", b"another"), page(tmp_path / "b")
     monkeypatch.setenv("PIP_INDEX_URL", f"{(tmp_path / 'absent').as_uri()}/")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{wrong} ftp://old.example {right}")
@@ -132,10 +132,10 @@ def test_the_next_index_is_asked(machine, monkeypatch, tmp_path):
     message = str(raised.value)
     assert "No such file" in message
     assert "its Thing-1.0.zip has another checksum" in message
-    assert "ftp://old.example: is no address of an index" in message
+    assert "ftp://old.example: is not the address of an index" in message
 
 
-def test_a_password_serves_and_is_not_shown(machine, monkeypatch, server):
+def test_a_password_is_used_and_not_shown(machine, monkeypatch, server):
     port = server.server_address[1]
     monkeypatch.setenv("PIP_INDEX_URL", f"http://ann:s%40fe@127.0.0.1:{port}/simple")
     assert package_index.fetch(FILE) == CONTENT
@@ -168,7 +168,7 @@ def test_broken_configuration_is_one_line(machine, monkeypatch, name, content):
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"files": 3}'])
-def test_an_odd_answer_is_one_line(machine, monkeypatch, server, body):
+def test_a_malformed_answer_gives_one_line(machine, monkeypatch, server, body):
     server.page = body
     port = server.server_address[1]
     monkeypatch.setenv("PIP_INDEX_URL", f"http://a:b@127.0.0.1:{port}/simple")
@@ -177,7 +177,7 @@ def test_an_odd_answer_is_one_line(machine, monkeypatch, server, body):
 
 
 @pytest.mark.parametrize("name", ["UV_OFFLINE", "PIP_NO_INDEX"])
-def test_no_index_is_wanted(machine, monkeypatch, tmp_path, name):
+def test_indexes_can_be_switched_off(machine, monkeypatch, tmp_path, name):
     monkeypatch.setenv("PIP_INDEX_URL", page(tmp_path))
     monkeypatch.setenv(name, "1")
     with pytest.raises(package_index.NotFetchedError, match=f"{name} is set"):

@@ -1,4 +1,4 @@
-"""Folders of shared corpora load with flags alone, with the counts of their PROVENANCE."""
+"""Shared corpora load with flags alone and have the counts of their PROVENANCE.txt."""
 
 import dataclasses
 import pathlib
@@ -20,14 +20,14 @@ LANGUAGES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Flags (without their dashes; `path` is --corpus) and the expected counts.
+    """Flags and the expected counts.
 
     Attributes:
-      flags: Values of the flags.
-      rows: Rows in the files.
-      labels: Rows per label among those kept, or None where PROVENANCE gives none.
-      clients: Distinct clients, or None for a corpus without.
-      skipped: Rows skipped by reason.
+      flags: Values of the flags, without dashes; `path` is --corpus.
+      rows: Number of rows in the files.
+      labels: Label -> number of rows that are kept. None if PROVENANCE.txt gives no counts.
+      clients: Number of distinct clients, or None for a corpus without clients.
+      skipped: Reason -> number of skipped rows.
     """
 
     flags: dict
@@ -97,6 +97,30 @@ def _leaf(path: str, rows: int, negative: int, positive: int, **flags: str) -> S
         {"negative": negative, "positive": positive},
         1435,
     )
+
+
+def _rte(name: str, rows: int, entailment: int, not_entailment: int) -> Setting:
+    flags = {
+        "path": f"glue_rte/{name}.tsv",
+        "text_column": "sentence1",
+        "second_text_column": "sentence2",
+        "label_column": "label",
+        "quoting": "none",
+    }
+    return Setting(flags, rows, {"entailment": entailment, "not_entailment": not_entailment})
+
+
+def _mrpc(name: str, rows: int, different: int, paraphrase: int) -> Setting:
+    # Fields that hold quotes are quoted, so "none" would see more columns and doubled quotes.
+    flags = {
+        "path": f"glue_mrpc/msr_paraphrase_{name}.txt",
+        "format": "tsv",
+        "text_column": "#1 String",
+        "second_text_column": "#2 String",
+        "label_column": "Quality",
+        "label_map": "0:different,1:paraphrase",
+    }
+    return Setting(flags, rows, {"different": different, "paraphrase": paraphrase})
 
 
 SETTINGS = {
@@ -213,6 +237,10 @@ SETTINGS = {
     ),
     "fdu_mtl_16domains train": _fdu("train", 8000, None, {"empty text": 1}),
     "fdu_mtl_16domains test": _fdu("test", 6400, {"negative": 3169, "positive": 3231}, {}),
+    "glue_mrpc train": _mrpc("train", 4045, 1315, 2730),
+    "glue_mrpc test": _mrpc("test", 1713, 574, 1139),
+    "glue_rte train": _rte("train", 2490, 1249, 1241),
+    "glue_rte dev": _rte("dev", 277, 146, 131),
     "imdb_2k_csv": Setting(
         {
             "path": "imdb_2k_csv/imdb.csv",
@@ -298,7 +326,8 @@ def test_counts_of_provenance(name, shared_corpora):
     assert (corpus.authors is None) == (setting.clients is None)
     if corpus.authors is not None:
         assert len(set(corpus.authors)) == setting.clients
-    assert all(text == text.strip() and text for text in corpus.texts)
+    assert all(text == text.strip() and text for text in corpus.all_texts)
+    assert corpus.has_pairs == ("second_text_column" in setting.flags)
 
 
 def test_row_counts_stand_in_the_provenance_files(shared_corpora):
@@ -321,7 +350,7 @@ def test_every_setting_has_its_folder(shared_corpora):
     ],
 )
 def test_shakespeare_by_speakers(shared_corpora, flags, rows, skipped, speakers):
-    """Both formats; the counts are those of the tags and paragraphs in the files."""
+    """Both formats are read. The counts are those of the tags and paragraphs in the files."""
     path = str(shared_corpora / "shakespeare" / flags["path"])
     source = CorpusSource(**{**flags, "path": path}, labelled=False, bad_rows="skip")
     loaded = load_corpus(source)

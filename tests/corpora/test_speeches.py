@@ -55,7 +55,7 @@ def test_speeches(write):
         ("", "no usable rows: empty"),
     ],
 )
-def test_no_speeches(write, content, message):
+def test_malformed_speeches(write, content, message):
     path = write(content, "talk.txt")
     with pytest.raises(UserError, match=message):
         load(path, format="speeches")
@@ -77,16 +77,16 @@ def test_plays(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (PLAY[:-20], "play.xml: no XML: "),
+        (PLAY[:-20], "play.xml: not XML: "),
         ("<PLAY/>", "play.xml: --format=plays: it has no SPEECH"),
-        ("", "play.xml: no XML"),
-        ('<?xml version="1.0" encoding="nonsense"?><P/>', "no XML: unknown encoding: nonsense"),
-        ('<?xml version="1.0" encoding="gb2312"?><P/>', "no XML: multi-byte encodings are not"),
+        ("", "play.xml: not XML"),
+        ('<?xml version="1.0" encoding="nonsense"?><P/>', "not XML: unknown encoding: nonsense"),
+        ('<?xml version="1.0" encoding="gb2312"?><P/>', "not XML: multi-byte encodings are not"),
         ("<P><SPEECH><LINE>x</LINE></SPEECH></P>", "play.xml, speech 1: missing client"),
         ("<P><SPEECH><SPEAKER>X</SPEAKER></SPEECH></P>", "play.xml, speech 1: empty text"),
     ],
 )
-def test_no_plays(write, content, message):
+def test_malformed_plays(write, content, message):
     path = write(content, "play.xml")
     with pytest.raises(UserError, match=message) as error:
         load(path)
@@ -94,13 +94,13 @@ def test_no_plays(write, content, message):
 
 
 def test_a_play_that_would_fill_the_memory(write):
-    """Entities that grow from each other (a billion laughs)."""
+    """Nested XML entities would grow exponentially (the "billion laughs" attack)."""
     entities = "".join(
         f'<!ENTITY e{level} "{f"&e{level - 1};" * 10 if level else "ha" * 10}">'
         for level in range(10)
     )
     play = f"<!DOCTYPE P [{entities}]><P><SPEECH><LINE>&e9;</LINE></SPEECH></P>"
-    with pytest.raises(UserError, match="no XML: .*amplification"):
+    with pytest.raises(UserError, match="not XML: .*amplification"):
         load(write(play, "play.xml"))
 
 

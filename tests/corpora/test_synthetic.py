@@ -1,4 +1,4 @@
-"""The generated reviews: the same everywhere, disjoint, different by author, more than words."""
+"""Generated reviews are reproducible, distinct, different by author, and need the word order."""
 
 import collections
 import re
@@ -40,7 +40,7 @@ def test_no_text_occurs_twice(default):
 
 
 def test_the_corpus_is_the_same_everywhere(default):
-    # Changes only when the sentences or the generator change, which makes older runs incomparable.
+    # These change only if the sentences or the generator change. Older runs are then incomparable.
     assert default.train.corpus.fingerprint.startswith("1fe98111bcad14f3")
     assert default.test.corpus.fingerprint.startswith("18c638e6ac556c9c")
     other = load_corpus(CorpusSource("synthetic:seed=1"))
@@ -65,7 +65,7 @@ def test_label_noise_is_as_stated():
 
 @pytest.mark.parametrize(("words", "least", "most"), [(1, 0.80, 0.91), (2, 0.83, 0.94)])
 def test_words_alone_are_not_enough(default, words, least, most):
-    """A perfect classifier reaches 98 %; the majority class about 37 %."""
+    """A perfect classifier reaches 98 %, and the majority class about 37 %."""
     train, test = default.train.corpus, default.test.corpus
     vectorizer = TfidfVectorizer(ngram_range=(1, words), sublinear_tf=True)
     model = LogisticRegression(C=3.0, max_iter=1000)

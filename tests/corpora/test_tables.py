@@ -1,4 +1,4 @@
-"""CSV and TSV: against Python's csv module, and the files that careless people have."""
+"""CSV and TSV files, compared with Python's csv module, and files with common mistakes."""
 
 import csv
 import gzip
@@ -105,7 +105,7 @@ def test_quotes_are_characters_without_quoting(write):
     content = b'text\tlabel\n"open\tpos\nclose"\tneg\r\n'
     path = write(content, "reviews.tsv")
     assert texts(path, quoting="none") == ('"open', 'close"')
-    # The same bytes are also one valid quoted row, so the report tells of the line break.
+    # The same bytes are also one valid quoted row, so the report mentions the line break.
     path = write(content + b"fine\tpos\n", "reviews.tsv")
     assert texts(path)[0] == "open\tpos\nclose"
     assert any("--quoting=none" in line for line in load(path).report.lines())
@@ -182,7 +182,7 @@ def test_rows_without_an_author_never_form_one_client(write):
     assert authors[2] == "ann"
 
 
-def test_a_client_of_its_own_for_every_row_is_told(write):
+def test_a_different_client_in_every_row_is_reported(write):
     rows = b"".join(b"t,%s,user %d\n" % (b"pos" if n % 2 else b"neg", n) for n in range(20))
     notes = load(write(HEADER + rows), client_column="who").report.notes
     assert notes == ("--client_column=who is different in every row",)
@@ -274,7 +274,7 @@ def test_commas_in_a_file_name(write):
 
 
 def test_the_delimiter_that_a_file_names(write):
-    """Excel's first line, with lines counted as an editor shows them."""
+    """Excel's line with the delimiter counts as line 1, as in an editor."""
     for line in ("sep=;\n", "SEP=;\r\n", '"sep=;"\n'):
         path = write(line + 'text;label\n"a;b";x\nc;y\nd;x;z\n')
         with pytest.raises(UserError, match="line 5: wrong column count"):
@@ -295,26 +295,26 @@ def test_lines_that_end_in_carriage_returns(write, quoting, encoding):
 
 
 def test_carriage_returns_and_quoted_line_feeds(write):
-    """As spreadsheets for the old Macintosh write a cell of two lines."""
+    """Spreadsheets for the old Macintosh write a cell of two lines in this way."""
     rows = [("one\ntwo", "x"), ("three", "y")]
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\r", quoting=csv.QUOTE_ALL)
     writer.writerows([("text", "label"), *rows])
     assert texts(write(buffer.getvalue())) == ("one\ntwo", "three")
-    # In a file with line feeds, a carriage return ends no line.
+    # In a file with line feeds, a carriage return does not end a line.
     with pytest.raises(UserError, match="line 2: malformed quotes .a carriage return"):
         load(write("text,label\na\rb,x\nc,y\n"))
 
 
 def test_many_lines_that_end_in_carriage_returns(write):
-    """More than is read at once, with line ends at every place of a block."""
+    """The file is larger than one block, and line ends are at many different places of a block."""
     rows = [f"text number {row} {'x' * (row % 97)}" for row in range(5000)]
     content = "text,label\r" + "".join(f"{row},{number % 2}\r" for number, row in enumerate(rows))
     assert texts(write(content)) == tuple(row.strip() for row in rows)
 
 
 @pytest.mark.parametrize("flags", [{"text_column": "", "label_column": ""}, {}])
-def test_semicolons_without_a_word_of_it(write, flags):
+def test_a_wrong_delimiter_is_reported(write, flags):
     with pytest.raises(UserError) as error:
         load(write("text;label\na;x\n"), **flags)
     assert "'--delimiter=;'" in str(error.value)
@@ -332,7 +332,7 @@ def test_columns_that_differ_in_case_only(write):
 
 
 @pytest.mark.parametrize("value", ["NaN", "nan", "NA", "N/A", "#N/A", "<NA>", "NULL", r"\N", ""])
-def test_what_means_no_value(write, value):
+def test_values_that_mean_missing(write, value):
     path = write(f"text,label,who\n{value},x,ann\nb,{value},ann\nc,y,{value}\nd,x,bob\ne,y,bob\n")
     loaded = load(path, bad_rows="skip", client_column="who")
     assert loaded.corpus.texts == ("d", "e")

@@ -1,4 +1,4 @@
-"""Names of TensorFlow Datasets, on data sets built here; nothing is downloaded."""
+"""Data sets of TensorFlow Datasets by name. They are built here; nothing is downloaded."""
 
 import pathlib
 
@@ -12,12 +12,12 @@ from tff_nlp.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
 if not hasattr(tfds, "builder"):
-    # It logs what fails while it is imported, and goes on without its own interface.
+    # If its import fails, the package only logs the error and is then left without functions.
     pytest.skip("tensorflow-datasets does not work here", allow_module_level=True)
 
 
 def builder(class_name, features, splits):
-    """Makes a TFDS builder class, which registers its name on the spot."""
+    """Makes a TFDS builder class. This also registers its name."""
 
     def _info(self):
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))

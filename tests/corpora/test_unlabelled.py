@@ -1,4 +1,4 @@
-"""Texts to predict are read as training reads them, labels or not."""
+"""Texts to predict are read in the same way as training texts, with or without labels."""
 
 import gzip
 import io

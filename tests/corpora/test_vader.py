@@ -1,4 +1,4 @@
-"""VADER's ratings, on rows made up in their format: labels, thresholds, sources, fetching."""
+"""VADER's ratings: labels, thresholds, sources and fetching, with invented rows."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ def tar(files):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """An index of files with a source distribution of made-up ratings; nothing else is asked."""
+    """A local package index with a source distribution of invented ratings; no other is used."""
 
     def publish(files=FILES):
         ratings = tar(files)
@@ -107,7 +107,7 @@ def test_a_test_part_is_split_off(index, source):
     assert both.test.corpus.authors == ("tweets",) * 10
 
 
-def test_it_is_fetched_once_and_again_where_damaged(index, source, tmp_path):
+def test_it_is_fetched_once_and_again_if_damaged(index, source, tmp_path):
     folder = index()
     load_corpus(source())
     cached = tmp_path / "cache" / "vader" / "hutto_ICWSM_2014.tar.gz"
@@ -137,7 +137,7 @@ def test_another_file_of_the_same_name_is_refused(index, source, tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("1\tgood\ttext", "the rating 'good' is no number"),
+        ("1\tgood\ttext", "the rating 'good' is not a number"),
         ("1\t2.0", "2 instead of id, rating and text"),
         ("1\t2.0\t ", "empty text"),
     ],

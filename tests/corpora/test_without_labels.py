@@ -1,4 +1,4 @@
-"""Every format is read without labels where none are needed."""
+"""Every format can be read without labels."""
 
 import json
 
@@ -86,7 +86,7 @@ def test_rows_are_taken_without_labels():
 
 
 def test_nothing_is_left_to_train_on():
-    with pytest.raises(UserError, match="--test_corpus: all 3 training texts also stand"):
+    with pytest.raises(UserError, match="--test_corpus: all 3 training texts are also in"):
         overlap.drop_overlap(corpus(), corpus())
 
 
@@ -95,7 +95,7 @@ def test_labels_need_names():
         corpus([0, 0, 1])
 
 
-def test_partitions_by_label_say_that_there_is_none():
+def test_partitions_by_label_are_refused():
     with pytest.raises(UserError, match="--partition=dirichlet: deals rows by their labels; x has"):
         partitions.dirichlet(corpus(), 2, 1.0, 0)
     with pytest.raises(UserError, match="--partition=shards: deals rows by their labels"):

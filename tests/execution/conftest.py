@@ -18,19 +18,19 @@ BATCH_SPEC = collections.OrderedDict(
 
 @pytest.fixture(scope="session")
 def context():
-    """The streaming context with two lanes, whatever the machine."""
+    """The streaming context with two lanes on every machine."""
     return streaming.StreamingContext(["/CPU:0"] * 2)
 
 
 @pytest.fixture(scope="session")
 def reference():
-    """TFF's own worker, which also runs secure sums, in the clear."""
+    """TFF's own worker. It runs secure sums in the clear."""
     yield tff.backends.test.create_sync_test_cpp_execution_context()
     worker.end_workers()
 
 
 def run_in(context, function, *arguments):
-    """Calls a function with a context as TFF's."""
+    """Calls a function with a context as TFF's default context."""
     with tff.framework.get_context_stack().install(context):
         return function(*arguments)
 
@@ -44,7 +44,7 @@ def _eager_keras():
 
 
 def keras_model_fn():
-    """A model with variables, trained and frozen ones, and metrics."""
+    """A model with trainable variables, frozen variables and metrics."""
     layers = [
         tf.keras.layers.Dense(4, "tanh", kernel_initializer=_initializer(0)),
         tf.keras.layers.Dense(4, trainable=False, kernel_initializer=_initializer(1)),
@@ -92,14 +92,14 @@ def leaves(value):
 
 
 def to_numpy(value):
-    """Returns a value that no context has a part in."""
+    """Returns a value as plain NumPy arrays, independent of any context."""
     return tf.nest.map_structure(
         lambda v: v.numpy() if isinstance(v, tf.Tensor) else v, value, expand_composites=False
     )
 
 
 def assert_close(ours, theirs, bound):
-    """Compares two TFF values: each number within `bound` of its tensor's largest one."""
+    """Compares two TFF values; `bound` is relative to the largest number of each tensor."""
     left, right = leaves(ours), leaves(theirs)
     assert len(left) == len(right)
     for index, (a, b) in enumerate(zip(left, right, strict=True)):

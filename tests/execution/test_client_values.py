@@ -1,4 +1,4 @@
-"""Results that are placed at clients, from rounds that stream."""
+"""Results that are placed at clients, in the streaming context."""
 
 import collections
 
@@ -40,7 +40,7 @@ def _plus(a, b):
 
 @tff.federated_computation(STATE, DATA)
 def with_reports(state, numbers):
-    """A round: the state, and a structure of sums and of values per client."""
+    """A round that returns the state, and a structure of sums and of values per client."""
     work = tff.federated_map(_work, (numbers, tff.federated_broadcast(state)))
     total = tff.federated_sum(tff.federated_map(_total, work))
     new_state = tff.federated_map(_plus, (state, total))
@@ -61,7 +61,7 @@ def _total_of(numbers):
 
 @tff.federated_computation(STATE, DATA)
 def broadcast_back(state, numbers):
-    """What is equal at all clients comes back once."""
+    """A value that is equal at all clients is returned once."""
     return tff.federated_broadcast(state), tff.federated_map(_total_of, numbers)
 
 

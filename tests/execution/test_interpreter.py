@@ -1,4 +1,4 @@
-"""Computations of several phases: the same values as TFF's worker gives, in this process."""
+"""Computations of several phases give the same values as TFF's worker, in this process."""
 
 import collections
 import logging
@@ -32,7 +32,7 @@ def _twice_and(a, b):
 
 @tff.federated_computation(FLOATS, tff.FederatedType(np.float32, tff.SERVER))
 def _spread(values, offset):
-    """The sum of the squared distances from the mean, the distances, and what was given."""
+    """The sum of the squared distances from the mean, the distances, and the inputs."""
     mean = tff.federated_mean(values)
     distances = tff.federated_map(_minus, (values, tff.federated_broadcast(mean)))
     square = tff.tensorflow.computation(lambda x: x * x, np.float32)
@@ -81,7 +81,7 @@ def _unplaced(pair):
 
 @tff.federated_computation(tff.FederatedType(tff.SequenceType(np.int32), tff.CLIENTS))
 def _joined(numbers):
-    """The data sets of all clients in one; an accumulator that is a data set."""
+    """All clients' data sets joined into one. The accumulator is a data set."""
     sequence = tff.SequenceType(np.int32)
 
     @tff.tensorflow.computation
@@ -115,13 +115,13 @@ def test_the_same_as_tffs_worker(reference, computation, arguments):
 
 
 def test_sequences_are_mapped_with_names_in_any_order(context):
-    # TFF's worker cannot return what it has mapped.
+    # TFF's worker cannot return a mapped sequence.
     mapped, total = run_in(context, _mapped, [{"a": 2, "b": 0.5}, {"b": 1.5, "a": 3}], [1, 2])
     assert [(int(e["d"]), float(e["c"])) for e in mapped] == [(3, 0.5), (4, 1.5)]
     assert total == 3
 
 
-def test_steps_are_announced(context, caplog):
+def test_a_log_line_says_that_steps_are_run(context, caplog):
     with caplog.at_level(logging.INFO, logger="tff_nlp.execution.form_context"):
         fresh = streaming.StreamingContext(["/CPU:0"])
         run_in(fresh, _spread, [1.0, 2.0], 0.0)
@@ -147,11 +147,11 @@ def test_secure_sums_of_two_phases_keep_their_ranges_and_may_be_masked():
     context = streaming.StreamingContext(["/CPU:0"], protocols=Summation)
     assert run_in(context, _two_secure_sums, [1, 2, 6]) == (9, 36)
     assert masked == [3, 3]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="integers 0 to 255 was given"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="integers from 0 to 255 got the"):
         run_in(context, _two_secure_sums, [1, 256])
 
 
-def test_a_chance_is_drawn_once_and_used_twice(context):
+def test_a_random_number_is_drawn_once_and_used_twice(context):
     draw = tff.tensorflow.computation(lambda: tf.random.uniform([]))
 
     @tff.federated_computation
@@ -163,7 +163,7 @@ def test_a_chance_is_drawn_once_and_used_twice(context):
     assert one == same != other
 
 
-def test_what_is_not_tensorflow_is_refused():
+def test_other_local_computations_than_tensorflow_are_refused():
     @tff.jax.computation(np.float32)
     def double(x):
         return 2 * x

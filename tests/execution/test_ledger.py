@@ -57,7 +57,7 @@ def test_the_secure_aggregator_sends_integers():
     assert found.down < TRAINED + 400
 
 
-def test_quantities_of_unknown_size_are_named():
+def test_tensors_of_unknown_size_are_counted_apart():
     @tff.federated_computation(tff.FederatedType(np.str_, tff.CLIENTS))
     def collect(values):
         return tff.aggregators.federated_sample(values, 10)
@@ -67,7 +67,7 @@ def test_quantities_of_unknown_size_are_named():
     assert [p.unknown for p in found.parts if p.direction == "up"] == [1]
 
 
-def test_what_does_not_train_is_sent_once():
+def test_frozen_weights_are_sent_once():
     model = tiny_classifier(trainable="head")
     found = ledger.ledger_for(begin(model)[0].next)
     assert found.bytes_of("up", "update") == 4 * model.trainable_parameters

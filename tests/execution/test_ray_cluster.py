@@ -1,4 +1,4 @@
-"""How a cluster is started, so that nobody else can use it, and divided among actors."""
+"""How a cluster is started, protected against other users, and divided among actors."""
 
 import concurrent.futures
 import http.client
@@ -24,10 +24,10 @@ from tff_nlp.execution.ray_cluster import Machine, Plan  # noqa: E402
         ([Machine(2, 0)], None, Plan(1, 2, 2, 0)),
         ([Machine(2, 0)], 2, Plan(2, 1, 1, 0)),
         ([Machine(8, 0)], 3, Plan(3, 2, 2, 0)),
-        # A machine that only leads the cluster.
+        # A head node without cores.
         ([Machine(0, 0), Machine(8, 0), Machine(8, 0)], None, Plan(2, 8, 8, 0)),
         ([Machine(4, 0), Machine(8, 0)], None, Plan(3, 4, 4, 0)),
-        # Three lanes each would be twelve cores, too, but do not fit on the machines.
+        # Three lanes per actor would also need twelve cores, but do not fit on the machines.
         ([Machine(4, 0), Machine(8, 0)], 4, Plan(4, 2, 2, 0)),
         ([Machine(4, 0), Machine(8, 0)], 12, Plan(12, 1, 1, 0)),
         ([Machine(32, 4), Machine(32, 4)], None, Plan(8, 1, 8, 1)),
@@ -70,7 +70,8 @@ def test_addresses_where_there_is_no_cluster(address, message):
     assert "\n" not in str(raised.value)
 
 
-# What a stranger could ask Ray's processes to do: the head, a node, an actor, the object store.
+# Requests that a stranger could send to Ray's processes: the head, a node, an actor, the object
+# store.
 METHODS = (
     "NodeInfoGcsService/CheckAlive",
     "InternalKVGcsService/InternalKVPut",
@@ -81,8 +82,8 @@ METHODS = (
 )
 
 
-def said(port, method, token=None):
-    """What a process of the cluster answers."""
+def answer_to(port, method, token=None):
+    """Returns the status that a process of the cluster answers to a request."""
     headers = [("authorization", f"Bearer {token}")] if token else []
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
@@ -92,8 +93,8 @@ def said(port, method, token=None):
     return "OK"
 
 
-def posted(port):
-    """The status that the agent gives, which installs packages for tasks; None of the others."""
+def http_status(port):
+    """Returns the HTTP status of the agent, which installs packages for tasks, or None."""
     url = f"http://127.0.0.1:{port}/get_or_create_runtime_env"
     try:
         return urllib.request.urlopen(urllib.request.Request(url, b""), timeout=20).status
@@ -103,32 +104,32 @@ def posted(port):
         return None
 
 
-def family():
+def own_processes():
     """This process and its children."""
     return {child.pid for child in psutil.Process().children(recursive=True)} | {os.getpid()}
 
 
 def listeners(processes):
-    """Each process and the address where it listens."""
+    """Returns each process with the addresses at which it listens."""
     found = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
     return {(c.pid, c.laddr) for c in found if c.pid in processes}
 
 
 @pytest.fixture(scope="module")
-def others():
-    """Who listened before there was a cluster, as TFF's worker does if other tests started it."""
-    return listeners(family())
+def earlier_listeners():
+    """Processes that listened before the cluster started, for example TFF's worker."""
+    return listeners(own_processes())
 
 
 @pytest.fixture
-def listening(own_cluster, others):
+def listening(own_cluster, earlier_listeners):
     """The addresses at which the cluster listens."""
-    return [address for _, address in listeners(family()) - others]
+    return [address for _, address in listeners(own_processes()) - earlier_listeners]
 
 
 @pytest.fixture(scope="module")
-def own_cluster(others):
-    """A cluster that is started as a run starts it; yields its folder."""
+def own_cluster(earlier_listeners):
+    """Starts a cluster in the same way as a run, and yields its folder."""
     before = len(ray_cluster._folders)
     assert ray_cluster.connect("", object_store_bytes=100 * 2**20)
     # Once a task has run, all of its processes are there.
@@ -137,25 +138,25 @@ def own_cluster(others):
     ray.shutdown()
 
 
-def test_a_cluster_of_ones_own_listens_on_this_machine_only(listening):
+def test_a_started_cluster_listens_on_this_machine_only(listening):
     assert len(listening) >= 5
     assert {address.ip for address in listening} <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
-def test_a_cluster_of_ones_own_answers_nobody_else(listening):
+def test_a_started_cluster_answers_nobody_else(listening):
     ports = {address.port for address in listening}
     for method in METHODS:
-        # Each service is at one port, and unknown at the others.
-        answers = {said(port, method) for port in ports}
+        # Each service is at one port and unknown at the other ports.
+        answers = {answer_to(port, method) for port in ports}
         assert "UNAUTHENTICATED" in answers, method
         assert answers <= {"UNAUTHENTICATED", "UNIMPLEMENTED", "UNAVAILABLE"}, method
-    assert {status for status in map(posted, ports) if status} == {401}
+    assert {status for status in map(http_status, ports) if status} == {401}
     head = ray.get_runtime_context().gcs_address.rpartition(":")[2]
-    assert said(head, METHODS[0], "0" * 64) == "UNAUTHENTICATED"
-    assert said(head, METHODS[0], os.environ["RAY_AUTH_TOKEN"]) == "OK"
+    assert answer_to(head, METHODS[0], "0" * 64) == "UNAUTHENTICATED"
+    assert answer_to(head, METHODS[0], os.environ["RAY_AUTH_TOKEN"]) == "OK"
 
 
-def test_the_folder_of_a_cluster_of_ones_own_is_private(own_cluster):
+def test_the_folder_of_a_started_cluster_is_private(own_cluster):
     assert own_cluster.stat().st_mode & 0o777 == 0o700
     session = ray._private.worker._global_node.get_session_dir_path()
     assert session.startswith(f"{own_cluster}/")
@@ -164,14 +165,14 @@ def test_the_folder_of_a_cluster_of_ones_own_is_private(own_cluster):
     assert not ray.is_initialized()
 
 
-def test_a_folder_with_a_long_path_is_told(monkeypatch, tmp_path):
+def test_a_folder_with_a_long_path_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 7)))
     with pytest.raises(errors.UserError, match="^RAY_TMPDIR=.*: too long for .* sockets"):
         ray_cluster._new_folder()
 
 
 class _Locked(grpc.GenericRpcHandler):
-    """A head that asks everybody for another token."""
+    """A head node that refuses every token."""
 
     def service(self, _):
         return grpc.unary_unary_rpc_method_handler(
@@ -179,7 +180,7 @@ class _Locked(grpc.GenericRpcHandler):
         )
 
 
-def test_a_cluster_that_asks_for_another_token_is_told_at_once():
+def test_a_cluster_with_another_token_is_refused_at_once():
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers([_Locked()])
     port = server.add_insecure_port("127.0.0.1:0")
@@ -201,7 +202,7 @@ def test_a_cluster_that_asks_for_another_token_is_told_at_once():
         ({"RAY_AUTH_TOKEN_PATH": "a"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "a"}),
     ],
 )
-def test_what_the_user_set_stays(monkeypatch, given, left):
+def test_the_users_token_settings_stay(monkeypatch, given, left):
     others = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
     monkeypatch.setattr(os, "environ", {**others, **given})
     monkeypatch.setattr(ray_cluster.secrets, "token_hex", lambda _: "new")

@@ -1,8 +1,8 @@
-"""Rounds on Ray actors: the same sums as in one process, whoever dies.
+"""Rounds on Ray actors give the same sums as one process, also when actors die.
 
 Two actors of one lane each add the same floats in the same order as two lanes of the streaming
-context, so that results are compared bit for bit; with another number of lanes the additions
-differ in their order only, by at most `BOUND` of a tensor's largest number here.
+context, so their results are equal bit for bit. With another number of lanes the order of the
+additions differs, and results may differ by `BOUND` times a tensor's largest number.
 """
 
 import collections
@@ -110,17 +110,17 @@ class TestSameResults:
         assert list(_run_secure(modular, [9, 3], [9, 3], [9, 3], context=actors)) == [7, 9]
         bits = _secure_round(lambda v: tff.federated_secure_sum_bitwidth(v, 3))
         assert list(_run_secure(bits, [0, 7], [7, 7], context=actors)) == [7, 14]
-        with pytest.raises(lane_runs.ClientError, match="0 to 7 was given.*8") as raised:
+        with pytest.raises(lane_runs.ClientError, match="0 to 7 got the input.*8") as raised:
             _run_secure(bits, [0, 7], [0, 8], [1, 1], context=actors)
         assert raised.value.position == 1
 
-    def test_no_client_fewer_than_actors_and_more(self, actors):
+    def test_numbers_of_clients(self, actors):
         assert run_in(actors, add_up, 5, []) == (5, 0)
         assert run_in(actors, add_up, 5, [[1, 2]]) == (8, 3)
         many = [[n, 1] for n in range(100)]
         assert run_in(actors, add_up, 5, many) == (5 + 5050, 5050)
 
-    def test_what_needs_no_clients_runs_here(self, actors, reference):
+    def test_computations_without_clients_run_in_this_process(self, actors, reference):
         @tff.federated_computation
         def three():
             return tff.federated_eval(tff.tensorflow.computation(lambda: 3), tff.SERVER)
@@ -147,7 +147,7 @@ class TestClientFailures:
         ]
 
     @pytest.fixture
-    def forgiving(self, actors):
+    def tolerant_actors(self, actors):
         actors.max_failed_clients = 2
         yield actors
         actors.max_failed_clients = 0
@@ -158,24 +158,24 @@ class TestClientFailures:
         assert raised.value.position == 2
         assert run_in(actors, add_up, 0, self.data()) == (36, 36)
 
-    def test_the_round_goes_on_without_data_that_cannot_be_read(self, forgiving, caplog):
-        assert run_in(forgiving, add_up, 0, self.data(1, 2)) == (18, 18)
-        assert forgiving.failed_clients == (1, 2)
+    def test_the_round_goes_on_without_data_that_cannot_be_read(self, tolerant_actors, caplog):
+        assert run_in(tolerant_actors, add_up, 0, self.data(1, 2)) == (18, 18)
+        assert tolerant_actors.failed_clients == (1, 2)
         assert "client 1" in caplog.text
 
-    def test_the_round_goes_on_without_clients_that_fail_in_an_actor(self, forgiving):
+    def test_the_round_goes_on_without_clients_that_fail_in_an_actor(self, tolerant_actors):
         @tff.federated_computation(
             tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(np.int32, tff.CLIENTS)
         )
         def both(state, values):
             return state, (tff.federated_sum(values), tff.federated_secure_sum(values, 10))
 
-        assert run_in(forgiving, both, 0, [1, 2, 30, 4, -1]) == (0, (7, 7))
-        assert forgiving.failed_clients == (2, 4)
+        assert run_in(tolerant_actors, both, 0, [1, 2, 30, 4, -1]) == (0, (7, 7))
+        assert tolerant_actors.failed_clients == (2, 4)
         with pytest.raises(lane_runs.ClientError, match="client"):
-            run_in(forgiving, both, 0, [1, 20, 30, 40, 1])
+            run_in(tolerant_actors, both, 0, [1, 20, 30, 40, 1])
 
-    def test_a_client_that_holds_too_much(self, actors):
+    def test_a_client_with_too_much_data(self, actors):
         limits = actors.limits
         actors.limits = dataclasses.replace(limits, client_bytes=100)
         try:
@@ -189,7 +189,7 @@ _CLIENT = collections.OrderedDict(wait=np.str_, number=np.float32)
 
 
 def _waiting_round(folder, size=1):
-    """A round whose clients may say in a folder that they run, and wait for a file there."""
+    """A round in which clients can create a file in a folder, and wait for another file there."""
 
     @tff.tensorflow.computation(tff.to_type(_CLIENT))
     def work(client):
@@ -198,16 +198,16 @@ def _waiting_round(folder, size=1):
         go = tf.strings.join([str(folder), "/go"])
         started = tf.strings.join([str(folder), "/started_", wait])
 
-        def tell_and_wait():
+        def signal_and_wait():
             def absent(turn):
-                # The turn is in the pattern, so that TensorFlow cannot know the answer before.
+                # The turn is in the pattern, so that TensorFlow does not compute it only once.
                 end = tf.strings.substr(tf.as_string(turn), 0, 0)
                 return tf.equal(tf.size(tf.io.matching_files(tf.strings.join([go, end]))), 0)
 
             with tf.control_dependencies([tf.io.write_file(started, "")]):
                 return tf.while_loop(absent, lambda turn: (turn + 1,), [tf.constant(0)])[0]
 
-        turns = tf.cond(waits, tell_and_wait, lambda: tf.constant(0))
+        turns = tf.cond(waits, signal_and_wait, lambda: tf.constant(0))
         # float32 sums of these numbers differ with their order.
         number = client["number"] + 0.0 * tf.cast(turns, tf.float32)
         return tf.fill([size], tf.math.exp(tf.math.sin(number * 1e3)))
@@ -276,7 +276,7 @@ class TestThreads:
         with concurrent.futures.ThreadPoolExecutor(3) as threads:
             assert not any(threads.map(wrong, range(3)))
 
-    def test_actors_let_a_round_go_that_nobody_holds(self, actors):
+    def test_actors_forget_a_deleted_round(self, actors):
         def make():
             @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
             def total(values):
@@ -298,7 +298,7 @@ class TestDeaths:
         total = _waiting_round(tmp_path)
         expected = run_in(context, total, _clients())
         victim = actors.pool.actors[1]
-        # What both actors have in hand when one dies: clients 30 and 31.
+        # Both actors are running a client when one actor dies: clients 30 and 31.
         waiting = 30, 31
 
         def kill():
@@ -328,9 +328,9 @@ class TestDeaths:
         result = run_in(actors, total, _clients())
         assert_same_bits(result, run_in(context, total, _clients()))
 
-    def test_clients_that_end_every_actor(self, actors):
+    def test_clients_that_kill_every_actor(self, actors):
         def end():
-            # TensorFlow's way to end the process.
+            # TensorFlow ends the process here.
             with tf.control_dependencies([tf.raw_ops.Abort(error_msg="the end")]):
                 return tf.constant(0)
 
@@ -351,7 +351,7 @@ class TestDeaths:
             actors.limits = limits
         assert run_in(actors, total, [0, 1]) == 1
 
-    def test_a_cluster_without_room(self, actors):
+    def test_a_cluster_without_free_cores(self, actors):
         # The other context's actors have both cores.
         context = ray_context.RayContext(actors=2, start_seconds=0.5)
         try:
@@ -362,7 +362,7 @@ class TestDeaths:
 
 
 def _all_ready(context):
-    """Whether every actor has started; notes those that have."""
+    """Whether every actor has started. Marks the started actors as ready."""
     for actor in context.pool.actors:
         if actor.hello is None:
             ready, _ = ray.wait([actor.started], timeout=0)
@@ -380,7 +380,7 @@ def test_a_context_by_name(cluster, actors):
         contexts.install("ray", ray_options=contexts.RayOptions(actors=5))
     with pytest.raises(errors.UserError, match="connected to Ray at"):
         contexts.install("ray", ray_options=contexts.RayOptions(address="10.0.0.1:6379"))
-    # None of these ended the cluster that the program had started itself.
+    # The cluster of the fixture still runs after all of this.
     assert ray.is_initialized()
     assert contexts.devices_of(actors) == actors.devices
     sent = contexts.count_bytes(actors, add_up, cohort=3)

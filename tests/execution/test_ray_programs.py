@@ -1,4 +1,4 @@
-"""Whole programs on Ray: that nothing outlives them, and that a machine may be lost."""
+"""Whole programs on Ray: no process outlives them, and a machine may be lost."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ time.sleep(2)
 
 
 def _descendants(pid):
-    """Returns the ids of the processes below a process."""
+    """Returns the ids of all descendants of a process."""
     listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
     children = {}
     for line in listed.stdout.splitlines():
@@ -65,7 +65,7 @@ def test_nothing_outlives_a_program(number):
         time.sleep(1.0)
         if number:
             process.send_signal(number)
-        # The pipes end with the last process that holds them.
+        # The pipes close when the last process that holds them ends.
         process.communicate()
     finally:
         process.kill()
@@ -103,8 +103,8 @@ cluster.wait_for_nodes()
 """
 
 
-def test_the_sums_of_a_lost_machine_are_made_again():
-    """The second share is done and its sums lie on a machine that is lost before they are sent."""
+def test_the_sums_of_a_lost_machine_are_computed_again():
+    """The second share is done, but its sums are on a machine that is lost before they are sent."""
     (same, said, machines), problems = _run(
         _TWO_MACHINES
         + _PREAMBLE

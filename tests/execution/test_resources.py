@@ -1,4 +1,4 @@
-"""Variables and tables of a computation: new at each run, also where the argument makes them."""
+"""Variables and tables of a computation are new at each run."""
 
 import numpy as np
 import tensorflow as tf
@@ -98,7 +98,7 @@ def test_variables_end_with_the_run():
 
 
 def test_a_function_that_reads_no_argument_waits_for_its_variable():
-    """TensorFlow inlines the call; what it reads must be there all the same, in every run."""
+    """TensorFlow inlines the call, but its variable must still be initialized in every run."""
 
     @tff.tensorflow.computation(np.float32)
     def scaled(x):

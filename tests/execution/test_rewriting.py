@@ -1,4 +1,4 @@
-"""Rewritten graphs compute the same numbers, and less."""
+"""Rewritten graphs compute the same result with less work."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def given(places):
 
 
 def norms_of_tables(graph):
-    """The L2Loss operations whose input is still the whole table."""
+    """Returns the L2Loss operations that still read the whole table."""
     nodes = {node.name: node for node in graph.graph_def.node}
     sources = [n.input[0].split(":")[0] for n in nodes.values() if n.op == "L2Loss"]
     return [s for s in sources if s in nodes and nodes[s].op in ("ScatterNd", "Identity")]
@@ -52,7 +52,7 @@ CELLS[[2, 2, 5, 5], [0, 1, 0, 1]] = True
     ("indices_of", "places", "rewritten"),
     [(of_seen, SEEN, True), (given, TWICE, False), (of_cells, CELLS, False)],
 )
-def test_only_rows_that_are_there_once_stand_for_the_table(indices_of, places, rewritten):
+def test_only_distinct_rows_replace_the_table(indices_of, places, rewritten):
     generator = np.random.default_rng(1)
     rows = generator.standard_normal([4, WIDTH]).astype(np.float32)
     other = generator.standard_normal([5]).astype(np.float32)
@@ -90,7 +90,7 @@ def test_the_norm_waits_for_what_the_table_waited_for(place):
 
 
 @pytest.mark.parametrize("size", [HEIGHT + 1, None])
-def test_places_of_another_vector_do_not_stand_for_the_table(size):
+def test_rows_of_another_vector_do_not_replace_the_table(size):
     graph = norm_of_table(of_seen, tff.TensorType(np.bool_, [size]))
     assert rewriting.with_norms_of_rows(graph) is graph
 

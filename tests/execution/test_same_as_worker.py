@@ -1,8 +1,8 @@
 """Every algorithm and aggregator that TFF offers: the streaming context against TFF's worker.
 
 `BOUND` allows for another order of float32 additions, in the sum over at most five clients and in
-the kernels of another TensorFlow build: some units in the last place of the largest number of a
-tensor, carried on through the rounds.
+the kernels of another TensorFlow build. It is a few units in the last place of a tensor's largest
+number, and the difference grows over the rounds.
 """
 
 import collections
@@ -145,7 +145,7 @@ def test_algorithms(case, context, reference):
         assert type(ours) is type(theirs)
         assert_close(ours, theirs, case.bound)
         states = {c: output.state for c, output in outputs.items()}
-    # A state of one context goes on in the other.
+    # The other context can continue from the state of the first one.
     run_in(reference, process.next, to_numpy(states[context]), data)
 
 
@@ -162,7 +162,7 @@ def _values():
 
 
 def _dp():
-    """Differential privacy without noise, which no two runs share."""
+    """Differential privacy without noise, because noise differs between two runs."""
     return _aggregators.DifferentiallyPrivateFactory.gaussian_fixed(
         noise_multiplier=0.0, clients_per_round=_CLIENTS, clip=0.5
     )
@@ -237,7 +237,7 @@ def test_aggregators(case, context, reference):
 
 @pytest.mark.slow
 def test_distributed_dp_is_the_sum_but_for_its_noise(context):
-    """Its noise is drawn afresh in every run, so that two runs can only be compared with a sum."""
+    """Every run draws new noise, so each run is compared with the plain sum."""
     factory = tff.learning.ddp_secure_aggregator(
         noise_multiplier=1e-3, expected_clients_per_round=_CLIENTS, bits=20
     )
@@ -251,7 +251,7 @@ def test_distributed_dp_is_the_sum_but_for_its_noise(context):
         return output
 
     output = run_in(context, run)
-    # Clipped to the quantile that the aggregator has learned, hence only the direction.
+    # The sum is clipped to a norm that the aggregator adapts, so only the direction is compared.
     plain = [np.mean(parts, axis=0).ravel() for parts in zip(*_values(), strict=True)]
     result = [np.asarray(r).ravel() for r in output.result]
     a, b = np.concatenate(plain), np.concatenate(result)
@@ -276,7 +276,7 @@ def test_own_processes(context, reference):
     states = {context: state, reference: state}
     for _ in range(2):
         outputs = {c: run_in(c, process.next, states[c], data) for c in (context, reference)}
-        # Server Adam divides by roots of squared updates: small differences grow.
+        # Server Adam divides by the root of squared updates, so small differences grow.
         assert_close(outputs[context], outputs[reference], 1e-4)
         states = {c: output.state for c, output in outputs.items()}
 

@@ -1,4 +1,4 @@
-"""What an actor does, here without Ray: the streaming context's sums, from clients in pieces."""
+"""The actor, without Ray, gives the streaming context's sums from clients in pieces."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def actor():
 
 
 class Share:
-    """Feeds an actor as `ray_round` does, one client a piece."""
+    """Sends clients to an actor as `ray_round` does, one client per piece."""
 
     def __init__(self, actor, computation, state, data, token):
         form = forms.compile_round(computation)
@@ -42,7 +42,7 @@ def test_two_lanes_give_the_streaming_contexts_bits(actor, context):
     process = _fed_avg()
     state = run_in(context, process.initialize)
     share = Share(actor, process.next, state, cohort(), token=1)
-    # As `lane_runs.share` deals clients of 3, 2, 1, 4 and 1 batches to two lanes.
+    # `lane_runs.share` divides clients of 3, 2, 1, 4 and 1 batches among two lanes like this.
     assert share.run(0, 0, 3) == share.run(1, 0, 0, 1) == []
     assert share.run(0, 1, 2) == share.run(0, 2, 4) == []
     accumulator, secure = share.sums()
@@ -65,7 +65,7 @@ def test_clients_that_fail_are_named_and_left_out(actor):
     assert share.run(0, 0, 0) == []
     ((position, reason),) = share.run(1, 0, 1, 2)
     assert position == 1
-    assert "0 to 10 was given" in reason
+    assert "0 to 10 got the input" in reason
     _, secure = share.sums()
     assert [int(s) for s in secure] == [4]
 

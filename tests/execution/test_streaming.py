@@ -1,4 +1,4 @@
-"""The streaming context's own behaviour: forms, failures, determinism, devices, accumulation."""
+"""The streaming context: forms, failures, determinism, devices and accumulation."""
 
 import collections
 import os
@@ -39,7 +39,7 @@ def _plus(a, b):
     tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(_INTS, tff.CLIENTS)
 )
 def add_up(state, numbers):
-    """A round: the state and the sum of all clients' numbers, added."""
+    """A round that adds all clients' numbers to the state."""
     total = tff.federated_sum(tff.federated_map(_total, numbers))
     return tff.federated_map(_plus, (state, total)), total
 
@@ -60,7 +60,7 @@ class TestSignatures:
     def test_server_and_clients(self):
         assert add_up(5, [[1, 2], [3]]) == (11, 6)
 
-    def test_the_state_goes_on(self):
+    def test_the_state_is_passed_on(self):
         state, _ = add_up(5, [[1]])
         assert add_up(state, [[1], [1]])[0] == 8
 
@@ -223,7 +223,7 @@ class TestArguments:
 
 
 def _failing(position, after=1):
-    """Data whose element `after` cannot be read, for the client at a position."""
+    """Client data with an element, `after`, that cannot be read."""
 
     def make(index, values):
         data = tf.data.Dataset.from_tensor_slices(tf.constant(values, tf.int32))
@@ -262,7 +262,7 @@ class TestFailures:
             add_up(0, self.data(0, 1, 2, 3))
         assert add_up(0, self.data()) == (36, 36)
 
-    def test_the_round_goes_on_without_it(self, caplog):
+    def test_the_round_goes_on_without_a_failed_client(self, caplog):
         context = streaming.StreamingContext(["/CPU:0"] * 2, max_failed_clients=2)
         result = run_in(context, add_up, 0, self.data(1, 2))
         assert result == (18, 18)
@@ -271,17 +271,17 @@ class TestFailures:
         assert run_in(context, add_up, 0, self.data()) == (36, 36)
         assert context.failed_clients == ()
 
-    def test_one_more_than_allowed_ends_it(self):
+    def test_more_failures_than_allowed_end_the_round(self):
         context = streaming.StreamingContext(["/CPU:0"] * 2, max_failed_clients=1)
         with pytest.raises(lane_runs.ClientError):
             run_in(context, add_up, 0, self.data(0, 1))
 
-    def test_it_leaves_no_trace_in_a_training_round(self):
+    def test_a_failed_client_does_not_change_a_training_round(self):
         context = streaming.StreamingContext(["/CPU:0"], max_failed_clients=1)
         process = _fed_avg()
         state = run_in(context, process.initialize)
         good = list(cohort())
-        # It fails at its last batch, when it has trained already.
+        # The client fails at its last batch, after it has trained on the others.
         bad = batches(9, 12).map(_poisoned)
         with_it = run_in(context, process.next, state, [good[0], bad, *good[1:]])
         assert context.failed_clients == (1,)
@@ -326,7 +326,7 @@ class TestSecureSums:
     @pytest.mark.parametrize("wrong", [8, -1])
     def test_bitwidth_exceeded(self, wrong):
         total = _secure_round(lambda v: tff.federated_secure_sum_bitwidth(v, 3))
-        with pytest.raises(lane_runs.ClientError, match=f"0 to 7 was given.*{wrong}") as raised:
+        with pytest.raises(lane_runs.ClientError, match=f"0 to 7 got the input.*{wrong}") as raised:
             _run_secure(total, [0, 7], [0, wrong])
         assert raised.value.position == 1
 
@@ -334,7 +334,7 @@ class TestSecureSums:
     def test_largest_input(self, wrong):
         total = _secure_round(lambda v: tff.federated_secure_sum(v, 10))
         assert list(_run_secure(total, [10, 1], [10, 2])) == [20, 3]
-        with pytest.raises(lane_runs.ClientError, match=f"0 to 10 was given.*{wrong}"):
+        with pytest.raises(lane_runs.ClientError, match=f"0 to 10 got the input.*{wrong}"):
             _run_secure(total, [wrong, 0])
 
     def test_modular_sums_wrap(self):
@@ -392,7 +392,7 @@ class TestSecureSums:
 
 
 def test_ctrl_c_stops_clients_in_the_middle():
-    """The lanes are free again; test_programs.py has what a whole program does."""
+    """The lanes are free afterwards. test_programs.py tests Ctrl-C in a whole program."""
     begun = threading.Event()
 
     def numbers():
@@ -405,7 +405,7 @@ def test_ctrl_c_stops_clients_in_the_middle():
         os.kill(os.getpid(), signal.SIGINT)
 
     endless = tf.data.Dataset.from_generator(numbers, output_types=tf.int32, output_shapes=[])
-    # Where a shell starts the tests in the background, they ignore the signal.
+    # If a shell starts the tests in the background, they ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         threading.Thread(target=interrupt).start()
@@ -437,8 +437,8 @@ class TestDeterminism:
             context = streaming.StreamingContext(["/CPU:0"] * count)
             assert_close(run_in(context, process.next, state, list(cohort())), one, 1e-6)
 
-    def test_variables_of_lanes_are_their_own(self):
-        # Twelve clients that train different models at once, each in its own Keras variables.
+    def test_lanes_do_not_share_variables(self):
+        # Twelve clients train different models at the same time, each in its own Keras variables.
         process = _fed_avg()
         data = [batches(s, 40, 2) for s in range(12)]
         state = process.initialize()
@@ -448,7 +448,7 @@ class TestDeterminism:
         ]
         assert_close(*results, 1e-6)
 
-    def test_clients_are_shared_out_by_cost(self):
+    def test_clients_are_divided_by_cost(self):
         assert lane_runs.share([1, 1, 8, 1, 3, 3], 2) == [[2, 3], [0, 1, 4, 5]]
         assert lane_runs.share([], 2) == [[], []]
 
@@ -462,7 +462,7 @@ class TestAccumulation:
         counts = _write_operations(forms.compile_round(process.next))
         assert counts["ResourceScatterAdd"] == 1
         assert counts["AssignVariableOp"] == 0
-        # Another read would hold the tensor, and what is held is copied before it is changed.
+        # A read would keep the tensor in memory, so that TensorFlow copies it before it changes it.
         assert counts["ReadVariableOp"] == 0
         assert counts["AssignAddVariableOp"] >= len(model.trainable_names) - 1
 
@@ -521,12 +521,12 @@ class TestAccumulation:
             texts = tff.federated_map(as_text, numbers)
             return tff.federated_aggregate(texts, "", join, join, same)
 
-        # The longest client, which would go first, is in the middle.
+        # The longest client is in the middle. By cost it would be assigned first.
         clients = [[n] * (9 if n == 3 else 1) for n in range(1, 7)]
         context = streaming.StreamingContext(["/CPU:0"] * lanes_)
         assert run_in(context, text, clients) == run_in(reference, text, clients) == b"1227456"
 
-    def test_what_is_not_a_sum_is_computed_and_written(self):
+    def test_an_accumulator_that_is_not_a_sum_is_written(self):
         @tff.tensorflow.computation(np.float32, np.float32)
         def larger(a, b):
             return tf.maximum(a, b)
@@ -545,7 +545,7 @@ class TestAccumulation:
     def test_an_accumulator_that_counts_too(self):
         @tff.tensorflow.computation((np.float32, np.float32), np.float32)
         def accumulate(a, v):
-            # The second sum reads the first one's old value.
+            # The second sum reads the old value of the first sum.
             return a[0] + v, a[1] + a[0]
 
         @tff.tensorflow.computation((np.float32, np.float32), (np.float32, np.float32))
@@ -574,7 +574,7 @@ class TestAccumulation:
 
 
 class TestNothingIsDropped:
-    """What the in-place additions look through is not lost."""
+    """The in-place additions do not drop checks and weights."""
 
     def _sum_of(self, function, *types):
         computation = tff.tensorflow.computation(function, tff.to_type(types))
@@ -617,7 +617,7 @@ class TestNothingIsDropped:
             total([(ones, 11.0)])
 
     @pytest.mark.parametrize("weight", [np.nan, np.inf, 2.0])
-    def test_a_weight_that_is_no_number_reaches_the_zeros(self, reference, weight):
+    def test_a_weight_that_is_not_finite_changes_all_rows(self, reference, weight):
         def table(pair):
             return tf.scatter_nd([[1]], pair[0], [3, 2]) * pair[1]
 

@@ -2,8 +2,8 @@
 
     TFF_SOURCE=TREE scripts/test -m slow tests/execution/test_tff_suite.py
 
-TREE is an unpacked source tree of TFF v0.87.0. Every file passes, but for the tests of `DIFFERENT`,
-which docs/execution.md explains.
+TREE is an unpacked source tree of TFF v0.87.0. Every file passes, except for the tests in
+`DIFFERENT`; docs/execution.md explains them.
 """
 
 import os
@@ -27,7 +27,7 @@ FOLDERS = (
     "tests",
 )
 
-# Our errors are of other classes than those of TFF's worker, which sends them over gRPC.
+# Our errors have other classes than the errors of TFF's worker, which sends them over gRPC.
 _OTHER_ERROR = "the error of a client is a ClientError"
 _ABOUT_THE_WORKER = "the test is about TFF's worker process"
 _ANYWHERE = "Keras cannot save the model with this wrapt, in TFF's own context neither"

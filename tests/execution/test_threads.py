@@ -1,4 +1,4 @@
-"""One context, several threads: every result is that of its own arguments."""
+"""Several threads use one context, and each gets the results of its own arguments."""
 
 import concurrent.futures
 import gc
@@ -33,7 +33,7 @@ def _mean_distance(values):
 
 
 def _wrong(context, thread):
-    """Returns the results that are not those of the arguments."""
+    """Returns the results that do not belong to the arguments."""
     wrong = []
     for number in range(thread * 1000, thread * 1000 + 15):
         values = [float(number)] * 3
@@ -55,7 +55,7 @@ def test_results_belong_to_their_arguments(context):
         ] == []
 
 
-def test_a_computation_that_nobody_holds_is_let_go(context):
+def test_a_deleted_computation_is_released(context):
     def make():
         @tff.federated_computation(FLOATS)
         def total(values):

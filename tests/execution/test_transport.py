@@ -1,4 +1,4 @@
-"""What crosses to other processes comes out the same."""
+"""Values and forms are unchanged after they are sent to another process."""
 
 import collections
 

@@ -2,9 +2,9 @@
 
     python tests/execution/tff_suite.py TREE FILE [--context=streaming]
 
-TREE is an unpacked source tree of TFF v0.87.0, FILE a test file relative to it. Wherever the file
-would set one of TFF's contexts, ours is set. Modules that only the source tree has (those that
-TFF's tests share) are read from there; everything else is the installed package.
+TREE is an unpacked source tree of TFF v0.87.0, and FILE is the path of a test file in it. When the
+file sets one of TFF's contexts, our context is set instead. Modules that only the source tree has
+(shared by TFF's tests) are read from the tree. All other modules are from the installed package.
 """
 
 import argparse
@@ -53,14 +53,14 @@ class _TreeFinder:
 
 
 class _Lazy(tff.framework.SyncContext):
-    """One of our contexts, made when it is used: some files set TensorFlow's devices up before."""
+    """One of our contexts, made at its first use, as some files configure devices before that."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._context: tff.framework.SyncContext | None = None
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
-        """Runs a computation; called by TFF."""
+        """Runs a computation. TFF calls this method."""
         if self._context is None:
             before = tff.framework.get_context_stack().current
             self._context = contexts.install(self._name)
@@ -69,7 +69,7 @@ class _Lazy(tff.framework.SyncContext):
 
 
 def _use_context(context: tff.framework.SyncContext) -> None:
-    """Replaces what sets or makes one of TFF's synchronous contexts."""
+    """Replaces the functions that set or make one of TFF's synchronous contexts."""
 
     def create(*_: Any, **__: Any) -> tff.framework.SyncContext:
         return context
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("--context", default="streaming", choices=contexts.CONTEXTS)
     arguments, rest = parser.parse_known_args()
-    # TFF ends its workers with SIGINT, which a shell has what runs in its background ignore.
+    # TFF ends its workers with SIGINT, but processes in the background of a shell ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.meta_path.append(_TreeFinder(arguments.tree))  # type: ignore[arg-type]
     if arguments.context != "tff":

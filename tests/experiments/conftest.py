@@ -11,9 +11,11 @@ import shutil
 import pytest
 from absl.testing import flagsaver
 
-from experiments import entry, federated_training, outcome, predict, train, train_centralized
+from experiments import predict, train, train_centralized
+from experiments.command_line import entry
 from tff_nlp.clients import client_data
 from tff_nlp.program import checkpoints
+from tff_nlp.runs import federated_training, outcome, text_classifier
 
 # A model and a corpus small enough for some seconds; dropout and two lanes are on.
 TINY = {
@@ -135,8 +137,8 @@ def _without_pictures_and_export():
         for module, name in (
             (federated_training.picture, "draw_partition"),
             (outcome.pictures, "draw_curves"),
-            (outcome.confusion_picture, "draw_confusion"),
-            (outcome.export, "export"),
+            (text_classifier.confusion_picture, "draw_confusion"),
+            (text_classifier.export, "export"),
         ):
             patch.setattr(module, name, lambda *_, **__: None)
         yield
@@ -187,6 +189,7 @@ def finished(tmp_path_factory, run_train):
         "client_weight_decay": 0.01,
         "server_momentum": 0.9,
         "held_out_fraction": 0.2,
+        "client_validation_fraction": 0.1,
         "client_column": "author",
     }
     folder = tmp_path_factory.mktemp("runs") / "finished"

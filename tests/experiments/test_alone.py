@@ -10,10 +10,12 @@ import types
 import numpy as np
 import pytest
 
-from experiments import alone, score_table, settings, train
+from experiments import train
 from tests.experiments import conftest
 from tff_nlp.clients import client_data
 from tff_nlp.program import run_directory
+from tff_nlp.runs import alone, configs, score_table
+from tff_nlp.tasks import classification
 
 DOMAINS = ("books", "dvd", "music")
 FLAGS = {
@@ -86,7 +88,7 @@ def test_the_result_has_the_scores_of_both(done):
 
 def test_it_ends_with_the_table(done, run_train, corpus):
     run, _ = done
-    table = score_table.lines(result_of(run))
+    table = score_table.lines(result_of(run), classification.REPORT)
     assert " ".join(table[0].split()) == "accuracy federated dvd alone most frequent label examples"
     assert [line.split()[0] for line in table[1:]] == ["test", *sorted(DOMAINS)]
     assert len(set(map(len, table))) == 1
@@ -134,13 +136,13 @@ def test_help_names_the_flags():
 def test_domains_of_other_sizes_take_as_many_steps():
     """Two clients of 5 and 20 examples, in turn, take 1 and 3 batches of 8; alone, each takes 2."""
     run = types.SimpleNamespace(
-        federated=settings.FederatedFlags(client_epochs=1),
-        client_training=settings.ClientTrainingFlags(batch_size=8),
+        federated=configs.FederatedConfig(client_epochs=1),
+        client_training=configs.ClientTrainingConfig(batch_size=8),
     )
     program = types.SimpleNamespace(rounds=4, cohort=lambda number: [number % 2])
     train_clients = types.SimpleNamespace(sizes=np.array([5, 20]))
     assert alone.local_steps(program, run, train_clients) == 2
-    run.federated = settings.FederatedFlags(client_epochs=2)
+    run.federated = configs.FederatedConfig(client_epochs=2)
     assert alone.local_steps(program, run, train_clients) == 4
-    run.federated = settings.FederatedFlags(local_steps=7)
+    run.federated = configs.FederatedConfig(local_steps=7)
     assert alone.local_steps(program, run, train_clients) == 7

@@ -18,6 +18,7 @@ from experiments import audit
 from tests.experiments import conftest
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import membership
+from tff_nlp.runs import audit_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "audit.md"
@@ -47,9 +48,9 @@ def test_names_in_the_table_are_safe_to_print():
         "\x1b[31m\n": types.SimpleNamespace(succeeds=True, auc=0.8),
         "b" * 6000: types.SimpleNamespace(succeeds=False, auc=0.4),
     }
-    assert audit._spread(attacks) == r"1 of 2 above chance; highest 0.8000 (\x1b[31m\n)"
+    assert audit_table._spread(attacks) == r"1 of 2 above chance; highest 0.8000 (\x1b[31m\n)"
     del attacks["\x1b[31m\n"]
-    assert audit._spread(attacks).endswith(f"({'b' * 37}...)")
+    assert audit_table._spread(attacks).endswith(f"({'b' * 37}...)")
 
 
 def run_audit(*arguments):

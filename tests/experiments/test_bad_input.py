@@ -171,7 +171,7 @@ def test_texts_that_changed_since(tmp_path, run_train, finished, reviews):
         ((), "--run is needed"),
         (("--run=missing", "text"), "--run=missing: there is no such folder"),
         (("--run={finished}", "--file=missing.txt"), "--file=missing.txt: no such file"),
-        (("--run={finished}", "--file=a.txt", "text"), "texts are given as arguments, too"),
+        (("--run={finished}", "--file=a.txt", "text"), "give texts in a file or as arguments"),
         (
             ("--run={finished}", "--file={finished}/curves.png"),
             "curves.png, line 1: undecodable bytes",

@@ -8,7 +8,8 @@ import sys
 import pytest
 from absl.testing import flagsaver
 
-from experiments import entry, epsilon
+from experiments import epsilon
+from experiments.command_line import entry
 from tff_nlp.errors import UserError
 
 ROOT = pathlib.Path(epsilon.__file__).resolve().parents[1]
@@ -221,7 +222,7 @@ GOOD = (*TUTORIAL, "--clients_per_round=120", "--noise_multiplier=1.2")
         ),
         (
             (*TUTORIAL, "--noise_multiplier=.01", "--target_epsilon=.1"),
-            "--target_epsilon=0.1: exceeded with one client per round",
+            "--target_epsilon=0.1: already exceeded with one client per round",
         ),
         (
             (*GOOD, "--dp=adaptive_clipping", "--clients_per_round=12"),

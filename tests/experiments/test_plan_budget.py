@@ -7,7 +7,8 @@ import matplotlib.image
 import pytest
 from absl.testing import flagsaver
 
-from experiments import entry, plan_budget
+from experiments import plan_budget
+from experiments.command_line import entry
 
 ARGUMENTS = (
     "--population=100000",

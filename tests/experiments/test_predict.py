@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from experiments import labelled_rows
 from tff_nlp.corpora import unlabelled
 from tff_nlp.errors import RunError, UserError
+from tff_nlp.runs import answered_rows, answers
 
 ROWS = [
     {"id": "1", "review": "great phone", "note": "a;b"},
@@ -130,7 +130,7 @@ def test_a_disk_that_fills(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fill)
     with pytest.raises(RunError, match=r"--output=.*x.csv: cannot be written .No space"):
-        labelled_rows.write_new(tmp_path / "x.csv", iter(["a", "b"]))
+        answered_rows.write_new(tmp_path / "x.csv", iter(["a", "b"]))
     assert not list(tmp_path.iterdir())
 
 
@@ -138,7 +138,7 @@ def test_nothing_is_overwritten(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("mine")
     with pytest.raises(UserError, match="nothing is overwritten"):
-        labelled_rows.write_new(path, iter(["a"]))
+        answered_rows.write_new(path, iter(["a"]))
     assert path.read_text() == "mine"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
 
@@ -146,9 +146,9 @@ def test_nothing_is_overwritten(tmp_path):
 def test_a_terminal_gets_nothing_that_it_would_obey():
     row = unlabelled.UnlabelledRow(None, ["\x1b[31m", "a\tb"])
     given = unlabelled.Unlabelled("csv", None, ",", (row,), {}, ())
-    nothing = type("Predictions", (), {"labels": (), "probabilities": ()})
+    nothing = answers.Labels((), (), ("x",))
     for safe, expected in ((True, "\\x1b[31m,a\\tb,,"), (False, "\x1b[31m,a\tb,,")):
-        shown = labelled_rows.lines(given, nothing, ("x",), as_json=False, safe=safe)
+        shown = answered_rows.lines(given, nothing, as_json=False, safe=safe)
         assert list(shown) == [expected]
 
 
@@ -157,7 +157,7 @@ def test_a_reader_that_goes_away(tmp_path):
     script = tmp_path / "prints.py"
     script.write_text(
         "from absl import flags\n"
-        "from experiments import entry\n"
+        "from experiments.command_line import entry\n"
         "def main():\n"
         "    for number in range(100_000):\n"
         "        print('line', number)\n"

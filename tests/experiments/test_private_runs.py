@@ -123,7 +123,7 @@ def test_the_noise_is_a_secret_of_the_run(tmp_path, run_train):
     assert all(np.mean(a == b) < 0.5 for a, b in zip(*models, strict=True) if a.size > 100)
     private = tmp_path / "one" / "private"
     assert private.stat().st_mode & 0o777 == 0o700
-    (kept,) = private.iterdir()
+    kept = private / "noise_secret"
     assert kept.stat().st_mode & 0o777 == 0o600
     secret = kept.read_text().strip()
     raw = bytes.fromhex(secret)
@@ -141,7 +141,7 @@ def test_repeatable_noise_claims_nothing(tmp_path, run_train):
     values = {**GAUSSIAN, "rounds": 1, "noise_seed": 3}
     for name in ("one", "two"):
         assert run_train(tmp_path / name, **values).code == 0
-        assert not (tmp_path / name / "private").exists()
+        assert not (tmp_path / name / "private" / "noise_secret").exists()
     models = [load_weights(tmp_path / name) for name in ("one", "two")]
     for a, b in zip(*models, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import publish
 from tests.experiments import conftest
+from tff_nlp.runs import publication
 from tff_nlp.serving import model_fingerprint, predictor
 
 
@@ -83,7 +84,7 @@ def test_nothing_beside_the_model_counts_the_texts(tmp_path):
     }
     counts = {"corpus": "clinic.csv", "tokens": {"texts": 96, "tokens_unknown": 3}, "later": 7}
     path.write_text(json.dumps(use | counts))
-    assert publish.info(path) == use
+    assert publication.info(path) == use
 
 
 def change(path, **values):
@@ -108,8 +109,8 @@ def test_what_cannot_be_published(finished, tmp_path):
         (tmp_path / "missing", "new", "there is no such folder"),
         (unfinished, "new", "not finished"),
         (changed, "new", "not the model that result.json"),
-        (run, "there", "is there already"),
-        (run, "run/shown", "lies in the run's own folder"),
+        (run, "there", "exists already"),
+        (run, "run/shown", "is inside of the run's folder"),
         (run, "changed/config.json/x", "is a file"),
     ):
         ended = published(folder, tmp_path / to)

@@ -11,7 +11,6 @@ import sklearn.metrics
 import tensorflow as tf
 from matplotlib import image
 
-from experiments import result
 from tests.experiments import conftest
 from tff_nlp.serving import predictor
 
@@ -53,6 +52,8 @@ def test_central_results_are_a_part_of_it(found_centrally):
     missing = documented() - keys(found_centrally)
     assert keys(found_centrally) <= documented()
     assert {key.partition(".")[0] for key in missing} == {
+        "best",
+        "validation",
         "clients",
         "held_out",
         "bytes_per_client",
@@ -74,7 +75,16 @@ def test_the_numbers_agree(found, finished):
     with (finished.folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["test_accuracy"]) == test["accuracy"]
-    assert found["best"]["test_accuracy"] >= test["accuracy"]
+    best = max(
+        (row for row in rows if row["validation_accuracy"]),
+        key=lambda row: float(row["validation_accuracy"]),
+    )
+    assert found["best"] == {
+        "round": int(best["round"]),
+        "validation_accuracy": float(best["validation_accuracy"]),
+        "test_accuracy": float(best["test_accuracy"]),
+        "chosen_on": "validation",
+    }
     assert found["seconds"]["total"] == pytest.approx(
         sum(float(row["seconds"]) for row in rows), abs=2e-3
     )
@@ -117,11 +127,9 @@ def test_what_was_printed(finished, found):
     assert rounds == ["round 2/3", "round 3/3"]
 
 
-def test_summary_of_a_warning():
-    test = {"accuracy": 0.5, "macro_f1": 0.4, "majority_accuracy": 0.6, "examples": 1200}
-    lines = result.summary({"test": {**test, "warning": "the model predicts one single label"}})
-    assert "(1,200 examples)" in lines[0]
-    assert lines[-1] == "warning   the model predicts one single label"
+def test_the_summary_is_kept(finished, found):
+    assert "\n".join(found["summary"]) in finished.ended.out
+    assert found["summary"][0].startswith(f"test      accuracy {found['test']['accuracy']:.4f}")
 
 
 def test_a_finished_run_says_so_and_changes_nothing(finished, run_train):
@@ -136,9 +144,9 @@ def test_a_finished_run_says_so_and_changes_nothing(finished, run_train):
 
 def test_the_exported_model_predicts_what_the_run_scored(finished, found, reviews):
     """Labels of the test texts by model/ give the confusion matrix of the final weights."""
-    from experiments import data, settings
+    from tff_nlp.runs import configs, data
 
-    flags = settings.CorpusFlags(corpus=str(reviews), client_column="author")
+    flags = configs.CorpusConfig(corpus=str(reviews), client_column="author")
     texts = data.load_data(flags, 0).test
     loaded = predictor.load(finished.folder / "model")
     assert list(loaded.label_names) == found["test"]["label_names"] == list(texts.label_names)
@@ -185,4 +193,4 @@ def test_predict_on_a_run(finished, run_predict, tmp_path):
     records = [json.loads(line) for line in ended.out.rstrip("\n").split("\n")]
     assert [record["text"] for record in records] == ["great phone", "", "sad\x85 phone"]
     assert sum(records[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert records[0]["label"] == lines[0][0]
+    assert records[0]["predicted_label"] == lines[0][0]

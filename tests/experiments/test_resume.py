@@ -17,9 +17,9 @@ import time
 import numpy as np
 import pytest
 
-from experiments import federated_training
 from tests.experiments import conftest
 from tff_nlp.privacy.noise_secret import NoiseSecret
+from tff_nlp.runs import federated_training
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -86,7 +86,7 @@ def test_a_finished_run_is_extended(tmp_path, run_train, reviews, monkeypatch):
     moved = shutil.copy(reviews, tmp_path / "moved.csv")
     ended = run_train(short, **LONGER, rounds=3, corpus=moved)
     assert ended.code == 0, ended.err
-    assert f"{short}: goes on after round 1" in ended.out
+    assert f"{short}: continues after round 1" in ended.out
     check_same(short, long, 3)
     results = [json.loads((folder / "result.json").read_text()) for folder in (short, long)]
     assert results[0]["privacy"] == results[1]["privacy"]
@@ -129,7 +129,7 @@ def test_more_rounds_on_moved_texts_go_on(tmp_path, run_train, reviews, only_beg
         ({"decay_learning_rate": True}, "--decay_learning_rate lets the learning rate reach 0"),
         (
             {"dp": "gaussian", "target_epsilon": 30, "delta": 0.01},
-            "the noise that --target_epsilon found is for so many rounds",
+            "the noise for --target_epsilon was computed for the old number of rounds",
         ),
     ],
 )

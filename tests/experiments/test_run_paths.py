@@ -4,8 +4,10 @@ import pathlib
 
 import pytest
 
-from experiments import flag_groups, run_paths, settings, train
+from experiments import train
+from experiments.flags import groups
 from tests.experiments import conftest
+from tff_nlp.runs import configs, options, run_paths
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PRESETS = sorted((ROOT / "experiments" / "presets").glob("*.flags"))
@@ -14,21 +16,21 @@ PRESETS = sorted((ROOT / "experiments" / "presets").glob("*.flags"))
 def parsed(*arguments):
     train.FLAGS.unparse_flags()
     train.FLAGS(["train.py", *arguments])
-    return [flag_groups.parse(group, train.FLAGS) for group in train.GROUPS]
+    return [groups.parse(group, train.FLAGS) for group in train.GROUPS]
 
 
 def folder(*arguments, texts="one"):
     groups = parsed(*arguments)
-    unrecorded = (settings.PlaceFlags, settings.CorpusFlags)
+    unrecorded = (configs.PlaceConfig, configs.CorpusConfig)
     recorded = [group for group in groups if not isinstance(group, unrecorded)]
-    config = {**flag_groups.record(*recorded), "corpus (fingerprint)": texts}
+    config = {**options.record(*recorded), "corpus (fingerprint)": texts}
     return run_paths.output_dir("", groups[0].corpus, config)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_presets_are_valid_and_later_flags_win(preset):
     assert parsed(f"--flagfile={preset}")
-    rounds = parsed(f"--flagfile={preset}", "--rounds=77")[train.GROUPS.index(settings.RunFlags)]
+    rounds = parsed(f"--flagfile={preset}", "--rounds=77")[train.GROUPS.index(configs.RoundsConfig)]
     assert rounds.rounds == 77
 
 

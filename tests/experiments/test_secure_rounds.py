@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from experiments import secure_rounds, settings
 from tests.experiments.test_resume import check_same
 from tff_nlp import errors
 from tff_nlp.aggregation.secure_aggregation import (
@@ -20,6 +19,7 @@ from tff_nlp.aggregation.secure_aggregation import (
     simulation,
 )
 from tff_nlp.execution import forms, ledger, streaming
+from tff_nlp.runs import configs, secure_rounds
 
 SMALL = {
     "num_clients": 8,
@@ -128,7 +128,7 @@ def test_clients_that_fail_drop_out_until_the_threshold(masked):
 )
 def test_the_flags_reach_the_clients(colluders, threshold, accepted):
     run = types.SimpleNamespace(
-        federated=settings.FederatedFlags(
+        federated=configs.FederatedConfig(
             secure_aggregation="masked",
             secure_aggregation_threshold=threshold,
             secure_aggregation_colluders=colluders,

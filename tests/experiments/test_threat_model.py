@@ -7,10 +7,12 @@ import re
 
 import pytest
 
-from experiments import privacy_flags, settings
 from tff_nlp.aggregation.secure_aggregation import demands
+from tff_nlp.privacy import names
+from tff_nlp.runs import configs
+from tff_nlp.runs.configs import privacy
 
-ROOT = pathlib.Path(privacy_flags.__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FOOTNOTES = r"(\[\^[\w-]+\])+"
 # What the reader must take for granted; the rest of the page claims.
@@ -55,10 +57,10 @@ def claims(text):
 
 def test_the_threat_model_names_every_mechanism_and_no_other(page):
     named = set(re.findall(r"--dp=(\w+)", page))
-    assert named == set(privacy_flags.MECHANISMS) - {privacy_flags.NONE}
+    assert named == set(privacy.MECHANISMS) - {names.NONE}
     [kinds] = (
         field.metadata["choices"]
-        for field in dataclasses.fields(settings.FederatedFlags)
+        for field in dataclasses.fields(configs.FederatedConfig)
         if field.name == "secure_aggregation"
     )
     assert set(re.findall(r"--secure_aggregation=(\w+)", page)) == set(kinds) - {"none"}

@@ -1,12 +1,20 @@
-"""What would make a printed epsilon untrue is refused where the process is composed."""
+"""What would make a printed epsilon or a secure sum untrue is refused where it is composed."""
+
+import dataclasses
+import functools
 
 import pytest
 import tensorflow_federated as tff
+import tensorflow_privacy as tfp
 
 from tests.learning import quadratics
 from tff_nlp import errors
-from tff_nlp.learning.algorithms import fed_avg, fed_prox
+from tff_nlp.aggregation.quantized_mean import QuantizedMeanFactory
+from tff_nlp.learning import composition
+from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
 from tff_nlp.learning.client_work import LocalWork
+from tff_nlp.learning.optimizers import ClientOptimizer
+from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
 from tff_nlp.privacy import contract, mechanism, names, properties, releases
 
 MECHANISMS = {
@@ -15,23 +23,123 @@ MECHANISMS = {
 }
 MECHANISMS["audited"] = releases.ReleasingFactory(MECHANISMS[names.GAUSSIAN])
 MECHANISMS["TFF's"] = tff.aggregators.DifferentiallyPrivateFactory.gaussian_fixed(1.0, 2, 1.0)
+MECHANISMS["TFF's, with zeroing"] = tff.learning.dp_aggregator(1.0, 40)
+QUERY = tfp.NormalizedQuery(tfp.GaussianSumQuery(1.0, 1.0), 4.0)
+ALGORITHMS = {
+    "fedavg": fed_avg.fed_avg,
+    "fedprox": fed_prox.fed_prox,
+    "scaffold": functools.partial(scaffold.scaffold, population=2),
+    "mime_lite": mime_lite.mime_lite,
+}
+UNIFORM = LocalWork(ClientOptimizer("sgd", 0.1), weighting="uniform")
+BY_EXAMPLE = dataclasses.replace(UNIFORM, example_privacy=ExamplePrivacy(1.0, 1.0, 4))
 
 
-@pytest.mark.parametrize("algorithm", [fed_avg.fed_avg, fed_prox.fed_prox])
+def refusal(algorithm, local=UNIFORM, aggregator=None, task=None, **arguments):
+    with pytest.raises(errors.UserError) as raised:
+        ALGORITHMS[algorithm](task or quadratics.task(), local, aggregator=aggregator, **arguments)
+    return str(raised.value)
+
+
+def expected(aggregator=None, **changes):
+    """Returns the sentence of a script, which knows its flags and no objects."""
+    conduct = contract.Conduct(aggregator=aggregator or properties.Properties(), **changes)
+    return contract.violations(conduct)[0].refusal()
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedprox"])
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_a_mechanism_counts_clients_alike(algorithm, name):
-    with pytest.raises(errors.UserError) as raised:
-        algorithm(quadratics.task(), LocalWork(), aggregator=MECHANISMS[name])
-    # The sentence that the script prints.
-    assert str(raised.value) == contract.weighting_violation("examples")
-    algorithm(quadratics.task(), LocalWork(weighting="uniform"), aggregator=MECHANISMS[name])
+    stated = expected(properties.configured(names.GAUSSIAN), weighting="examples")
+    assert stated.startswith("--weighting=examples: the accountant assumes")
+    assert refusal(algorithm, LocalWork(), MECHANISMS[name]) == stated
+    assert composition.check(quadratics.task(), UNIFORM, MECHANISMS[name]).is_private
 
 
-def test_what_claims_nothing_may_do_anything():
-    plain = tff.aggregators.MeanFactory()
-    assert not properties.of(plain).protects_clients
-    assert not properties.of(None).protects_clients
-    fed_avg.fed_avg(quadratics.task(), LocalWork(), aggregator=plain)
-    fed_avg.fed_avg(
+@pytest.mark.parametrize("algorithm", ["scaffold", "mime_lite"])
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_no_accountant_knows_an_algorithm_that_sends_two_things(algorithm, name):
+    stated = expected(properties.configured(names.GAUSSIAN), algorithm=algorithm)
+    assert stated.startswith(f"--algorithm={algorithm}: ")
+    assert refusal(algorithm, aggregator=MECHANISMS[name]) == stated
+    assert refusal(algorithm, BY_EXAMPLE) == stated
+
+
+ROUNDED = {
+    "TFF's mean of a mechanism": tff.aggregators.DifferentiallyPrivateFactory(
+        QUERY, tff.aggregators.EncodedSumFactory.quantize_above_threshold(8, 1)
+    ),
+    "TFF's clipping": tff.aggregators.clipping_factory(1.0, QuantizedMeanFactory(8, 0)),
+    "more around": tff.aggregators.zeroing_factory(
+        9.0, tff.aggregators.clipping_factory(1.0, QuantizedMeanFactory(8, 0))
+    ),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", ROUNDED)
+def test_nothing_is_rounded_after_it_was_clipped(algorithm, name):
+    found = refusal(algorithm, aggregator=ROUNDED[name])
+    assert "rounding makes an update longer than the norm that " in found
+
+
+def test_a_mechanism_for_floats_has_no_secure_sum():
+    secure = tff.aggregators.SecureSumFactory(1.0)
+    aggregator = tff.aggregators.DifferentiallyPrivateFactory(QUERY, secure)
+    stated = expected(properties.configured(names.GAUSSIAN, secure_sum=True))
+    assert "adds its noise to a sum of floats" in stated
+    assert refusal("fedavg", aggregator=aggregator) == stated
+
+
+def test_losses_that_depend_on_other_examples_have_no_epsilon_of_examples():
+    task = dataclasses.replace(quadratics.task(), dependence="--pairing=1: they are paired")
+    stated = expected(by_example=True, dependence=task.dependence)
+    assert refusal("fedavg", BY_EXAMPLE, task=task) == stated
+    composition.check(task, UNIFORM, MECHANISMS[names.GAUSSIAN])
+
+
+def test_a_task_that_reads_statistics_of_a_client_need_not_say_more():
+    task = dataclasses.replace(quadratics.task(), statistics=lambda x, y: (x,))
+    assert refusal("fedavg", BY_EXAMPLE, task=task).startswith(
+        "--task=functional_model: its losses"
+    )
+
+
+def test_sums_of_losses_are_not_sent_where_examples_are_protected():
+    """Noise is on the gradients alone: a client that sent its loss had no privacy."""
+    local = dataclasses.replace(BY_EXAMPLE, send=lambda update, sums: (sums["loss_sum"],))
+    assert refusal("fedavg", local) == expected(by_example=True, sends_sums=True)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "aggregator",
+    [
+        None,
+        tff.aggregators.MeanFactory(),
+        tff.learning.robust_aggregator(),
+        tff.learning.secure_aggregator(zeroing=False),
+        tff.learning.compression_aggregator(),
+        QuantizedMeanFactory(8, 0),
+        tff.aggregators.zeroing_factory(9.0, QuantizedMeanFactory(4, 0)),
+    ],
+)
+def test_what_claims_nothing_may_do_anything(algorithm, aggregator):
+    local = dataclasses.replace(UNIFORM, weighting="examples")
+    conduct = composition.check(quadratics.task(), local, aggregator, algorithm=algorithm)
+    assert not conduct.is_private
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_process_says_what_it_does(algorithm):
+    process = ALGORITHMS[algorithm](
+        quadratics.task(), UNIFORM, aggregator=QuantizedMeanFactory(8, 0)
+    )
+    assert process.conduct.aggregator == properties.configured(upload_bits=8)
+
+
+def test_a_run_that_claims_nothing_may_depart_from_the_accountant():
+    process = fed_avg.fed_avg(
         quadratics.task(), LocalWork(), aggregator=MECHANISMS["audited"], allow_dp_mismatch=True
     )
+    assert contract.check(process.conduct)

@@ -1,4 +1,4 @@
-"""Small encoders that the tests of this room share."""
+"""Small encoders and checkpoints for the tests of the models room."""
 
 import json
 
@@ -78,7 +78,7 @@ def checkpoint_shapes():
 
 
 def checkpoint_tensors():
-    """The weights that the stored PyTorch outputs belong to."""
+    """The weights that PyTorch computed the stored outputs with."""
     tensors = {}
     for index, (name, shape) in enumerate(sorted(checkpoint_shapes().items())):
         steps = np.arange(np.prod(shape), dtype=np.float64)
@@ -90,7 +90,7 @@ def checkpoint_tensors():
 
 @pytest.fixture
 def write_checkpoint(tmp_path):
-    """Writes a small checkpoint in Hugging Face's form; returns its folder."""
+    """Writes a small Hugging Face checkpoint and returns its folder."""
 
     def write(*, config=None, tensors=None, words=CHECKPOINT_WORDS, settings=None):
         tensors = checkpoint_tensors() if tensors is None else tensors

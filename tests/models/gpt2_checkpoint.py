@@ -1,4 +1,4 @@
-"""A small GPT-2 checkpoint in Hugging Face's form, of fixed numbers."""
+"""A small Hugging Face GPT-2 checkpoint with fixed weights."""
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def shapes():
 
 
 def tensors():
-    """The weights that the stored PyTorch outputs belong to."""
+    """The weights that PyTorch computed the stored outputs with."""
     made = {}
     for index, (name, shape) in enumerate(sorted(shapes().items())):
         steps = np.arange(np.prod(shape), dtype=np.float64)

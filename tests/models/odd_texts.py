@@ -1,4 +1,4 @@
-"""Texts that tokenizers trip over."""
+"""Texts that are difficult for tokenizers."""
 
 ODD_TEXTS = (
     "",

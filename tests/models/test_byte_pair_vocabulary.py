@@ -1,4 +1,4 @@
-"""Byte-pair vocabularies are learned the same each time, and read with every fault in one line."""
+"""Byte-pair vocabularies are learned reproducibly. Damaged files give an error of one line."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_bytes_are_spelled_as_gpt2_does():
 
 
 def test_training_merges_the_most_frequent_pairs():
-    """By hand: "l o" and "o w" stand 7 times each, "lo w" then 7 times, and so on."""
+    """By hand: "l o" and "o w" occur 7 times each, then "lo w" occurs 7 times, and so on."""
     texts = ["low low low low low lower lower"]
     tokens, merges = byte_pair_vocabulary.train_byte_pairs(texts, 261)
     assert tokens[0] == END_OF_TEXT
@@ -48,7 +48,7 @@ def test_training_merges_the_most_frequent_pairs():
     assert len(tokens) == 261
 
 
-def test_training_ends_where_nothing_is_frequent():
+def test_training_stops_if_no_pair_is_frequent():
     tokens, merges = byte_pair_vocabulary.train_byte_pairs(["abcabd", ""], 400)
     assert merges == (("a", "b"),)
     assert len(tokens) == 258
@@ -79,15 +79,15 @@ def test_files_are_read(write_files):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"vocabulary": ["a"]}, "vocab.json is no JSON object of tokens and their ids"),
-        ({"vocabulary": VOCABULARY | {"x": "1"}}, "no JSON object of tokens"),
+        ({"vocabulary": ["a"]}, "vocab.json is not a JSON object of tokens and their ids"),
+        ({"vocabulary": VOCABULARY | {"x": "1"}}, "not a JSON object of tokens"),
         ({"vocabulary": VOCABULARY | {"aba": 300}}, "ids in vocab.json are not 0 to 259"),
         ({"vocabulary": VOCABULARY | {"aba": 3}}, "ids in vocab.json are not 0 to 259"),
         ({"vocabulary": {"a": 0}}, r"lacks the token '<\|endoftext\|>'"),
         ({"vocabulary": VOCABULARY | {"a b": 259}}, "has 'a b', which stands for no bytes"),
         ({"merges": "#version: 0.2\na b\nb c\n"}, "merges.txt, line 3: 'b c' needs 'bc', which"),
-        ({"merges": "a b\n\na b\n"}, "merges.txt, line 2: '' needs '', which is no token"),
-        ({"merges": "a b\na b\n"}, "merges.txt, line 2: 'a b' also stands on line 1"),
+        ({"merges": "a b\n\na b\n"}, "merges.txt, line 2: '' needs '', which is not a token"),
+        ({"merges": "a b\na b\n"}, "merges.txt, line 2: 'a b' is also on line 1"),
         ({"merges": "ab\n"}, "merges.txt, line 1: 'ab' needs ''"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Byte-pair ids are GPT-2's, also in a graph, and give their texts back."""
+"""Byte-pair ids equal those of GPT-2, also in a graph, and can be decoded to the texts."""
 
 import pickle
 
@@ -14,7 +14,7 @@ from tff_nlp.models import byte_pairs
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 
 CLEAN = [text.encode("utf-8", "replace").decode() for text in ODD_TEXTS]
-# GPT-2's pattern, as its released code has it.
+# The pattern of GPT-2's released code.
 PATTERN = regex.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
@@ -25,14 +25,14 @@ def tokenizer():
     return BytePairTokenizer.train([*ODD_TEXTS, *ODD_TEXTS], 420)
 
 
-def test_words_are_those_of_gpt2s_pattern():
+def test_words_match_the_pattern_of_gpt2():
     words = byte_pairs.split_words(tf.constant([text.encode() for text in CLEAN]))
     for text, found in zip(CLEAN, words.to_list(), strict=True):
         assert [word.decode() for word in found if word] == PATTERN.findall(text), repr(text)
 
 
 def test_words_of_random_characters():
-    """All kinds of characters beside each other, in any order."""
+    """The texts mix all kinds of characters in random order."""
     generator = np.random.default_rng(0)
     kinds = np.array([*" \n\t\x00\x01\x02\x03'stlm1a.", "\xa0", "\u3000", "é", "外", "👍", "६"])
     texts = ["".join(generator.choice(kinds, 30)) for _ in range(300)]
@@ -41,7 +41,7 @@ def test_words_of_random_characters():
         assert [word.decode() for word in found if word] == PATTERN.findall(text), repr(text)
 
 
-def test_ids_are_hugging_faces(tokenizer):
+def test_ids_equal_those_of_hugging_face(tokenizer):
     ids = {token: number for number, token in enumerate(tokenizer.vocabulary)}
     theirs = tokenizers.Tokenizer(tokenizers.models.BPE(ids, list(tokenizer.merges)))
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,7 +52,7 @@ def test_ids_are_hugging_faces(tokenizer):
 
 
 def merge_by_hand(tokenizer, word):
-    """The loop of GPT-2's released code, on one word."""
+    """Merges one word with the loop of GPT-2's released code."""
     ranks = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
     parts = [byte_pairs.BYTE_CHARACTERS[byte] for byte in word.encode()]
     while len(parts) > 1:
@@ -79,17 +79,17 @@ def test_overlapping_pairs(word):
     assert [tokens[number] for number in found] == merge_by_hand(tokenizer, word)
 
 
-def test_texts_have_their_ends(tokenizer):
+def test_texts_have_end_tokens(tokenizer):
     ids, lengths = tokenizer.encode(["", "low"], 50)
     assert ids[0] == ids[1] == ids[2] == ids[-1] == tokenizer.end_id
     assert lengths.tolist() == [2, len(ids) - 2]
     assert ids.dtype == lengths.dtype == np.int32
-    # A text that is cut does not end.
+    # A text that is cut has no end token.
     cut, lengths = tokenizer.encode(["low low low"], 3)
     assert lengths.tolist() == [3]
     assert (cut == tokenizer.end_id).tolist() == [True, False, False]
     assert tokenizer.encode([], 5)[0].shape == (0,)
-    # What looks like an end within a text is none.
+    # The characters of the end token inside a text are ordinary characters.
     inside, _ = tokenizer.encode(["<|endoftext|>"], 50)
     assert (inside == tokenizer.end_id).sum() == 2
     with pytest.raises(UserError, match="--max_tokens=1"):
@@ -114,7 +114,7 @@ def test_prompts_keep_their_last_tokens(tokenizer):
         assert cut == [whole[0][-2:], whole[1]]
 
 
-def test_ids_give_the_texts_back(tokenizer):
+def test_decoding_returns_the_texts(tokenizer):
     ids, lengths = tokenizer.encode(ODD_TEXTS, 10_000)
     rows = tf.RaggedTensor.from_row_lengths(ids, lengths)
     decoded = [text.decode() for text in tokenizer.decode_tensor(rows).numpy()]
@@ -125,8 +125,8 @@ def test_ids_give_the_texts_back(tokenizer):
     assert tokenizer.decode([]) == ""
 
 
-def test_cut_characters_decode_alike(tokenizer):
-    """Both decoders put U+FFFD for each longest piece of a character (Unicode, section 3.9)."""
+def test_both_decoders_agree_on_cut_characters(tokenizer):
+    """Both give U+FFFD for each maximal part of a character (Unicode standard, section 3.9)."""
     spelled = [tokenizer.vocabulary.index(c) for c in byte_pairs.BYTE_CHARACTERS]
     for data in ("👍外é".encode()[2:-1], b"\xf0\x9f\x91", b"a\xe5\xa4z", b"\xff\xfe\xed\xa0\x80b"):
         ids = [spelled[byte] for byte in data]
@@ -136,13 +136,13 @@ def test_cut_characters_decode_alike(tokenizer):
         assert found == expected
 
 
-def test_bytes_that_are_no_utf8(tokenizer):
+def test_bytes_that_are_not_utf8(tokenizer):
     found = tokenizer.pieces(tf.constant([b"a\xff b"])).to_list()
     assert found == tokenizer.pieces(tf.constant(["a\ufffd b"])).to_list()
 
 
 def test_a_graph_gives_the_same_ids(tokenizer, tmp_path):
-    """A program without this package reads the exported operations."""
+    """A program without this package runs the exported operations."""
     module = tf.Module()
     module.encode = tf.function(
         lambda texts: tokenizer.encode_tensor(texts, 40).to_tensor(tokenizer.pad_id),

@@ -1,4 +1,4 @@
-"""The causal model as a pure function equals KerasNLP's; it never sees what comes later."""
+"""The causal model as a pure function equals KerasNLP's model and never reads later tokens."""
 
 import keras_nlp
 import numpy as np
@@ -10,7 +10,8 @@ from tff_nlp.errors import UserError
 from tff_nlp.models import causal, decoders
 from tff_nlp.models.encoders import computing_in
 
-# One rounding an operation gives logits of at most 1 a deviation below 3e-7; three of these.
+# With one rounding per operation, logits of at most 1 have a standard deviation below 3e-7. This is
+# three standard deviations.
 ROUNDING = 1e-6
 
 
@@ -69,7 +70,7 @@ def test_logits_equal_kerasnlps(tiny_decoder, batch, trainable):
         ("top_1", {"transformer_layer_1", "layer_norm"}),
     ],
 )
-def test_what_trains(tiny_decoder, trainable, trains):
+def test_trainable_selections(tiny_decoder, trainable, trains):
     model = causal.build(tiny_decoder(), trainable=trainable)
     assert {name.partition("/")[0] for name in model.trainable_names} == trains
 
@@ -80,7 +81,7 @@ def test_bitfit_count(tiny_decoder):
     assert model.trainable_parameters == 2 * (4 * 32 + 2 * 32 + 4 * 32 + 32) + 32
 
 
-def test_what_cannot_train(tiny_decoder):
+def test_impossible_trainable_selections(tiny_decoder):
     for name in ("head", "top_3", "top_0"):
         with pytest.raises(UserError, match=f"--trainable={name}: "):
             causal.build(tiny_decoder(), trainable=name)
@@ -93,7 +94,7 @@ def test_a_decoder_belongs_to_one_model(tiny_decoder):
         causal.build(decoder)
 
 
-def test_nothing_comes_from_later_tokens_or_padding(tiny_decoder, batch):
+def test_logits_do_not_depend_on_later_tokens_or_padding(tiny_decoder, batch):
     model = causal.build(tiny_decoder())
     ids, mask = batch(model)
     weights, frozen = model.initial_weights()
@@ -109,8 +110,8 @@ def test_nothing_comes_from_later_tokens_or_padding(tiny_decoder, batch):
     np.testing.assert_array_equal(found[mask], expected[mask])
 
 
-def test_a_zeroed_table_predicts_nothing(tiny_decoder, batch):
-    """Uniform logits: the perplexity is the vocabulary's size."""
+def test_a_zero_table_gives_uniform_logits(tiny_decoder, batch):
+    """The perplexity is then the vocabulary's size."""
     model = causal.build(tiny_decoder())
     weights, frozen = model.initial_weights()
     table = model.trainable_names.index(decoders.TOKEN_TABLE)

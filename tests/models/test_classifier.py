@@ -1,4 +1,4 @@
-"""The classifier as a pure function equals the Keras model; what trains is what is counted."""
+"""The classifier as a pure function equals the Keras model, and its weights are counted right."""
 
 import threading
 
@@ -15,13 +15,13 @@ from tff_nlp.models.vocabulary import SPECIAL_TOKENS
 IDS = np.array([[2, 34, 35, 12, 3, 0, 0], [2, 12, 3, 0, 0, 0, 0], [2, 9, 8, 7, 6, 5, 3]], np.int32)
 MASK = IDS != 0
 LAYERS = ("transformer_layer_0", "transformer_layer_1")
-# One rounding an operation gives logits a standard deviation of at most 3e-7 of the largest, as
-# `rounding_deviation` below says, and the largest is 0.2; sums of many products round more often.
+# With one rounding per operation, the logits have a standard deviation of at most 3e-7 of the
+# largest (see `rounding_deviation` below), which is 0.2. Sums of many products round more often.
 ROUNDING = 1e-6
 
 
 def sized_encoder(vocabulary_size, layers, width, heads):
-    """An encoder of published size; its weights are zeros, its vocabulary a stand-in."""
+    """Returns an encoder of a published size, with zero weights and a fake vocabulary."""
     backbone = encoders.build_backbone(
         vocabulary_size=vocabulary_size,
         num_layers=layers,
@@ -95,7 +95,7 @@ def test_mean_pooling_sees_real_tokens_only(tiny):
         ("head", {"head"}, 39),
     ],
 )
-def test_what_trains(tiny, trainable, trains, rests):
+def test_trainable_selections(tiny, trainable, trains, rests):
     model = classifier.build(tiny(), 2, pooling="pooler", trainable=trainable)
     assert {name.partition("/")[0] for name in model.trainable_names} == trains
     assert len(model.frozen_names) == rests
@@ -110,13 +110,13 @@ def test_bitfit_count(tiny):
     assert all(n.endswith(("bias", "beta")) or n == "head/kernel" for n in model.trainable_names)
 
 
-def test_fit_changes_what_trains_and_nothing_else(tiny):
+def test_fit_changes_only_the_trainable_weights(tiny):
     model = classifier.build(tiny(), 2, trainable="biases")
     weights, frozen = model.initial_weights()
     model.keras_model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(True))
     model.keras_model.fit(IDS, np.array([0, 1, 0]), epochs=2, verbose=0)
     after, still = model.initial_weights()
-    # A key's bias shifts all scores of a query alike: its gradient is zero but for rounding.
+    # A key's bias shifts all scores of a query equally. Its gradient is zero except for rounding.
     for name, old, new in zip(model.trainable_names, weights, after, strict=True):
         assert (old != new).any() or "/key/" in name, name
     for name, old, new in zip(model.frozen_names, frozen, still, strict=True):
@@ -144,11 +144,11 @@ def test_gradients_equal_the_keras_models(tiny):
 
 
 def rounding_deviation(model, weights, direction):
-    """Standard deviation of the logits along a direction for roundings of one unit.
+    """Returns the standard deviation of the logits along a direction for roundings of one unit.
 
-    To first order: every operation's result is off by an independent share of itself, uniform in
-    +-1 unit, and the gradient says what the logits make of it. What bfloat16 holds exactly (the
-    mask's zeros and ones) is not rounded at all.
+    This is a first-order estimate. Every operation's result has an independent relative error,
+    uniform in +-1 unit, and the gradient gives its effect on the logits. Values that bfloat16
+    represents exactly (the mask's zeros and ones) have no error.
     """
     with tf.Graph().as_default() as graph:
         inputs = [tf.compat.v1.placeholder(tf.float32, w.shape) for w in weights]
@@ -188,7 +188,7 @@ def test_bfloat16_computes_less_exactly_on_float32_weights(tiny, pooling):
     np.testing.assert_array_equal(logits, model.keras_model(IDS, training=False))
     exact = whole.logits(weights, [], IDS, MASK, seed=None)
     # bfloat16 has significands of 8 bits, float32 of 24. Independent errors stay below six standard
-    # deviations, in whatever order a processor adds and wherever it keeps more than 8 bits.
+    # deviations, for any order of additions, and also if a processor sometimes keeps more bits.
     error = (logits - exact).numpy()
     length = np.linalg.norm(error)
     deviation = rounding_deviation(whole, [w.numpy() for w in weights], error / length)
@@ -207,13 +207,13 @@ def test_an_unknown_compute_type_is_named():
 
 
 @pytest.mark.parametrize("seed", [None, (3, 4)])
-def test_compact_vocabulary_gives_the_same(tiny, seed):
-    """Only the rows that a client's texts use, renumbered: as the client update does it."""
+def test_a_compact_vocabulary_gives_the_same_logits(tiny, seed):
+    """The table has only the rows that a client's texts use, renumbered as in the client update."""
     model = classifier.build(tiny(), 3)
     weights, _ = model.initial_weights()
     used, local = np.unique(IDS, return_inverse=True)
     local = local.reshape(IDS.shape).astype(np.int32)
-    # Renumbered backwards, so that no id keeps its value and padding is not 0.
+    # Renumber backwards, so that no id keeps its value and padding is not 0.
     compact = list(weights)
     compact[model.token_embedding] = weights[model.token_embedding][used[::-1]]
     renumbered = len(used) - 1 - local
@@ -393,3 +393,59 @@ def test_one_encoder_one_classifier(tiny):
     classifier.build(encoder, 2)
     with pytest.raises(ValueError, match="another classifier"):
         classifier.build(encoder, 2)
+
+
+PAIR_IDS = np.array(
+    [[2, 34, 3, 35, 12, 3, 0], [2, 12, 3, 3, 0, 0, 0], [2, 9, 8, 3, 6, 5, 3]], np.int32
+)
+SEGMENTS = np.array([[0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1]], np.int32)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+def test_pairs_equal_kerasnlps_bert_with_segment_ids(tiny, pooling):
+    encoder = tiny()
+    model = classifier.build(encoder, 3, pooling=pooling, pairs=True)
+    weights, frozen = model.initial_weights()
+    # Make the rows of the segment table differ by more than initial values do.
+    place = model.trainable_names.index("segment_embedding/embeddings")
+    weights[place][1] += np.linspace(-1, 1, 32, dtype=np.float32)
+    encoder.backbone.get_layer("segment_embedding").set_weights([weights[place]])
+    inputs = {"token_ids": PAIR_IDS, "segment_ids": SEGMENTS, "padding_mask": PAIR_IDS != 0}
+    both = encoder.backbone(inputs, training=False)
+    pooled = both["pooled_output"]
+    if pooling != "pooler":
+        real = (PAIR_IDS != 0)[..., None]
+        outputs = both["sequence_output"].numpy()
+        pooled = outputs[:, 0] if pooling == "cls" else (outputs * real).sum(1) / real.sum(1)
+    kernel, bias = (weights[model.trainable_names.index(f"head/{n}")] for n in ("kernel", "bias"))
+    segments = model.tokenizer.segment_ids(PAIR_IDS)
+    np.testing.assert_array_equal(segments, SEGMENTS)
+    found = model.logits(weights, frozen, PAIR_IDS, PAIR_IDS != 0, seed=None, segment_ids=segments)
+    np.testing.assert_allclose(found, pooled @ kernel + bias, atol=ROUNDING)
+    np.testing.assert_array_equal(found, model.keras_model(PAIR_IDS, training=False))
+    zeros = np.zeros_like(SEGMENTS)
+    other = model.logits(weights, frozen, PAIR_IDS, PAIR_IDS != 0, seed=None, segment_ids=zeros)
+    assert np.abs(other - found).max() > 10 * ROUNDING
+
+
+def test_segment_ids_belong_to_pairs(tiny):
+    for pairs, segment_ids in ((False, SEGMENTS), (True, None)):
+        model = classifier.build(tiny(), 2, pairs=pairs)
+        with pytest.raises(ValueError, match="a model of pairs needs segment_ids"):
+            model.logits(*model.initial_weights(), IDS, MASK, seed=None, segment_ids=segment_ids)
+
+
+def test_an_encoder_of_one_segment_reads_no_pairs():
+    backbone = encoders.build_backbone(
+        vocabulary_size=40,
+        num_layers=1,
+        num_heads=1,
+        hidden_dim=8,
+        intermediate_dim=8,
+        max_sequence_length=8,
+        num_segments=1,
+    )
+    encoder = encoders.Encoder("one", backbone, Tokenizer(SPECIAL_TOKENS), False)
+    with pytest.raises(UserError, match="--task=pairs: the encoder one has no segment embedding"):
+        classifier.build(encoder, 2, pairs=True)
+    assert classifier.build(encoder, 2).num_labels == 2

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tff_nlp.errors import UserError
-from tff_nlp.models import decoders, encoders, functional
+from tff_nlp.models import decoders, encoders, functional, pretrained
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 
 SIZES = {
@@ -22,7 +22,7 @@ SIZES = {
 
 @pytest.fixture
 def preset(tmp_path, texts):
-    """A preset's folder, as KerasNLP lays it out (its own writer needs Keras 3)."""
+    """Writes a preset's folder in KerasNLP's layout. KerasNLP's own writer needs Keras 3."""
     learned = BytePairTokenizer.train(texts, 270)
     ids = {token: number for number, token in enumerate(learned.vocabulary)}
     tokenizer = keras_nlp.models.GPT2Tokenizer(ids, [" ".join(pair) for pair in learned.merges])
@@ -40,7 +40,7 @@ def preset(tmp_path, texts):
 def test_preset_folder(preset):
     folder, backbone, tokenizer = preset
     for name in (str(folder), f"preset:{folder}"):
-        decoder = decoders.load(name)
+        decoder = pretrained.load_decoder(name)
         for left, right in zip(backbone.get_weights(), decoder.backbone.get_weights(), strict=True):
             np.testing.assert_array_equal(left, right)
         assert decoder.tokenizer == tokenizer
@@ -51,18 +51,18 @@ def test_damaged_preset(preset):
     folder, _, _ = preset
     (folder / "model.weights.h5").write_bytes(b"no" * 10_000)
     with pytest.raises(UserError, match="cannot load the KerasNLP preset") as error:
-        decoders.load(str(folder))
+        pretrained.load_decoder(str(folder))
     assert "\n" not in str(error.value)
     config = json.loads((folder / "config.json").read_text())
     config["config"]["hidden_dim"] = 10**9
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"config\.json describes [\d,]+ parameters"):
-        decoders.load(str(folder))
+        pretrained.load_decoder(str(folder))
 
 
-def test_an_encoders_preset_is_no_decoder(preset):
+def test_an_encoder_preset_is_not_a_decoder(preset):
     with pytest.raises(UserError, match="cannot load the KerasNLP preset"):
-        encoders.load(str(preset[0]))
+        pretrained.load_encoder(str(preset[0]))
 
 
 def test_presets_that_cannot_be_downloaded(monkeypatch):
@@ -71,13 +71,13 @@ def test_presets_that_cannot_be_downloaded(monkeypatch):
 
     monkeypatch.setattr(keras_nlp.models.GPT2Tokenizer, "from_preset", unreachable)
     with pytest.raises(UserError, match="--encoder=gpt2_base_en: cannot load the KerasNLP preset:"):
-        decoders.load("gpt2_base_en")
+        pretrained.load_decoder("gpt2_base_en")
     with pytest.raises(UserError, match="--encoder=gpt9: neither .* gpt2_base_en"):
-        decoders.load("gpt9")
+        pretrained.load_decoder("gpt9")
 
 
-def test_random_weights_are_gpt2s(texts):
-    """Normal with deviation .02; the residual products' smaller by sqrt(2 layers)."""
+def test_random_weights_have_gpt2s_distribution(texts):
+    """Normal with standard deviation 0.02, divided by sqrt(2 * layers) for residual kernels."""
     decoder = decoders.random(texts, layers=3, width=64, heads=4, vocabulary_size=300, seed=5)
     assert decoder.backbone.vocabulary_size == len(decoder.tokenizer.vocabulary)
     assert not decoder.pretrained
@@ -92,7 +92,7 @@ def test_random_weights_are_gpt2s(texts):
             shrunk = "attention_output" in weight.name or "output_dense" in weight.name
             residual += shrunk
             deviation = 0.02 / 6**0.5 if shrunk else 0.02
-            # Of n draws the deviation's own is 1 / sqrt(2 n): five of these.
+            # The relative standard error of the deviation of n draws is 1 / sqrt(2 n). Allow five.
             assert abs(value.std() / deviation - 1) < 5 / (2 * value.size) ** 0.5, weight.name
             assert abs(value.mean()) < 5 * deviation / value.size**0.5
     assert residual == 6

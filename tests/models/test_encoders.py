@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tff_nlp.errors import UserError
-from tff_nlp.models import encoders
+from tff_nlp.models import encoders, pretrained
 from tff_nlp.models.vocabulary import SPECIAL_TOKENS
 from tff_nlp.models.words import WordRules
 
@@ -18,7 +18,7 @@ WORDS = [*SPECIAL_TOKENS, *"abcdefgh"]
 
 @pytest.fixture
 def preset(tmp_path):
-    """A preset's folder, as KerasNLP lays it out (its own writer needs Keras 3)."""
+    """Writes a preset's folder in KerasNLP's layout. KerasNLP's own writer needs Keras 3."""
     backbone = keras_nlp.models.BertBackbone(
         vocabulary_size=len(WORDS),
         num_layers=2,
@@ -41,7 +41,7 @@ def preset(tmp_path):
 def test_preset_folder(preset):
     folder, backbone = preset
     for name in (str(folder), f"preset:{folder}"):
-        encoder = encoders.load(name)
+        encoder = pretrained.load_encoder(name)
         for left, right in zip(backbone.get_weights(), encoder.backbone.get_weights(), strict=True):
             np.testing.assert_array_equal(left, right)
         assert encoder.tokenizer.vocabulary == tuple(WORDS)
@@ -57,18 +57,18 @@ def test_gelu_of_a_preset_can_be_changed(preset):
         "padding_mask": np.ones([1, 4], np.int32),
     }
     expected = backbone(inputs)["sequence_output"]
-    kept = encoders.load(str(folder)).backbone(inputs)["sequence_output"]
+    kept = pretrained.load_encoder(str(folder)).backbone(inputs)["sequence_output"]
     np.testing.assert_array_equal(kept, expected)
-    tanh = encoders.load(str(folder), gelu="tanh").backbone(inputs)["sequence_output"]
+    tanh = pretrained.load_encoder(str(folder), gelu="tanh").backbone(inputs)["sequence_output"]
     np.testing.assert_allclose(tanh, expected, atol=1e-6)
-    exact = encoders.load(str(folder), gelu="exact").backbone(inputs)["sequence_output"]
+    exact = pretrained.load_encoder(str(folder), gelu="exact").backbone(inputs)["sequence_output"]
     assert (exact != tanh).numpy().any()
     with pytest.raises(UserError, match="--gelu=relu: must be exact or tanh"):
-        encoders.load(str(folder), gelu="relu")
+        pretrained.load_encoder(str(folder), gelu="relu")
 
 
 def test_preset_saved_by_a_later_keras(preset):
-    """Keras 3.3 drops the underscore from the attention's parts; seen in files it wrote."""
+    """Keras 3.3 writes the names of the attention's parts without an underscore."""
     folder, backbone = preset
     with h5py.File(folder / "model.weights.h5", "r+") as file:
         for layer in ("transformer_encoder", "transformer_encoder_1"):
@@ -76,7 +76,7 @@ def test_preset_saved_by_a_later_keras(preset):
             for part in ("query_dense", "key_dense", "value_dense", "output_dense"):
                 attention.move("_" + part, part)
     before = (folder / "model.weights.h5").read_bytes()
-    encoder = encoders.load(str(folder))
+    encoder = pretrained.load_encoder(str(folder))
     for left, right in zip(backbone.get_weights(), encoder.backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
     assert (folder / "model.weights.h5").read_bytes() == before
@@ -90,10 +90,10 @@ def test_a_preset_with_absurd_sizes(preset):
     with pytest.raises(
         UserError, match=r"config\.json describes [\d,]+ parameters, model\.weights"
     ):
-        encoders.load(str(folder))
+        pretrained.load_encoder(str(folder))
 
 
-def test_a_random_encoder_that_no_machine_holds():
+def test_a_random_encoder_larger_than_memory_is_refused():
     with pytest.raises(UserError, match="--encoder_width=100000000 --encoder_layers=9: takes"):
         encoders.random(["a text"], width=10**8, layers=9, heads=1)
 
@@ -117,7 +117,7 @@ def test_damaged_preset(preset):
     folder, _ = preset
     (folder / "model.weights.h5").write_bytes(b"no" * 10_000)
     with pytest.raises(UserError, match="cannot load the KerasNLP preset") as error:
-        encoders.load(str(folder))
+        pretrained.load_encoder(str(folder))
     assert "\n" not in str(error.value)
 
 
@@ -131,15 +131,15 @@ def test_preset_names_reach_keras_nlp(monkeypatch):
     monkeypatch.setattr(keras_nlp.models.BertTokenizer, "from_preset", refuse)
     for name in ("bert_tiny_en_uncased", "preset:bert_tiny_en_uncased", "preset:kaggle://a/b/c/d"):
         with pytest.raises(UserError, match="cannot load the KerasNLP preset: no network"):
-            encoders.load(name)
+            pretrained.load_encoder(name)
     assert asked == ["bert_tiny_en_uncased"] * 2 + ["kaggle://a/b/c/d"]
 
 
 def test_unknown_names(tmp_path):
     with pytest.raises(UserError, match="--encoder=bert: neither .* bert_tiny_en_uncased"):
-        encoders.load("bert")
+        pretrained.load_encoder("bert")
     with pytest.raises(UserError, match="config.json is missing"):
-        encoders.load(str(tmp_path))
+        pretrained.load_encoder(str(tmp_path))
 
 
 def test_random_weights_have_berts_distribution(tiny, texts):
@@ -149,8 +149,8 @@ def test_random_weights_have_berts_distribution(tiny, texts):
     assert encoder.backbone.transformer_layers[0].dropout == 0.1
     kernels = np.concatenate([w.ravel() for w in encoder.backbone.get_weights() if w.ndim > 1])
     kernels = kernels[kernels != 0]
-    # A normal of deviation 0.02 cut at two deviations: its deviation is 0.8796 of that.
-    # Some 100,000 numbers: five standard errors.
+    # A normal distribution with deviation 0.02, truncated at two deviations, has 0.8796 times this
+    # deviation. There are about 100,000 numbers. Allow five standard errors.
     assert abs(kernels.std() - 0.02 * 0.8796) < 2e-4
     assert np.abs(kernels).max() <= 0.04
     for weight in encoder.backbone.weights:

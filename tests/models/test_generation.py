@@ -1,4 +1,4 @@
-"""Generation equals a loop over full logits; top-p draws what its definition says."""
+"""Generation equals a loop over full logits, and top-p sampling follows its definition."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def model(texts):
 
 @pytest.fixture(scope="module")
 def weights(model):
-    """Large random weights: the most probable token changes from place to place."""
+    """Large random weights, so that the most probable token changes between positions."""
     generator = np.random.default_rng(1)
     return tuple(
         [w + generator.normal(0, 0.3, w.shape).astype(np.float32) for w in part]
@@ -31,7 +31,7 @@ def weights(model):
 
 @pytest.fixture(scope="module")
 def full_logits(model):
-    """The whole model on padded texts, traced once."""
+    """Returns the whole model on padded texts as a graph, traced once."""
 
     @tf.function(autograph=False)
     def logits(trainable, frozen, ids, mask):
@@ -41,7 +41,7 @@ def full_logits(model):
 
 
 def by_hand(full_logits, model, weights, prompt, max_new_tokens):
-    """Takes the most probable token of the whole model, again and again."""
+    """Takes the most probable token of the whole model repeatedly."""
     tokenizer = model.tokenizer
     ids = [tokenizer.end_id, *tokenizer.pieces(tf.constant([prompt])).to_list()[0]]
     ids = ids[-(ROOM - max_new_tokens) :]
@@ -65,7 +65,7 @@ def test_greedy_equals_the_full_model(full_logits, model, weights, max_new_token
 
 
 def test_ends_of_texts(full_logits, model, weights):
-    """A table in which the end of a text is likely: rows end at different places."""
+    """The end of a text is likely in this table, so rows end at different positions."""
     trainable, frozen = weights
     table = model.frozen_names.index(decoders.TOKEN_TABLE)
     changed = list(frozen)
@@ -99,7 +99,7 @@ def test_sampling_follows_its_seed(model, weights):
     assert draw() != draw(seed=2)
     greedy = generation.generate(model, *weights, PROMPTS, max_new_tokens=12)
     assert draw() != greedy
-    # So small a share holds one token, and so low a temperature leaves one.
+    # Such a small top_p keeps only one token, and so does such a low temperature.
     assert draw(top_p=1e-6) == greedy
     assert draw(temperature=1e-6) == greedy
     assert generation.generate(model, *weights, [], max_new_tokens=3) == []
@@ -110,7 +110,7 @@ def test_sampling_follows_its_seed(model, weights):
     [(0.35, 1), (0.45, 2), (0.65, 2), (0.75, 3), (0.999, 5), (1.0, 5)],
 )
 def test_top_p_keeps_the_smallest_sufficient_set(top_p, kept):
-    """Holtzman et al. 2020: the smallest set of likeliest tokens with a probability of p."""
+    """Holtzman et al. 2020: the smallest set of most probable tokens with a probability of p."""
     shares = np.array([0.05, 0.4, 0.1, 0.3, 0.15])
     likeliest = np.argsort(-shares)[:kept]
     expected = np.zeros(5)

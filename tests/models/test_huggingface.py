@@ -1,4 +1,4 @@
-"""Imported checkpoints compute what PyTorch computes; damaged ones are told in one line.
+"""Imported checkpoints compute the same as in PyTorch. Damaged ones give an error of one line.
 
 The stored numbers come from transformers 5.23 on torch 2.13, float32, on CPU.
 """
@@ -16,7 +16,7 @@ from tff_nlp.models import classifier, huggingface
 from tff_nlp.models.words import WordRules
 
 TOKEN_IDS = np.array([[2, 7, 11, 29, 3, 0], [2, 5, 6, 3, 0, 0], [2, 28, 9, 13, 17, 3]], np.int32)
-# First 4 of 16 outputs of tokens 0, 1 and 3 of each row, and their pooler's.
+# The first 4 of 16 outputs of tokens 0, 1 and 3 of each row, and of the pooler.
 PYTORCH = {
     "gelu": (
         [
@@ -87,7 +87,7 @@ MINILM_POOLER = [
 ]
 
 
-# Ids by Hugging Face's `tokenizers` 0.23.3, [CLS] and [SEP] left out.
+# Ids from Hugging Face's `tokenizers` 0.23.3, without [CLS] and [SEP].
 HUGGING_FACE_IDS = [
     ("Wait\u2026 what\u2122 a \xbd price?", "3524 1529 2054 30108 1037 1092 3976 1029"),
     ("Stra\xdfe, \xc5ngstr\xf6m", "2358 27807 1010 17076 15687"),
@@ -106,7 +106,8 @@ HUGGING_FACE_IDS = [
 
 # One rounding an operation gives these outputs a standard deviation of up to 2.9e-7 (two layers, an
 # output of 3) and 1.3e-7 (six of MiniLM, 0.5), as `rounding_deviation` of test_classifier.py says.
-# Sums of many products round more often, and PyTorch rounds, too: more than ten of these.
+# Sums of many products round more often, and PyTorch rounds too. The tolerance is more than ten of
+# these deviations.
 TWO_LAYERS, SIX_LAYERS = 5e-6, 2e-6
 
 
@@ -161,6 +162,23 @@ def test_task_prefix_legacy_norms_and_half_precision(write_checkpoint, make_tens
         PYTORCH["gelu"][0],
         atol=1e-2,  # float16: 2^-11
     )
+
+
+def test_both_rows_of_the_segment_table_are_loaded(write_checkpoint, make_tensors):
+    """Swapping the rows of token_type_embeddings has the same effect as swapping segment ids."""
+    tensors = make_tensors()
+    table = "embeddings.token_type_embeddings.weight"
+    swapped = tensors | {table: tensors[table][::-1]}
+    encoder = huggingface.load_folder(write_checkpoint(tensors=swapped))
+    loaded = encoder.backbone.get_layer("segment_embedding").get_weights()[0]
+    np.testing.assert_array_equal(loaded, tensors[table][::-1])
+    inputs = {
+        "token_ids": TOKEN_IDS,
+        "segment_ids": np.ones_like(TOKEN_IDS),
+        "padding_mask": (TOKEN_IDS != 0).astype(np.int32),
+    }
+    sequence = encoder.backbone(inputs, training=False)["sequence_output"].numpy()
+    np.testing.assert_allclose(sequence[:, :2, :4], PYTORCH["gelu"][0], atol=TWO_LAYERS)
 
 
 def test_config_reaches_the_layers(write_checkpoint):

@@ -1,4 +1,4 @@
-"""Imported GPT-2 checkpoints compute what PyTorch computes; damaged ones are refused in one line.
+"""Imported GPT-2 checkpoints compute the same as in PyTorch. Damaged ones give a one-line error.
 
 The stored numbers come from transformers 5.24 on torch 2.15, float32, on CPU:
 `GPT2LMHeadModel` of gpt2_checkpoint.CONFIG with gpt2_checkpoint.tensors().
@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from tests.models import gpt2_checkpoint
 from tff_nlp.errors import UserError
-from tff_nlp.models import causal, decoders, generation, huggingface_gpt2
+from tff_nlp.models import causal, generation, huggingface_gpt2, pretrained
 
 TOKEN_IDS = np.array([[262, 7, 256, 29, 199, 263], [262, 5, 261, 263, 0, 0]], np.int32)
 MASK = np.array([[True] * 6, [True] * 4 + [False] * 2])
-# Logits of 6 of 264 tokens at the first 4 places of each row.
+# Logits of 6 of 264 tokens at the first 4 positions of each row.
 PYTORCH = {
     "gelu": [
         [
@@ -48,13 +48,14 @@ PYTORCH = {
         ],
     ],
 }
-# Logits are up to 5.1: some ten roundings of float32 of such numbers, ours and PyTorch's.
+# Logits are up to 5.1. The tolerance is about ten float32 roundings of such numbers, because both
+# sides round.
 ROUNDING = 1e-5
 
 
 @pytest.fixture
 def write_checkpoint(tmp_path):
-    """Writes the checkpoint with changes; returns its folder."""
+    """Writes the checkpoint with changes and returns its folder."""
 
     def write(*, config=None, tensors=None, tokens=gpt2_checkpoint.TOKENS):
         tensors = gpt2_checkpoint.tensors() if tensors is None else tensors
@@ -96,20 +97,20 @@ def test_prefix_head_masks_and_half_precision(write_checkpoint):
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
     tensors["transformer.h.0.attn.bias"] = np.tril(np.ones([1, 1, 12, 12], np.uint8))
     tensors["transformer.h.0.attn.masked_bias"] = np.float32(-1e4)
-    decoder = decoders.load(str(write_checkpoint(tensors=tensors)))
+    decoder = pretrained.load_decoder(str(write_checkpoint(tensors=tensors)))
     np.testing.assert_allclose(logits(decoder), PYTORCH["gelu_new"], atol=ROUNDING)
     half = {k: v.astype(np.float16) for k, v in gpt2_checkpoint.tensors().items()}
-    decoder = decoders.load(str(write_checkpoint(tensors=half)))
+    decoder = pretrained.load_decoder(str(write_checkpoint(tensors=half)))
     np.testing.assert_allclose(logits(decoder), PYTORCH["gelu_new"], atol=2e-2)  # float16: 2^-11
 
 
 def test_a_row_without_a_token_is_never_written(write_checkpoint):
-    """The table has 264 rows for 263 tokens, as published tables are filled up."""
+    """The table has 264 rows for 263 tokens. Published tables also have extra rows."""
     tensors = gpt2_checkpoint.tensors()
     tensors["wte.weight"][263] = 100 * tensors["ln_f.bias"]
     model = causal.build(huggingface_gpt2.load_folder(write_checkpoint(tensors=tensors)))
     weights = model.initial_weights()
-    # After the first two tokens of the second row, that row of the table comes first.
+    # After the first two tokens of the second row, the extra row has the highest logit.
     assert tf.argmax(model.logits(*weights, TOKEN_IDS, MASK, seed=None)[1, 1]) == 263
     ids = generation.continue_ids(
         model,
@@ -178,11 +179,11 @@ def test_wrong_tensors(write_checkpoint, change, message):
         ({"model_type": "bert"}, "model_type 'bert'; only 'gpt2'"),
         ({"activation_function": "relu"}, "activation_function 'relu'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True"),
-        ({"tie_word_embeddings": False}, "tie_word_embeddings False; it can be True"),
-        ({"n_embd": "16"}, "n_embd '16'; a positive number is due"),
-        ({"n_inner": 0}, "n_inner 0; a positive number is due"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings False; it must be True"),
+        ({"n_embd": "16"}, "n_embd '16'; it must be a positive integer"),
+        ({"n_inner": 0}, "n_inner 0; it must be a positive integer"),
         ({"n_head": 5}, "n_head 5 does not divide"),
-        ({"attn_pdrop": 1}, "attn_pdrop 1; a number from 0 to below 1"),
+        ({"attn_pdrop": 1}, "attn_pdrop 1; it must be at least 0 and below 1"),
         ({"vocab_size": 262}, "vocab.json has 263 tokens, config.json says vocab_size 262"),
         ({"n_embd": 10**6}, r"config.json describes [\d,]+ parameters, model.safetensors has room"),
     ],

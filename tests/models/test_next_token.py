@@ -1,4 +1,4 @@
-"""Scores leave padding out, count document ends, and perplexity is one of tokens."""
+"""Scores ignore padding and include ends of texts. Perplexity is per token."""
 
 import math
 
@@ -21,7 +21,7 @@ def test_uniform_logits_have_the_vocabularys_perplexity():
 
 
 def test_scores_by_hand():
-    """All tokens but the first are predicted, the end included; padding is not read."""
+    """All tokens except the first are predicted, including the end. Padding is ignored."""
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(3, 5, 5)).astype(np.float32)
     texts = [[END, 1, 2, 3, END], [END, 4, END], [END]]
@@ -55,7 +55,7 @@ def test_padding_has_no_gradient():
     assert (gradient[0, 1:] == 0).all()
 
 
-def test_perplexity_of_odd_totals():
+def test_perplexity_without_tokens_and_of_huge_losses():
     assert math.isnan(next_token.perplexity(0.0, 0))
     assert next_token.perplexity(1e9, 1) == math.inf
     assert next_token.perplexity(0.0, 3) == 1
@@ -70,12 +70,10 @@ def test_targets_are_all_tokens_but_the_first_of_each_text():
 
 
 def test_unigram_baseline_by_hand():
-    """Counts 2, 1, 0 smoothed to 3/6, 2/6, 1/6; test tokens 0, 0, 2."""
+    """The counts 2, 1, 0 become the probabilities 3/6, 2/6, 1/6. The test tokens are 0, 0, 2."""
     train, test = np.array([2, 1, 0]), np.array([2, 0, 1])
     expected = ((3 / 6) * (3 / 6) * (1 / 6)) ** (-1 / 3)
     assert next_token.unigram_perplexity(train, test) == pytest.approx(expected)
-    assert next_token.unigram_accuracy(train, test) == pytest.approx(2 / 3)
     nothing = np.zeros(3, np.int64)
     assert next_token.unigram_perplexity(nothing, test) == pytest.approx(3)
     assert math.isnan(next_token.unigram_perplexity(train, nothing))
-    assert math.isnan(next_token.unigram_accuracy(train, nothing))

@@ -1,4 +1,4 @@
-"""The sentence about what a model does not read."""
+"""The sentence about tokens that a model does not read."""
 
 from tff_nlp.models.token_counts import TokenCounts, count_html_entities
 

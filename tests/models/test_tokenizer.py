@@ -5,9 +5,11 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tff_nlp import silence_libraries
 from tff_nlp.errors import UserError
 from tff_nlp.models.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tff_nlp.models.words import UNICODE, WordRules
@@ -83,7 +85,7 @@ def test_truncation_and_dtypes():
 
 
 def test_many_texts_equal_each_alone():
-    """More texts than one call of the tokenizer takes."""
+    """There are more texts than fit into one call of the tokenizer."""
     texts = [f"good {'film ' * (i % 7)}!" for i in range(5000)]
     ids, lengths = TOKENIZER.encode(texts, 6)
     starts = np.cumsum(lengths) - lengths
@@ -107,6 +109,66 @@ def test_whole_lengths():
     texts = ["good " * 50, "good", "", "x" * 5000]
     assert TOKENIZER.whole_lengths(texts).tolist() == [52, 3, 2, 3]
     assert TOKENIZER.whole_lengths([]).shape == (0,)
+
+
+PAIRS = [
+    ("good film", "unwatchable!"),
+    ("good " * 20, "film"),
+    ("film", "good " * 20),
+    ("good " * 9, "film " * 8),
+    ("[SEP] good", "film [SEP]"),
+    ("", "good"),
+    ("", ""),
+]
+
+
+def padded(pairs, max_tokens):
+    first, second = zip(*pairs, strict=True)
+    flat, lengths = TOKENIZER.encode(first, max_tokens, second)
+    return tf.RaggedTensor.from_row_lengths(flat, lengths).to_tensor(TOKENIZER.pad_id)
+
+
+@pytest.mark.parametrize("max_tokens", [3, 4, 5, 8, 13, 64])
+def test_pairs_equal_kerasnlp(max_tokens):
+    silence_libraries.import_keras_nlp()
+    import keras_nlp
+
+    theirs = keras_nlp.models.BertPreprocessor(
+        keras_nlp.models.BertTokenizer(vocabulary=list(WORDS), lowercase=True),
+        sequence_length=max_tokens,
+    )
+    found = theirs(tuple(map(tf.constant, zip(*PAIRS, strict=True))))
+    ids = padded(PAIRS, max_tokens)
+    rest = [[0, 0], [0, max_tokens - ids.shape[1]]]  # KerasNLP pads all batches to one length.
+    np.testing.assert_array_equal(tf.pad(ids, rest), found["token_ids"])
+    np.testing.assert_array_equal(tf.pad(TOKENIZER.segment_ids(ids), rest), found["segment_ids"])
+
+
+@pytest.mark.parametrize("max_tokens", [3, 4, 5, 8, 12])
+def test_the_longer_text_is_cut_first(max_tokens):
+    sizes = [(first, second) for first in range(9) for second in range(9)]
+    first, second = zip(*(("good " * one, "film " * other) for one, other in sizes), strict=True)
+    ids, lengths = TOKENIZER.encode(first, max_tokens, second)
+    good, film = WORDS.index("good"), WORDS.index("film")
+    for found, (one, other) in zip(np.split(ids, np.cumsum(lengths)[:-1]), sizes, strict=True):
+        while one + other + 3 > max_tokens:
+            if one > other:
+                one -= 1
+            else:
+                other -= 1
+        assert found.tolist() == [2, *one * [good], 3, *other * [film], 3]
+
+
+def test_segments_of_single_texts_are_zero():
+    assert not TOKENIZER.segment_ids(np.array([[2, 5, 6, 3], [2, 5, 3, 0]], np.int32)).numpy().any()
+
+
+def test_pairs_have_lengths_and_a_minimum_size():
+    first, second = ["good " * 50, "good", ""], ["film", "", "x" * 5000]
+    assert TOKENIZER.whole_lengths(first, second).tolist() == [54, 4, 4]
+    assert [part.shape for part in TOKENIZER.encode([], 8, [])] == [(0,), (0,)]
+    with pytest.raises(UserError, match=r"--max_tokens=2: \[CLS\] and two \[SEP\] alone are 3"):
+        TOKENIZER.encode(["good"], 2, ["film"])
 
 
 def test_a_vocabulary_without_special_tokens():

@@ -22,7 +22,7 @@ def test_vocabulary_files(tmp_path):
     path.write_bytes("\r\n".join(WORDS).encode())
     assert load_vocabulary(path) == WORDS
     path.write_text("\n".join([*WORDS, "good"]) + "\n")
-    with pytest.raises(UserError, match="vocab.txt: 'good' stands on lines 6 and 15"):
+    with pytest.raises(UserError, match="vocab.txt: 'good' is on lines 6 and 15"):
         load_vocabulary(path)
     path.write_text("\n".join(w for w in WORDS if w != "[CLS]"))
     with pytest.raises(UserError, match=r"lacks \[CLS\]"):
@@ -48,12 +48,12 @@ def test_trained_vocabulary(texts):
 
 
 @pytest.mark.parametrize("size", [6, 8, 20, 50])
-def test_size_is_kept(texts, size):
+def test_the_vocabulary_size_is_not_exceeded(texts, size):
     assert len(train_vocabulary(texts, size, RULES)) <= size
 
 
 def test_vocabulary_does_not_depend_on_the_process(texts):
-    """Python hashes strings by a seed of each process, and sets come in the order of the hashes."""
+    """Python hashes strings with a different seed in each process, which changes set orders."""
     assert "|".join(train_vocabulary(texts, 60, RULES)) == (
         "[PAD]|[UNK]|[CLS]|[SEP]|[MASK]|下|再|卖|吃|外|好|很|来|次|a|o|t|e|d|h|n|b|g|i|p|"
         "##a|##o|##t|##e|##d|##h|##n|##b|##g|##i|##p|th|ba|##at|##oo|##ot|the|bad|##ood|good|"
@@ -82,7 +82,7 @@ def test_chinese_characters_get_rows(shared_corpora):
 
 
 def merged_one_at_a_time(words, pieces):
-    """Byte-pair encoding as its paper has it: the most frequent pair, counted anew each time."""
+    """Byte-pair encoding as in its paper: one pair at a time, with new counts for each merge."""
     split = {word: (word[0], *(f"##{c}" for c in word[1:])) for word, _ in words}
     found = []
     while len(found) < pieces:
@@ -120,7 +120,7 @@ def test_pieces_are_those_of_byte_pair_encoding():
 
 
 def thai_texts(rows):
-    """Made-up syllables without blanks between words."""
+    """Returns texts of invented syllables without blanks between words."""
     generator = random.Random(3)
     consonants, vowels, tones = "กขคงจชดตทนบปพฟมยรลวสห", "าิีึืุู", ["", "่", "้"]
     words = [
@@ -134,7 +134,7 @@ def thai_texts(rows):
 
 
 def test_a_script_without_blanks():
-    """A text is one word of a hundred characters; none is left out or unknown."""
+    """A text is one word of a hundred characters. No word is left out or unknown."""
     texts = thai_texts(300)
     tokenizer = Tokenizer(train_vocabulary(texts, 1000, RULES), RULES)
     ids, _ = tokenizer.encode(texts, 256)
@@ -143,7 +143,7 @@ def test_a_script_without_blanks():
 
 
 def test_learning_passes_over_the_texts_a_bounded_number_of_times(monkeypatch):
-    """So time grows as the texts do: what merges looks at is counted, not the clock."""
+    """So the time is proportional to the texts. The test counts the symbols that merges read."""
     seen = []
     merge = vocabularies._Symbols.merge
 

@@ -1,4 +1,4 @@
-"""How texts become words: what survives, what goes, and that it is the same everywhere."""
+"""Splitting texts into words: which characters are kept, and which are removed."""
 
 import unicodedata
 
@@ -16,7 +16,7 @@ def split(text, rules=OWN):
     return [word.decode() for word in found.flat_values.numpy()]
 
 
-# Pairs that a reader of the language takes for two words, a mark apart.
+# Pairs of different words that differ in one mark.
 PAIRS = [
     ("Thai", "\u0e14\u0e35", "\u0e14\u0e39"),
     ("Lao", "\u0e94\u0eb5", "\u0e94\u0eb9"),
@@ -43,13 +43,13 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("language", "one", "other"), PAIRS)
-def test_marks_that_carry_meaning_survive(language, one, other):
+def test_meaningful_marks_are_kept(language, one, other):
     for rules in (OWN, WordRules(False, False, UNICODE)):
         assert split(one, rules) != split(other, rules), language
         assert split(one, rules) == [unicodedata.normalize("NFC", one)]
 
 
-def test_accents_go_when_asked_from_alphabets_that_have_them():
+def test_accents_are_stripped_only_from_alphabets_with_accents():
     stripped = WordRules(True, True, UNICODE)
     assert split("Caf\u00e9 \u039a\u03b1\u03bb\u03ac \u0439", stripped) == [
         "cafe",
@@ -83,7 +83,7 @@ def test_composed_and_decomposed_letters_are_the_same_word(lowercase):
         ("", []),
     ],
 )
-def test_words_of_an_own_vocabulary(text, expected):
+def test_words_of_the_unicode_style(text, expected):
     assert split(text) == expected
 
 
@@ -98,7 +98,7 @@ def test_html_entities_are_decoded_when_asked():
     ]
 
 
-def test_bytes_that_are_no_utf8():
+def test_bytes_that_are_not_utf8():
     found = words.split_words(tf.constant([b"caf\xe9 ok", b"cut \xe2\x82"]), OWN)
     assert [[w.decode() for w in row] for row in found.to_list()] == [
         ["caf", "?", "ok"],

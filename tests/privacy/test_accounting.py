@@ -1,4 +1,4 @@
-"""Epsilons against published values, to the printed digit, each on its order grid."""
+"""Epsilons equal published values to the printed digit, each with its order grid."""
 
 import math
 import subprocess
@@ -51,7 +51,7 @@ def test_stackoverflow_by_three_accountants():
     found = accounting.epsilons(sampled(5000 / 763430, 1.0, 5000), 1e-9)
     assert f"{found.rdp_classic:.3f}" == "4.634"
     assert f"{found.rdp:.3f}" == "4.183"
-    # Discretization moves the last digit: 3.8988 on a tenth of this interval.
+    # The discretization changes the last digit: it is 3.8988 with a tenth of this interval.
     assert found.pld == pytest.approx(3.903, abs=1e-3)
     assert found.pld < found.rdp < found.rdp_classic
     assert found.adjacency is accounting.ADD_OR_REMOVE
@@ -99,12 +99,12 @@ def test_mnist_tutorial(noise, epochs, printed):
 def test_opacus_example():
     found = accounting.epsilons(sampled(0.04, 1.5, 2250), 1e-5)
     assert found.rdp == pytest.approx(7.32911117143, rel=1e-9)
-    # Another accountant of privacy losses (PRV); both approximate the same exact value.
+    # Opacus uses another accountant of privacy losses (PRV). Both approximate the same exact value.
     assert found.pld == pytest.approx(6.777395712, abs=0.01)
 
 
 def divergence_by_quadrature(probability, noise, order):
-    """Returns the Renyi divergence of one round by integrating its definition."""
+    """Returns the Renyi divergence of one round by numerical integration of its definition."""
 
     def integrand(x):
         density = math.exp(-x * x / (2 * noise**2)) / (noise * math.sqrt(2 * math.pi))
@@ -116,8 +116,8 @@ def divergence_by_quadrature(probability, noise, order):
 
 
 def test_renyi_divergences_of_dp_accounting():
-    # The published values at the orders 1.5 and 2.5 (6.70579741e-4, 1.08548710e-3) are an older
-    # approximation from above; dp_accounting now gives what the integral does.
+    # The published values at orders 1.5 and 2.5 (6.70579741e-4, 1.08548710e-3) are an older upper
+    # approximation. dp_accounting now gives the same values as the integral.
     orders = (1.5, 2.5, 5, 50, 100)
     found = accounting.rdp_of(sampled(0.01, 2.5, 50), orders)
     published = [6.70579741e-4, 1.08548710e-3, 2.18075656e-3, 2.38460375e-2, 167.416308]
@@ -128,7 +128,7 @@ def test_renyi_divergences_of_dp_accounting():
 
 
 def test_gaussian_calibrated_by_dp_accounting():
-    # Exact: epsilon 1 at delta 1e-6, so the accountant of losses must come close.
+    # The exact value is epsilon 1 at delta 1e-6, so the PLD accountant must be close to it.
     orders = tuple(1 + step / 100 for step in range(1, 10000))
     event = events.everybody_round(4.530877117)
     divergences = accounting.rdp_of(event, orders)
@@ -147,7 +147,7 @@ def test_gaussian_loss_equals_the_closed_form():
     assert reached == pytest.approx(delta, rel=0.02)
 
 
-def test_no_noise_is_an_infinite_epsilon_and_no_rounds_are_none():
+def test_epsilon_without_noise_is_infinite_and_without_rounds_zero():
     silent = accounting.epsilons(sampled(0.1, 0.0, 10), 1e-5)
     assert silent.rdp == silent.rdp_classic == silent.pld == math.inf
     nothing = accounting.epsilons(events.compose([]), 1e-5)
@@ -175,8 +175,8 @@ def test_fixed_size_cohorts_are_accounted_for_replacement():
     assert found.adjacency is accounting.REPLACE_ONE
     assert found.pld is None
     assert found.by("pld") == math.inf
-    # Replacing changes the sum by up to two clipping norms: amplification cannot beat half noise
-    # without any sampling, and must not look better than Poisson's single change.
+    # Replacing a client changes the sum by up to two clipping norms. So epsilon must be at most the
+    # one of half the noise without sampling, and at least the one of Poisson sampling.
     assert (
         1.9861
         < found.rdp
@@ -185,7 +185,7 @@ def test_fixed_size_cohorts_are_accounted_for_replacement():
 
 
 @pytest.mark.parametrize("delta", [0, -1e-6, 1, math.nan, 1.1e-3])
-def test_delta_must_mean_something(delta):
+def test_a_meaningless_delta_is_refused(delta):
     with pytest.raises(UserError, match="^--delta="):
         accounting.check_delta(delta, 1000)
 
@@ -194,7 +194,7 @@ def test_delta_of_one_over_population_is_the_limit():
     accounting.check_delta(1e-3, 1000)
 
 
-def test_epsilons_beyond_use_are_still_quick():
+def test_very_large_epsilons_are_fast():
     found = accounting.epsilons(sampled(0.5, 0.05, 100), 1e-5)
     assert 1e3 < found.pld <= found.rdp * 1.01 < math.inf
     absurd = accounting.epsilons(sampled(0.1, 0.01, 100_000), 1e-6)
@@ -247,9 +247,9 @@ def exact_gaussian_epsilon(noise, rounds, delta):
 @pytest.mark.parametrize(("noise", "rounds"), [(4, 10), (20, 1000), (50, 10_000), (1000, 10**6)])
 @pytest.mark.parametrize("delta", [1e-9, 1e-10, 1e-11, 1e-12, 1e-14, 2e-15, 1e-16, 1e-30, 1e-300])
 def test_no_accountant_is_below_the_exact_epsilon_at_a_tiny_delta(noise, rounds, delta):
-    """Where double precision ends, privacy loss distributions have no answer instead of a low one.
+    """If delta is too small for double precision, the PLD accountant gives no result.
 
-    Sampling with probability 1 is composed numerically, and known exactly.
+    Sampling with probability 1 is composed numerically, and its exact epsilon is known.
     """
     found = accounting.epsilons(sampled(1.0, noise, rounds), delta)
     exact = exact_gaussian_epsilon(noise, rounds, delta)

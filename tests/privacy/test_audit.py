@@ -1,4 +1,4 @@
-"""The estimate from canaries, against dp_accounting, integrals and the Gaussian mechanism."""
+"""The estimate from canaries against dp_accounting, integrals and the Gaussian mechanism."""
 
 import math
 
@@ -13,14 +13,14 @@ from tff_nlp.privacy import audit, audit_bounds
 @pytest.mark.parametrize("difference", [-1e-12, 0.0, 1e-12])
 @pytest.mark.parametrize(("noise", "delta"), [(0.05, 1e-5), (0.5, 1e-3), (1.0, 1e-5), (4.0, 1e-9)])
 def test_equal_spreads_give_the_gaussian_mechanism(noise, delta, difference):
-    """Near and at equality, where the two roots of the quadratic become one."""
+    """Equal or nearly equal spreads, for which the quadratic becomes linear."""
     epsilon = audit.gaussian_epsilon(0.0, noise, 1.0, noise + difference, delta)
     mechanism = privacy_loss_mechanism.GaussianPrivacyLoss(noise)
     assert mechanism.get_delta_for_epsilon(epsilon) == pytest.approx(delta, rel=1e-4)
 
 
 def divergence(first, second, epsilon):
-    """P(S) - e^epsilon Q(S) where it is largest, by numerical integration."""
+    """Returns the maximum of P(S) - e^epsilon Q(S) over S, by numerical integration."""
     ends = [law.mean() + side * 12 * law.std() for law in (first, second) for side in (-1, 1)]
     y = np.linspace(min(ends), max(ends), 400_001)
     return np.trapz(np.maximum(0, first.pdf(y) - math.exp(epsilon) * second.pdf(y)), y)
@@ -55,7 +55,7 @@ def test_two_equal_laws_and_laws_without_spread():
 
 
 def test_the_estimate_finds_the_epsilon_of_a_gaussian_mechanism():
-    """Proposition of section 3: with many canaries the estimate comes to the true epsilon."""
+    """Proposition of section 3: with many canaries, the estimate converges to the true epsilon."""
     dimension, noise, delta = 10**6, 1.5, 1e-3
     generator = np.random.default_rng(5)
     cosines = (1 / noise + generator.standard_normal(50_000)) / math.sqrt(dimension)
@@ -69,13 +69,13 @@ def test_the_estimate_finds_the_epsilon_of_a_gaussian_mechanism():
 
 
 def test_the_largest_of_several_releases_is_compared_with_the_same_of_unsent_canaries():
-    """Algorithm 2: without a trace of the canaries nothing is found, though maxima are above 0."""
+    """Algorithm 2: canaries without effect give no epsilon, although the maxima are above 0."""
     generator = np.random.default_rng(6)
     scores = generator.standard_normal((2, 4000, 20)).max(axis=2) / 100
     found = audit.estimate(scores[0], 10_000, 1e-2, releases=20, unobserved=scores[1])
     assert found.epsilon < 0.2
     assert found.lower == 0
-    # Taken for one release, the same cosines would accuse a mechanism that releases nothing.
+    # As one release, the same cosines would refute a mechanism that releases nothing.
     assert audit.estimate(scores[0], 10_000, 1e-2).lower > 1
     with pytest.raises(ValueError, match="20 releases: cosines of canaries that were not sent"):
         audit.estimate(scores[0], 10_000, 1e-2, releases=20)

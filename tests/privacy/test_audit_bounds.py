@@ -18,7 +18,7 @@ def test_published_bound_with_jeffreys_interval(dimension, expected):
         cosines, dimension, 1e-2, alpha=1e-2, interval=audit_bounds.JEFFREYS
     )
     assert bounds.max() == pytest.approx(expected, rel=1e-6)
-    # The one that keeps its confidence is below.
+    # The bound that keeps its confidence is lower.
     assert 0.5 < audit_bounds.lower_bound(cosines, dimension, 1e-2, confidence=0.99) < expected
 
 
@@ -39,7 +39,7 @@ def test_a_threshold_with_delta_and_in_the_other_direction():
     high = stats.binomtest(5, 100).proportion_ci(0.98, "exact").high
     found = audit_bounds.threshold_bound(60, 100, 5, 100, delta=0.01, confidence=0.98)
     assert found == pytest.approx(math.log((low - 0.01) / high))
-    # Rarely missed members say more than frequent false alarms do.
+    # Rarely missed members give a larger bound than frequent false alarms allow.
     low = stats.binomtest(60, 100).proportion_ci(0.98, "exact").low
     missed = stats.binomtest(1, 100).proportion_ci(0.98, "exact").high
     found = audit_bounds.threshold_bound(99, 100, 40, 100, confidence=0.98)
@@ -53,7 +53,7 @@ def test_a_threshold_with_delta_and_in_the_other_direction():
     [((75, 100, 1000, 1e-4), 0.673), ((1439, 1510, 100_000, 1e-5), 2.675)],
 )
 def test_published_bound_of_guesses(numbers, expected):
-    """Steinke et al. 2023, appendix D (rounded) and section 7 (cut off), confidence 0.95."""
+    """Steinke et al. 2023, appendix D (rounded) and section 7 (truncated), confidence 0.95."""
     found = audit_bounds.guess_bound(*numbers, confidence=0.95)
     assert found == pytest.approx(expected, abs=1e-3)
 
@@ -65,7 +65,7 @@ def test_guesses_without_delta_are_an_exact_binomial_test(correct, guesses):
     assert found == pytest.approx(math.log(rate / (1 - rate)), rel=1e-6)
 
 
-def test_guesses_no_better_than_chance_tell_nothing():
+def test_guesses_by_chance_give_no_bound():
     assert audit_bounds.guess_bound(55, 100, 100, 1e-5) == 0
     assert audit_bounds.guess_bound(0, 0, 10, 1e-5) == 0
     with pytest.raises(ValueError, match="3 of 2 of 10 guesses"):
@@ -89,7 +89,7 @@ def test_success_rates_are_clopper_and_pearsons(successes):
 
 
 def test_the_law_of_unsent_canaries_in_few_dimensions():
-    """In the plane and in space the law of a coordinate of a unit vector is elementary."""
+    """In 2 and 3 dimensions, a coordinate of a unit vector has an elementary distribution."""
     t = np.array([-0.9, -0.2, 0.0, 0.3, 0.999])
     found = np.exp(audit_bounds.log_null_survival(t, 2))
     np.testing.assert_allclose(found, np.arccos(t) / np.pi, rtol=1e-9)
@@ -101,16 +101,16 @@ def test_the_law_of_unsent_canaries_has_no_jump_and_no_end():
     t = np.linspace(-0.1, 0.12, 9)
     below, above = (audit_bounds.log_null_survival(t, d) for d in (999, 1000))
     np.testing.assert_allclose(below, above, rtol=0.03, atol=1e-3)
-    # A probability below the smallest floating point number still has a logarithm.
+    # The logarithm is finite even if the probability underflows.
     assert audit_bounds.log_null_survival(np.array([0.98]), 900)[0] == pytest.approx(-435, rel=0.01)
     assert audit_bounds.log_null_survival(np.array([0.5]), 10**6)[0] < -1e5
 
 
 def boundary(generator, count, epsilon, dimension):
-    """Cosines of a mechanism that has exactly this epsilon at every threshold.
+    """Returns cosines of a mechanism with exactly this epsilon at every threshold.
 
-    Randomized response on the law of unsent canaries: its upper part is e^epsilon times as likely
-    for sent ones, the lower part e^-epsilon times.
+    It is randomized response on the distribution of unsent canaries: for sent canaries, the upper
+    part is e^epsilon times as likely, and the lower part e^-epsilon times.
     """
     share = 1 / (1 + math.exp(epsilon))
     above = generator.random(count) > share
@@ -120,7 +120,7 @@ def boundary(generator, count, epsilon, dimension):
 
 @pytest.mark.parametrize("confidence", [0.9, 0.99])
 def test_the_bound_keeps_its_confidence_where_it_is_tightest(confidence):
-    """Of a mechanism that has exactly the epsilon, no more than the allowed share is accused."""
+    """A mechanism with exactly the claimed epsilon is not refuted more often than allowed."""
     generator, epsilon, trials = np.random.default_rng(3), 1.5, 500
     wrong = sum(
         audit_bounds.lower_bound(
@@ -130,13 +130,13 @@ def test_the_bound_keeps_its_confidence_where_it_is_tightest(confidence):
         for _ in range(trials)
     )
     assert stats.binomtest(wrong, trials, 1 - confidence, alternative="greater").pvalue > 1e-3
-    # Were a smaller epsilon claimed, nearly all would be.
+    # With a smaller claimed epsilon, nearly all runs would be refuted.
     found = audit_bounds.lower_bound(boundary(generator, 2000, epsilon, 5000), 5000, 0.0)
     assert found > 0.8 * epsilon
 
 
-def test_the_best_of_all_thresholds_does_not_keep_it():
-    """Why `lower_bound` divides the allowance: the published way is wrong more often than 0.01."""
+def test_the_best_of_all_thresholds_does_not_keep_the_confidence():
+    """`lower_bound` divides alpha, because the published method fails more often than 0.01."""
     generator, epsilon, trials = np.random.default_rng(4), 1.5, 400
     wrong = sum(
         audit_bounds.closed_form_bounds(
@@ -152,7 +152,7 @@ def test_the_best_of_all_thresholds_does_not_keep_it():
     assert stats.binomtest(wrong, trials, 0.01, alternative="greater").pvalue < 1e-6
 
 
-def test_more_releases_excuse_larger_cosines():
+def test_more_releases_allow_larger_cosines():
     cosines = np.full(50, 0.05)
     one = audit_bounds.lower_bound(cosines, 10_000, 1e-5)
     assert one - audit_bounds.lower_bound(cosines, 10_000, 1e-5, releases=10) == pytest.approx(

@@ -1,7 +1,7 @@
-"""Planted faults: what the audit says of a mean mechanism in NumPy that is wrong in one place.
+"""Planted faults: the audit of a noisy mean in NumPy with a single fault.
 
-200 clients whose updates share a direction, 20,000 dimensions: all arithmetic of a run but the
-training. docs/audit.md has the power over many seeds, and where there is none.
+There are 200 clients with similar updates and 20,000 dimensions. The test does all arithmetic of a
+run except training. docs/audit.md has the power over many seeds, and the cases without power.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ SHAPES = ((100, 150), (5000,))
 SIZES = (15_000, 5000)
 CLIENTS, DELTA = 200, 1e-3
 CLIPPING_NORM = 0.5
-# Longer than the clipping norm, so that a mechanism which does not clip shows.
+# Canaries are longer than the clipping norm, so that missing clipping is visible.
 CANARY_NORM = 4 * CLIPPING_NORM
 
 
 @dataclasses.dataclass(frozen=True)
 class Mechanism:
-    """What is claimed, the accountant's epsilon for it, and how many canaries there are."""
+    """The stated mechanism, its epsilon by the accountant, and the number of canaries."""
 
     noise_multiplier: float
     rounds: int
@@ -55,7 +55,7 @@ BOTH = pytest.mark.parametrize("mechanism", [ONE_ROUND, SAMPLED], ids=["one roun
 
 @pytest.fixture(autouse=True)
 def drawn_once(monkeypatch):
-    """Canaries are drawn anew wherever they are needed; a test can keep them."""
+    """Caches canaries, which the package draws again each time."""
     kept = functools.lru_cache(1024)(canaries.canary)
     monkeypatch.setattr(
         canaries, "canary", lambda seed, index, shapes: kept(seed, index, tuple(map(tuple, shapes)))
@@ -71,7 +71,7 @@ def tensors(array):
 
 
 def updates(generator):
-    """Clients' updates, half to twice the clipping norm long, a tenth of it in one direction."""
+    """Returns updates of 0.5 to 2 clipping norms, with a tenth in a common direction."""
     common = generator.standard_normal(sum(SIZES), dtype=np.float32)
     own = generator.standard_normal((CLIENTS, sum(SIZES)), dtype=np.float32)
     own += 0.1 * common
@@ -80,7 +80,7 @@ def updates(generator):
 
 
 def clipped(sent, fault):
-    """Returns what a client counts, by row."""
+    """Returns the contribution of each client, one per row."""
     if fault == "clipping left out":
         return sent
 
@@ -94,7 +94,7 @@ def clipped(sent, fault):
 
 
 def spread(fault, number):
-    """Returns the noise's standard deviation over what is stated, by number of an update."""
+    """Returns the noise's standard deviation over the stated one, for each value of an update."""
     share = {"noise left out": 0.0, "half of the noise": 0.5, "noise times 0.71": 0.71}
     spread = np.full(sum(SIZES), share.get(fault, 1.0))
     if fault == "noise left out of a tensor":
@@ -105,7 +105,7 @@ def spread(fault, number):
 
 
 def run(seed, mechanism, fault=None, sent=None):
-    """Returns the noisy sum of each round, and who took part: bool[rounds, canaries]."""
+    """Returns the noisy sum of each round, and the canaries in it: bool[rounds, canaries]."""
     generator = np.random.default_rng(seed)
     planted = [
         flat(canaries.canary(seed, index, SHAPES)) * np.float32(CANARY_NORM)
@@ -148,7 +148,7 @@ def audited(seed, mechanism, fault=None, confidence=audit_bounds.CONFIDENCE):
     "fault",
     ["noise left out", "clipping left out", "half of the noise", "clients counted twice"],
 )
-def test_the_final_weights_show_a_plain_fault(mechanism, fault):
+def test_the_final_weights_show_a_large_fault(mechanism, fault):
     report = audited(1, mechanism, fault)
     assert report.found.refutes(mechanism.epsilon)
     assert "does not keep" in report.line()
@@ -175,7 +175,7 @@ def test_the_rounds_show_what_the_final_weights_do_not(mechanism, fault, words):
 
 
 @BOTH
-def test_a_mechanism_without_fault_is_not_accused(mechanism):
+def test_a_mechanism_without_fault_is_not_refuted(mechanism):
     report = audited(2, mechanism)
     assert not report.refuted
     assert 0.2 < report.found.lower < 0.9 * mechanism.epsilon
@@ -185,13 +185,13 @@ def test_a_mechanism_without_fault_is_not_accused(mechanism):
 
 
 def test_clipping_left_out_is_invisible_to_canaries_of_the_clipping_norm(monkeypatch):
-    """Why canaries are longer: those that need no clipping never learn that there is none."""
+    """Canaries must be longer than the clipping norm, or they do not show missing clipping."""
     monkeypatch.setattr(f"{__name__}.CANARY_NORM", CLIPPING_NORM)
     assert not audited(1, ONE_ROUND, "clipping left out").refuted
 
 
-def test_guesses_catch_what_is_plain_only():
-    """The bound that needs no independence of canaries: noise left out, but not half of it."""
+def test_guesses_find_only_large_faults():
+    """The bound without independence finds missing noise, but not half of the noise."""
     mechanism, delta = Mechanism(2.0, 1, 1.0), 1e-5
     epsilon = audit.gaussian_epsilon(0, 2, 1, 2, delta)
     sent = canaries.coins(1, mechanism.canaries)
@@ -207,6 +207,6 @@ def test_guesses_catch_what_is_plain_only():
 @pytest.mark.slow
 @BOTH
 def test_false_alarms_over_many_seeds(mechanism):
-    """At a confidence of 0.95, at most 1 of 20 may be accused; the bounds are not that tight."""
+    """At a confidence of 0.95, at most 1 of 20 runs may be refuted; in fact there are fewer."""
     accused = [audited(seed, mechanism, confidence=0.95).refuted for seed in range(60)]
     assert sum(accused) <= 7

@@ -1,4 +1,4 @@
-"""The third from any two: what is found keeps the target, and nothing better does."""
+"""The searched values keep the target, and no better values do."""
 
 import dp_accounting as dpa
 import pytest
@@ -49,7 +49,7 @@ def test_smallest_noise_at_extremes(target):
 
 
 def test_tff_tutorial_from_both_sides():
-    # With the noise on the mean fixed at .01, 120 clients are the fewest; with z = 1.2, the most.
+    # 120 clients are the smallest cohort with noise .01 on the mean, and the largest with z = 1.2.
     assert calibration.smallest_cohort(lambda n: run(n, 0.01 * n), POPULATION, 2.0, RDP) == 120
     assert calibration.largest_cohort(lambda n: run(n, 1.2), POPULATION, 2.0, RDP) == 120
 
@@ -69,16 +69,16 @@ def test_a_target_that_nothing_reaches_is_refused():
     classic = calibration.epsilon_by("rdp_classic", DELTA)
     with pytest.raises(UserError, match=r"--target_epsilon=0\.1: no noise reaches it.* 0\.36"):
         calibration.smallest_noise(lambda z: run(120, z), 0.1, classic)
-    with pytest.raises(UserError, match="one client per round already"):
+    with pytest.raises(UserError, match="already exceeded with one client per round"):
         calibration.largest_cohort(lambda n: run(n, 0.01), POPULATION, 0.1, RDP)
-    with pytest.raises(UserError, match="after one round already"):
+    with pytest.raises(UserError, match="already exceeded after one round"):
         calibration.most_rounds(lambda n: run(120, 0.01, n), 0.1, RDP)
     with pytest.raises(UserError, match="even with all 3,383 clients"):
         calibration.smallest_cohort(lambda n: run(n, n * 1e-6), POPULATION, 0.1, RDP)
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_target_must_be_one(target):
+def test_a_target_must_be_positive_and_finite(target):
     with pytest.raises(UserError, match="^--target_epsilon="):
         calibration.check_target(target)
 

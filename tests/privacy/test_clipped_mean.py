@@ -1,4 +1,4 @@
-"""The noisy mean against closed forms, statistics and TensorFlow Privacy's own queries."""
+"""The noisy mean against closed forms, statistics and TensorFlow Privacy's queries."""
 
 import collections
 import math
@@ -76,7 +76,7 @@ def test_without_noise_and_clipping_it_is_the_plain_mean():
         clipped_mean.Clipping(1e3), noise.IndependentNoise(), noise_multiplier=0.0, denominator=5.0
     )
     plain = aggregate(tff.aggregators.UnweightedMeanFactory(), clients)
-    # The factor is exactly 1; theirs adds up in float32.
+    # Our clipping factor is exactly 1. TFF adds in float32.
     np.testing.assert_allclose(
         flat(aggregate(ours, clients).result), flat(plain.result), rtol=1e-6, atol=1e-9
     )
@@ -123,11 +123,11 @@ def test_the_noise_has_the_stated_deviation_and_is_fresh_in_every_round():
     for draw, found in ((first, measured[0]), (second, measured[1])):
         assert low < np.mean((draw / stddev) ** 2) < high
         assert found["noise_norm"] == pytest.approx(np.linalg.norm(draw), rel=1e-5)
-        # The noise lies on a grid of about a sixteenth of its deviation.
+        # The noise is on a grid of about a sixteenth of its standard deviation.
         spread = np.random.default_rng(1).uniform(-1, 1, len(draw)) / 64
         assert stats.kstest(draw / stddev + spread, "norm").pvalue > 1e-6
     assert abs(np.corrcoef(first, second)[0, 1]) < 6 / np.sqrt(len(first))
-    # Tensors of one shape do not share their noise either.
+    # Two tensors of the same shape also have different noise.
     pair = flat(run(mean_of(multiplier=1.0, specs=[LARGE[1]] * 2), [[]])[0][0]).reshape(2, -1)
     assert abs(np.corrcoef(*pair)[0, 1]) < 6 / np.sqrt(pair.shape[1])
 
@@ -145,7 +145,7 @@ def test_the_same_secret_repeats_another_differs_and_a_saved_state_goes_on():
 
 
 def test_a_round_without_a_key_of_its_own_releases_nothing():
-    """Neither the first round, nor a second one with the key of the first."""
+    """This holds for the first round, and for a second round with the key of the first."""
     mean = mean_of(multiplier=1.0)
     _, (state,), _ = run(mean, [updates(2)])
     assert not np.any(state.key)
@@ -173,10 +173,9 @@ def test_the_key_reaches_no_client():
 
 
 def test_noise_does_not_follow_from_one_number_of_32_bits():
-    """The key is used whole: flipping any one of its 256 bits gives unrelated noise.
+    """The noise depends on the whole key: flipping any of its 256 bits gives independent noise.
 
-    The noise used to depend on 32 bits, which a scan of 4 minutes finds: keys that agree in the
-    other 224 then had the same noise.
+    If it depended on 32 bits only, a search of 4 minutes would find them.
     """
     key = SECRET.key("round", 0)
     first = noise.standard_normals(tf.constant(key), [[2000]])[0].numpy()
@@ -254,7 +253,7 @@ def test_the_count_of_adaptive_clipping_has_its_noise():
     for number in range(400):
         key = tf.constant(SECRET.key("round", number))
         new = following(tf.constant(1.0), tf.zeros([]), cohort, key)
-        draws.append(np.log(float(new)) / rate * cohort)  # balanced: only noise moves the norm
+        draws.append(np.log(float(new)) / rate * cohort)  # balanced: only noise changes the norm
     low, high = stats.chi2.ppf([1e-6, 1 - 1e-6], len(draws)) / len(draws)
     assert low < np.mean(np.square(draws)) / stddev**2 < high
 
@@ -271,7 +270,7 @@ def test_the_parts_of_adaptive_clippings_noise_cost_what_is_stated():
 @pytest.mark.parametrize("efficient", [True, False])
 @pytest.mark.parametrize("restart_every", [None, 3])
 def test_the_tree_is_tensorflow_privacys(efficient, restart_every):
-    """With nodes that come from one key in both, instead of a key for each round."""
+    """Here the nodes of both trees come from one key, instead of one key per round."""
     rounds, key = [updates(2, seed) for seed in range(8)], SECRET.key("tree")
     tree = noise.TreeNoise(0.9 * 2.0, efficient=efficient, restart_every=restart_every)
     mean = mean_of(clipped_mean.Clipping(2.0), tree, multiplier=0.9, denominator=1.0)
@@ -288,7 +287,7 @@ def test_the_tree_is_tensorflow_privacys(efficient, restart_every):
     state = theirs.initial_global_state()
     for records, mean in zip(rounds, ours, strict=True):
         result, state, _ = _theirs(theirs, records, state)
-        # Ours lie on a grid of 1/16.
+        # Our results are on a grid of 1/16.
         np.testing.assert_allclose(flat(mean), flat(result), rtol=0, atol=1 / 32 + 1e-5)
 
 

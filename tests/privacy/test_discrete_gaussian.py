@@ -10,7 +10,7 @@ from tff_nlp.privacy import discrete_gaussian
 
 
 def probabilities(stddev):
-    """Returns the steps and their probabilities, exactly as 63-bit numbers give them."""
+    """Returns the steps and their exact probabilities, from numbers of 63 bits."""
     law = [0, *discrete_gaussian.thresholds(stddev).tolist(), 2**63]
     most = (len(law) - 2) // 2
     chances = np.array([b - a for a, b in zip(law[:-1], law[1:], strict=True)], float) / 2**63
@@ -21,7 +21,7 @@ def probabilities(stddev):
 def test_the_law_is_the_discrete_gaussians(stddev):
     steps, found = probabilities(stddev)
     weights = np.exp(-(steps.astype(float) ** 2) / (2 * stddev**2))
-    # The theta function adds up all integers, in closed form by Poisson's summation.
+    # The theta function sums over all integers. Poisson's summation gives a closed form.
     total = stddev * math.sqrt(2 * math.pi) * (1 + 2 * math.exp(-2 * (math.pi * stddev) ** 2))
     np.testing.assert_allclose(found, weights / total, rtol=1e-9, atol=2**-62)
     np.testing.assert_array_equal(found, found[::-1])
@@ -30,7 +30,7 @@ def test_the_law_is_the_discrete_gaussians(stddev):
 
 
 def test_the_noise_is_in_proportion_to_the_longest_vector():
-    """So that epsilon does not depend on the bits: coarse grids pay in noise."""
+    """So epsilon does not depend on the bits; coarse grids have more noise."""
     for bits in (12, 16, 20):
         grid = discrete_gaussian.plan(1.0, 0.5, 150, 1024, bits)
         assert grid.stddev * math.sqrt(150) == pytest.approx(grid.longest)
@@ -42,7 +42,8 @@ def test_the_noise_is_in_proportion_to_the_longest_vector():
 @pytest.mark.parametrize(
     ("noise", "clients", "dimension", "bits", "advice"),
     [
-        # Stated used to be .608, where 4.23 and 135 could be supported; and 5.30 instead of 46.
+        # Otherwise the stated epsilon would be too small: .608 instead of 4.23 and 135, or 5.30
+        # instead of 46.
         (8.0, 100, 2**25, 16, "take 19 or more"),
         (8.0, 100, 2**25, 12, "take 19 or more"),
         (1.0, 150, 1024, 8, "take 11 or more"),

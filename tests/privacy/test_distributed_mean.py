@@ -1,4 +1,4 @@
-"""The mean with noise of the clients: what is sent, what it reveals, and what is released."""
+"""The mean with noise from the clients: what clients send, what it reveals, and the release."""
 
 import itertools
 
@@ -78,7 +78,7 @@ def test_the_sum_has_the_noise_of_all_clients():
 
 
 def test_what_a_client_sends_is_no_longer_than_the_noise_was_made_for():
-    """Even an update that rounding would make longer, and one that is not finite."""
+    """This holds for updates that rounding makes longer, and for updates that are not finite."""
     mean = mean_of(noise=0.0, norm=1.0, bits=11)
     awkward = tuple(np.full(spec.shape, 7.0, np.float32) for spec in SPECS)
     broken = tuple(np.full(spec.shape, np.nan, np.float32) for spec in SPECS)
@@ -88,13 +88,13 @@ def test_what_a_client_sends_is_no_longer_than_the_noise_was_made_for():
 
 
 def test_shares_follow_from_the_clients_secrets_and_not_from_the_clock():
-    """The server used to find all shares by trying the microseconds of the round."""
+    """Otherwise the server could compute all shares by trying the microseconds of the round."""
     mean, clients = mean_of(), updates()
     first, again = sent_by(mean, clients), sent_by(mean, clients)
     np.testing.assert_array_equal(first, again)
     others = sent_by(mean, clients, NoiseSecret.fresh())
     assert all(np.mean(a == b) < 0.05 for a, b in zip(first, others, strict=True))
-    # Clients that send the same do not share their noise.
+    # Clients that send the same update have different noise.
     alike = sent_by(mean, [clients[0]] * 4)
     assert all(np.mean(a == b) < 0.05 for a, b in itertools.combinations(alike, 2))
 
@@ -113,7 +113,7 @@ def process_of(clients=CLIENTS):
 
 
 def test_the_server_receives_one_secure_sum_and_nothing_else():
-    """The count of clipped clients used to come with it, without noise."""
+    """A count of clipped clients, for example, would have no noise."""
     process = process_of()
     state_type, values_type = process.next.type_signature.parameter
 

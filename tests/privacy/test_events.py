@@ -57,7 +57,7 @@ def test_numbers_as_tff_returns_them_can_be_saved():
     assert events.from_json(json.loads(json.dumps(events.to_json(event)))).noise_multiplier == 1.5
 
 
-def test_what_was_not_saved_here_is_refused():
+def test_other_values_than_saved_events_are_refused():
     with pytest.raises(ValueError, match="not a saved event"):
         events.from_json({"kind": "unknown"})
     with pytest.raises(ValueError, match="cannot save"):

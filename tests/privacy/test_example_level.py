@@ -1,4 +1,4 @@
-"""An epsilon for every silo, from what it did."""
+"""The epsilon of each silo follows from its own steps."""
 
 import collections
 
@@ -15,7 +15,7 @@ SILOS = (
 )
 
 
-def promised(**changes):
+def stated_guarantee(**changes):
     values = {"silos": SILOS, "noise_multiplier": 1.3, "delta": 1e-4}
     return example_level.ExampleGuarantee(**values | changes)
 
@@ -27,29 +27,29 @@ def epsilon_by_hand(rate, steps, noise=1.3):
 
 
 def test_each_silo_has_the_epsilon_of_its_own_steps():
-    records = [promised().record(cohort) for cohort in ([0, 1], [0], [0, 1])]
-    stated = promised().statement_of(records)
+    records = [stated_guarantee().record(cohort) for cohort in ([0, 1], [0], [0, 1])]
+    stated = stated_guarantee().statement_of(records)
     expected = {"large": epsilon_by_hand(0.032, 96), "small": epsilon_by_hand(0.32, 8)}
     assert dict(stated.by_silo) == pytest.approx(expected, rel=1e-6)
     worst = max(expected, key=expected.get)
     assert stated.epsilons.rdp == pytest.approx(expected[worst], rel=1e-6)
     assert stated.unit == "example" and "steps" in stated.line()
-    assert promised().epsilon_of(records) == pytest.approx(expected[worst], rel=1e-6)
+    assert stated_guarantee().epsilon_of(records) == pytest.approx(expected[worst], rel=1e-6)
     assert stated.to_json()["epsilon_by_client"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_noise_keeps_the_target_of_every_silo():
     taken = collections.Counter({"large": 5, "small": 9})
-    found = promised().with_noise_for(1.5, taken)
+    found = stated_guarantee().with_noise_for(1.5, taken)
     spent = [
         epsilon_by_hand(s.rate, s.steps * taken[s.name], found.noise_multiplier) for s in SILOS
     ]
     assert 1.499 < max(spent) <= 1.5
 
 
-def test_nothing_is_claimed_after_a_breach_and_nothing_is_spent_by_nobody():
-    assert promised().epsilon_of([]) == 0
-    broken = promised(violations=("--weighting=examples: no",))
+def test_no_epsilon_after_a_violation_and_none_without_silos():
+    assert stated_guarantee().epsilon_of([]) == 0
+    broken = stated_guarantee(violations=("--weighting=examples: no",))
     stated = broken.statement_of([broken.record([1])])
     assert not stated.guaranteed
     assert set(stated.to_json()["epsilon_by_client"].values()) == {None}
@@ -66,9 +66,9 @@ def test_nothing_is_claimed_after_a_breach_and_nothing_is_spent_by_nobody():
 )
 def test_values_out_of_range_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        promised(**changes)
+        stated_guarantee(**changes)
 
 
-def test_a_sampling_rate_is_one():
-    with pytest.raises(UserError, match="no sampling"):
+def test_a_sampling_rate_above_one_is_refused():
+    with pytest.raises(UserError, match="not a valid sampling"):
         example_level.Silo("small", 100, 1.5, 4)

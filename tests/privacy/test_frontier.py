@@ -1,4 +1,4 @@
-"""The frontier keeps the budget, and its signal-to-noise is what noise really does."""
+"""The frontier keeps the budget, and its signal-to-noise ratio agrees with drawn noise."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ def points():
     return frontier.plan(BUDGET, [100, 1000, 20_000], [50, 500])
 
 
-def test_every_point_keeps_the_target_and_wastes_no_noise(points):
+def test_every_point_keeps_the_target_with_the_least_noise(points):
     epsilon_of = calibration.epsilon_by("rdp", BUDGET.delta)
     for point in points:
         one = events.poisson_round(point.clients_per_round / 1e5, point.noise_multiplier)
@@ -29,7 +29,7 @@ def test_every_point_keeps_the_target_and_wastes_no_noise(points):
         assert 1.999 < epsilon <= 2.0
 
 
-def test_points_agree_with_the_unhurried_search(points):
+def test_points_agree_with_the_full_search(points):
     epsilon_of = calibration.epsilon_by("rdp", BUDGET.delta)
     point = points[4]
     slow = calibration.smallest_noise(
@@ -42,7 +42,7 @@ def test_points_agree_with_the_unhurried_search(points):
     assert point.noise_multiplier == pytest.approx(slow, rel=1e-4)
 
 
-def test_larger_cohorts_hear_more_and_more_rounds_less(points):
+def test_larger_cohorts_have_more_signal_and_more_rounds_less(points):
     few, many = points[:3], points[3:]
     for line in (few, many):
         ratios = [point.signal_to_noise for point in line]
@@ -52,7 +52,7 @@ def test_larger_cohorts_hear_more_and_more_rounds_less(points):
         assert more.noise_multiplier > less.noise_multiplier
 
 
-def test_best_points_are_those_that_nobody_beats(points):
+def test_no_point_is_better_than_a_best_point(points):
     for point in points:
         beaten = any(
             other is not point
@@ -63,7 +63,7 @@ def test_best_points_are_those_that_nobody_beats(points):
         assert point.best is not beaten
 
 
-def test_the_smallest_cohort_that_serves_a_wish():
+def test_the_smallest_cohort_that_reaches_a_ratio():
     point = frontier.smallest_that_serves(BUDGET, 2.0, 50)
     assert point.signal_to_noise == pytest.approx(2.0)
     assert point.epsilon <= 2.0

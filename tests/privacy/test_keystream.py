@@ -21,7 +21,7 @@ def ours(key, nonce, first, count):
 
 
 def test_a_block_is_rfc_8439s():
-    """Its test vector of section 2.3.2."""
+    """The test vector of RFC 8439, section 2.3.2."""
     expected = (
         "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
         "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e"
@@ -39,11 +39,11 @@ def test_many_blocks_are_the_cryptography_packages(first):
 
 def test_integers_have_63_bits_and_normals_their_tail():
     key = tf.constant(words_of(KEY))
-    drawn = keystream.uniform_integers(key, (0, 0, 0), 50_000).numpy()
+    drawn = keystream.expand(key, (0, 0, 0), 50_000, 8, keystream.integers_of, tf.int64).numpy()
     assert drawn.min() >= 0 and drawn.dtype == np.int64
     share = np.mean(drawn[:, np.newaxis] >> np.arange(63) & 1, axis=0)
     assert np.abs(share - 0.5).max() < 5 * 0.5 / np.sqrt(50_000)
-    # The smallest uniform number is 2^-65: far beyond the 5.68 of numbers with 23 bits.
+    # The smallest uniform number is 2^-65. With numbers of 23 bits, the tail would end at 5.68.
     zero = tf.zeros([16, 1], tf.uint32)
     assert keystream._normals_of(zero).numpy().max() == pytest.approx(np.sqrt(130 * np.log(2)))
 

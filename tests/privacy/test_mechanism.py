@@ -1,4 +1,4 @@
-"""Mechanisms check their own values, whoever makes them."""
+"""Mechanisms check their own values, in scripts and in Python."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Membership inference against scikit-learn and scipy, and what chance alone would give."""
+"""Membership inference against scikit-learn, scipy and the values by chance."""
 
 import importlib.metadata
 
@@ -13,7 +13,7 @@ from tff_nlp.privacy import membership
 
 @pytest.fixture
 def installed():
-    """Skips where TensorFlow Privacy's attacks, an extra, are not installed."""
+    """Skips if TensorFlow Privacy's attacks, an extra, are not installed."""
     try:
         membership.check_installed()
     except UserError as error:
@@ -21,7 +21,7 @@ def installed():
 
 
 def outputs(seed, count, advantage=0.0, labels=3):
-    """Logits with the true label ahead by 1 and an advantage."""
+    """Returns outputs in which the true label's logit is larger by 1 plus the advantage."""
     generator = np.random.default_rng(seed)
     true = generator.integers(0, labels, count)
     logits = generator.normal(size=(count, labels)) + (1 + advantage) * np.eye(labels)[true]
@@ -32,7 +32,7 @@ def test_losses_are_cross_entropies():
     found = outputs(0, 50)
     expected = -special.log_softmax(found.logits.astype(np.float64), axis=1)
     np.testing.assert_allclose(found.losses, expected[np.arange(50), found.labels], rtol=1e-9)
-    # A confident model's losses stay apart: probabilities in float32 would all be 1.
+    # The losses of a confident model still differ. Its probabilities in float32 would all be 1.
     sure = membership.Outputs(np.array([[40.0, 0], [50.0, 0]], np.float32), np.zeros(2, int))
     np.testing.assert_allclose(sure.losses, np.exp([-40.0, -50.0]))
 
@@ -44,7 +44,7 @@ def test_the_threshold_attack_is_that_of_scikit_learn_and_scipy():
     truth = np.repeat([1, 0], [400, 250])
     losses = np.concatenate([members.losses, others.losses])
     assert found.auc == pytest.approx(sklearn.metrics.roc_auc_score(truth, -losses))
-    # The largest difference between the rates is Kolmogorov and Smirnov's statistic.
+    # The largest difference between the rates is the Kolmogorov-Smirnov statistic.
     statistic = stats.ks_2samp(members.losses, others.losses).statistic
     assert found.advantage == pytest.approx(statistic)
     assert found.succeeds
@@ -56,13 +56,13 @@ def test_the_threshold_attack_is_that_of_scikit_learn_and_scipy():
 
 @pytest.mark.usefixtures("installed")
 def test_the_regression_finds_what_the_loss_does_not_show():
-    """Members whose logits are larger altogether have the losses of others."""
+    """Members with larger logits for all labels have the same losses as others."""
     members, others = outputs(3, 300), outputs(3, 300)
     members = membership.Outputs(members.logits + 3, members.labels)
     found = membership.attack(members, others, 5)
     assert found[membership.THRESHOLD].auc == pytest.approx(0.5, abs=0.01)
     assert found[membership.LOGISTIC_REGRESSION].auc > 0.9
-    # What chance gives it is not known.
+    # Its value by chance is not known.
     assert found[membership.LOGISTIC_REGRESSION].chance is None
 
 
@@ -86,7 +86,7 @@ def test_too_few_examples_train_no_regression():
 
 @pytest.mark.parametrize(("members", "others"), [(30, 30), (200, 50)])
 def test_the_error_at_chance_is_that_of_the_rank_test(members, others):
-    """Where members look like others, the AUC is Mann and Whitney's statistic, of known spread."""
+    """If members look like others, the AUC is the Mann-Whitney statistic with a known spread."""
     expected = (members + others + 1) / (12 * members * others)
     assert membership._auc_error(0.5, members, others) ** 2 == pytest.approx(expected)
 
@@ -101,17 +101,17 @@ def test_chance_exceeds_the_stated_advantage_in_one_of_twenty_cases():
     assert stats.binomtest(beyond, 600, 0.05).pvalue > 0.01
 
 
-def test_others_of_the_same_mix():
+def test_others_have_the_same_label_mix():
     labels = np.array([0, 0, 0, 2])
     others = np.array([0] * 10 + [1] * 50 + [2] * 3 + [0] * 2)
     chosen = membership.like(labels, others, np.random.default_rng(0))
     assert np.bincount(others[chosen], minlength=3).tolist() == [9, 0, 3]
     assert (np.diff(chosen) > 0).all()
-    # Nobody has label 1 among these.
+    # None of these has label 1.
     assert not len(membership.like(np.array([0, 1]), np.array([0, 0]), np.random.default_rng(0)))
 
 
-def test_a_missing_package_is_told_in_one_line(monkeypatch):
+def test_a_missing_package_is_named_in_one_line(monkeypatch):
     def version(package):
         raise importlib.metadata.PackageNotFoundError(package)
 

@@ -1,4 +1,4 @@
-"""Noise of tensors; test_clipped_mean.py has the noise of whole rounds."""
+"""Noise of tensors. test_clipped_mean.py tests the noise of whole rounds."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ KEY = tf.constant(NoiseSecret(bytes(32)).key("test"))
 
 
 def test_a_large_tensor_is_as_random_as_a_small_one():
-    """It is drawn in pieces: they differ, and all of it is standard normal."""
+    """It is drawn in pieces. The pieces differ, and all numbers are standard normal."""
     piece = 8 * keystream.PIECE
     size = 2 * piece + 5
     (drawn,) = noise.standard_normals(KEY, [[size]])
@@ -19,7 +19,7 @@ def test_a_large_tensor_is_as_random_as_a_small_one():
     assert values.shape == (size,) and values.dtype == np.float64
     assert stats.kstest(values, "norm").pvalue > 1e-6
     assert abs(np.corrcoef(values[:piece], values[piece : 2 * piece])[0, 1]) < 5 / np.sqrt(piece)
-    # Nor do the two numbers of a pair depend on each other, or their lengths.
+    # The two numbers of a pair, and their magnitudes, are uncorrelated.
     pairs = values[:piece].reshape(2, -1)
     for a, b in (pairs, np.abs(pairs)):
         assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(piece / 2)

@@ -1,4 +1,4 @@
-"""Keys of noise, against an HKDF written out."""
+"""Keys of noise against a written-out HKDF."""
 
 import hashlib
 import hmac
@@ -27,14 +27,14 @@ def test_keys_of_different_uses_differ_and_secrets_are_fresh():
     assert secret.value.hex() not in repr(secret)
 
 
-def test_a_seed_repeats_and_says_so():
+def test_a_seed_gives_a_repeatable_secret():
     assert NoiseSecret.from_seed(0).value == NoiseSecret.from_seed(0).value
     assert NoiseSecret.from_seed(0).value != NoiseSecret.from_seed(1).value
     assert NoiseSecret.from_seed(0).repeatable and not NoiseSecret.fresh().repeatable
 
 
 def test_a_generator_depends_on_all_bits_of_a_secret():
-    """A run's seed gives 63 bits; the high bits of a secret count, too."""
+    """A run's seed has 63 bits. A secret has more, and its high bits must have an effect, too."""
     secret = NoiseSecret.fresh().seed("cohorts") | 1 << 255
     draws = {
         tuple(seeds.generator(secret ^ (1 << bit), "cohort", 4).integers(2**32, size=4).tolist())

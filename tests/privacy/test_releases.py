@@ -1,4 +1,4 @@
-"""An aggregator that hands out its result is the same aggregator."""
+"""An aggregator that also returns its result in its measurements is otherwise unchanged."""
 
 import collections
 

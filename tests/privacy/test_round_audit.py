@@ -1,4 +1,4 @@
-"""Bounds from rounds: scipy's laws, false alarms where the bounds are tight, and stated limits."""
+"""Bounds from rounds against scipy's distributions, their false alarms, and their limits."""
 
 import dataclasses
 import math
@@ -14,9 +14,9 @@ CONFIDENCE = 0.999
 
 
 def drawn(generator, rounds, sizes, *, noise=1.0, clients=0.0, newcomers=50, count=1.0):
-    """Returns traces of rounds: noise, clients' sum of a length, and canaries that count so much.
+    """Returns traces of rounds with noise, a sum of clients, and canaries of a given weight.
 
-    The sum of newcomers has the length that nearly orthogonal directions give it.
+    The sum of newcomers has the length of a sum of nearly orthogonal directions.
     """
     traces = []
     for number in range(1, rounds + 1):
@@ -38,11 +38,11 @@ def drawn(generator, rounds, sizes, *, noise=1.0, clients=0.0, newcomers=50, cou
     return traces
 
 
-def test_a_trace_is_what_remains():
+def test_a_trace_describes_the_remainder():
     shapes = ((3, 40), (80,))
     directions = [canaries.canary(5, index, shapes) for index in range(4)]
     rest = [np.random.default_rng(1).standard_normal(shape) for shape in shapes]
-    # Canaries 1 to 3 took part, of which 2 and 3 are new; canary 2 counts one and a half times.
+    # Canaries 1 to 3 took part; 2 and 3 are new. The weight of canary 2 is 1.5.
     counts = (0, 1, 1.5, 1)
     released = [
         r + sum(c * d[n] for c, d in zip(counts, directions, strict=True))
@@ -62,7 +62,7 @@ def test_the_noise_bound_is_the_chi_squared_test():
     traces = drawn(np.random.default_rng(2), 1, (500,), noise=1.6)
     found = round_audit.noise_bound(traces, (500,), 2.0, CONFIDENCE)
     length = sum(traces[0].squares)
-    # At the bound, so short a release has a probability of one in a thousand.
+    # At the bound, a release this short has a probability of 0.001.
     assert stats.chi2(500).cdf(length / (2.0 * found.at_most) ** 2) == pytest.approx(1e-3)
     assert found.where == "all rounds" and 0.8 < found.at_most < 1
 
@@ -79,7 +79,7 @@ def test_the_count_bound_is_the_t_test_of_the_cosine():
 
 @pytest.mark.parametrize("clients", [0.0, 15.0])
 def test_the_bounds_are_wrong_no_more_often_than_allowed(clients):
-    """Noise exactly as stated and canaries that count exactly 1: where the bounds are tightest."""
+    """The bounds are tightest with exactly the stated noise and canaries of weight 1."""
     generator, sizes, trials, allowed = np.random.default_rng(4), (120, 80), 1000, 0.05
     wrong = np.zeros(2, int)
     for _ in range(trials):
@@ -90,8 +90,8 @@ def test_the_bounds_are_wrong_no_more_often_than_allowed(clients):
         assert stats.binomtest(int(number), trials, allowed, alternative="greater").pvalue > 1e-3
 
 
-def test_stated_limits_are_those_that_are_found():
-    """Of faults at the limit, about nine in ten are found; well below it, hardly one."""
+def test_faults_at_the_stated_limits_are_found():
+    """About nine of ten faults at the limit are found, and almost none well below the limit."""
     generator, sizes, trials = np.random.default_rng(5), (3000, 1000), 200
     sound = drawn(generator, 2, sizes, clients=20.0, newcomers=20)
     below = round_audit.noise_bound(sound, sizes, 1.0, CONFIDENCE).finds_below
@@ -112,7 +112,7 @@ def test_stated_limits_are_those_that_are_found():
 
 
 def test_limits_where_nothing_can_be_found():
-    """Clients' updates as long as all the noise, or one canary in few dimensions."""
+    """The clients' sum is as long as all the noise, or there is one canary in few dimensions."""
     generator = np.random.default_rng(6)
     traces = drawn(generator, 1, (100,), clients=20.0, newcomers=1)
     assert round_audit.noise_bound(traces, (100,), 1.0, CONFIDENCE).finds_below is None
@@ -126,7 +126,7 @@ def test_limits_where_nothing_can_be_found():
 
 @pytest.mark.parametrize("degrees", [10**5, 10**6, 10**7, 10**9])
 def test_lengths_of_the_noise_of_large_models(degrees):
-    """Cornish and Fisher's expansion, to the skewness of the chi-squared law."""
+    """The Cornish-Fisher expansion up to the skewness of the chi-squared distribution."""
     normal = stats.norm.ppf(1e-6)
     expanded = normal + (normal**2 - 1) * math.sqrt(8 / degrees) / 6
     found = (round_audit.shortest(1e-6, degrees) - degrees) / math.sqrt(2 * degrees)
@@ -153,11 +153,11 @@ def test_the_line_states_bounds_and_limits():
         f"{report.finds_trace:.1f} times as much in the final weights",
     ):
         assert part in line
-    # Three bounds share the allowance.
+    # Three bounds share the error probability.
     assert report.found.confidence == pytest.approx(1 - 1e-3 / 3)
 
 
-def test_the_line_says_where_nothing_would_have_been_found():
+def test_the_line_says_which_faults_are_missed():
     traces = drawn(np.random.default_rng(9), 1, (10,), clients=20.0, newcomers=1)
     line = report_of(traces, (10,), -1.0).line()
     assert line.endswith(
@@ -174,8 +174,8 @@ def test_without_rounds_the_final_weights_alone_are_audited():
     assert "noise" not in line and "times as much in the final weights" in line
 
 
-def test_the_stated_trace_is_one_that_is_found():
-    """Canaries that stand out so many times as much are found about nine times in ten."""
+def test_the_stated_limit_of_the_final_weights_is_found():
+    """Canaries with this many times the mean cosine are found in about nine of ten runs."""
     generator, dimension, claimed = np.random.default_rng(10), 10**6, 3.0
     spread = dimension**-0.5
 

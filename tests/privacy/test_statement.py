@@ -1,4 +1,4 @@
-"""The statement says everything, in words and JSON, and nothing when nothing holds."""
+"""The statement is complete in words and in JSON, and has no epsilon without a guarantee."""
 
 import json
 import math
@@ -70,7 +70,7 @@ def test_unamplified_is_the_gaussian_of_all_rounds():
     assert found.rdp == pytest.approx(whole.rdp, rel=1e-9)
 
 
-def test_what_happened_counts_not_what_was_planned():
+def test_the_statement_is_about_recorded_rounds():
     assert stated(rounds(40)).rounds == 40
     mixed = stated(rounds(40) + rounds(10, noise=0.8))
     assert mixed.rounds == 50
@@ -126,7 +126,7 @@ def test_fixed_size_cohorts_state_their_own_adjacency():
     assert found.noise_multiplier == 1.2
     assert found.adjacency == "replace one client by another"
     assert found.unamplified.adjacency is accounting.REPLACE_ONE
-    # No amplification is known for privacy losses here; the bound without it holds.
+    # The PLD accountant does not support this sampling. The bound without amplification holds.
     assert found.epsilons.pld == found.unamplified.pld > found.epsilons.rdp
     assert found.to_json()["pld"] and found.to_json()["pld_reason"] is None
 
@@ -142,7 +142,7 @@ def test_fixed_size_cohorts_state_their_own_adjacency():
 def test_without_sampling_replacing_a_client_changes_a_sum_by_twice_the_norm(
     population, cohort, noise, count, delta, exact
 ):
-    """Stated used to be 2.35, 3.80 and 11.99: the sampling dropped, and with it the neighbours."""
+    """The neighbouring relation must not change when the sampling is left out."""
     found = stated(
         [events.fixed_size_round(population, cohort, noise)] * count,
         population=population,
@@ -153,13 +153,13 @@ def test_without_sampling_replacing_a_client_changes_a_sum_by_twice_the_norm(
     assert found.unamplified.pld == pytest.approx(exact, abs=0.011)
     reached = gaussian_delta(found.unamplified.pld, sigma)
     assert reached == pytest.approx(delta, rel=0.02)
-    # And no bound with the sampling is above the one without it.
+    # No bound with sampling is above the bound without it.
     for name in accounting.ACCOUNTANTS:
         assert found.epsilons.by(name) <= found.unamplified.by(name) * (1 + 1e-9)
 
 
 def gaussian_delta(epsilon, sigma):
-    """Balle and Wang 2018, theorem 8, for a sensitivity of 1."""
+    """Returns delta by Balle and Wang 2018, theorem 8, for a sensitivity of 1."""
     below = norm.cdf(0.5 / sigma - epsilon * sigma)
     return below - math.exp(epsilon) * norm.cdf(-0.5 / sigma - epsilon * sigma)
 

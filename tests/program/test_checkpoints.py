@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, two of them, and never of another model."""
+"""Checkpoints are complete or missing, two are kept, and another model's are refused."""
 
 import gc
 import os
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path, leaves, damage):
 
 
 def header(shape):
-    """Returns the start of a NumPy file of this shape, whose numbers never come."""
+    """Returns the header of a NumPy file of this shape, without the numbers."""
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
@@ -142,14 +142,14 @@ def test_a_checkpoint_belongs_to_its_run_and_its_round(tmp_path, leaves):
 )
 def test_another_models_checkpoint_is_refused(tmp_path, leaves, other):
     path = saved(tmp_path, leaves, 5)
-    with pytest.raises(errors.UserError, match="not of this model") as raised:
+    with pytest.raises(errors.UserError, match="belongs to another model") as raised:
         checkpoints.load(tmp_path, 5, other(leaves))
     assert str(path) in str(raised.value)
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_fills_in_the_middle_is_one_line(tmp_path, leaves, limited_files):
-    """A real refusal of the system, after which NumPy's writer would print a stack trace."""
+    """The system refuses the write. NumPy's writer would then print a stack trace."""
     saved(tmp_path, leaves, 1)
     limited_files(700)
     with pytest.raises(errors.WriteError, match=r"round_000002.npz: .*File too large"):

@@ -1,4 +1,4 @@
-"""States of clients: by id, with the round, and nothing for those who never took part."""
+"""Client states are stored by id and round, and only for clients that took part."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def numbers(states, *clients):
     return [None if own is None else int(own[1]) for own in found]
 
 
-def test_by_id_whatever_it_is(tmp_path):
+def test_an_id_may_contain_any_characters(tmp_path):
     states = ClientStates(tmp_path / "states")
     for number, client in enumerate(ODD):
         states.save(client, number + 1, state(number))
@@ -39,11 +39,11 @@ def test_going_back_to_a_checkpoint(tmp_path):
         assert numbers(ClientStates(tmp_path), "a", "b") == expected
 
 
-def test_what_no_checkpoint_needs_goes(tmp_path):
+def test_states_that_no_checkpoint_needs_are_removed(tmp_path):
     states = ClientStates(tmp_path)
     for number in (1, 3, 5):
         states.save("a", number, state(number))
-    states.forget_before(4)  # A run that goes back to round 4 needs the state of round 3.
+    states.forget_before(4)  # A run that resumes after round 4 needs the state of round 3.
     assert len(list(tmp_path.rglob("*.npz"))) == 2
     states.rewind(4)
     assert numbers(states, "a") == [3]

@@ -1,4 +1,4 @@
-"""metrics.csv: rows neither lost nor doubled, whatever a kill leaves behind."""
+"""No row of metrics.csv is lost or doubled after a kill."""
 
 import csv
 import math
@@ -76,7 +76,7 @@ def test_a_cut_header_is_written_again(path):
         "\xff\xfe\n",
     ],
 )
-def test_missing_rows_of_completed_rounds_are_told(path, content):
+def test_missing_rows_of_completed_rounds_are_refused(path, content):
     if content is not None:
         path.write_bytes(content.encode("latin-1"))
     with pytest.raises(errors.UserError, match=r"metrics\.csv should have a row for each of the 3"):

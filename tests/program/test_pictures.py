@@ -1,4 +1,4 @@
-"""The pictures of a run, as far as a program can see them."""
+"""The pictures of a run, as far as a program can check them."""
 
 import warnings
 
@@ -43,7 +43,7 @@ def test_curves_hold_the_numbers(tmp_path, drawn):
     draw_curves(ROWS, tmp_path / "curves.png")
     left, right = drawn[0].axes
     curves = {line.get_label(): line.get_xydata().tolist() for line in left.lines + right.lines[:4]}
-    assert curves["while training"] == [[1, 0.5], [2, 0.6]]  # The right one, accuracy.
+    assert curves["while training"] == [[1, 0.5], [2, 0.6]]  # The right panel shows accuracy.
     assert curves["test"] == [[2, 0.55]]
     assert curves["clients, worst tenth"] == [[2, 0.25]]
     assert left.lines[0].get_xydata().tolist() == [[1, 0.7], [2, 0.6]]

@@ -1,4 +1,4 @@
-"""What happened to privacy, written down for good: kills and repetitions included."""
+"""The privacy log keeps every release, also after kills and repeated rounds."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_a_round_that_is_computed_again_with_the_same_release_counts_once(tmp_pa
 
 
 def test_what_was_released_before_a_kill_is_never_dropped(tmp_path):
-    """Four rounds were once released, dropped from the log, and released again with other noise."""
+    """A resumed run must not drop released rounds and release them again with other noise."""
     record(opened(tmp_path), 1, 2, 3)
     resumed = opened(tmp_path, 1)
     assert resumed.statement().rounds == 3
@@ -43,11 +43,11 @@ def test_what_was_released_before_a_kill_is_never_dropped(tmp_path):
     stated = resumed.statement()
     assert stated.rounds == 4 and not stated.guaranteed
     assert "round 2 was computed 2 times" in stated.line()
-    # Nor is it forgotten by the next start.
+    # The next start does not drop it either.
     assert not opened(tmp_path, 2).statement().guaranteed
 
 
-def test_half_a_line_is_no_round(tmp_path):
+def test_half_a_line_does_not_count(tmp_path):
     record(opened(tmp_path), 1)
     with (tmp_path / "privacy.jsonl").open("a") as file:
         file.write('{"round": 2, "cli')

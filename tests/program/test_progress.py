@@ -1,4 +1,4 @@
-"""What training shows: a bar on a terminal, few lines in a file."""
+"""Training shows a bar on a terminal and a few lines in a file."""
 
 import io
 
@@ -37,14 +37,14 @@ def test_thousands_of_rounds_do_not_fill_a_file():
     assert stream.getvalue().count("\n") == 1
 
 
-def test_slow_rounds_are_told_without_evaluations(monkeypatch):
+def test_slow_rounds_get_lines_without_evaluations(monkeypatch):
     now = iter(range(0, 10_000, 50))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     stream = io.StringIO()
     run(stream, 6, every=100)
     lines = stream.getvalue().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["round 2/6", "round 4/6", "round 6/6"]
-    assert lines[0].endswith("3:20 min left")  # 100 seconds for two rounds, four to go.
+    assert lines[0].endswith("3:20 min left")  # Two rounds took 100 seconds; four are left.
 
 
 def test_time_left_counts_this_programs_rounds_only(monkeypatch):

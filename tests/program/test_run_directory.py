@@ -1,4 +1,4 @@
-"""A run's folder: one run, one configuration, nothing of others touched."""
+"""The folder of a run holds one run with one configuration, and other files are left alone."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def refused(path, config=CONFIG, rules=Rules()):  # noqa: B008
     return message
 
 
-def test_the_same_configuration_goes_on(tmp_path):
+def test_the_same_configuration_resumes_the_run(tmp_path):
     begun(tmp_path / "a" / "run", {**CONFIG, "pair": (1, 2)})
     begun(tmp_path / "a" / "run", {**CONFIG, "pair": [1, 2]})
     assert (tmp_path / "a" / "run" / "checkpoints").is_dir()
@@ -70,7 +70,8 @@ def test_the_run_of_another_script_is_refused(tmp_path, change):
     new = {**CONFIG, **change}
     if "seed" in change:
         del new["seed"]
-    assert f"another script or version (--{next(iter(change))} " in refused(tmp_path, new)
+    (name,) = change
+    assert f"version (only one of the two has --{name})" in refused(tmp_path, new)
 
 
 def test_late_values_are_compared_when_they_are_known(tmp_path):
@@ -146,11 +147,11 @@ def test_a_kill_while_the_configuration_is_written(tmp_path, monkeypatch):
         begun(tmp_path / "run")
     monkeypatch.undo()
     assert not (tmp_path / "run" / "config.json").exists()
-    # Nothing has begun, so any configuration may.
+    # No run has begun, so every configuration is allowed.
     begun(tmp_path / "run", {**CONFIG, "rounds": 9})
 
 
-def test_nothing_is_left_where_nothing_began(tmp_path):
+def test_an_empty_folder_is_removed(tmp_path):
     with pytest.raises(errors.UserError, match="no such encoder"):  # noqa: SIM117
         with RunDirectory(tmp_path / "run", CONFIG):
             raise errors.UserError("no such encoder")
@@ -192,7 +193,7 @@ def no_umask():
     os.umask(before)
 
 
-def test_it_is_its_owners_alone(tmp_path, no_umask):
+def test_only_its_owner_can_read_it(tmp_path, no_umask):
     begun(tmp_path / "runs" / "run")
     append = tmp_path / "runs" / "run" / "metrics.csv"
     durable_files.append_text(append, "round\n")
@@ -258,7 +259,7 @@ TEXTS = {"corpus (fingerprint)": "e"}
 MOVABLE = Rules(described=["corpus", "header"])
 
 
-def test_the_same_texts_elsewhere_go_on(tmp_path):
+def test_moved_texts_resume_the_run(tmp_path):
     begun(tmp_path, {**CONFIG, **TEXTS}, MOVABLE)
     moved = {**CONFIG, **TEXTS, "corpus": "b.tsv", "header": False}
     begun(tmp_path, moved, MOVABLE)
@@ -268,7 +269,7 @@ def test_the_same_texts_elsewhere_go_on(tmp_path):
     assert "--header=false, not --header=true" in refused(tmp_path, other, MOVABLE)
 
 
-def test_a_finished_run_notes_where_its_texts_are_now(tmp_path):
+def test_a_finished_run_stores_the_new_path_of_its_texts(tmp_path):
     with RunDirectory(tmp_path, {**CONFIG, **TEXTS}, Rules(late=["devices"])) as directory:
         directory.begin(devices=["/CPU:0"])
         directory.save_result({})
@@ -293,7 +294,7 @@ def finished(path, rounds):
 
 def test_a_run_may_grow_but_not_shrink(tmp_path):
     assert finished(tmp_path, 3) is None
-    assert finished(tmp_path, 5) is None  # There is a result, of fewer rounds.
+    assert finished(tmp_path, 5) is None  # The result is of fewer rounds.
     assert finished(tmp_path, 5) is not None
     assert "--rounds=5, not --rounds=3" in refused(tmp_path, CONFIG, GROWING)
     assert "--seed=0, not --seed=1" in refused(

@@ -1,4 +1,4 @@
-"""The record of releases: what a stop leaves, and what a resumed run makes of it."""
+"""The log of an audit's traces, before and after a stop."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ COHORTS = ([0, 8, 9], [8, 3, 10], [5])
 
 
 def releases(auditor):
-    """A mean of what canaries send, with some noise."""
+    """Returns the mean of the canaries' updates, with some noise."""
     generator = np.random.default_rng(1)
     for cohort in COHORTS:
         total = [generator.standard_normal(shape) for shape in SHAPES]
@@ -40,12 +40,12 @@ def test_releases_are_read_in_clipping_norms(tmp_path, auditor):
     log.rewind(0)
     write(log, auditor)
     assert [t.canaries for t in log.traces] == [(0, 1), (0, 2), ()]
-    # Of the second round's canaries one is new; the third has none.
+    # The second round has one new canary; the third round has none.
     lengths = [t.newcomers for t in log.traces]
     one, both = (canaries.canary(3, n, SHAPES) for n in (0, 1))
     pair = [a + b for a, b in zip(one, both, strict=True)]
     assert lengths == pytest.approx([sum(np.sum(p**2) for p in pair), 1.0, 0.0], rel=1e-5)
-    # What remains is the noise.
+    # Only the noise remains.
     generator = np.random.default_rng(1)
     for trace in log.traces:
         noise = [np.sum(generator.standard_normal(shape) ** 2) for shape in SHAPES]
@@ -59,7 +59,7 @@ def test_a_stop_leaves_the_same_record(tmp_path, auditor):
         log = trace_log.TraceLog(path, auditor)
         log.rewind(0)
         write(log, auditor)
-    # The checkpoint is of round 1, and a kill left half a line.
+    # The checkpoint is from round 1, and the kill left half a line.
     paths[1].write_text(paths[1].read_text()[:-20])
     log = trace_log.TraceLog(paths[1], auditor)
     log.rewind(1)
@@ -69,7 +69,7 @@ def test_a_stop_leaves_the_same_record(tmp_path, auditor):
 
 
 @pytest.mark.parametrize("left", [b"", b"{}\n", b'{"round": 1}\n', b"[1]\n", b"\xff\n", b"7\n"])
-def test_a_part_of_the_rounds_is_no_audit(tmp_path, auditor, left):
+def test_a_log_with_missing_rounds_is_refused(tmp_path, auditor, left):
     path = tmp_path / "traces.jsonl"
     path.write_bytes(left)
     with pytest.raises(errors.UserError, match=r"traces\.jsonl should have a line for each of the"):
@@ -77,7 +77,7 @@ def test_a_part_of_the_rounds_is_no_audit(tmp_path, auditor, left):
     assert path.read_bytes() == left
 
 
-def test_a_norm_that_nobody_measured(tmp_path):
+def test_a_clipping_norm_that_was_not_measured(tmp_path):
     auditor = trace_log.Auditor(seed=3, clients=8, denominator=4.0, clipping_norm=None)
     log = trace_log.TraceLog(tmp_path / "traces.jsonl", auditor)
     with pytest.raises(errors.RunError, match="round 1: the aggregator measured no clipping norm"):

@@ -1,9 +1,10 @@
-"""Rounds, and going on after a stop at any place, with a process small enough to compute by hand.
+"""Training and resuming after a stop at any place, with a process that is simple to compute.
 
 tests/experiments/test_resume.py does the same with a real model.
 """
 
 import csv
+import dataclasses
 import os
 import pathlib
 import types
@@ -14,6 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.privacy import contract, guarantee, properties
 from tff_nlp.program import training
 from tff_nlp.program.run_directory import RunDirectory
 from tff_nlp.tasks import classification_scores
@@ -23,11 +25,11 @@ LABELS = np.array([0, 1, 1, 0, 1], np.int32)
 
 
 class Killed(BaseException):
-    """What nobody catches."""
+    """An exception that no code catches."""
 
 
 class Process:
-    """Adds the cohort's sum, with momentum, to one weight; its state has a round and a velocity."""
+    """Adds the cohort's sum with momentum to one weight. Its state has a round and a velocity."""
 
     def __init__(self):
         self.calls = []
@@ -124,7 +126,7 @@ def run(folder, process=None, **changes):
 
 
 def facts(folder, outcome):
-    """Returns all that must not depend on stops: final numbers, rows, TensorBoard's steps."""
+    """Returns what must not depend on stops: final numbers, rows and TensorBoard's steps."""
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
     state = [np.asarray(leaf).tobytes() for leaf in tf.nest.flatten(outcome.state)]
@@ -132,7 +134,7 @@ def facts(folder, outcome):
 
 
 def events(folder):
-    """Returns tag and step of each TensorBoard event but for the time that a round took."""
+    """Returns tag and step of each TensorBoard event, without the duration of rounds."""
     found = {}
     for path in sorted((folder / "tensorboard").iterdir()):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -170,7 +172,7 @@ def test_tensorboard_says_what_the_rows_say(undisturbed):
 
 @pytest.mark.parametrize("checkpoint_every", [1, 2, 3, 100])
 def test_a_stop_at_any_write_changes_nothing(tmp_path, undisturbed, monkeypatch, checkpoint_every):
-    """Stops before and after each of the program's writes in turn, until none is left."""
+    """Stops a run before or after each of the program's writes, one run per write."""
     stopped = 0
     for place in range(1000):
         folder = tmp_path / str(place)
@@ -189,7 +191,7 @@ def test_a_stop_at_any_write_changes_nothing(tmp_path, undisturbed, monkeypatch,
 
 
 def stop_at(patch, place):
-    """Lets the `place`-th of the calls that write end the program, before or after it is done."""
+    """Ends the program at a write call, before or after the call; `place` is its number."""
     count = iter(range(1_000_000))
     fsync, rename = os.fsync, pathlib.Path.rename
 
@@ -236,7 +238,7 @@ def test_only_the_rounds_after_the_checkpoint_are_computed_again(tmp_path):
 
 
 def failing_in(number):
-    """A `dataset` that fails in the round of this number, counted by the cohort sizes 1, 2, 3."""
+    """Returns a `dataset` that fails in a round; cohorts have 1, 2 and 3 clients."""
     calls = iter(range(1000))
     first = sum(n % 3 + 1 for n in range(number))
 
@@ -261,7 +263,9 @@ def test_a_damaged_checkpoint_changes_nothing_else(tmp_path, undisturbed):
     newest = folder / "checkpoints" / "round_000007.npz"
     newest.write_bytes(newest.read_bytes()[:100])
     rows = (folder / "metrics.csv").read_bytes()
-    with pytest.raises(errors.UserError, match="delete it to go on from the one before"):
+    with pytest.raises(
+        errors.UserError, match="delete it to continue from the checkpoint before it"
+    ):
         run(folder)
     assert (folder / "metrics.csv").read_bytes() == rows
     newest.unlink()
@@ -277,7 +281,7 @@ def test_a_damaged_checkpoint_changes_nothing_else(tmp_path, undisturbed):
         ({"loss": np.float32("inf")}, "round 3: the sum"),
     ],
 )
-def test_a_round_of_no_numbers_ends_the_run(tmp_path, metrics, message):
+def test_a_round_with_nan_ends_the_run(tmp_path, metrics, message):
     process = Process()
     process.metrics[2] = metrics
     with pytest.raises(training.DivergedError, match=message) as raised:
@@ -288,7 +292,7 @@ def test_a_round_of_no_numbers_ends_the_run(tmp_path, metrics, message):
 
 
 @pytest.mark.parametrize("weight", ["nan", "inf"])
-def test_weights_that_are_no_numbers_are_never_saved(tmp_path, weight):
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, weight):
     process = Process()
     process.weight_at[4] = np.float32(weight)
     with pytest.raises(training.DivergedError, match="round 5: the weights are not numbers"):
@@ -301,17 +305,83 @@ def kept(folder):
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
-def test_some_clients_without_numbers_are_told(tmp_path, capsys):
+def test_a_warning_names_clients_with_a_loss_of_nan(tmp_path, capsys):
     process = Process()
     process.metrics[2] = {"non_finite_clients": np.int32(1)}
     run(tmp_path, process)
     assert "round 3: the loss of 1 of 3 clients is not a number" in capsys.readouterr().err
 
 
-def test_a_round_of_nobody_is_a_round(tmp_path):
+def test_a_round_may_have_no_clients(tmp_path):
     process = Process()
-    process.metrics[1] = {"update_non_finite": np.int32(1)}  # A mean over nobody is 0/0.
+    process.metrics[1] = {"update_non_finite": np.int32(1)}  # The mean over no clients is 0/0.
     outcome = run(tmp_path, process, cohort=lambda number: np.arange(0 if number == 1 else 2))
     assert [row["clients"] for row in outcome.rows] == ["2", "0", *"22222"]
     assert outcome.rows[1]["train_loss"] == ""
     assert outcome.rows[1]["train_num_examples"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "refused"),
+    [
+        (None, "drawn: must say how"),
+        (contract.Rounds("fixed"), "--poisson_batches=false: the accountant"),
+        (contract.Rounds("fixed", poisson_batches=True), ""),
+    ],
+)
+def test_ordinary_batches_do_not_reach_a_process_with_an_epsilon_of_examples(drawn, refused):
+    """They used to be trained on without a word."""
+    process = Process()
+    process.conduct = contract.Conduct(by_example=True)
+    if not refused:
+        assert build(process, drawn=drawn).conduct.is_private
+        return
+    with pytest.raises(errors.UserError, match=refused):
+        build(process, drawn=drawn)
+
+
+GAUSSIAN = contract.Conduct(aggregator=properties.configured("gaussian"))
+PROMISED = guarantee.Guarantee(
+    mechanism="gaussian",
+    population=100,
+    clients_per_round=10,
+    sampling="poisson",
+    noise_multiplier=1.0,
+    delta=1e-3,
+)
+
+
+@pytest.mark.parametrize(
+    ("conduct", "sampling", "refused"),
+    [
+        (GAUSSIAN, "poisson", ""),
+        (contract.Conduct(), "poisson", "guarantee: is for --dp=gaussian, and the process has"),
+        (
+            contract.Conduct(aggregator=properties.configured("tree_aggregation")),
+            "cyclic",
+            "guarantee: is for --dp=gaussian",
+        ),
+        (
+            dataclasses.replace(GAUSSIAN, allow_dp_mismatch=True),
+            "cyclic",
+            "guarantee: there is none: --sampling=cyclic",
+        ),
+        (
+            dataclasses.replace(GAUSSIAN, allow_dp_mismatch=True, weighting="examples"),
+            "poisson",
+            "guarantee: there is none: --weighting=examples",
+        ),
+    ],
+)
+def test_an_epsilon_is_that_of_the_process(conduct, sampling, refused):
+    """An epsilon used to be printed for whatever process it was given with."""
+    process = Process()
+    process.conduct = conduct
+    drawn = contract.Rounds(sampling)
+    if not refused:
+        assert build(process, drawn=drawn, guarantee=PROMISED)
+        return
+    with pytest.raises(errors.UserError, match=refused):
+        build(process, drawn=drawn, guarantee=PROMISED)
+    broken = dataclasses.replace(PROMISED, violations=("--sampling=cyclic: no",))
+    assert build(process, drawn=drawn, guarantee=broken)

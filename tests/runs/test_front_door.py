@@ -56,7 +56,8 @@ def test_the_readmes_snippet_runs_as_it_stands(reviews, tmp_path, monkeypatch, c
     assert len(code.strip().splitlines()) <= 15
     # A small encoder in place of MiniLM: the snippet must run on a machine without its wheel, too.
     small = (
-        'encoder="random", layers=1, width=32, max_tokens=16, dropout=0.0, vocabulary_size=200, '
+        'encoder="random", encoder_layers=1, encoder_width=32, max_tokens=16, dropout=0.0, '
+        "vocabulary_size=200, "
         f"cache_dir={str(tmp_path / 'cache')!r}"
     )
     code = code.replace('encoder="minilm"', small).replace('"reviews.csv"', repr(str(reviews)))
@@ -77,7 +78,12 @@ def test_a_stopped_call_goes_on(reviews, tmp_path):
     corpus = tff_nlp.read_corpus(reviews)
     clients = tff_nlp.partition(corpus, "iid", num_clients=4)
     classifier = tff_nlp.build_classifier(
-        corpus, encoder="random", layers=1, width=16, max_tokens=12, cache_dir=tmp_path / "cache"
+        corpus,
+        encoder="random",
+        encoder_layers=1,
+        encoder_width=16,
+        max_tokens=12,
+        cache_dir=tmp_path / "cache",
     )
     local = tff_nlp.LocalWork(tff_nlp.ClientOptimizer("sgd", 0.1))
     process = tff_nlp.scaffold(classifier.task, local, population=4)
@@ -107,7 +113,11 @@ def test_mistakes_name_the_argument(reviews, tmp_path):
     corpus = tff_nlp.read_corpus(reviews)
     with pytest.raises(tff_nlp.UserError, match="--partition=fair"):
         tff_nlp.partition(corpus, "fair")
-    with pytest.raises(tff_nlp.UserError, match="layers: only encoder='random'"):
-        tff_nlp.build_classifier(corpus, layers=2)
+    with pytest.raises(tff_nlp.UserError, match="encoder_layers=3 has no effect with"):
+        tff_nlp.build_classifier(corpus, encoder_layers=3)
+    with pytest.raises(
+        tff_nlp.UserError, match="layers: there is no such option; the options are enc"
+    ):
+        tff_nlp.build_classifier(corpus, layers=3)
     with pytest.raises(tff_nlp.UserError, match="--test_fraction=2"):
         tff_nlp.split_corpus(corpus, test_fraction=2)

@@ -2,11 +2,14 @@
 
 import math
 
+import pytest
+
 import tff_nlp
 
 TEXTS = ("the cat sat on the mat", "the dog sat on the log", "the cat saw the dog") * 8
 
 
+@pytest.mark.slow
 def test_a_language_model_learns_generates_and_is_exported(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("\n".join(TEXTS))
@@ -15,9 +18,9 @@ def test_a_language_model_learns_generates_and_is_exported(tmp_path):
     clients = tff_nlp.partition(corpus, "iid", num_clients=4)
     model = tff_nlp.build_language_model(
         corpus,
-        layers=1,
-        width=32,
-        heads=2,
+        encoder_layers=1,
+        encoder_width=32,
+        encoder_heads=2,
         vocabulary_size=280,
         max_tokens=24,
         dropout=0.0,

@@ -1,4 +1,4 @@
-"""A saved model takes texts and says what the classifier says."""
+"""A saved model takes texts and gives the same predictions as the classifier."""
 
 import json
 import os
@@ -31,7 +31,7 @@ ODD = [
     "good film",
 ]
 LABELS = ("schlecht", "gut", "好")
-# What tests/models/test_classifier.py states of the roundings of two layers, for logits up to 3.
+# The rounding error of two layers from tests/models/test_classifier.py, for logits up to 3.
 ROUNDING = 1e-6
 MAX_TOKENS = 12
 
@@ -46,12 +46,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def weights(model):
-    """Other weights than the Keras model's own: exporting must use those it is given."""
+    """Weights that differ from the Keras model's own, because an export must use the given ones."""
     trainable, frozen = model.initial_weights()
     generator = np.random.default_rng(1)
     noise = [generator.normal(0, 0.3, w.shape).astype(np.float32) for w in trainable]
     changed = [w + n for w, n in zip(trainable, noise, strict=True)]
-    # Labels that are about as likely as each other, so that texts differ in theirs.
+    # The labels have similar probabilities, so that different texts get different labels.
     changed[-1] = np.array([1.2, -0.8, 0.0], np.float32)
     return changed, frozen
 
@@ -64,7 +64,7 @@ def saved(model, weights, tmp_path_factory):
 
 
 def expected(model, weights, texts):
-    """Each text alone, through `Tokenizer.encode` and `Classifier.logits`."""
+    """Predicts each text alone, with `Tokenizer.encode` and `Classifier.logits`."""
     rows = []
     for text in texts:
         ids, _ = model.tokenizer.encode([text], MAX_TOKENS)
@@ -86,8 +86,8 @@ def test_saved_model_equals_the_classifier(model, weights, saved):
     assert outputs["label"].numpy()[0].decode() == result.labels[-1]
 
 
-def test_what_stands_after_a_nul_is_read(saved):
-    """It is a blank, as it is for the readers of corpora."""
+def test_text_after_a_nul_is_read(saved):
+    """NUL counts as a blank, as in the readers of corpora."""
     texts = ["good film\0 but not bad", "good film", "good film  but not bad"]
     cut, short, blank = predictor.load(saved).predict(texts).probabilities
     np.testing.assert_allclose(cut, blank, atol=ROUNDING)
@@ -179,7 +179,7 @@ def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
     assert (other / "chapter.txt").read_text() == "precious"
 
 
-def test_a_disk_that_fills_is_one_line(model, weights, tmp_path, limited_files):
+def test_a_full_disk_gives_one_line(model, weights, tmp_path, limited_files):
     limited_files(10_000)
     with pytest.raises(WriteError) as caught:
         export.export(tmp_path / "model", model, *weights, LABELS, MAX_TOKENS)

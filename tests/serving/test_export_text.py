@@ -1,4 +1,4 @@
-"""A saved language model takes texts and writes what the model writes."""
+"""A saved language model takes texts and continues them in the same way as the model."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def weights(model):
-    """Other weights than the model's own: exporting must use those it is given."""
+    """Weights that differ from the model's own, because an export must use the given ones."""
     generator = np.random.default_rng(1)
     return tuple(
         [w + generator.normal(0, 0.3, w.shape).astype(np.float32) for w in part]
@@ -46,7 +46,7 @@ def saved(model, weights, tmp_path_factory):
     return folder
 
 
-def test_it_writes_what_the_model_writes(model, weights, saved):
+def test_it_continues_texts_like_the_model(model, weights, saved):
     loaded = text_generator.load(saved)
     assert (loaded.max_tokens, loaded.max_new_tokens) == (20, 6)
     greedy = generation.generate(model, *weights, PROMPTS, max_new_tokens=6)
@@ -67,7 +67,7 @@ def test_limits(saved):
         loaded.generate(["x"], top_p=2)
     with pytest.raises(TypeError, match="one string"):
         loaded.generate("x")
-    # A program that calls the graph itself gets what the model can do.
+    # A program that calls the graph directly gets at most what the model can do.
     outputs = loaded._model.signatures["sample"](
         texts=tf.constant(["x"]),
         max_new_tokens=tf.constant(1000),
@@ -103,7 +103,7 @@ def test_fresh_process(model, weights, saved):
     assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
-def test_other_models_are_told_apart(model, weights, saved, tmp_path):
+def test_other_kinds_of_models_are_refused(model, weights, saved, tmp_path):
     with pytest.raises(UserError, match="not a text classifier: no signature"):
         predictor.load(saved)
     tf.saved_model.save(tf.Module(), str(tmp_path))

@@ -1,4 +1,4 @@
-"""A run's own model is compared with what the run stated before anything in it runs."""
+"""A run's model is compared with the fingerprint of its run before it is loaded."""
 
 import json
 
@@ -34,7 +34,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_change_is_seen_before_the_model_is_loaded(model, change, monkeypatch):
+def test_every_change_is_found_before_the_model_is_loaded(model, change, monkeypatch):
     stated(model, model_fingerprint.of(model))
     model_fingerprint.check(model, "--run")
     CHANGES[change](model)
@@ -46,7 +46,7 @@ def test_every_change_is_seen_before_the_model_is_loaded(model, change, monkeypa
 
 
 @pytest.mark.parametrize("result", [None, "[]", "{", '{"fingerprints": {}}'])
-def test_where_nothing_is_stated_nothing_is_known(model, result):
+def test_a_model_without_a_stored_fingerprint_passes(model, result):
     if result is not None:
         (model.parent / "result.json").write_text(result)
     model_fingerprint.check(model, "--run")

@@ -1,4 +1,4 @@
-"""What is no saved text classifier is told in one line."""
+"""A folder that is not a saved text classifier gives an error of one line."""
 
 import pytest
 import tensorflow as tf

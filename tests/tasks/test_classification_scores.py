@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, NumPy and cases small enough to work out by hand."""
+"""Scores, compared with scikit-learn, NumPy and small cases that are computed by hand."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_a_case_by_hand():
     assert scores.confusion == ((1, 0, 0), (2, 1, 0), (0, 0, 0))
     assert scores.accuracy == 0.5
     assert scores.majority_accuracy == 0.75
-    # F1: 2/(2+0+2) = 1/2; 2/(2+2+0) = 1/2; the absent label says nothing.
+    # F1: 2/(2+0+2) = 1/2; 2/(2+2+0) = 1/2; the absent label does not count.
     assert scores.macro_f1 == pytest.approx(1 / 2)
     assert scores.loss == pytest.approx(-np.log([0.6, 0.25, 0.7, 0.1]).mean(), rel=1e-5)
     assert scores.predicted_labels == 2
@@ -61,7 +61,7 @@ def test_domain_scores_by_hand():
 
 
 def test_client_scores_by_hand():
-    # Ten clients of four examples; client c has c right, up to 4; in mixed order.
+    # Ten clients have four examples each, in mixed order. Client c has c right, up to 4.
     right = np.array([[example < client for example in range(4)] for client in range(10)])
     clients = np.repeat(np.arange(10) * 11, 4)
     order = np.random.default_rng(0).permutation(40)
@@ -78,13 +78,13 @@ def test_client_scores_by_hand():
     [(1, 0.0), (9, 0.0), (19, 0.0), (20, 0.5), (29, 0.5), (30, 2 / 3), (39, 2 / 3)],
 )
 def test_worst_decile_is_a_tenth_rounded_down_but_one_client(clients, worst):
-    # One client with nothing right, all others with all right.
+    # One client has no right predictions, and all others have only right ones.
     right = np.arange(clients) > 0
     scores = evaluation.score_clients(right, np.arange(clients))
     assert scores.worst_decile == pytest.approx(worst)
 
 
-def test_clients_weigh_the_same_whatever_their_size():
+def test_clients_have_equal_weights():
     right = np.array([True] * 99 + [False])
     scores = evaluation.score_clients(right, np.array([5] * 99 + [3]))
     assert (scores.mean, scores.clients) == (0.5, 2)
@@ -94,7 +94,7 @@ def test_clients_weigh_the_same_whatever_their_size():
     ("predicted", "labels", "warning"),
     [
         ([1, 1, 1, 1], [1, 1, 1, 0], "one single label"),
-        # Right for every example, but there is nothing to tell apart.
+        # All predictions are right, but there is only one label.
         ([1, 1], [1, 1], "one single label"),
         ([0, 1, 1, 1], [1, 1, 1, 0], "0.5000 is no better than .* 0.7500"),
         ([0, 1, 1, 1], [1, 0, 1, 1], "is no better"),
@@ -108,7 +108,7 @@ def test_warning(predicted, labels, warning):
 
 
 def batches(sizes):
-    """Gives batches of these sizes over shuffled positions; token ids are the position."""
+    """Returns batches of these sizes over shuffled positions. Token ids equal the position."""
     order = np.random.default_rng(3).permutation(sum(sizes))
     for rows in np.split(order, np.cumsum(sizes)[:-1]):
         yield np.repeat(rows[:, np.newaxis], 5, axis=1).astype(np.int32), rows
@@ -126,7 +126,7 @@ def test_score_puts_every_batch_in_its_place(examples):
     assert scores.clients.clients == 7
 
 
-def test_score_holds_few_batches_and_passes_errors_on():
+def test_score_holds_few_batches_and_raises_errors():
     drawn = []
 
     def endless():
@@ -143,6 +143,6 @@ def test_score_holds_few_batches_and_passes_errors_on():
     assert len(drawn) < 1000
 
 
-def test_a_set_of_nothing_is_refused():
+def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match="test: no examples"):
         evaluation.EvaluationSet("test", np.zeros(0, np.int32), lambda: iter(()))

@@ -1,4 +1,4 @@
-"""Models of others under our algorithms, and our tasks under those of others."""
+"""TFF's models under our algorithms, and our tasks under TFF's algorithms."""
 
 import collections
 
@@ -31,7 +31,7 @@ def made_texts(seed, rows, length, vocabulary):
 
 
 def character_model():
-    """TFF's own model of Shakespeare's characters, at a size for tests."""
+    """TFF's model of Shakespeare's characters, in a small size for tests."""
     vocabulary, length = 12, 7
 
     def network():
@@ -50,7 +50,7 @@ def character_model():
 
 @pytest.mark.slow
 def test_tffs_shakespeare_model_trains_as_in_tff():
-    # Keras's layers remember the graph that they were last used in: each side has its own.
+    # Keras's layers remember the graph that they were last used in, so each side has its own model.
     model, data = character_model()
     theirs = tff.learning.algorithms.build_weighted_fed_avg(model, _sgd(0.5), _sgd(1.0))
     first = expected = theirs.initialize()
@@ -92,10 +92,10 @@ def test_our_task_trains_under_tffs_algorithm():
     assert float(found["accuracy"]) == pytest.approx(float(expected["accuracy"]), rel=1e-5)
 
 
-def test_a_task_that_needs_statistics_says_so():
+def test_a_task_that_needs_statistics_is_refused():
     task = classification.classification(berts.tiny_classifier(), logit_adjustment=1.0)
     model = task.functional_model()
-    with pytest.raises(TypeError, match="classification reads statistics of a client"):
+    with pytest.raises(TypeError, match="classification needs statistics of a client"):
         model.loss(output=tf.zeros([1, 3]), label=tf.zeros([1], tf.int32))
 
 

@@ -1,4 +1,4 @@
-"""Language modelling as a task: what is counted, and that other algorithms train it, too."""
+"""Language modelling as a task: its sums, and its training by our and by TFF's algorithms."""
 
 import collections
 import types
@@ -69,7 +69,7 @@ def test_a_model_of_zeros_has_the_perplexity_of_its_vocabulary(model):
     assert set(found.columns("test")) == set(examples.columns())
 
 
-def test_padding_counts_nowhere_and_texts_weigh_by_their_tokens(model):
+def test_padding_is_ignored_and_texts_are_weighted_by_tokens(model):
     task = language_model.language_model(model)
     weights, frozen = task.initial_weights()
     losses = []
@@ -78,7 +78,7 @@ def test_padding_counts_nowhere_and_texts_weigh_by_their_tokens(model):
         found = task.losses(weights, frozen, task.inputs(tf.constant(x)), None)
         np.testing.assert_array_equal(found.weights, lengths - 1)
         losses.append(found.losses.numpy())
-        # The same from Keras's own cross-entropy, text by text.
+        # Keras's cross-entropy gives the same, text by text.
         logits = model.keras_model(x)
         for row, length, loss in zip(x, lengths, found.losses, strict=True):
             own = tf.keras.losses.sparse_categorical_crossentropy(
@@ -88,7 +88,8 @@ def test_padding_counts_nowhere_and_texts_weigh_by_their_tokens(model):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-def test_tffs_fed_avg_trains_it_as_ours_does(model):
+@pytest.mark.slow
+def test_tffs_fed_avg_gives_the_same_as_ours(model):
     task = language_model.language_model(model)
     theirs = tff.learning.algorithms.build_unweighted_fed_avg(
         task.functional_model(),
@@ -111,9 +112,9 @@ def test_tffs_fed_avg_trains_it_as_ours_does(model):
 
 
 def test_right_predictions_are_counted_in_tffs_graphs(model):
-    """A comparison by "==" compares objects there."""
+    """In these graphs, "==" compares objects instead of values."""
     task = language_model.language_model(model)
-    # So small a rate that the weights stay.
+    # The rate is so small that the weights do not change.
     local = client_work.LocalWork(optimizers.ClientOptimizer("sgd", 1e-12))
     process = fed_avg.fed_avg(task, local)
     weights = model.initial_weights()[0]
@@ -134,7 +135,7 @@ def test_right_predictions_are_counted_in_tffs_graphs(model):
     assert float(found["accuracy"]) == pytest.approx(right.sum() / real.sum())
 
 
-def test_a_client_weighs_by_its_tokens(model):
+def test_clients_are_weighted_by_tokens(model):
     task = language_model.language_model(model)
     local = client_work.LocalWork(optimizers.ClientOptimizer("sgd", 0.1))
     process = fed_avg.fed_avg(task, local)
@@ -149,7 +150,7 @@ def test_a_client_weighs_by_its_tokens(model):
     np.testing.assert_allclose(moved[2], mean, atol=1e-6)
 
 
-def test_it_learns_under_dp_sgd_without_noise_as_without_privacy(model):
+def test_dp_sgd_without_noise_equals_training_without_privacy(model):
     task = language_model.language_model(model)
     privacy = ExamplePrivacy(clipping_norm=1e3, noise_multiplier=0.0, expected_batch_size=2)
     from tff_nlp.learning import client_input
@@ -160,7 +161,7 @@ def test_it_learns_under_dp_sgd_without_noise_as_without_privacy(model):
             optimizers.ClientOptimizer("sgd", 0.1), weighting="uniform", example_privacy=privacy
         ),
     )
-    # Texts of one length: by tokens and by examples are the same.
+    # All texts have the same length, so weighting by tokens and by examples is the same.
     texts = TEXTS[:1] * 4
     data = client(model, texts)
     keyed = client_input.with_values(data, noise_key=np.arange(8, dtype=np.uint32))

@@ -1,10 +1,10 @@
-"""The mean of updates that clients send in 8 or 4 bits a number instead of 32.
+"""The mean of updates that clients send with 8 or 4 bits per number instead of 32.
 
 Each tensor of an update is scaled by its largest magnitude and rounded to the levels of a signed
-integer, up or down at random so that the expected value stays: QSGD (Alistarh et al. 2017, section
-3.1, with 2^(bits-1) - 1 levels and the maximum norm). Zeros stay zeros. The random numbers derive
-from the run's seed, the round and the update itself, so that a run repeats; TFF's own
-`compression_aggregator` draws from TensorFlow's global generator.
+integer. It is rounded up or down at random, so that the expected value is unchanged: QSGD (Alistarh
+et al. 2017, section 3.1, with 2^(bits-1) - 1 levels and the maximum norm). Zeros stay zeros. The
+random numbers derive from the run's seed, the round and the update itself, so that a run can be
+repeated. TFF's own `compression_aggregator` draws from TensorFlow's global generator instead.
 """
 
 from typing import Any
@@ -14,27 +14,28 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds
+from tff_nlp.privacy import properties
 
 BITS = (8, 4)
 
 
 def quantize(values: tf.Tensor, bits: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rounds a tensor to few levels.
+    """Rounds a tensor at random to a few levels.
 
     Args:
-      values: float32, of a static shape.
-      bits: 8 or 4.
-      seed: int32[2].
+      values: float32 tensor of a static shape.
+      bits: Bits per number, 8 or 4.
+      seed: Seed of the random rounding, int32[2].
 
     Returns:
-      uint8[ceil(size * bits / 8)], the levels, two to a byte with 4 bits; and float32, the width of
-      a level.
+      The levels, uint8[ceil(size * bits / 8)] (two levels per byte for 4 bits), and the distance
+      between two levels, float32.
     """
     levels = 2 ** (bits - 1) - 1
     step = tf.reduce_max(tf.abs(values)) / levels if values.shape.num_elements() else 0.0
     flat = tf.math.divide_no_nan(tf.reshape(values, [-1]), step)
     rounded = tf.floor(flat + tf.random.stateless_uniform(tf.shape(flat), seed))
-    # A sum that rounds up to the next integer would leave the range.
+    # The float sum may round up to the next integer, which is outside of the range.
     rounded = tf.clip_by_value(rounded, -levels, levels)
     unsigned = tf.cast(tf.cast(rounded, tf.int32) + levels, tf.uint8)
     if bits == 4:
@@ -44,13 +45,13 @@ def quantize(values: tf.Tensor, bits: int, seed: tf.Tensor) -> tuple[tf.Tensor, 
 
 
 def dequantize(packed: tf.Tensor, step: tf.Tensor, bits: int, shape: tf.TensorShape) -> tf.Tensor:
-    """Returns the float32 values of what `quantize` gave.
+    """Returns the float32 values of the result of `quantize`.
 
     Args:
-      packed: The levels.
-      step: The width of a level.
-      bits: 8 or 4.
-      shape: Of the values.
+      packed: The levels, uint8[ceil(size * bits / 8)].
+      step: The distance between two levels, float32.
+      bits: Bits per number, 8 or 4.
+      shape: Shape of the values.
     """
     if bits == 4:
         pairs = tf.stack([packed // 16, packed % 16], axis=1)
@@ -60,30 +61,39 @@ def dequantize(packed: tf.Tensor, step: tf.Tensor, bits: int, shape: tf.TensorSh
 
 
 class QuantizedMeanFactory(tff.aggregators.WeightedAggregationFactory):
-    """TFF's aggregator of the weighted mean of quantized updates.
+    """A TFF aggregator for the weighted mean of quantized updates.
 
-    Its state is the number of the round. It measures nothing.
+    Its state is the round number. It has no measurements.
     """
 
     def __init__(self, bits: int, seed: int) -> None:
         """Initializes the factory.
 
         Args:
-          bits: 8 or 4, of each number that a client sends.
-          seed: The run's.
+          bits: Bits of each number that a client sends, 8 or 4.
+          seed: Seed of the run.
 
         Raises:
-          UserError: If it is another number of bits.
+          UserError: If `bits` is neither 8 nor 4.
         """
         if bits not in BITS:
             raise errors.UserError(f"--upload_bits={bits}: must be 32, 8 or 4")
+        self.properties = properties.configured(upload_bits=bits)
         self._bits = bits
         self._seed = seeds.pair(seed, "quantization")
 
     def create(
         self, value_type: tff.Type, weight_type: tff.Type
     ) -> tff.templates.AggregationProcess:
-        """Returns the aggregation process for updates of float32 tensors."""
+        """Returns the aggregation process for updates of float32 tensors.
+
+        Args:
+          value_type: Type of the updates.
+          weight_type: Type of the clients' weights, a scalar number.
+
+        Raises:
+          TypeError: If a tensor of the updates is not float32.
+        """
         specs = tff.types.type_to_tf_tensor_specs(value_type)
         flat_specs = tf.nest.flatten(specs)
         if any(spec.dtype != tf.float32 for spec in flat_specs):
@@ -96,7 +106,7 @@ class QuantizedMeanFactory(tff.aggregators.WeightedAggregationFactory):
             seed = tf.random.experimental.stateless_fold_in(
                 tf.constant(self._seed, tf.int32), index
             )
-            # Tells clients apart.
+            # The fingerprint gives different clients different random numbers.
             seed = tf.random.experimental.stateless_fold_in(seed, _fingerprint(flat))
             parts = [
                 quantize(part, bits, tf.random.experimental.stateless_fold_in(seed, number))
@@ -156,9 +166,9 @@ class QuantizedMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
 
 def _fingerprint(tensors: list[tf.Tensor]) -> tf.Tensor:
-    """Returns int32, a hash of the bits of float32 tensors."""
+    """Returns an int32 hash of the bits of float32 tensors."""
     total = tf.zeros([], tf.int32)
     for part in tensors:
-        # int32 wraps around.
+        # int32 arithmetic wraps around.
         total = total * 31 + tf.reduce_sum(tf.bitcast(part, tf.int32))
     return total

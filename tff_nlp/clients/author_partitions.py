@@ -1,4 +1,4 @@
-"""Partitions by who wrote the rows: authors, several authors a client, or several clients a domain.
+"""Partitions by the authors of rows: one client per author, grouped authors, or domains.
 
 Each builder is a pure function of the corpus, its parameters and a seed.
 """
@@ -15,13 +15,16 @@ from tff_nlp.errors import UserError
 
 
 def natural(corpus: Corpus, *, min_examples: int = 1) -> Partition:
-    """Gives every author a client; authors with fewer rows than the minimum are left out.
+    """Makes one client per author. Authors with fewer rows than the minimum are left out.
 
-    Rows whose author is empty belong to nobody in particular and are left out, too. The
-    partition counts both.
+    Rows with an empty author are left out, too. The partition counts both.
+
+    Args:
+      corpus: The corpus, with authors.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If the corpus has no authors or none holds enough rows.
+      UserError: If the corpus has no authors, or no author has enough rows.
     """
     check_minimum(min_examples)
     names, owner = _authors(corpus, "natural")
@@ -47,20 +50,20 @@ def natural(corpus: Corpus, *, min_examples: int = 1) -> Partition:
 def domains(
     corpus: Corpus, clients_per_domain: int = 1, seed: int = 0, *, min_examples: int = 1
 ) -> Partition:
-    """Deals the rows of every domain out to clients of its own, and leaves no row out.
+    """Divides the rows of each domain among clients of this domain. No row is left out.
 
-    A domain is a value of the author column: a silo, a source, a language. Its rows are dealt out
-    at random; the sizes of two of its clients differ by one at most.
+    A domain is a value of the author column: a silo, a source, a language. Its rows are divided at
+    random, and the sizes of two of its clients differ by at most one.
 
     Args:
-      corpus: The corpus.
-      clients_per_domain: How many clients share a domain.
-      seed: The seed of the run; one client per domain needs none.
-      min_examples: The fewest rows that a client may hold.
+      corpus: The corpus, with authors.
+      clients_per_domain: Number of clients per domain.
+      seed: Seed of the run. It has no effect with one client per domain.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If the corpus has no author column, a row has an empty one, or a domain cannot
-        give its clients as many rows as the minimum.
+      UserError: If the corpus has no author column, a row has an empty author, or a domain has too
+        few rows for its clients.
     """
     check_minimum(min_examples)
     if clients_per_domain < 1:
@@ -78,7 +81,8 @@ def domains(
         clients = f" for {clients_per_domain} clients" if clients_per_domain > 1 else ""
         raise UserError(
             f"--min_examples_per_client={min_examples}: domain {names[smallest]!r} of "
-            f"{corpus.name} holds {sizes[smallest]}{clients} (--partition=natural leaves such out)"
+            f"{corpus.name} holds {sizes[smallest]}{clients} (--partition=natural leaves out small "
+            "domains)"
         )
     parameters = {"clients_per_domain": clients_per_domain, "min_examples": min_examples}
     if clients_per_domain == 1:
@@ -99,14 +103,20 @@ def domains(
 
 
 def grouped(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 1) -> Partition:
-    """Gives every client several whole authors, for corpora whose authors hold a row or two.
+    """Gives each client several whole authors, for corpora with only a few rows per author.
 
-    Authors are dealt from the largest to the smallest (ties in random order), each to the client
-    that holds the fewest rows so far, so that clients end up nearly equal in size and no author
-    is split. Rows whose author is empty are left out and counted.
+    Authors are assigned from the largest to the smallest (ties in random order), each to the client
+    with the fewest rows so far. So clients are nearly equal in size, and no author is split. Rows
+    with an empty author are left out and counted.
+
+    Args:
+      corpus: The corpus, with authors.
+      num_clients: Number of clients.
+      seed: Seed of the run.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If the corpus has no authors or they cannot fill the clients.
+      UserError: If the corpus has no authors, or they have too few rows for the clients.
     """
     check_minimum(min_examples)
     names, owner = _authors(corpus, "grouped")
@@ -123,8 +133,8 @@ def grouped(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 
     fewest = min(heap)[0]
     if fewest < min_examples:
         raise UserError(
-            f"--min_examples_per_client={min_examples}: whole authors of {corpus.name} do not "
-            f"fill {num_clients} clients, one would hold {fewest}"
+            f"--min_examples_per_client={min_examples}: the authors of {corpus.name} have too few "
+            f"examples for {num_clients} clients; one client would have only {fewest}"
         )
     return of_holders(
         corpus,
@@ -138,7 +148,10 @@ def grouped(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 
 
 
 def _authors(corpus: Corpus, kind: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns the sorted author names and int64[examples] positions in them, -1 if empty."""
+    """Returns the sorted author names, and each row's position in them, int64[examples].
+
+    The position is -1 for an empty author.
+    """
     if corpus.authors is None:
         raise UserError(
             f"--partition={kind}: {corpus.name} has no authors; name a column with "
@@ -153,11 +166,11 @@ def _authors(corpus: Corpus, kind: str) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def clients_of_domain(partition: Partition, corpus: Corpus, domain: str) -> np.ndarray:
-    """Returns int64[clients of the domain], the positions of the clients that hold its rows only.
+    """Returns the positions of the clients that hold only rows of a domain, int64[clients].
 
     Args:
       partition: A partition by domains.
-      corpus: The corpus that it was made for, with authors.
+      corpus: The corpus of the partition, with authors.
       domain: Name of the domain.
     """
     authors = corpus.authors or ()

@@ -1,4 +1,4 @@
-"""Batches of texts of similar length, so that little of what the model reads is padding."""
+"""Batches of texts with similar lengths, which need little padding."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,9 +7,8 @@ import numpy as np
 
 from tff_nlp.clients.token_cache import TokenCache
 
-# How batches are made (see `plan_epoch`): batches per window within which texts are sorted by
-# length, the noise on the lengths, and from how many batches on the longest texts of a window
-# get one batch more.
+# Settings of `plan_epoch`: number of batches in a window, in which texts are sorted by length;
+# relative noise on the lengths; number of batches from which a window gets one more batch.
 WINDOW_BATCHES = 32
 LENGTH_NOISE = 0.05
 SPLIT_BATCHES = 8
@@ -17,19 +16,23 @@ SPLIT_BATCHES = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """The batches of one pass or several: batch `b` is `order[offsets[b]:offsets[b + 1]]`.
+    """The batches of one or more passes. Batch `b` is `order[offsets[b]:offsets[b + 1]]`.
 
     Attributes:
-      order: int64[places], positions among a client's examples.
-      offsets: int64[batches + 1].
+      order: Positions of a client's examples, int64[places].
+      offsets: Begin and end of each batch in `order`, int64[batches + 1].
     """
 
     order: np.ndarray
     offsets: np.ndarray
 
     def widths(self, lengths: np.ndarray) -> np.ndarray:
-        """Returns int64[batches], the length that each batch is padded to."""
-        widths = np.ones(len(self.offsets) - 1, dtype=np.int64)  # of empty batches, too
+        """Returns the length to which each batch is padded, int64[batches].
+
+        Args:
+          lengths: Number of tokens of each of the client's examples, int32[examples].
+        """
+        widths = np.ones(len(self.offsets) - 1, dtype=np.int64)  # empty batches have width 1
         filled = np.diff(self.offsets) > 0
         if filled.any():
             starts = self.offsets[:-1][filled]
@@ -37,10 +40,10 @@ class BatchPlan:
         return widths
 
     def real_token_fraction(self, lengths: np.ndarray) -> float:
-        """Returns the share of tokens that are not padding (1.0 if there are none).
+        """Returns the fraction of tokens that are not padding (1.0 if there are no tokens).
 
         Args:
-          lengths: int32[examples], the number of tokens of each of the client's examples.
+          lengths: Number of tokens of each of the client's examples, int32[examples].
         """
         places = int(np.sum(self.widths(lengths) * np.diff(self.offsets)))
         return float(lengths[self.order].sum() / places) if places else 1.0
@@ -52,36 +55,36 @@ def plan_epoch(
     rng: np.random.Generator,
     window_batches: int = WINDOW_BATCHES,
 ) -> BatchPlan:
-    """Plans one pass over a client's examples, each of them once.
+    """Plans one pass over a client's examples. Each example occurs once.
 
-    The examples are shuffled and cut into windows of up to `window_batches` batches, sorted by
-    length within the window and cut into batches; then the batches of all windows are shuffled.
-    For the sorting, every length is off by up to 5 %, anew in each pass, so that long texts,
-    too, whose lengths are all different, meet others each time.
+    The examples are shuffled and divided into windows of up to `window_batches` batches. Each
+    window is sorted by length and divided into batches. Then the batches of all windows are
+    shuffled. Before the sorting, each length is changed at random by up to 5 %, differently in each
+    pass. So even long texts, which all have different lengths, meet other texts in each pass.
 
-    The trade-off: the wider the window and the smaller the noise, the less padding and the more
-    alike the batches of two passes. A client with no more batches than the window is sorted as a
-    whole: the order of its batches is random, but a text meets texts of about its own length
-    only. A window of one batch is plain shuffling. With 100 IID clients of SST-2 phrases (19
-    batches of 32 each), plain shuffling makes 33 % of the tokens real and two texts that share a
-    batch meet again in the next pass with probability 0.05; the defaults give 92 % and 0.53, and
-    without noise it would be 93 % and 0.58. Clients of fewer than `SPLIT_BATCHES` batches stay
-    below that (84 % for 146 airline tweets each, where the best cut into 5 batches gives 87 %).
+    A wider window and less noise give less padding, but make the batches of two passes more alike.
+    If a client has no more batches than the window, all its texts are sorted together: the order of
+    its batches is random, but a text only meets texts of about the same length. A window of one
+    batch is plain shuffling. Example: 100 IID clients of SST-2 phrases (19 batches of 32 each).
+    With plain shuffling, 33 % of the tokens are real, and two texts of the same batch meet again in
+    the next pass with probability 0.05. The defaults give 92 % and 0.53; without noise it would be
+    93 % and 0.58. Clients with fewer than `SPLIT_BATCHES` batches get less (84 % for 146 airline
+    tweets each, where the best division into 5 batches gives 87 %).
 
-    Batches have `batch_size` examples, with two exceptions. The examples that are left over make
-    a smaller batch, at a random place of the sorted order, so that it is not always the same
-    texts that weigh more for sharing a small batch. In a window of `SPLIT_BATCHES` batches or
-    more, the longest texts, whose lengths differ most, are instead cut into one batch more than
-    needed: one more local step in 8 or more, for a third less padding.
+    Batches have `batch_size` examples, with two exceptions. Remaining examples make a smaller
+    batch. It is at a random place of the sorted order, because texts in a small batch have a higher
+    weight, and these should not always be the same texts. In a window of `SPLIT_BATCHES` or more
+    batches, the longest texts, which differ most in length, get one batch more than needed instead:
+    one more local step in 8 or more, for a third less padding.
 
     Args:
-      lengths: int32[examples], the number of tokens of each example.
-      batch_size: The most examples of a batch.
-      rng: Draws the order.
-      window_batches: Batches per window.
+      lengths: Number of tokens of each example, int32[examples].
+      batch_size: Maximum number of examples in a batch.
+      rng: Generator of the random order.
+      window_batches: Number of batches in a window.
 
     Returns:
-      The plan; an empty one if there are no examples.
+      The plan. It is empty if there are no examples.
     """
     count = len(lengths)
     order = rng.permutation(count)
@@ -106,7 +109,15 @@ def plan_epochs(
     epochs: int,
     window_batches: int = WINDOW_BATCHES,
 ) -> BatchPlan:
-    """Plans several passes, each in an order of its own."""
+    """Plans several passes, each in a different order.
+
+    Args:
+      lengths: Number of tokens of each example, int32[examples].
+      batch_size: Maximum number of examples in a batch.
+      rng: Generator of the random order.
+      epochs: Number of passes.
+      window_batches: Number of batches in a window, see `plan_epoch`.
+    """
     if epochs == 1:
         return plan_epoch(lengths, batch_size, rng, window_batches)
     return _join([plan_epoch(lengths, batch_size, rng, window_batches) for _ in range(epochs)])
@@ -119,9 +130,16 @@ def plan_steps(
     steps: int,
     window_batches: int = WINDOW_BATCHES,
 ) -> BatchPlan:
-    """Plans exactly `steps` batches: as many passes as it takes, the last one cut short.
+    """Plans exactly `steps` batches, from as many passes as needed. The last pass is cut off.
 
     A client without examples gets no batch.
+
+    Args:
+      lengths: Number of tokens of each example, int32[examples].
+      batch_size: Maximum number of examples in a batch.
+      rng: Generator of the random order.
+      steps: Number of batches.
+      window_batches: Number of batches in a window, see `plan_epoch`.
     """
     plan = plan_epoch(lengths, batch_size, rng, window_batches)
     batches = len(plan.offsets) - 1
@@ -137,16 +155,17 @@ def plan_steps(
 def plan_poisson_steps(
     examples: int, batch_size: int, rng: np.random.Generator, steps: int
 ) -> BatchPlan:
-    """Plans batches that each example joins independently of the others.
+    """Plans Poisson batches: each example joins each batch independently of the others.
 
-    The sampling that the accounting of DP-SGD assumes. Batches vary in size and may be empty; texts
-    are not grouped by length, which would make one example's batch depend on the others.
+    The accounting of DP-SGD assumes this sampling. Batches vary in size and may be empty. Texts are
+    not grouped by length, because then the batch of an example would depend on the other examples.
 
     Args:
-      examples: How many the client has.
-      batch_size: The expected size; all examples are in every batch where there are no more.
-      rng: Decides who joins.
-      steps: How many batches.
+      examples: Number of the client's examples.
+      batch_size: Expected size of a batch. If the client has no more examples than this, every
+        batch has all of them.
+      rng: Generator of the random choices.
+      steps: Number of batches.
     """
     rate = poisson_rate(examples, batch_size)
     batches = [np.flatnonzero(rng.random(examples) < rate) for _ in range(steps)]
@@ -163,7 +182,7 @@ def poisson_rate(examples: int, batch_size: int) -> float:
 def poisson_steps(
     examples: int, batch_size: int, epochs: int, local_steps: int | None = None
 ) -> int:
-    """Returns how many Poisson batches stand for some epochs, or the local steps if given."""
+    """Returns the number of Poisson batches in `epochs` passes, or `local_steps` if given."""
     return -(-examples // batch_size) * epochs if local_steps is None else local_steps
 
 
@@ -175,19 +194,19 @@ def evaluation_batches(
     batch_size: int,
     max_batch_tokens: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields all rows in batches of similar length, from the shortest to the longest.
+    """Yields rows in batches of similar length, from the shortest to the longest.
 
     Args:
-      cache: The tokens.
-      rows: int64[n], rows of the corpus; repeats are allowed.
-      pad_id: Fills the batch.
-      batch_size: The most rows of a batch.
-      max_batch_tokens: If given, the most tokens of a batch, padding included: long texts then
-        come in smaller batches (one row is always allowed).
+      cache: The tokens of the corpus.
+      rows: Rows of the corpus, int64[n]. Rows may occur more than once.
+      pad_id: Id of the padding.
+      batch_size: Maximum number of rows in a batch.
+      max_batch_tokens: Maximum number of tokens in a batch with its padding, so that long texts
+        come in smaller batches. A batch of one row may have more. None for no limit.
 
     Yields:
-      int32[batch, length] padded ids, and int64[batch] positions in `rows`: predictions go to
-      `result[positions] = ...` to be in the order of `rows`.
+      Padded ids, int32[batch, length], and positions in `rows`, int64[batch]. To get predictions in
+      the order of `rows`, write `result[positions] = predictions`.
     """
     rows = np.asarray(rows, dtype=np.int64)
     lengths = cache.lengths[rows]
@@ -196,7 +215,7 @@ def evaluation_batches(
     while start < len(rows):
         end = min(start + batch_size, len(rows))
         if max_batch_tokens is not None:
-            # Ascending lengths: a batch of k rows takes k times the length of its last one.
+            # Lengths ascend, so k rows take k times the length of the last row.
             taken = np.arange(1, end - start + 1) * lengths[order[start:end]].astype(np.int64)
             end = start + max(1, int(np.searchsorted(taken, max_batch_tokens, side="right")))
         positions = order[start:end]
@@ -205,7 +224,7 @@ def evaluation_batches(
 
 
 def _batch_sizes(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns int64[batches], the sizes of the batches of one window of ascending lengths."""
+    """Returns the sizes of the batches of one window, int64[batches]. The lengths ascend."""
     count = len(lengths)
     sizes = np.full(-(-count // batch_size), batch_size, dtype=np.int64)
     tail = count - (len(sizes) - 2) * batch_size
@@ -217,11 +236,12 @@ def _batch_sizes(lengths: np.ndarray, batch_size: int, rng: np.random.Generator)
 
 
 def _cut_in_three(lengths: np.ndarray, batch_size: int) -> np.ndarray:
-    """Returns int64[3]: the cut of ascending lengths into three batches that pads least.
+    """Returns the sizes of the three batches that need the least padding, int64[3].
 
     Args:
-      lengths: int32[n], with more examples than one batch and no more than two batches hold.
-      batch_size: The most examples of a batch.
+      lengths: Ascending lengths, int32[n]. There are more than `batch_size` and at most twice as
+        many examples.
+      batch_size: Maximum number of examples in a batch.
     """
     count = len(lengths)
     last = np.arange(1, min(batch_size, count - 2) + 1)[:, np.newaxis]
@@ -239,7 +259,7 @@ def _cut_in_three(lengths: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _shuffled_batches(order: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> BatchPlan:
-    """Returns consecutive batches of these sizes in random order."""
+    """Divides `order` into consecutive batches of the given sizes, and shuffles the batches."""
     starts = np.cumsum(sizes) - sizes
     shuffled = rng.permutation(len(sizes))
     offsets = np.concatenate([[0], np.cumsum(sizes[shuffled])])

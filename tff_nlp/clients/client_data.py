@@ -1,4 +1,4 @@
-"""Clients as TFF sees them: a `ClientData` that reads the token cache."""
+"""A TFF `ClientData` that reads the token cache."""
 
 import collections
 import dataclasses
@@ -15,7 +15,7 @@ from tff_nlp.clients.partition import Partition
 from tff_nlp.clients.token_cache import TokenCache
 from tff_nlp.errors import UserError
 
-# What `serializable_dataset_fn` may write into a graph; a graph cannot exceed 2 GiB.
+# Maximum size of what `serializable_dataset_fn` writes into a graph. A graph has at most 2 GiB.
 _MAX_GRAPH_BYTES = 1 << 30
 
 _ELEMENT_SPEC = collections.OrderedDict(
@@ -24,14 +24,14 @@ _ELEMENT_SPEC = collections.OrderedDict(
 
 
 class TokenClientData(tff.simulation.datasets.ClientData):
-    """Batches of token ids and labels, per client, from a token cache.
+    """Batches of token ids and labels of each client, from a token cache.
 
-    Elements are `OrderedDict(x=int32[batch, length], y=int32[batch])`, each batch padded to its
-    longest text (see `batching.plan_epoch` for who shares a batch). A client holds what it
-    trains on in a round: `epochs` passes over its examples or `local_steps` batches.
+    Elements are `OrderedDict(x=int32[batch, length], y=int32[batch])`. Each batch is padded to its
+    longest text; `batching.plan_epoch` describes how batches are made. The data set of a client is
+    its training data in one round: `epochs` passes over its examples, or `local_steps` batches.
 
-    `round_dataset` is what training uses: another order in every round. The methods that TFF
-    defines, such as `create_tf_dataset_for_client`, know no round and give one fixed order.
+    Training uses `round_dataset`, which has a different order in each round. The methods that TFF
+    defines, such as `create_tf_dataset_for_client`, have no round and use one fixed order.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         window_batches: int = batching.WINDOW_BATCHES,
         poisson: bool = False,
     ) -> None:
-        """Opens a population; nothing is read yet.
+        """Initializes the population. It reads no data yet.
 
         Args:
           cache: The tokens of the corpus.
-          labels: int32[examples], the labels of the corpus.
-          partition: Who holds which rows of the corpus.
-          pad_id: The id that pads the batches.
-          batch_size: The most examples of a batch.
-          epochs: Passes over the client's examples, each in another order.
-          local_steps: If given, instead of `epochs`: exactly this many batches per client, in as
-            many passes as that takes.
-          window_batches: Batches per window within which texts are sorted by length; 1 turns the
-            grouping by length off.
-          poisson: Whether each example joins each batch independently, as DP-SGD's accounting
-            assumes, instead of once per epoch.
+          labels: The labels of the corpus, int32[examples].
+          partition: The rows of the corpus that each client holds.
+          pad_id: Id of the padding.
+          batch_size: Maximum number of examples in a batch.
+          epochs: Number of passes over the client's examples, each in a different order.
+          local_steps: Number of batches per client, from as many passes as needed. It replaces
+            `epochs`. None uses `epochs`.
+          window_batches: Number of batches in a window, in which texts are sorted by length. 1
+            turns the grouping by length off.
+          poisson: Whether each example joins each batch independently, as the accounting of DP-SGD
+            assumes. Otherwise each example occurs once per epoch.
 
         Raises:
           UserError: If a number is below 1.
@@ -97,7 +97,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
 
     @property
     def partition(self) -> Partition:
-        """Who holds what."""
+        """The rows of the corpus that each client holds."""
         return self._partition
 
     @property
@@ -106,15 +106,15 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         return _ELEMENT_SPEC.copy()
 
     def round_dataset(self, client: str | int, seed: int) -> tf.data.Dataset:
-        """Returns what a client trains on in one round.
+        """Returns a client's training data in one round.
 
         Args:
           client: The id of the client or its position.
-          seed: Decides the order, together with the client's id: clients of one round may share
-            a seed that derives from the run's seed and the round.
+          seed: Seed of the order, for example derived from the run's seed and the round. The order
+            also depends on the client's id, so all clients of a round may have the same seed.
 
         Returns:
-          A dataset of batches; the same for the same arguments.
+          A data set of batches. The same arguments give the same batches.
 
         Raises:
           ValueError: If there is no such client.
@@ -122,7 +122,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         return _listed_dataset(self._batches(self._position(client), seed))
 
     def create_tf_dataset_for_client(self, client_id: str) -> tf.data.Dataset:
-        """Returns the client's dataset in its fixed order, which is shuffled once for all.
+        """Returns the client's data set in a fixed random order.
 
         Raises:
           ValueError: If there is no such client.
@@ -131,10 +131,10 @@ class TokenClientData(tff.simulation.datasets.ClientData):
 
     @functools.cached_property
     def serializable_dataset_fn(self) -> Callable[[str], tf.data.Dataset]:
-        """A traceable function from a client id to the dataset in its fixed order.
+        """A traceable function from a client id to the client's data set in its fixed order.
 
         The batches of all clients become constants of the graph, as in TFF's own in-memory
-        `ClientData`: meant for small populations.
+        `ClientData`. Use it for small populations only.
 
         Raises:
           ValueError: If the batches of all clients are too large for a graph.
@@ -161,7 +161,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
         )
 
         def dataset_fn(client_id: str) -> tf.data.Dataset:
-            # A comparison with every name: unlike a lookup table, it needs no initialization.
+            # It compares all names, because a lookup table would need an initialization.
             found = tf.where(tf.equal(tf.constant(ids), client_id))[:, 0]
             one = tf.debugging.Assert(tf.equal(tf.size(found), 1), ["no such client:", client_id])
             with tf.control_dependencies([] if one is None else [one]):
@@ -203,7 +203,7 @@ class TokenClientData(tff.simulation.datasets.ClientData):
             )
         sizes, widths = np.diff(plan.offsets), plan.widths(lengths)
         ends = np.cumsum(sizes * widths)
-        # Where each text begins: its batch's place, then its row in the batch.
+        # Where each text begins: the begin of its batch, plus its place in the batch.
         within = np.arange(len(plan.order)) - np.repeat(plan.offsets[:-1], sizes)
         places = np.repeat(ends - sizes * widths, sizes) + within * np.repeat(widths, sizes)
         chosen = rows[plan.order]
@@ -228,12 +228,13 @@ class TokenClientData(tff.simulation.datasets.ClientData):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Batches:
-    """The batches of one client, padded and laid end to end.
+    """The padded batches of one client, one after another in flat arrays.
 
     Attributes:
-      tokens: int32[tokens], all batches flattened.
-      labels: int32[examples].
-      table: int64[batches, 4], each batch's first token, first label, examples and length.
+      tokens: Tokens of all batches, int32[tokens].
+      labels: Labels of all batches, int32[examples].
+      table: First token, first label, number of examples and length of each batch,
+        int64[batches, 4].
     """
 
     tokens: np.ndarray
@@ -242,10 +243,10 @@ class _Batches:
 
 
 def _listed_dataset(batches: _Batches) -> tf.data.Dataset:
-    """Returns a dataset that holds the batches as a list of tensors.
+    """Returns a data set that holds the batches as a list of tensors.
 
-    A dataset with a mapped function, however small, takes some milliseconds to begin iterating,
-    for every client in every round; this one has no function.
+    A data set with a mapped function needs some milliseconds before its first element, for each
+    client in each round. This one has no function.
     """
     tensors = []
     for token, label, size, width in batches.table.tolist():
@@ -261,13 +262,13 @@ def _listed_dataset(batches: _Batches) -> tf.data.Dataset:
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.variant)], autograph=False)
 def _set_options(variant: tf.Tensor) -> tf.Tensor:
-    """Returns the dataset under our options (traced once, which is cheaper than each time)."""
+    """Returns the data set with `_options`. The function is traced only once, to save time."""
     dataset = tf.data.experimental.from_variant(variant, _ELEMENT_SPEC).with_options(_options())
     return tf.data.experimental.to_variant(dataset)
 
 
 def _mapped_dataset(tokens: tf.Tensor, labels: tf.Tensor, table: tf.Tensor) -> tf.data.Dataset:
-    """Returns the dataset of the batches that `table` lists (shapes as in `_Batches`)."""
+    """Returns the data set of the batches in `table`. Shapes are as in `_Batches`."""
 
     def batch(entry: tf.Tensor) -> "collections.OrderedDict[str, tf.Tensor]":
         first_token, first_label, size, width = tf.unstack(entry, num=4)
@@ -281,9 +282,9 @@ def _mapped_dataset(tokens: tf.Tensor, labels: tf.Tensor, table: tf.Tensor) -> t
 
 
 def _options() -> tf.data.Options:
-    """Returns options under which tf.data starts no threads and rewrites nothing.
+    """Returns options with which tf.data starts no threads and does not rewrite the graph.
 
-    Rewriting the graph would take longer than reading a client's few batches, and the autotune
+    Rewriting the graph takes longer than reading the few batches of a client, and the autotune
     thread delays the end of every iterator.
     """
     options = tf.data.Options()

@@ -1,4 +1,4 @@
-"""Which clients take part in a round: a function of the seed and the round, and nothing else."""
+"""The clients that take part in a round. They depend only on the seed and the round."""
 
 import math
 from collections.abc import Callable
@@ -17,10 +17,10 @@ def fixed_size_cohort(
     Time and memory grow with the cohort, not with the population.
 
     Args:
-      seed: The seed of the run.
+      seed: Seed of the run.
       round_number: The round.
-      population: How many clients there are.
-      clients_per_round: How many take part.
+      population: Number of clients.
+      clients_per_round: Number of clients that take part.
 
     Returns:
       int64[clients_per_round], distinct client positions in ascending order.
@@ -36,18 +36,18 @@ def fixed_size_cohort(
 def cyclic_cohort(
     seed: int, round_number: int, population: int, clients_per_round: int
 ) -> np.ndarray:
-    """Draws cohorts that go through all clients in one random order, again and again.
+    """Draws cohorts that go through all clients in a fixed random order, again and again.
 
-    Between two rounds of a client lie at least population // clients_per_round - 1 others, and in
-    T rounds it takes part at most ceil(T / (population // clients_per_round)) times, which is the
-    bound on participation that DP-FTRL needs (Kairouz et al. 2021, section 4). Where the cohorts
-    do not fill the population, the clients that are left over never train.
+    Between two rounds of a client there are at least population // clients_per_round - 1 other
+    rounds. In T rounds a client takes part at most ceil(T / (population // clients_per_round))
+    times. DP-FTRL needs this bound on the participation (Kairouz et al. 2021, section 4). If
+    clients_per_round does not divide the population, the remaining clients never train.
 
     Args:
-      seed: The seed of the run.
+      seed: Seed of the run.
       round_number: The round.
-      population: How many clients there are.
-      clients_per_round: How many take part.
+      population: Number of clients.
+      clients_per_round: Number of clients that take part.
 
     Returns:
       int64[clients_per_round], distinct client positions in ascending order.
@@ -68,18 +68,18 @@ def poisson_cohort(
 
     This is the sampling that amplification by subsampling assumes for DP-SGD and DP-FedAvg
     (Abadi et al. 2016, "Deep Learning with Differential Privacy", section 3.1; McMahan et al.
-    2018, "Learning Differentially Private Recurrent Language Models", section 2). The size is
-    drawn from the binomial distribution first and then a uniform set of that size, which is the
-    same law in time that grows with the cohort only.
+    2018, "Learning Differentially Private Recurrent Language Models", section 2). The function
+    first draws the size from the binomial distribution and then a uniform set of that size. This is
+    the same distribution, and the time grows only with the cohort.
 
     Args:
-      seed: The seed of the run.
+      seed: Seed of the run.
       round_number: The round.
-      population: How many clients there are.
+      population: Number of clients.
       sampling_rate: The probability that a client takes part, above 0 and up to 1.
 
     Returns:
-      int64[cohort], distinct client positions in ascending order; it may be empty.
+      int64[cohort], distinct client positions in ascending order. The cohort may be empty.
 
     Raises:
       UserError: If the rate is out of range.
@@ -93,13 +93,13 @@ def poisson_cohort(
 def sampler(
     sampling: str, seed: int, population: int, clients_per_round: int
 ) -> Callable[[int], np.ndarray]:
-    """Returns the function from a round to its cohort.
+    """Returns a function: round number -> cohort, int64[cohort].
 
     Args:
       sampling: "fixed", "poisson" or "cyclic".
-      seed: The seed of the run.
-      population: How many clients there are.
-      clients_per_round: How many take part, on average with "poisson".
+      seed: Seed of the run.
+      population: Number of clients.
+      clients_per_round: Number of clients that take part. With "poisson" it is the mean.
     """
 
     def cohort(round_number: int) -> np.ndarray:

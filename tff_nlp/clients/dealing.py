@@ -1,4 +1,4 @@
-"""Random shares, rows dealt out in these shares, and whether there are enough of them."""
+"""Draws random shares, divides rows among clients by shares, and checks their numbers."""
 
 import heapq
 
@@ -8,17 +8,22 @@ from tff_nlp.errors import UserError
 
 
 def dirichlet_shares(rng: np.random.Generator, num_clients: int, alpha: float) -> np.ndarray:
-    """Returns float64[num_clients] drawn from a symmetric Dirichlet distribution.
+    """Draws shares from a symmetric Dirichlet distribution, float64[num_clients].
 
-    Gamma draws in the log domain: with a tiny alpha, ordinary ones all underflow to zero and
-    leave 0/0. For alpha < 1, G(alpha) has the law of G(alpha + 1) U^(1 / alpha) (Marsaglia and
-    Tsang 2000, section 6).
+    It draws gamma variables in the log domain. With a tiny alpha, ordinary gamma draws would all
+    underflow to zero and give 0/0. G(alpha) has the distribution of G(alpha + 1) U^(1 / alpha)
+    (Marsaglia and Tsang 2000, section 6).
+
+    Args:
+      rng: Generator of the random numbers.
+      num_clients: Number of shares.
+      alpha: Concentration, above 0.
     """
-    alpha = min(alpha, 1e12)  # Beyond this the shares are equal to nine digits anyway.
+    alpha = min(alpha, 1e12)  # With more than this, the shares are equal to nine digits anyway.
     logs = np.log(rng.standard_gamma(alpha + 1, num_clients))
     with np.errstate(over="ignore", divide="ignore"):
         logs += np.log1p(-rng.random(num_clients)) / alpha
-    if not np.isfinite(logs.max()):  # alpha below 1e-307: one client takes all.
+    if not np.isfinite(logs.max()):  # With alpha below 1e-307, one client gets everything.
         shares = np.zeros(num_clients)
         shares[rng.integers(num_clients)] = 1.0
         return shares
@@ -27,10 +32,16 @@ def dirichlet_shares(rng: np.random.Generator, num_clients: int, alpha: float) -
 
 
 def deal(shares: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns int64[count]: which client takes each of `count` rows, in ascending order.
+    """Divides rows among clients by shares and returns the client of each row, int64[count].
 
-    Shares are rounded by the method of the largest remainder, ties in random order, so that all
-    rows are dealt and no client is off by more than one.
+    The clients ascend. Sizes are rounded with the method of the largest remainder, with ties in
+    random order. So all rows are assigned, and no client differs by more than one row from its
+    exact share.
+
+    Args:
+      shares: Share of each client, float64[clients], with sum 1.
+      count: Number of rows.
+      rng: Generator of the random order of ties.
     """
     exact = shares * count
     sizes = np.floor(exact).astype(np.int64)
@@ -47,20 +58,20 @@ def top_up(
     """Moves random rows, in place, from the largest clients to those below the minimum.
 
     Args:
-      client: int64[examples], who holds each row; the clients can be filled.
-      num_clients: The size of the population.
-      min_examples: The fewest rows that a client may hold.
-      rng: Draws the rows that move.
+      client: Client of each row, int64[examples]. There must be enough rows for all clients.
+      num_clients: Number of clients.
+      min_examples: Minimum number of rows per client.
+      rng: Generator that chooses the rows to move.
 
     Returns:
-      The number of rows that changed hands.
+      The number of rows that moved.
     """
     sizes = np.bincount(client, minlength=num_clients)
     needy = np.flatnonzero(sizes < min_examples)
     takers = np.repeat(needy, min_examples - sizes[needy])
     if not len(takers):
         return 0
-    # How many rows each donor gives, always from whoever is largest at that moment.
+    # Number of rows that each donor gives. Each row comes from the client that is largest then.
     heap = [(-int(size), donor) for donor, size in enumerate(sizes) if size > min_examples]
     heapq.heapify(heap)
     given = np.zeros(num_clients, dtype=np.int64)

@@ -1,15 +1,15 @@
-"""Partitions on disk: a readable JSON manifest beside an array file, both verified on load."""
+"""Partitions on disk: a readable JSON manifest and an array file. Loading verifies both."""
 
 import hashlib
 import io
 import json
 import os
 import pathlib
-import secrets
 from typing import Any
 
 import numpy as np
 
+from tff_nlp import durable_files
 from tff_nlp.clients.partition import Partition, pack_names, unpack_names
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
@@ -19,17 +19,18 @@ _VERSION = 1
 
 
 def save_partition(partition: Partition, path: str | os.PathLike[str]) -> None:
-    """Writes a manifest at `path` (JSON) and its arrays beside it (`<stem>.<checksum>.npz`).
+    """Writes a JSON manifest at `path` and its arrays next to it (`<stem>.<checksum>.npz`).
 
-    The arrays are written first and the manifest is renamed into place last: at any moment the
-    path holds the old manifest or the new one, each with its own arrays.
+    The arrays are written first, and the manifest is renamed into place last. So the path always
+    holds either the old manifest or the new one, each with its own arrays.
 
     Args:
-      partition: What to save.
-      path: Where the manifest goes, for example "run/partition.json".
+      partition: The partition to save.
+      path: Path of the manifest, for example "run/partition.json".
 
     Raises:
-      UserError: If the folder cannot be written.
+      UserError: If the folder cannot be made.
+      WriteError: If a file cannot be written.
     """
     manifest = pathlib.Path(path)
     arrays = manifest.with_name(f"{manifest.stem}.{partition.checksum[:12]}.npz")
@@ -59,11 +60,11 @@ def load_partition(path: str | os.PathLike[str], corpus: Corpus | None = None) -
     """Reads and verifies a partition.
 
     Args:
-      path: The manifest.
-      corpus: If given, the corpus that the partition must belong to.
+      path: Path of the manifest.
+      corpus: The corpus to which the partition must belong. None for no check.
 
     Returns:
-      The partition, equal in all its parts to the one saved.
+      The partition, equal to the saved one.
 
     Raises:
       UserError: If a file is missing or damaged, or the partition belongs to another corpus.
@@ -99,7 +100,16 @@ def load_partition(path: str | os.PathLike[str], corpus: Corpus | None = None) -
 
 
 def verify_partition(partition: Partition, corpus: Corpus, source: str = "--partition") -> None:
-    """Raises UserError, beginning with `source`, unless the partition is one of this corpus."""
+    """Checks that a partition belongs to a corpus.
+
+    Args:
+      partition: The partition.
+      corpus: The corpus.
+      source: Flag or file of the partition, with which the message begins.
+
+    Raises:
+      UserError: If the partition belongs to another corpus.
+    """
     if partition.corpus_fingerprint != corpus.fingerprint:
         raise UserError(
             f"{source}: the partition was made for another corpus ({partition.corpus_examples} "
@@ -109,16 +119,9 @@ def verify_partition(partition: Partition, corpus: Corpus, source: str = "--part
 
 
 def _replace(target: pathlib.Path, data: bytes) -> None:
-    """Writes a file so that its name shows the old contents or the new, never a part."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Replaces a file. The path always holds the complete old or the complete new content."""
+    with durable_files.replacing(target) as stream:
+        stream.write(data)
 
 
 def _header(partition: Partition, arrays: str, digest: str) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def _read_arrays(manifest: pathlib.Path, header: dict[str, Any]) -> dict[str, np
 
 
 def _arrays_of(manifest: pathlib.Path) -> pathlib.Path | None:
-    """Returns the array file of the manifest that is there now, if it is one."""
+    """Returns the array file of an existing manifest, or None if there is no valid manifest."""
     try:
         return manifest.with_name(pathlib.PurePath(_read_header(manifest)["arrays"]).name)
     except UserError:

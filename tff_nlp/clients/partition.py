@@ -1,4 +1,4 @@
-"""The value that says which client holds which rows of a corpus."""
+"""A partition: which client holds which rows of a corpus."""
 
 import dataclasses
 import functools
@@ -13,23 +13,23 @@ from tff_nlp.corpora.corpus import Corpus
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Partition:
-    """Who holds what: client `c` holds `rows[offsets[c]:offsets[c + 1]]` of the corpus.
+    """The rows of each client: client `c` holds `rows[offsets[c]:offsets[c + 1]]` of the corpus.
 
-    A row belongs to one client at most, and every client holds at least one row. Within a client
-    the rows ascend; the order of training is chosen later, anew in every round.
+    A row belongs to at most one client, and each client holds at least one row. The rows of a
+    client ascend. The order of training is chosen later, in each round.
 
     Attributes:
-      client_ids: A distinct name per client.
-      offsets: int64[clients + 1], where each client's rows begin and end.
-      rows: int64[held rows], indices into the corpus.
-      kind: How the rows were dealt out: "natural", "iid", "dirichlet", ...
-      parameters: What the kind was given, for example {"num_clients": 100, "alpha": 0.5}.
-      seed: The seed of the random choices; 0 where nothing is random.
-      corpus_fingerprint: The fingerprint of the corpus that the rows point into.
-      corpus_examples: The number of rows of that corpus.
-      left_out_clients: Clients dropped for holding fewer rows than the minimum.
-      unattributed_examples: Rows left out because their author is empty.
-      moved_examples: Rows that changed hands so that each client reaches the minimum.
+      client_ids: Distinct names of the clients.
+      offsets: Begin and end of each client's rows in `rows`, int64[clients + 1].
+      rows: Row numbers in the corpus, int64[held rows].
+      kind: Kind of the partition: "natural", "iid", "dirichlet", ...
+      parameters: Parameters of the kind, for example {"num_clients": 100, "alpha": 0.5}.
+      seed: Seed of the random choices. 0 if nothing is random.
+      corpus_fingerprint: Fingerprint of the corpus.
+      corpus_examples: Number of rows of the corpus.
+      left_out_clients: Number of clients that were left out because they have too few rows.
+      unattributed_examples: Number of rows that were left out because their author is empty.
+      moved_examples: Number of rows that were moved so that each client reaches the minimum.
     """
 
     client_ids: tuple[str, ...]
@@ -49,7 +49,7 @@ class Partition:
             array = np.array(getattr(self, name), dtype=np.int64)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        # NumPy's numbers would not go into a manifest.
+        # JSON manifests cannot hold NumPy's numbers.
         plain = {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in dict(self.parameters).items()
@@ -80,7 +80,7 @@ class Partition:
 
     @property
     def num_clients(self) -> int:
-        """The size of the population."""
+        """The number of clients."""
         return len(self.client_ids)
 
     @property
@@ -95,7 +95,7 @@ class Partition:
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
-        """int64[clients]: how many rows each client holds."""
+        """The number of rows of each client, int64[clients]."""
         return np.diff(self.offsets)
 
     @functools.cached_property
@@ -104,32 +104,39 @@ class Partition:
         return {client_id: position for position, client_id in enumerate(self.client_ids)}
 
     def client_rows(self, client: int) -> np.ndarray:
-        """Returns int64[rows of the client], by the client's position."""
+        """Returns the rows of a client, int64[rows of the client].
+
+        Args:
+          client: Position of the client.
+
+        Raises:
+          IndexError: If there is no such client.
+        """
         if not 0 <= client < self.num_clients:
             raise IndexError(f"client {client} of {self.num_clients}")
         return self.rows[self.offsets[client] : self.offsets[client + 1]]
 
     def row_clients(self) -> np.ndarray:
-        """Returns int64[held rows]: the position of the client that holds each of `rows`."""
+        """Returns the position of the client of each of `rows`, int64[held rows]."""
         return np.repeat(np.arange(self.num_clients), self.sizes)
 
     def label_counts(self, labels: np.ndarray, num_labels: int) -> np.ndarray:
-        """Returns int64[clients, num_labels]: each client's label mix.
+        """Returns the number of examples by client and label, int64[clients, num_labels].
 
         Args:
-          labels: int32[examples], the labels of the corpus.
-          num_labels: How many labels there are.
+          labels: The labels of the corpus, int32[examples].
+          num_labels: Number of labels.
         """
         cells = self.row_clients() * num_labels + labels[self.rows]
         counts = np.bincount(cells, minlength=self.num_clients * num_labels)
         return counts.reshape(self.num_clients, num_labels)
 
     def keep(self, mask: np.ndarray, **parameters: int | float | str) -> "Partition":
-        """Returns the partition of some of the rows; clients without a row vanish.
+        """Returns a partition with only some of the rows. Clients without a row are removed.
 
         Args:
-          mask: bool[held rows], which of `rows` stay.
-          **parameters: Added to the parameters, to say how the rows were chosen.
+          mask: Which of `rows` stay, bool[held rows].
+          **parameters: Additional parameters, which describe the choice of the rows.
         """
         sizes = np.bincount(self.row_clients()[mask], minlength=self.num_clients)
         kept = np.flatnonzero(sizes)
@@ -143,7 +150,7 @@ class Partition:
 
     @functools.cached_property
     def checksum(self) -> str:
-        """A SHA-256 over everything that the partition says."""
+        """The SHA-256 of all contents of the partition."""
         digest = hashlib.sha256()
         facts = [
             self.kind,
@@ -163,7 +170,7 @@ class Partition:
         return digest.hexdigest()
 
     def summary(self) -> str:
-        """Returns one line for people: clients, sizes and what was left out."""
+        """Returns a readable line with the clients, their sizes and what was left out."""
         if not self.num_clients:
             return f"{self.kind}: no clients"
         sizes = self.sizes
@@ -184,14 +191,14 @@ class Partition:
 
 
 def pack_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the names as UTF-8 uint8[bytes] and int64[names + 1] character offsets."""
+    """Returns names as UTF-8, uint8[bytes], and their character offsets, int64[names + 1]."""
     lengths = np.fromiter(map(len, names), dtype=np.int64, count=len(names))
     data = "".join(names).encode("utf-8", "surrogatepass")
     return np.frombuffer(data, dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths)])
 
 
 def unpack_names(data: np.ndarray, offsets: np.ndarray) -> tuple[str, ...]:
-    """Returns the names that `pack_names` packed."""
+    """Reverses `pack_names`."""
     text = data.tobytes().decode("utf-8", "surrogatepass")
     bounds = offsets.tolist()
     return tuple(text[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True))
@@ -209,18 +216,18 @@ def of_holders(
     unattributed_examples: int = 0,
     moved_examples: int = 0,
 ) -> Partition:
-    """Returns the partition in which client `client[row]` holds a row of the corpus.
+    """Returns the partition in which client `client[row]` holds each row of the corpus.
 
     Args:
       corpus: The corpus.
-      client: int64[examples], the position of the client that holds each row, -1 for rows left out.
-      client_ids: A distinct name per client.
-      kind: How the rows were dealt out.
-      parameters: What the kind was given.
-      seed: Seed of the random choices; 0 where nothing is random.
-      left_out_clients: Clients dropped for holding fewer rows than the minimum.
-      unattributed_examples: Rows left out because their author is empty.
-      moved_examples: Rows that changed hands so that each client reaches the minimum.
+      client: Position of each row's client, int64[examples]. -1 leaves the row out.
+      client_ids: Distinct names of the clients.
+      kind: Kind of the partition.
+      parameters: Parameters of the kind.
+      seed: Seed of the random choices. 0 if nothing is random.
+      left_out_clients: As in `Partition`.
+      unattributed_examples: As in `Partition`.
+      moved_examples: As in `Partition`.
     """
     order = np.argsort(client, kind="stable")
     rows = order[np.count_nonzero(client < 0) :]
@@ -241,11 +248,11 @@ def of_holders(
 
 
 def client_names(num_clients: int) -> tuple[str, ...]:
-    """Returns a name for each of so many clients."""
+    """Returns distinct names for a number of clients."""
     return tuple(f"client_{number}" for number in numbers(num_clients))
 
 
 def numbers(count: int) -> list[str]:
-    """Returns the numbers below `count`, all of one width."""
+    """Returns the numbers below `count` as text, with leading zeros to the same width."""
     width = len(str(count - 1))
     return [f"{number:0{width}d}" for number in range(count)]

@@ -1,4 +1,4 @@
-"""Ways to deal a corpus out to clients.
+"""Ways to divide a corpus among clients.
 
 Each builder is a pure function of the corpus, its parameters and a seed.
 """
@@ -24,10 +24,16 @@ KINDS = ("natural", "grouped", "domains", "iid", "dirichlet", "shards", "quantit
 
 
 def iid(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 1) -> Partition:
-    """Deals the rows out at random; the sizes of two clients differ by one at most.
+    """Divides the rows among clients at random. The sizes of two clients differ by at most one.
+
+    Args:
+      corpus: The corpus.
+      num_clients: Number of clients.
+      seed: Seed of the partition.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If there are too few rows for so many clients.
+      UserError: If there are too few rows for this number of clients.
     """
     _check_fill(corpus, num_clients, min_examples)
     order = seeds.generator(seed, "partition", "iid").permutation(len(corpus))
@@ -46,28 +52,29 @@ def iid(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 1) -
 def dirichlet(
     corpus: Corpus, num_clients: int, alpha: float, seed: int, *, min_examples: int = 1
 ) -> Partition:
-    """Skews the label mix, and with it the sizes, by a Dirichlet distribution.
+    """Makes clients with different label mixes and sizes, by a Dirichlet distribution.
 
-    For every label, the shares of the clients are drawn from a symmetric Dirichlet distribution
-    over the clients with concentration `alpha`, and the rows of the label are dealt out in these
-    shares (Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural
-    Networks", section 4; Li et al. 2022, "Federated Learning on Non-IID Data Silos", section
-    IV-A). A share has mean 1/n and variance (1/n)(1 - 1/n) / (n alpha + 1) for n clients: a
-    small alpha leaves most clients with one label and some with very few rows.
+    For each label, the shares of the clients are drawn from a symmetric Dirichlet distribution over
+    the clients with concentration `alpha`. The rows of the label are divided by these shares
+    (Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural Networks", section
+    4; Li et al. 2022, "Federated Learning on Non-IID Data Silos", section IV-A). With n clients, a
+    share has mean 1/n and variance (1/n)(1 - 1/n) / (n alpha + 1). With a small alpha, most clients
+    have one label, and some have very few rows.
 
-    Clients below the minimum then take random rows, one at a time, from whoever is largest.
-    Drawing again until all clients are large enough is common, too, but never ends when clients
-    are many and alpha is small, and it favours even draws.
+    Clients below the minimum then get random rows, one at a time, from the client that is largest
+    at that moment. Another common method repeats the draw until all clients are large enough. But
+    with many clients and a small alpha it never ends, and it favours even draws.
 
     Args:
-      corpus: The corpus.
-      num_clients: The size of the population.
-      alpha: Concentration, above 0; infinity is not meant (use `iid`).
-      seed: The seed of the partition.
-      min_examples: The fewest rows that a client may hold.
+      corpus: The corpus, with labels.
+      num_clients: Number of clients.
+      alpha: Concentration, finite and above 0. For equal shares use `iid`.
+      seed: Seed of the partition.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If alpha is not a positive number or the rows cannot fill the clients.
+      UserError: If the corpus has no labels, alpha is not a finite positive number, or there are
+        too few rows for the clients.
     """
     _check_labelled(corpus, "dirichlet")
     _check_alpha(alpha)
@@ -97,14 +104,23 @@ def shards(
     *,
     min_examples: int = 1,
 ) -> Partition:
-    """Sorts the rows by label, cuts them into equal shards and deals these out.
+    """Sorts the rows by label, divides them into equal shards and gives each client some shards.
 
-    With 2 shards per client most clients see two labels at most (McMahan et al. 2017,
-    "Communication-Efficient Learning of Deep Networks from Decentralized Data", section 3). Rows
-    of one label are in random order; the sizes of two shards differ by one at most.
+    With 2 shards per client, most clients have at most two labels (McMahan et al. 2017,
+    "Communication-Efficient Learning of Deep Networks from Decentralized Data", section 3). Rows of
+    one label are in random order. The sizes of two shards differ by at most one. Clients below the
+    minimum get rows from the largest clients.
+
+    Args:
+      corpus: The corpus, with labels.
+      num_clients: Number of clients.
+      shards_per_client: Number of shards per client.
+      seed: Seed of the partition.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If there are fewer rows than shards, or the clients come out below the minimum.
+      UserError: If the corpus has no labels, or there are too few rows for the shards or for the
+        minimum.
     """
     if shards_per_client < 1:
         raise UserError(f"--shards_per_client={shards_per_client}: must be 1 or more")
@@ -137,15 +153,23 @@ def shards(
 def quantity(
     corpus: Corpus, num_clients: int, alpha: float, seed: int, *, min_examples: int = 1
 ) -> Partition:
-    """Skews the sizes and leaves the label mix alone.
+    """Makes clients with different sizes and the same expected label mix.
 
     The clients' shares of the corpus are drawn from a symmetric Dirichlet distribution with
     concentration `alpha` (Li et al. 2022, "Federated Learning on Non-IID Data Silos", section
-    IV-C), and random rows are dealt out in these shares. Clients below the minimum take rows
-    from the largest.
+    IV-C). Random rows are divided by these shares. Clients below the minimum get rows from the
+    largest clients.
+
+    Args:
+      corpus: The corpus.
+      num_clients: Number of clients.
+      alpha: Concentration, finite and above 0.
+      seed: Seed of the partition.
+      min_examples: Minimum number of rows per client.
 
     Raises:
-      UserError: If alpha is not a positive number or the rows cannot fill the clients.
+      UserError: If alpha is not a finite positive number, or there are too few rows for the
+        clients.
     """
     _check_alpha(alpha)
     _check_fill(corpus, num_clients, min_examples)
@@ -177,16 +201,16 @@ def build(
     clients_per_domain: int = 1,
     min_examples: int = 1,
 ) -> Partition:
-    """Returns the partition that the flags ask for.
+    """Returns the partition of a kind.
 
     Args:
       corpus: The corpus.
       kind: The value of --partition, one of `KINDS`.
-      seed: The seed of the run.
-      num_clients: The value of --num_clients; needed by all kinds but natural and domains.
-      alpha: The value of --dirichlet_alpha; needed by dirichlet and quantity.
-      shards_per_client: The value of --shards_per_client; needed by shards.
-      clients_per_domain: The value of --clients_per_domain; only domains uses it.
+      seed: Seed of the run.
+      num_clients: The value of --num_clients. All kinds except natural and domains need it.
+      alpha: The value of --dirichlet_alpha. dirichlet and quantity need it.
+      shards_per_client: The value of --shards_per_client. shards needs it.
+      clients_per_domain: The value of --clients_per_domain. Only domains uses it.
       min_examples: The value of --min_examples_per_client.
 
     Raises:
@@ -248,17 +272,17 @@ def _filled(
     min_examples: int,
     **own: float,
 ) -> Partition:
-    """Returns a partition with every client at its minimum.
+    """Moves rows until every client reaches the minimum, and returns the partition.
 
     Args:
       corpus: The corpus.
-      client: int64[rows], who holds each row; changed in place.
-      rng: Draws the rows that move.
-      kind: Of the partition.
-      seed: Of the partition.
-      num_clients: The size of the population.
-      min_examples: The fewest rows that a client may hold.
-      **own: Parameters of this kind alone.
+      client: Client of each row, int64[rows]. It is changed in place.
+      rng: Generator that chooses the rows to move.
+      kind: Kind of the partition.
+      seed: Seed of the partition.
+      num_clients: Number of clients.
+      min_examples: Minimum number of rows per client.
+      **own: Further parameters of the kind.
     """
     moved = top_up(client, num_clients, min_examples, rng)
     return of_holders(

@@ -20,12 +20,13 @@ from tff_nlp import durable_files
 from tff_nlp.clients.partition import Partition
 from tff_nlp.errors import UserError
 
-# More labels share one colour, a pale grey that the colours of the others do not come near.
+# Further labels share one colour, a pale grey that is unlike all other colours.
 _MOST_LABELS = 8
 _OTHERS = "#E4E4E4"
+_SIZES = "#56798F"
 _NAMED_CLIENTS = 40
 _COLUMNS = 600
-# Who the clients are, by the partition's kind; in braces its parameters.
+# Description of the clients, by the kind of the partition. Its parameters are in braces.
 _KINDS = {
     "natural": "one for each author, or other value of the client column",
     "grouped": "authors put together",
@@ -45,19 +46,20 @@ def draw_partition(
     *,
     title: str | None = None,
 ) -> None:
-    """Draws who holds what into a PNG.
+    """Draws the label mix and the size of each client into a PNG file.
 
-    Up to 40 clients each get a bar with their name. More are drawn side by side, from 600 on
-    averaged with their neighbours, beside a histogram of their sizes. Clients are in the order of
-    their share of the first label where there are two, else grouped by their most frequent label.
-    Colours differ in lightness, so that they differ for colour-blind readers and in grey, too.
+    Up to 40 clients get one bar each, with their name. More clients are drawn as columns next to a
+    histogram of their sizes; with more than 600 clients, a column is the mean of neighbours. With
+    two labels, clients are sorted by their share of the first label. With more labels, they are
+    grouped by their most frequent label. Colours differ in lightness, so that they differ for
+    colour-blind readers and in a grey print, too.
 
     Args:
-      partition: Who holds what.
-      labels: int32[examples], the labels of the corpus.
-      label_names: Names of the labels; beyond eight, the rarest share one colour.
-      path: The file to write.
-      title: Shown above what the partition is.
+      partition: The partition.
+      labels: The labels of the corpus, int32[examples].
+      label_names: Names of the labels. With more than eight labels, the rarest share one colour.
+      path: Path of the PNG file.
+      title: Title above the description of the partition.
 
     Raises:
       UserError: If the partition has no clients.
@@ -86,15 +88,56 @@ def draw_partition(
         ncols=min(len(names), 6),
         frameon=False,
     )
+    _save(figure, partition, path, title)
+
+
+def draw_sizes(
+    partition: Partition, path: str | os.PathLike[str], *, title: str | None = None
+) -> None:
+    """Draws the number of examples of each client, for a corpus without labels.
+
+    Up to 40 clients are bars with their names, sorted by size. More are a histogram.
+
+    Args:
+      partition: The partition.
+      path: Path of the PNG file.
+      title: Title above the description of the partition.
+
+    Raises:
+      UserError: If the partition has no clients.
+      WriteError: If the file cannot be written.
+    """
+    if not partition.num_clients:
+        raise UserError(f"{path}: a partition without clients cannot be drawn")
+    few = partition.num_clients <= _NAMED_CLIENTS
+    height = max(3.6, 1.6 + 0.24 * partition.num_clients) if few else 4.5
+    figure = Figure(figsize=(7, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    if few:
+        order = np.argsort(-partition.sizes, kind="stable")
+        names = [short_name(partition.client_ids[client]) for client in order]
+        axes.barh(np.arange(len(order)), partition.sizes[order], color=_SIZES)
+        axes.set_yticks(np.arange(len(order)), names)
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlabel("examples")
+    else:
+        _draw_sizes(axes, partition.sizes)
+    _save(figure, partition, path, title)
+
+
+def _save(
+    figure: Figure, partition: Partition, path: str | os.PathLike[str], title: str | None
+) -> None:
     figure.suptitle("\n".join(filter(None, (wrapped(title or "", 100), _describe(partition)))))
     with durable_files.replacing(pathlib.Path(path)) as file, warnings.catch_warnings():
-        # Names in scripts that matplotlib's own font lacks are drawn as boxes.
+        # Matplotlib's font lacks some scripts. It draws boxes for them, without a warning here.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(file, format="png", dpi=120)
 
 
 def _main_labels(counts: np.ndarray, label_names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Returns the counts of at most eight columns, the last one gathering the rare labels."""
+    """Returns counts and names of at most eight columns. The last one may sum the rare labels."""
     names = [short_name(name) for name in label_names]
     if len(names) <= _MOST_LABELS:
         return counts, names
@@ -105,7 +148,7 @@ def _main_labels(counts: np.ndarray, label_names: Sequence[str]) -> tuple[np.nda
 
 
 def _colors(count: int, others: bool) -> list[Any]:
-    """Returns a colour for each label, from dark to light; the last one may be for all others."""
+    """Returns a colour per label, from dark to light. The last one may be for all other labels."""
     named = count - others
     steps = np.linspace(0.08, 0.85 if others else 0.92, named) if named > 1 else [0.35]
     colors = [matplotlib.colormaps["viridis"](step) for step in steps]
@@ -113,7 +156,7 @@ def _colors(count: int, others: bool) -> list[Any]:
 
 
 def _describe(partition: Partition) -> str:
-    """Returns in words who the clients are."""
+    """Returns a description of the clients."""
     words = _KINDS.get(partition.kind, partition.kind).format(**partition.parameters)
     return f"{partition.num_clients:,} clients: {words}"
 
@@ -125,7 +168,7 @@ def _order_words(names: list[str]) -> str:
 
 
 def _by_mix(counts: np.ndarray) -> np.ndarray:
-    """Returns int64[clients], an order in which neighbours have similar label mixes."""
+    """Returns an order in which neighbours have similar label mixes, int64[clients]."""
     shares = _shares(counts)
     sizes = counts.sum(axis=1)
     if counts.shape[1] <= 2:
@@ -174,7 +217,7 @@ def _draw_many(axes: Axes, counts: np.ndarray, names: list[str], colors: list[An
         end = start + columns[:, label]
         axes.stairs(end, edges, baseline=start, fill=True, color=colors[label], label=name)
         start = end
-    # Seen on every colour.
+    # A white outline makes the lines visible on every colour.
     outlined: list[Any] = [patheffects.withStroke(linewidth=2.5, foreground="white")]
     groups = np.flatnonzero(np.diff(shares.argmax(axis=1))) + 1
     for place in groups if len(names) > 2 else ():
@@ -203,7 +246,7 @@ def _draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
     else:
         edges = np.linspace(smallest, largest + 1, 31)
     counts, _ = np.histogram(sizes, edges)
-    axes.stairs(counts, edges, fill=True, color="#56798F")
+    axes.stairs(counts, edges, fill=True, color=_SIZES)
     if counts.max() > 100 * max(1, counts[counts > 0].min()):
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.8)
@@ -217,12 +260,17 @@ def _draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
 
 
 def short_name(name: str, longest: int = 24) -> str:
-    """Returns a name that fits beside a bar and that matplotlib does not read as a formula."""
+    """Returns a name that is short enough for a bar and that matplotlib does not read as math."""
     name = name if len(name) <= longest else name[: longest - 1] + "…"
     return name.replace("$", r"\$")
 
 
 def wrapped(title: str, width: int) -> str:
-    """Returns a title in lines that a picture has room for, three at most, and no formula."""
+    """Returns a title in at most three lines that matplotlib does not read as math.
+
+    Args:
+      title: The title.
+      width: Maximum number of characters in a line.
+    """
     lines = textwrap.wrap(title, width, max_lines=3, placeholder=" …")
     return "\n".join(lines).replace("$", r"\$")

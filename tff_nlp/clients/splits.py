@@ -1,4 +1,4 @@
-"""Training, validation and test rows within clients, and clients held out altogether."""
+"""Splits each client's rows into training, validation and test, and holds out whole clients."""
 
 import dataclasses
 import math
@@ -7,23 +7,23 @@ import numpy as np
 
 from tff_nlp import seeds
 from tff_nlp.clients.partition import Partition
-from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.corpora.corpus import Corpus, Example
 from tff_nlp.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClientSplits:
-    """One population, split.
+    """The splits of a population.
 
-    A client without validation (or test) rows is absent from that partition.
+    A client without validation (or test) rows is missing from that partition.
 
     Attributes:
-      train: What clients train on: every client that is not held out, with one row at least.
+      train: Training rows. Each client that is not held out has at least one.
       validation: Rows of the same clients, for choosing hyperparameters.
-      test: Rows of the same clients, for the figure that is reported.
-      held_out: All rows of the clients that never train.
-      duplicates_left_out: Rows of held-out clients that were dropped because a training client
-        holds the same text.
+      test: Rows of the same clients, for the reported scores.
+      held_out: Rows of the clients that never train.
+      duplicates_left_out: Number of rows of held-out clients that were dropped because a training
+        client has the same text.
     """
 
     train: Partition
@@ -33,7 +33,7 @@ class ClientSplits:
     duplicates_left_out: int
 
     def summary(self) -> str:
-        """Returns one line for people."""
+        """Returns a readable line with the sizes of the splits."""
         parts = (
             f"{name} {part.num_examples:,} examples of {part.num_clients:,} clients"
             for name, part in (
@@ -61,23 +61,24 @@ def split_clients(
 ) -> ClientSplits:
     """Splits a population.
 
-    A client of n rows gives n times the fraction to validation and to test; a broken number is
-    rounded up with the probability of its broken part, so that the fractions hold over many
-    small clients, too. One row always stays for training.
+    A client with n rows gives n * fraction rows to validation and to test. A fractional number is
+    rounded up with the probability of its fractional part, so the fractions also hold over many
+    small clients. At least one row of each client stays in training.
 
-    No text (exact equality) stands on two sides, within a client or between clients: a text that
-    occurs more than once among the training clients stays in training with all its rows, and
-    rows of held-out clients whose text a training client also holds are dropped and counted. So
-    validation and test contain unrepeated texts only, and fall short of their fractions in
-    clients that mostly repeat themselves or others.
+    No text is in two splits, neither within a client nor between clients (texts are compared
+    exactly, and pairs as a whole). A text that occurs more than once in the training clients stays
+    in training with all its rows. A row of a held-out client is dropped and counted if a training
+    client has the same text. So validation and test contain only texts that occur once. They are
+    smaller than their fractions if clients mostly repeat texts.
 
     Args:
       partition: The population.
-      corpus: The corpus that the partition was made for.
-      seed: The seed of the run.
-      validation_fraction: Share of a client's rows for validation.
-      test_fraction: Share of a client's rows for test.
-      held_out_fraction: Share of the clients that never train; one client at least if above 0.
+      corpus: The corpus of the partition.
+      seed: Seed of the run.
+      validation_fraction: Fraction of a client's rows for validation.
+      test_fraction: Fraction of a client's rows for test.
+      held_out_fraction: Fraction of the clients that never train. If it is above 0, at least one
+        client is held out.
 
     Raises:
       UserError: If a fraction is out of range, or no client or row is left for training.
@@ -111,21 +112,21 @@ def split_clients(
 
 def _check_fractions(validation: float, test: float, held_out: float) -> None:
     for flag, value in (
-        ("--validation_fraction", validation),
-        ("--test_fraction", test),
+        ("--client_validation_fraction", validation),
+        ("--client_test_fraction", test),
         ("--held_out_fraction", held_out),
     ):
         if not (math.isfinite(value) and 0 <= value < 1):
             raise UserError(f"{flag}={value}: must be at least 0 and below 1")
     if validation + test >= 1:
         raise UserError(
-            f"--validation_fraction={validation} and --test_fraction={test} leave nothing for "
-            "training"
+            f"--client_validation_fraction={validation} and --client_test_fraction={test} leave "
+            "nothing for training"
         )
 
 
 def _held_out(partition: Partition, fraction: float, seed: int) -> np.ndarray:
-    """Returns bool[clients]: which clients never train."""
+    """Returns which clients never train, bool[clients]."""
     held = np.zeros(partition.num_clients, dtype=bool)
     if fraction == 0:
         return held
@@ -141,38 +142,41 @@ def _held_out(partition: Partition, fraction: float, seed: int) -> np.ndarray:
 
 
 def _text_ids(corpus: Corpus) -> np.ndarray:
-    """Returns int64[examples]: equal numbers for equal texts, below the number of examples."""
-    known: dict[str, int] = {}
-    numbers = (known.setdefault(text, len(known)) for text in corpus.texts)
+    """Returns a number per example, int64[examples]. Equal examples have equal numbers.
+
+    The numbers are below the number of examples.
+    """
+    known: dict[Example, int] = {}
+    numbers = (known.setdefault(example, len(known)) for example in corpus.examples)
     return np.fromiter(numbers, dtype=np.int64, count=len(corpus))
 
 
 def _quotas(sizes: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
-    """Returns int64[clients, 2]: how many rows go to validation and to test at most."""
+    """Returns the maximum number of rows for validation and for test, int64[clients, 2]."""
     rng = seeds.generator(seed, "split_sizes")
     quotas = np.empty((len(sizes), 2), dtype=np.int64)
     for column, fraction in enumerate((validation, test)):
         exact = sizes * fraction
-        # The draws happen whatever the fraction is: changing one leaves the other split alone.
+        # The draws do not depend on the fraction, so changing one leaves the other split unchanged.
         up = rng.random(len(sizes)) < exact - np.floor(exact)
         quotas[:, column] = np.floor(exact).astype(np.int64) + up
-    # Rounding up twice can claim the whole client: validation yields first.
+    # If both numbers are rounded up, they can take the whole client. Validation is reduced first.
     quotas[:, 1] = np.minimum(quotas[:, 1], sizes - 1)
     quotas[:, 0] = np.minimum(quotas[:, 0], sizes - 1 - quotas[:, 1])
     return quotas
 
 
 def _sides(client: np.ndarray, movable: np.ndarray, quotas: np.ndarray, seed: int) -> np.ndarray:
-    """Returns int8[held rows]: 0 train, 1 validation, 2 test.
+    """Returns the split of each row, int8[held rows]: 0 train, 1 validation, 2 test.
 
     Args:
-      client: int64[held rows], ascending: who holds the row.
-      movable: bool[held rows], whether the row may leave training.
-      quotas: int64[clients, 2], at most how many rows go to validation and to test.
-      seed: The seed of the run.
+      client: Client of each row, int64[held rows], ascending.
+      movable: Whether each row may leave training, bool[held rows].
+      quotas: Maximum number of rows for validation and for test, int64[clients, 2].
+      seed: Seed of the run.
     """
     order = seeds.generator(seed, "split_rows").permutation(len(client))
-    # By client, movable rows first, each in random order.
+    # Sorted by client, with movable rows first. Rows of the same kind are in random order.
     order = order[np.lexsort((~movable[order], client[order]))]
     sizes = np.bincount(client, minlength=len(quotas))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])

@@ -1,4 +1,4 @@
-"""A corpus, tokenised once and kept on disk, memory-mapped by every run that needs it."""
+"""A corpus that is tokenized once and stored on disk. Each run memory-maps it."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,25 +20,26 @@ from tff_nlp import durable_files
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError, WriteError
 
-Encode = Callable[[Sequence[str], int], tuple[np.ndarray, np.ndarray]]
+Encode = Callable[..., tuple[np.ndarray, np.ndarray]]
 
-# Part of the key: a change of the layout or of its meaning never reads an old cache.
+# Part of the key. After a change of the format, an old cache is never read.
 _FORMAT = 1
 _CHUNK = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenCache:
-    """The token ids of every text of a corpus, without padding.
+    """The token ids of every example of a corpus, without padding.
 
-    Text `i` is `tokens[offsets[i]:offsets[i + 1]]`.
+    Text, or pair of texts, `i` is `tokens[offsets[i]:offsets[i + 1]]`.
 
     Attributes:
-      tokens: uint16[tokens] or int32[tokens], read-only and usually memory-mapped.
-      offsets: int64[examples + 1].
-      max_tokens: The length that texts were cut to, special tokens included.
-      key: What the contents depend on, as a SHA-256: corpus, tokenizer, `max_tokens`, format.
-      path: The folder on disk, or None if the arrays live in memory only.
+      tokens: Token ids of all texts, uint16[tokens] or int32[tokens], read-only and usually
+        memory-mapped.
+      offsets: Begin and end of each text in `tokens`, int64[examples + 1].
+      max_tokens: Maximum number of tokens of a text, with special tokens. Longer texts were cut.
+      key: SHA-256 of all that the contents depend on: corpus, tokenizer, `max_tokens`, format.
+      path: The folder on disk, or None if the arrays are only in memory.
     """
 
     tokens: np.ndarray
@@ -52,27 +53,36 @@ class TokenCache:
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
-        """int32[examples]: the number of tokens of each text."""
+        """The number of tokens of each text, int32[examples]."""
         return np.diff(self.offsets).astype(np.int32)
 
     def row(self, row: int) -> np.ndarray:
-        """Returns int32[length], the tokens of one text."""
+        """Returns the tokens of one text, int32[length].
+
+        Args:
+          row: Row of the corpus.
+        """
         return self.tokens[self.offsets[row] : self.offsets[row + 1]].astype(np.int32)
 
     def padded(self, rows: np.ndarray, pad_id: int) -> np.ndarray:
-        """Returns int32[rows, longest of them], padded at the end."""
+        """Returns the tokens of some texts, padded at the end, int32[rows, length of the longest].
+
+        Args:
+          rows: Rows of the corpus, int64[rows].
+          pad_id: Id of the padding.
+        """
         width = int(self.lengths[rows].max(initial=0))
         flat = self.gather(rows, np.arange(len(rows)) * width, len(rows) * width, pad_id)
         return flat.reshape(len(rows), width)
 
     def gather(self, rows: np.ndarray, places: np.ndarray, size: int, pad_id: int) -> np.ndarray:
-        """Returns int32[size] where text `rows[i]` begins at `places[i]`, `pad_id` elsewhere.
+        """Returns int32[size] in which text `rows[i]` begins at `places[i]`.
 
         Args:
-          rows: int64[texts], which texts.
-          places: int64[texts], where each begins in the result; they must not overlap.
-          size: The length of the result.
-          pad_id: Fills what no text covers.
+          rows: Rows of the corpus, int64[texts].
+          places: Begin of each text in the result, int64[texts]. Texts must not overlap.
+          size: Length of the result.
+          pad_id: Id at all other places.
         """
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
@@ -85,7 +95,7 @@ class TokenCache:
 
 
 def cache_key(corpus_fingerprint: str, tokenizer_fingerprint: str, max_tokens: int) -> str:
-    """Returns the SHA-256 that names the cache of a corpus, tokenizer and length."""
+    """Returns the key of the cache of a corpus, a tokenizer and a maximum length, a SHA-256."""
     facts = json.dumps([_FORMAT, corpus_fingerprint, tokenizer_fingerprint, max_tokens])
     return hashlib.sha256(facts.encode()).hexdigest()
 
@@ -100,29 +110,35 @@ def open_token_cache(
     max_tokens: int,
     progress: bool = True,
 ) -> TokenCache:
-    """Opens the token cache of a corpus, and makes it first where it is missing or damaged.
+    """Opens the token cache of a corpus. If it is missing or damaged, it is made first.
 
-    The cache appears in one step (a folder renamed into place), so processes that start together
-    cannot spoil it: one makes it while the others wait, and where the file system has no locks
-    each makes its own and the first to finish wins.
+    A finished cache is renamed into place in one step, so processes that start at the same time
+    cannot damage it. One process makes it while the others wait. If the file system has no locks,
+    each process makes its own cache, and the first one stays.
 
     Args:
       cache_dir: The folder of all token caches.
       corpus: The texts.
-      encode: Called as `encode(texts, max_tokens)`; returns the flat ids of these texts and
-        int32[texts] lengths, as `Tokenizer.encode` does.
-      tokenizer_fingerprint: Differs whenever `encode` gives other ids.
-      vocabulary_size: One more than the largest id; up to 65,536 takes two bytes a token.
-      max_tokens: The most tokens of one text, special tokens included.
+      encode: Function (texts, max_tokens), for pairs of texts (texts, max_tokens, second texts), ->
+        (ids of all examples, int32[tokens]; number of tokens of each example, int32[examples]), as
+        `Tokenizer.encode`.
+      tokenizer_fingerprint: Fingerprint of the tokenizer. It must change if `encode` gives other
+        ids.
+      vocabulary_size: Number of ids; all ids are smaller. With up to 65,536 ids, a token takes two
+        bytes.
+      max_tokens: Maximum number of tokens of a text, with special tokens.
       progress: Whether to show a progress bar, on a terminal and after two seconds.
 
     Raises:
-      UserError: If `max_tokens` is too small or the folder cannot be written.
-      WriteError: If the disk is full.
+      UserError: If `max_tokens` is below 3, or the folder cannot be written.
+      WriteError: If writing fails, for example because the disk is full.
+      ValueError: If `encode` returns inconsistent arrays.
     """
-    if max_tokens < 3:
+    least, held = (5, "two words") if corpus.has_pairs else (3, "a word")
+    if max_tokens < least:
         raise UserError(
-            f"--max_tokens={max_tokens}: must be 3 or more, to hold a word between [CLS] and [SEP]"
+            f"--max_tokens={max_tokens}: must be {least} or more, to hold {held} between [CLS] and"
+            " [SEP]"
         )
     key = cache_key(corpus.fingerprint, tokenizer_fingerprint, max_tokens)
     folder = pathlib.Path(cache_dir) / key
@@ -130,7 +146,7 @@ def open_token_cache(
     if cache is not None:
         return cache
     try:
-        # Its tokens are the texts.
+        # The folder is private, because the tokens reveal the texts.
         folder.parent.mkdir(durable_files.PRIVATE_FOLDER, parents=True, exist_ok=True)
         with _lock(folder.with_name(f"{key}.lock")) as alone:
             if alone:
@@ -151,7 +167,7 @@ def open_token_cache(
 
 
 def load_token_cache(path: str | os.PathLike[str]) -> TokenCache:
-    """Opens a cache by its folder, as another process that was told `TokenCache.path` does.
+    """Opens a cache by its folder. Another process can use it with `TokenCache.path`.
 
     Raises:
       FileNotFoundError: If there is no undamaged cache at this path.
@@ -166,7 +182,7 @@ def load_token_cache(path: str | os.PathLike[str]) -> TokenCache:
 def _encoded(
     corpus: Corpus, encode: Encode, vocabulary_size: int, max_tokens: int, progress: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields ids and lengths of one chunk of texts after the other, checked."""
+    """Yields the checked ids and lengths of one chunk of texts after another."""
     with tqdm.tqdm(
         total=len(corpus),
         desc=f"tokenizing {corpus.name}",
@@ -177,7 +193,10 @@ def _encoded(
     ) as bar:
         for start in range(0, len(corpus), _CHUNK):
             texts = corpus.texts[start : start + _CHUNK]
-            ids, lengths = (np.asarray(part) for part in encode(texts, max_tokens))
+            arguments: list[Any] = [texts, max_tokens]
+            if corpus.second_texts is not None:
+                arguments.append(corpus.second_texts[start : start + _CHUNK])
+            ids, lengths = (np.asarray(part) for part in encode(*arguments))
             if lengths.shape != (len(texts),) or lengths.sum() != ids.size:
                 raise ValueError("the tokenizer returned lengths that do not fit texts and ids")
             if lengths.min() < 1 or lengths.max() > max_tokens:
@@ -230,7 +249,7 @@ def _write(
 
 
 def _swap(temporary: pathlib.Path, folder: pathlib.Path) -> None:
-    """Renames a finished folder into place; a damaged one that is there makes way."""
+    """Renames a finished folder into place. A damaged folder at that place is removed."""
     if folder.exists():
         damaged = temporary.with_name(f"{temporary.name}.damaged")
         folder.rename(damaged)
@@ -244,7 +263,7 @@ def _swap(temporary: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _read(folder: pathlib.Path, key: str) -> TokenCache | None:
-    """Opens a cache; None where it is missing, truncated or damaged."""
+    """Opens a cache. Returns None if it is missing, truncated or damaged."""
     try:
         header: dict[str, Any] = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
         if header["key"] != key or header["format"] != _FORMAT:
@@ -262,7 +281,7 @@ def _read(folder: pathlib.Path, key: str) -> TokenCache | None:
 
 
 def _map(path: pathlib.Path, dtype: np.dtype, count: int) -> np.ndarray:
-    """Returns a read-only memory map as a plain array (its subclass slows every indexing)."""
+    """Returns a read-only memory map as a plain array, because `np.memmap` indexes slowly."""
     if path.stat().st_size != count * dtype.itemsize:
         raise ValueError(f"{path}: truncated")
     if not count:  # An empty file cannot be mapped.
@@ -277,10 +296,10 @@ def _sync(stream: Any) -> None:
 
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[bool]:
-    """Holds an exclusive lock, which the system drops when its holder dies.
+    """Holds an exclusive lock. The system releases it if the process dies.
 
     Yields:
-      Whether the lock is held: some network file systems have none.
+      Whether the lock is held. Some network file systems have no locks.
     """
     with path.open("a") as stream:
         try:
@@ -293,6 +312,6 @@ def _lock(path: pathlib.Path) -> Iterator[bool]:
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes what killed processes left of this cache; only for the holder of the lock."""
+    """Removes temporary folders of killed processes. Only the holder of the lock may call it."""
     for leftover in folder.parent.glob(f".{folder.name[:16]}.*"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Texts, labels and who wrote them: readers, names, the embedded corpus."""
+"""Texts with labels and authors: readers of file formats, named corpora, a synthetic corpus."""

@@ -1,4 +1,4 @@
-"""From rows to a corpus: labels are mapped, bad rows are refused or counted."""
+"""Builds a corpus from rows: maps labels, and refuses or counts bad rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,7 +15,7 @@ from tff_nlp.corpora.source import DROP, CorpusSource, parse_label_map
 from tff_nlp.errors import UserError
 from tff_nlp.printable import printable
 
-# More are no classes but texts, numbers or names: surely the wrong column.
+# A column with more distinct values than this holds texts, numbers or names, not classes.
 MAX_LABELS = 1000
 
 
@@ -33,23 +33,26 @@ def assemble(
 ) -> LoadedCorpus:
     """Returns the corpus of these rows, in their order.
 
-    Label names stand in the order of `--label_map` if there is one, else as the data set declares
-    them, else by value if all are numbers, else sorted by name. Without labels there are none.
+    The label names have the order of `--label_map` if there is one. Otherwise they have the order
+    that the data set declares. Otherwise they are sorted: by value if all are numbers, else by
+    name. A corpus without labels has no label names.
 
     Args:
       read: The rows.
-      source: Label map, and what to do about bad rows.
-      notes: What the readers noticed; complete once all rows were read.
+      source: The label map, and how to handle bad rows.
+      notes: The notes of the readers. They are complete when all rows have been read.
       name: The corpus's name.
       files: The files, for the report.
-      format_name: The format they were read as, for the report.
-      with_clients: Whether the rows carry clients.
-      label_names: The label names of the training corpus, which a test corpus must share.
+      format_name: The format of the files, for the report.
+      with_clients: Whether the rows have clients.
+      label_names: The label names of the training corpus, if this is its test corpus. The test
+        corpus must have the same labels.
       synthetic: Whether the texts were generated.
 
     Raises:
-      UserError: At a bad row under `--bad_rows=error`, a label that the map or the training corpus
-        lacks, fewer than two labels, or more than `MAX_LABELS`.
+      UserError: If a row is bad and `--bad_rows` is "error"; if the label map or the training
+        corpus does not have a label; if there are no usable rows, fewer than two labels or more
+        than `MAX_LABELS`; or if the labels look like values of a wrong column or a header.
     """
     builder = _Builder(source, label_names, with_clients)
     for row in read:
@@ -66,7 +69,8 @@ def assemble(
         notes=(*notes.lines(), *builder.notes(names, labels)),
     )
     authors = tuple(builder.clients) if with_clients else None
-    corpus = Corpus(name, tuple(builder.texts), labels, names, authors, synthetic)
+    second_texts = tuple(builder.second_texts) if source.second_text_column else None
+    corpus = Corpus(name, tuple(builder.texts), labels, names, authors, synthetic, second_texts)
     return LoadedCorpus(corpus, report)
 
 
@@ -88,6 +92,7 @@ class _Builder:
         self._mojibake = 0
         self._first_mojibake = ""
         self.texts: list[str] = []
+        self.second_texts: list[str] = []
         self.clients: list[str] = []
         self.rows_read = 0
         self.dropped = 0
@@ -99,11 +104,13 @@ class _Builder:
         if isinstance(row, BadRow):
             self._refuse(row.file, row.place, row.reason, row.detail)
             return
-        file, place, text, label, client = row
-        text, label, client = map(self._present, (text, label, client))
-        if text is not None and not is_decodable(text):
-            self._refuse(file, place, rows.UNDECODABLE, "in the text" + self._encoding_hint(text))
-            return
+        file, place, *values = row
+        text, label, client, second = map(self._present, values)
+        for value, flag in ((text, "text_column"), (second, "second_text_column")):
+            if value is not None and not is_decodable(value):
+                where = f"in {self._column(flag) or 'the text'}{self._encoding_hint(value)}"
+                self._refuse(file, place, rows.UNDECODABLE, where)
+                return
         new_label = None
         if self._source.labelled:
             if not label:
@@ -112,9 +119,13 @@ class _Builder:
             new_label = self._map_label(label, file, place)
             if new_label is None:
                 return
-        text = self._strip(text)
+        text, second = self._strip(text), self._strip(second)
         if not text:
-            self._refuse(file, place, rows.EMPTY_TEXT, self._missing_hint(row.text))
+            self._refuse_empty(file, place, rows.EMPTY_TEXT, "text_column", row.text)
+            return
+        if not second and self._source.second_text_column:
+            reason, flag = rows.EMPTY_SECOND_TEXT, "second_text_column"
+            self._refuse_empty(file, place, reason, flag, row.second_text)
             return
         if not client and self._with_clients:
             if self._source.missing_client != "own":
@@ -126,12 +137,13 @@ class _Builder:
         elif client and not is_decodable(client):
             self._refuse(file, place, rows.UNDECODABLE, "in --client_column")
             return
-        if is_mojibake(text):
+        if is_mojibake(text) or is_mojibake(second):
             self._mojibake += 1
             self._first_mojibake = self._first_mojibake or f"{file}, {place}"
         if new_label is not None:
             self._ids.append(self._label_id(new_label, file, place))
         self.texts.append(text)
+        self.second_texts.append(second)
         self.clients.append(client or "")
 
     def _refuse(self, file: str, place: str, reason: str, detail: str = "") -> None:
@@ -140,8 +152,19 @@ class _Builder:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         self.first_skipped.setdefault(reason, f"{file}, {place}")
 
+    def _refuse_empty(
+        self, file: str, place: str, reason: str, flag: str, value: str | None
+    ) -> None:
+        detail = filter(None, (self._column(flag), self._missing_hint(value)))
+        self._refuse(file, place, reason, "; ".join(detail))
+
+    def _column(self, flag: str) -> str:
+        """Returns a column flag with its value. Empty if the rows have only one text."""
+        pairs = self._source.second_text_column
+        return f"--{flag}={getattr(self._source, flag) or columns.TEXT}" if pairs else ""
+
     def _present(self, value: str | None) -> str | None:
-        """Returns a value, or None if it stands for none."""
+        """Returns a value, or None if the value means "missing"."""
         if value in self._source.missing:
             return None
         return value
@@ -162,7 +185,7 @@ class _Builder:
         return text or ""
 
     def _map_label(self, label: str, file: str, place: str) -> str | None:
-        """Returns the label's name, or None after counting a row that is not to be used."""
+        """Returns the label's name. Returns None, and counts the row, if the row is not used."""
         if not is_decodable(label):
             self._refuse(file, place, rows.UNDECODABLE, "in the label")
             return None
@@ -199,7 +222,7 @@ class _Builder:
         return found
 
     def labels(self, declared: Sequence[str], files: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Returns int32[examples] labels and the label names they index, none without labels."""
+        """Returns int32[examples] labels and the label names. Both are empty without labels."""
         if not self.texts:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
             because = f" ({counts or f'{self.dropped} dropped by --label_map'})"
@@ -218,7 +241,7 @@ class _Builder:
         if self._wanted is not None:
             return tuple(self._wanted)
         if self._map:
-            # All names of the map, so that train and test agree where one lacks a label.
+            # All names of the map, so that train and test agree even if one of them lacks a label.
             kept = [new for old, new in self._map.items() if new != DROP]
             return tuple(dict.fromkeys(kept))
         if set(found) <= set(declared):
@@ -241,12 +264,12 @@ class _Builder:
         counts = np.bincount(self._ids)
         if not self._source.header and not self._map and len(self._ids) >= 20 and counts[0] == 1:
             raise UserError(
-                f"{self._first_places[0]}: the label '{_short(found[0])}' stands only in the first"
+                f"{self._first_places[0]}: the label '{_short(found[0])}' occurs only in the first"
                 " row; if that is a header, say --header=true, and if not, list it in --label_map"
             )
 
     def notes(self, names: Sequence[str], labels: np.ndarray) -> list[str]:
-        """Returns what a person should know of the assembled rows."""
+        """Returns sentences for the user about the assembled rows."""
         said = []
         if self._stripped:
             said.append(f"{self._stripped} texts had the prefix '{self._source.strip_prefix}'")
@@ -283,13 +306,13 @@ def _short(label: str) -> str:
 
 
 def _ends_within_a_character(text: str) -> bool:
-    """Returns whether a text ends in the first bytes of a character of UTF-8, as a cut one does."""
+    """Returns whether a text ends with an incomplete UTF-8 character, as if the file was cut."""
     try:
         text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeDecodeError as error:
-        # One such byte alone may as well be a letter of another encoding.
+        # A single such byte may also be a letter in another encoding.
         is_utf8 = len(error.object) - error.start > 1 or not error.object[: error.start].isascii()
         return error.reason == "unexpected end of data" and is_utf8
-    except UnicodeEncodeError:  # Half an emoji of JSON is no bytes of a file.
+    except UnicodeEncodeError:  # Half an emoji from a JSON escape does not come from file bytes.
         pass
     return False

@@ -1,4 +1,4 @@
-"""Which value of a row a column flag means: by name, by number, or from the file's path."""
+"""Finds the value that a column flag names: by name, by number, or from the file's path."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -11,29 +11,29 @@ from tff_nlp.errors import UserError
 
 PSEUDO_COLUMNS = ("@file", "@stem", "@suffix", "@folder")
 
-# What --text_column and --label_column are where they are not given and a file has such columns.
+# The default --text_column and --label_column of files that have columns of these names.
 TEXT, LABEL = "text", "label"
 
-# Returns the value of a column in a row, or None where the row has none.
+# A function that returns the value of a column in a row, or None if the row has no value.
 Getter = Callable[[Any], str | None]
 
 
 def with_default_columns(
     source: CorpusSource, names: Collection[str], file: DataFile, known: str, notes: ReadNotes
 ) -> CorpusSource:
-    """Returns the source with columns of exactly the names "text" and "label" where none is given.
+    """Returns the source with the default columns "text" and "label" where none are given.
 
-    Where rows have no labels, the source needs none.
+    A source without labels needs no label column.
 
     Args:
       source: The flags.
-      names: The columns that the file has.
+      names: The columns of the file.
       file: The file, for messages.
-      known: What is known of its columns, for messages.
-      notes: Receives what was taken by its name.
+      known: A description of the columns, for messages.
+      notes: Receives the default columns that are used.
 
     Raises:
-      UserError: Where a column is not given and there is none of that name.
+      UserError: If a column is not given, and the file has no column with the default name.
     """
     found: dict[str, Any] = {}
     for flag, default in (("text_column", TEXT), ("label_column", LABEL)):
@@ -48,17 +48,20 @@ def with_default_columns(
 
 
 def like(column: str, names: Iterable[str]) -> list[str]:
-    """Returns the names that differ from a column's in case or blanks only."""
+    """Returns the names that differ from a column's name only in case or blanks."""
     return [name for name in names if name != column and _key(name) == _key(column)]
 
 
 def pseudo_value(flag: str, column: str, file: DataFile) -> str:
-    """Returns what a pseudo-column says of a file.
+    """Returns the value of a pseudo-column for all rows of a file.
 
     Args:
       flag: The column flag, for messages.
       column: One of `PSEUDO_COLUMNS`.
-      file: The file whose rows are read.
+      file: The file that is read.
+
+    Raises:
+      UserError: If there is no such pseudo-column, or if the file's name has no such part.
     """
     path = file.inner_path
     if column == "@file":
@@ -68,7 +71,7 @@ def pseudo_value(flag: str, column: str, file: DataFile) -> str:
     elif column == "@suffix":
         value = path.suffix.removeprefix(".")
     elif column == "@folder":
-        # A relative path such as "a.txt" names no folder; the file system knows it.
+        # A relative path such as "a.txt" contains no folder name, so resolve the path.
         value = path.parent.name if file.member else file.path.resolve().parent.name
     else:
         raise UserError(f"{flag}={column}: the pseudo-columns are {', '.join(PSEUDO_COLUMNS)}")
@@ -83,11 +86,11 @@ def table_getter(flag: str, column: str, names: Sequence[str], file: DataFile) -
     Args:
       flag: The column flag, for messages.
       column: A name among `names`, a number counted from 0, or a pseudo-column.
-      names: The header, or for a table without one the numbers of its columns as strings.
+      names: The header. If the table has no header: the column numbers as strings.
       file: The table's file.
 
     Raises:
-      UserError: Where there is no such column; the message lists those there are.
+      UserError: If there is no such column, or several. The message lists the columns.
     """
     if column in names:
         if list(names).count(column) > 1:
@@ -116,7 +119,7 @@ def record_getter(flag: str, column: str, file: DataFile) -> Getter:
 
 
 def joined_getter(getters: Sequence[Getter]) -> Getter:
-    """Returns the getter of several columns joined by blanks, leaving out empty ones."""
+    """Returns a getter that joins the values of several columns by blanks, without empty values."""
     if len(getters) == 1:
         return getters[0]
     return lambda row: " ".join(filter(None, (getter(row) for getter in getters))) or None
@@ -128,7 +131,7 @@ def split_text_columns(column: str) -> list[str]:
 
 
 def describe(names: Sequence[str]) -> str:
-    """Returns the columns of a table as a message lists them."""
+    """Returns the list of a table's columns for a message."""
     if len(names) == 1:
         for delimiter in ";\t|,":
             if delimiter in names[0]:
@@ -145,7 +148,7 @@ def describe(names: Sequence[str]) -> str:
 
 
 def as_text(value: Any) -> str | None:
-    """Returns a JSON value as a table would hold it: 5.0 is "5", true is "true", null is None."""
+    """Returns a JSON value as text: 5.0 becomes "5", true becomes "true", null becomes None."""
     if value is None or isinstance(value, Mapping | list):
         return None
     if isinstance(value, bool):
@@ -156,7 +159,7 @@ def as_text(value: Any) -> str | None:
 
 
 def look_up(record: Any, column: str) -> Any:
-    """Returns what a JSON value holds under keys joined by dots, or None."""
+    """Returns the value at a path of keys, joined by dots, in a JSON value, or None."""
     if isinstance(record, list):
         return record[int(column)] if column.isdecimal() and int(column) < len(record) else None
     if not isinstance(record, Mapping):

@@ -1,4 +1,4 @@
-"""From a corpus flag to the files it means: globs, comma lists, gzip and members of a zip."""
+"""Finds the files that a corpus flag names: globs, comma lists, gzip files and members of a zip."""
 
 import contextlib
 import dataclasses
@@ -15,8 +15,8 @@ from typing import IO, Any, cast
 
 from tff_nlp.errors import UserError
 
-# Texts shrink to a fifth or a twentieth. A file that unpacks to more than so many times its size,
-# and to more than so many bytes, was made to fill the memory.
+# Compressed texts have a fifth to a twentieth of their size. A file that unpacks to more than this
+# many times its size, and to more than this many bytes, was made to fill the memory.
 _LARGEST_RATIO, _LARGEST_SUSPECT = 200, 100_000_000
 
 
@@ -27,7 +27,7 @@ class DataFile:
     Attributes:
       path: The file on disk.
       member: The file inside it, if `path` is a zip.
-      pattern: Which of the comma-separated paths it came from, counted from 0.
+      pattern: Index of the comma-separated path that named it, counted from 0.
       flag: The flag that named it, for messages.
     """
 
@@ -41,7 +41,7 @@ class DataFile:
 
     @property
     def inner_path(self) -> pathlib.PurePath:
-        """Path of the text itself: inside the zip, and without `.gz`."""
+        """Path of the text file: the path inside the zip, without `.gz`."""
         inner = pathlib.PurePosixPath(self.member) if self.member else self.path
         return inner.with_suffix("") if inner.suffix.lower() == ".gz" else inner
 
@@ -50,7 +50,8 @@ class DataFile:
         """Yields the uncompressed bytes of the file.
 
         Raises:
-          UserError: Where the file cannot be opened or is damaged, also while it is being read.
+          UserError: If the file cannot be opened, or if it is damaged. Damage may be found only
+            while the file is being read.
         """
         try:
             with contextlib.ExitStack() as stack:
@@ -76,12 +77,12 @@ class DataFile:
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of a compressed file, until there are far more than texts can give.
+    """The uncompressed bytes of a file. Reading fails if there are far more than texts can give.
 
     Args:
       stream: The uncompressed bytes.
-      size: How many compressed ones there are.
-      name: The file as its flag has it, for the message.
+      size: Number of compressed bytes.
+      name: The flag and the file, for the message.
     """
 
     def __init__(self, stream: IO[bytes], size: int, name: str) -> None:
@@ -97,35 +98,35 @@ class _Unpacked(io.RawIOBase):
         self._left -= len(data)
         if self._left < 0:
             raise UserError(
-                f"{self._name}: unpacks to more than {_LARGEST_RATIO} times its size; if these are "
-                "texts all the same, unpack it first"
+                f"{self._name}: unpacks to more than {_LARGEST_RATIO} times its size; if these "
+                "really are texts, unpack the file first"
             )
         buffer[: len(data)] = data
         return len(data)
 
 
 class StandardInput(DataFile):
-    """What is piped into the program."""
+    """The standard input: what is piped into the program."""
 
     def __str__(self) -> str:
         return "(standard input)"
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Yields its bytes; it can be read once."""
+        """Yields the bytes. They can be read only once."""
         yield io.BytesIO(sys.stdin.buffer.read())
 
 
 def find_files(flag: str, paths: str) -> tuple[DataFile, ...]:
-    """Returns the files that a flag names, globs expanded and sorted by name.
+    """Returns the files that a flag names. Files that match a glob are sorted by name.
 
     Args:
       flag: The flag, for messages.
-      paths: A path or glob, or several separated by commas. A path that exists is taken as it
-        stands, whatever characters its name has.
+      paths: A path or glob, or several separated by commas. If a file with exactly this name
+        exists, it is taken, even if the name has a comma or a glob character.
 
     Raises:
-      UserError: Where a path matches nothing, or is a folder.
+      UserError: If a path matches nothing or is a folder, or if a zip file cannot be read.
     """
     parts = [paths]
     if not exists(pathlib.Path(paths)):
@@ -138,7 +139,7 @@ def find_files(flag: str, paths: str) -> tuple[DataFile, ...]:
 
 
 def expanded(path: str) -> pathlib.Path:
-    """Returns a path whose leading ~ is the home directory; as it stands where there is none."""
+    """Returns the path with a leading ~ replaced by the home directory, if there is one."""
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError:
@@ -146,9 +147,9 @@ def expanded(path: str) -> pathlib.Path:
 
 
 def exists(path: pathlib.Path) -> bool:
-    """Returns whether there is a file or folder; none is there under a name that no file can have.
+    """Returns whether a file or folder exists. A name that no file can have gives False.
 
-    Several paths with commas between them are often longer than a name may be.
+    Several paths with commas between them are often longer than a file name may be.
     """
     try:
         return path.exists()
@@ -179,7 +180,7 @@ def _members_or_file(flag: str, path: pathlib.Path, pattern: int) -> list[DataFi
 
 
 def _members(flag: str, path: pathlib.Path, wanted: str, pattern: int) -> list[DataFile]:
-    """Returns the members of a zip that match a glob, or its only member."""
+    """Returns the members of a zip that match a glob. Without a glob, returns the only member."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]

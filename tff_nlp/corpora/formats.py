@@ -1,4 +1,4 @@
-"""Which files a flag means, and in which format they are."""
+"""Finds the files that a flag names, and their format."""
 
 import pathlib
 import re
@@ -9,8 +9,11 @@ from tff_nlp.corpora.leaf import is_leaf_folder, leaf_files
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import UserError
 
-# The path of what is piped into the program.
+# The path that means the standard input.
 STANDARD_INPUT = "-"
+
+# Formats that have columns, so that a row may be a pair of texts.
+_WITH_COLUMNS = ("csv", "tsv", "json", "jsonl")
 
 _FORMAT_OF_SUFFIX = {
     ".csv": "csv",
@@ -25,10 +28,10 @@ _LEAF_START = re.compile(rb'\s*\{\s*"(users|num_samples|user_data|hierarchies)"\
 
 
 def files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
-    """Returns the files that a source names, and the one format that they all have.
+    """Returns the files that a source names, and their format.
 
     Raises:
-      UserError: Where there are none, or of several formats, or of an unknown one.
+      UserError: If there are no files, if they have several formats, or if the format is unknown.
     """
     if source.path == STANDARD_INPUT and source.to_predict:
         format_name = "lines" if source.format == "auto" else source.format
@@ -38,7 +41,7 @@ def files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
         if is_leaf_folder(path) or source.format == "leaf" or any(path.glob("*.json*")):
             return leaf_files(path, source.split, source.corpus_flag), "leaf"
         raise UserError(
-            f"{source.corpus_flag}={path}: is a folder, and no LEAF folder; name its files, for"
+            f"{source.corpus_flag}={path}: is a folder, but not a LEAF folder; name its files, for"
             f" example {path}/*.txt"
         )
     if source.split:
@@ -61,6 +64,19 @@ def files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
             f"--record_path={source.record_path}: only --format=json has one; this is {format_name}"
         )
     return files, format_name
+
+
+def check_second_text(source: CorpusSource, format_name: str) -> None:
+    """Checks that a format can have a second text.
+
+    Raises:
+      UserError: If `second_text_column` is given, but the format has no columns.
+    """
+    if source.second_text_column and format_name not in _WITH_COLUMNS:
+        raise UserError(
+            f"--second_text_column={source.second_text_column}: pairs of texts are read from"
+            f" {', '.join(_WITH_COLUMNS)}, not from {format_name}"
+        )
 
 
 def _format_of(file: DataFile, source: CorpusSource) -> str:

@@ -1,4 +1,4 @@
-"""JSON Lines, and files that are one JSON value."""
+"""Reads JSON Lines, and files that are one JSON value."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,10 +31,12 @@ def read_json(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterato
 def line_records(
     file: DataFile, source: CorpusSource, notes: ReadNotes
 ) -> Iterator[tuple[str, Any]]:
-    """Yields the place and the value of each line of a JSON Lines file, or a `BadRow`.
+    """Yields the place and the value of each line of a JSON Lines file.
+
+    The value of a line that is not JSON is a `BadRow`.
 
     Raises:
-      UserError: Where the file is one JSON value over several lines, or one that holds rows.
+      UserError: If the file is one JSON value over several lines, or a list of objects on one line.
     """
     name, first = str(file), True
     with file.open() as stream:
@@ -54,7 +56,7 @@ def line_records(
 
 
 def _begins_one_value(line: str) -> bool:
-    """Returns whether a line is the start of a larger JSON value, or a list of rows."""
+    """Returns whether a line is the start of a larger JSON value, or a list of objects."""
     if line.strip() in ("[", "{"):
         return True
     if not line.lstrip().startswith("["):
@@ -87,13 +89,12 @@ def _row_maker(file: DataFile, source: CorpusSource, notes: ReadNotes) -> _MakeR
 
 
 def _known_row_maker(file: DataFile, source: CorpusSource) -> _MakeRow:
-    """Returns the same for given columns."""
+    """Returns the same function as `_row_maker` for a source with known columns."""
     name = str(file)
-    wanted = columns.split_text_columns(source.text_column)
-    text_of = columns.joined_getter(
-        [columns.record_getter("--text_column", column, file) for column in wanted]
-    )
-    label_of = client_of = None
+    text_of = text_getter("text_column", file, source)
+    second_of = label_of = client_of = None
+    if source.second_text_column:
+        second_of = text_getter("second_text_column", file, source)
     if source.labelled:
         label_of = columns.record_getter("--label_column", source.label_column, file)
     if source.client_column:
@@ -106,12 +107,33 @@ def _known_row_maker(file: DataFile, source: CorpusSource) -> _MakeRow:
         if text is None:
             detail = _absent("text_column", source.text_column, record)
             return BadRow(name, place, rows.EMPTY_TEXT, detail)
+        second = second_of(record) if second_of else None
+        if second_of and second is None:
+            detail = _absent("second_text_column", source.second_text_column, record)
+            return BadRow(name, place, rows.EMPTY_SECOND_TEXT, detail)
         if label_of and label is None:
             detail = _absent("label_column", source.label_column, record)
             return BadRow(name, place, rows.MISSING_LABEL, detail)
-        return Row(name, place, text, label, client_of(record) if client_of else None)
+        client = client_of(record) if client_of else None
+        return Row(name, place, text, label, client, second)
 
     return make_row
+
+
+def text_getter(flag: str, file: DataFile, source: CorpusSource) -> columns.Getter:
+    """Returns the getter of a text in a JSON value.
+
+    Args:
+      flag: "text_column" or "second_text_column".
+      file: The file.
+      source: The flags.
+    """
+    return columns.joined_getter(
+        [
+            columns.record_getter(f"--{flag}", column, file)
+            for column in columns.split_text_columns(getattr(source, flag))
+        ]
+    )
 
 
 def _absent(flag: str, column: str, record: dict[str, Any] | list[Any]) -> str:

@@ -1,4 +1,4 @@
-"""JSON values: parsed so that what is missing is missing, and where in a file the rows are."""
+"""Parses JSON values, and finds the rows in a JSON file."""
 
 import json
 import math
@@ -12,17 +12,17 @@ from tff_nlp.corpora.rows import ReadNotes
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import UserError
 
-# Python reads no longer numbers by default.
+# By default, Python refuses to parse integers that are much longer.
 _MOST_DIGITS = 4000
-# How deep lists of rows are sought.
+# Lists of rows are searched down to this depth.
 _DEPTH = 4
 
 
 def parse(text: str) -> Any:
-    """Returns a JSON value. NaN and infinity are null; a number of thousands of digits is a text.
+    """Returns a JSON value. NaN and infinity become None; very long integers become texts.
 
     Raises:
-      ValueError: Where the text is no JSON; its `msg` says why.
+      ValueError: If the text is not JSON. Its `msg` gives the reason.
     """
     try:
         return json.loads(
@@ -36,7 +36,7 @@ def load(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Any:
     """Returns the value of a whole JSON file.
 
     Raises:
-      UserError: Where the file is no JSON.
+      UserError: If the file is not one JSON value.
     """
     with file.open() as stream:
         text = "".join(read_lines(stream, str(file), source.encodings, notes))
@@ -51,7 +51,7 @@ def load(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Any:
 
 
 def kind(file: DataFile, source: CorpusSource) -> str:
-    """Returns "json" for a file that is one JSON value, "jsonl" for one with a value a line."""
+    """Returns "json" if the file is one JSON value, and "jsonl" if each line is a value."""
     lines = []
     with file.open() as stream:
         for line in read_lines(stream, str(file), source.encodings, ReadNotes()):
@@ -61,10 +61,10 @@ def kind(file: DataFile, source: CorpusSource) -> str:
                 break
     first = lines[0].strip() if lines else ""
     if len(lines) == 2:
-        # A damaged first line does not make a file of lines another one.
+        # If the first line is damaged, the second line can still show that this is JSON Lines.
         one_a_line = _is_value(first) or (first not in ("[", "{") and _is_value(lines[1]))
         return "jsonl" if one_a_line else "json"
-    # A list of values is a row; a list of objects holds rows, as an object may.
+    # The only line: a list of plain values is one row. Any other value holds rows.
     value = parse(first) if _is_value(first) else []
     is_row = isinstance(value, list) and value and not isinstance(value[0], dict | list)
     return "jsonl" if is_row else "json"
@@ -75,12 +75,13 @@ def rows_of(
 ) -> Iterator[tuple[str, Any]]:
     """Yields the place and the value of each row of a JSON file.
 
-    The rows are the items of a list, of the list that `--record_path` leads to or of the only list
-    of objects in the file, or the values of an object of objects. An object of columns (lists, or
-    objects with the same keys, as pandas writes them) is turned around.
+    The rows are the items of a list: the file itself, the list at `--record_path`, or the only list
+    of objects in the file. They may also be the values of an object of objects. An object of
+    columns is transposed; its columns are lists, or objects with the same keys, as pandas writes
+    them.
 
     Raises:
-      UserError: Where there are no rows, or several lists of them.
+      UserError: If there are no rows, or several lists of rows.
     """
     if source.record_path:
         found = columns.look_up(value, source.record_path)
@@ -137,7 +138,7 @@ def _rows_of_object(
 
 
 def _transposed(value: Mapping[str, Any], wanted: str, file: DataFile) -> Iterator[tuple[str, Any]]:
-    """Yields the rows of an object that holds a list, or an object, for each column."""
+    """Yields the rows of an object that has one list, or one object, per column."""
     kinds = {type(column) for column in value.values()}
     if len(kinds) > 1 or len({len(column) for column in value.values()}) > 1:
         raise UserError(
@@ -153,7 +154,7 @@ def _transposed(value: Mapping[str, Any], wanted: str, file: DataFile) -> Iterat
 
 
 def _is_split(value: Mapping[str, Any]) -> bool:
-    """Returns whether an object has pandas' form "split": the names of columns, and lists."""
+    """Returns whether an object has pandas' format "split": column names, and a list per row."""
     names, data = value.get("columns"), value.get("data")
     return (
         isinstance(names, list)
@@ -174,7 +175,7 @@ def _lists_of_objects(value: Mapping[str, Any], path: str, depth: int) -> Iterat
 def _describe(value: Any, file: DataFile) -> str:
     if isinstance(value, Mapping):
         return f"it is an object with the keys {', '.join(list(map(str, value))[:20])}"
-    return "it is no object"
+    return "it is not an object"
 
 
 def _parse_int(digits: str) -> int | str:

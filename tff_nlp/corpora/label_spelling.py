@@ -1,4 +1,4 @@
-"""Labels that may be one label spelled in several ways."""
+"""Finds labels that may be different spellings of one label."""
 
 import difflib
 import json
@@ -11,19 +11,19 @@ from tff_nlp.corpora.overlap import normalize
 from tff_nlp.printable import printable
 
 _SHOWN = 10
-_LONGEST = 40  # Characters of a name in a list.
+_LONGEST = 40  # Maximum number of characters of a name in a list.
 
 
 def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
-    """Returns what a person should know of label names that differ by accident.
+    """Returns sentences for the user about label names that may differ by accident.
 
     Args:
-      names: The label names as the file has them.
-      counts: int64[labels], how many examples carry each.
+      names: The label names as in the file.
+      counts: int64[labels], the number of examples with each label.
 
     Returns:
-      A sentence for labels that differ in case or blanks only, one for labels of a single row, and
-      one that proposes the `--label_map` which joins them; empty where there is nothing to say.
+      A sentence about labels that differ only in case or blanks, one about labels of a single row,
+      and one with a `--label_map` that joins them. Empty if nothing looks wrong.
     """
     alike = _alike(names, counts)
     single = [name for name, count in zip(names, counts, strict=True) if count == 1]
@@ -46,9 +46,9 @@ def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
 
 
 def _alike(names: Sequence[str], counts: np.ndarray) -> dict[str, str]:
-    """Returns the most frequent spelling for each name that has another."""
+    """Returns a mapping from each rarer spelling of a name to the most frequent spelling."""
     main: dict[str, str] = {}
-    # Of spellings as frequent as each other the one in small letters.
+    # If several spellings are equally frequent, the one in small letters comes first.
     ranked = sorted(
         zip(-counts, names, strict=True), key=lambda one: (one[0], not one[1].islower())
     )
@@ -58,11 +58,11 @@ def _alike(names: Sequence[str], counts: np.ndarray) -> dict[str, str]:
 
 
 def _near(names: Sequence[str], single: Sequence[str], alike: Mapping[str, str]) -> dict[str, str]:
-    """Returns the name that each label of a single row may be a slip of."""
+    """Returns a mapping from labels of a single row to the similar name that was probably meant."""
     found = {}
     others = {normalize(name): name for name in names if name not in single and name not in alike}
     for name in single:
-        # Numbers a digit apart are different numbers.
+        # Numbers that differ in one digit are different numbers.
         if any(character.isdigit() for character in name):
             continue
         near = difflib.get_close_matches(normalize(name), others, n=1, cutoff=0.6)

@@ -1,7 +1,7 @@
-"""LEAF JSON: examples grouped by user.
+"""Reads LEAF JSON: examples grouped by user.
 
-The schema is that of LEAF's `all_data` files: `users`, `num_samples`, and `user_data` that holds
-for each user the lists `x` and `y` (Caldas et al. 2018, "LEAF: A Benchmark for Federated
+The schema is that of LEAF's `all_data` files: `users`, `num_samples`, and `user_data`, which has
+the lists `x` and `y` for each user (Caldas et al. 2018, "LEAF: A Benchmark for Federated
 Settings").
 """
 
@@ -25,9 +25,12 @@ def leaf_files(path: pathlib.Path, split: str, flag: str) -> tuple[DataFile, ...
     """Returns the JSON files of a LEAF folder.
 
     Args:
-      path: A folder with `train` and `test` folders, or one of those.
-      split: "train" or "test" for the former; empty means "train".
+      path: A folder with `train` and `test` folders, or a folder of JSON files.
+      split: "train" or "test", if the folder has both. Empty means "train".
       flag: The flag that named the folder, for messages.
+
+    Raises:
+      UserError: If the split is unknown, or if there are no JSON files.
     """
     if is_leaf_folder(path):
         if split not in ("", "train", "test"):
@@ -40,20 +43,20 @@ def leaf_files(path: pathlib.Path, split: str, flag: str) -> tuple[DataFile, ...
 
 
 def read_leaf(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
-    """Yields the rows of one LEAF file; the client is the user.
+    """Yields the rows of one LEAF file. The client is the user.
 
-    `--text_column` is the number of the text where an example is a list, as in LEAF's sent140
-    (there 4), and must be empty where an example is the text itself. The label is the example's
-    `y`, so `--label_column` is not used.
+    If an example is a list, `--text_column` is the position of the text, counted from 0 (4 in
+    LEAF's sent140). If an example is the text itself, `--text_column` must be empty. The label is
+    the example's `y`, so `--label_column` must be empty.
 
     Raises:
-      UserError: Where the file does not follow the schema.
+      UserError: If the file does not follow the schema, or if a column flag does not fit.
     """
     data = json_values.load(file, source, notes)
     if source.label_column or source.client_column:
         raise UserError("--label_column and --client_column: LEAF files fix the label and the user")
     if not isinstance(data, dict) or not isinstance(data.get("user_data"), dict):
-        raise UserError(f"{file}: no LEAF file: it has no object 'user_data'")
+        raise UserError(f"{file}: is not a LEAF file: it has no object 'user_data'")
     users = data.get("users", list(data["user_data"]))
     for user in users:
         held = data["user_data"].get(user)

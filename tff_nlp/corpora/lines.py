@@ -1,4 +1,4 @@
-"""From bytes to lines of text, one line at a time, so that a bad byte costs one row."""
+"""Decodes bytes to lines of text, one line at a time, so that a bad byte costs only one row."""
 
 import codecs
 import io
@@ -9,9 +9,9 @@ from typing import IO
 from tff_nlp.corpora.rows import ReadNotes
 from tff_nlp.errors import UserError
 
-# "surrogateescape" gives up on bytes below 128, which a wide encoding may not decode either.
+# Python's "surrogateescape" cannot escape bytes below 128. A wide encoding may fail on them too.
 _ESCAPE = "tff_nlp.escape"
-# UTF-32's mark begins with that of UTF-16.
+# UTF-32 comes first, because its mark begins with the mark of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -19,10 +19,10 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
-# What the line ends of a file are judged by.
+# Number of bytes at the start of a file that show its line ends.
 _SAMPLE = 1 << 16
 _QUOTED = re.compile(rb'"[^"]*"')
-# A character of several bytes as UTF-8 has it.
+# A UTF-8 character of several bytes.
 _MULTIBYTE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}"
     rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf4][\x80-\xbf]{3}"
@@ -34,25 +34,26 @@ def read_lines(
 ) -> Iterator[str]:
     r"""Yields the lines of a file, each with its line end.
 
-    Lines end at a line feed and nowhere else: `str.splitlines` would also break texts at U+0085,
-    U+2028 and form feeds. Where a file has no line feed outside of quotes, its lines end at
-    carriage returns, as programs for the old Macintosh write them; they come out as line feeds. A
-    byte order mark at the start is dropped. Bytes that fit none of the encodings come out as lone
-    surrogates, which `is_decodable` finds.
+    Only a line feed ends a line. (`str.splitlines` would also break texts at U+0085, U+2028 and
+    form feeds.) If a file has no line feed outside of quotes, its lines end at carriage returns, as
+    programs for the old Macintosh write them; they are replaced by line feeds. A byte order mark at
+    the start is dropped. Bytes that fit none of the encodings become lone surrogates, which
+    `is_decodable` finds.
 
     Args:
       stream: The bytes of the file.
       name: The file's name, for messages.
-      encodings: Tried in this order on each line.
-      notes: Counts lines that needed another than the first encoding, and NUL characters.
+      encodings: The encodings to try on each line, in this order.
+      notes: Counts NUL characters, and lines that the first encoding cannot decode.
 
     Raises:
-      UserError: Where a file in UTF-16 or the like is given several encodings (it cannot be cut
-        into lines before it is decoded), or the encoding cannot begin to read it.
+      UserError: If there are several encodings and one is wide, such as UTF-16, because a wide
+        encoding must be decoded before the file is cut into lines. Or if the encoding does not fit
+        the file.
     """
     if not stream.seekable():  # A pipe.
         stream = io.BytesIO(stream.read())
-    # A mark at the start is dropped here, so that the plain codec serves all lines.
+    # Byte order marks are dropped here, so that the plain codec fits all lines.
     names = [codecs.lookup(encoding).name.removesuffix("-sig") for encoding in encodings]
     if any("\n".encode(encoding) != b"\n" for encoding in names):
         yield from _clean(_read_wide(stream, name, names), notes)
@@ -61,7 +62,7 @@ def read_lines(
 
 
 def is_decodable(text: str) -> bool:
-    """Returns whether a text holds no lone surrogates: no undecodable bytes, no half emoji."""
+    """Returns whether a text is free of lone surrogates (undecodable bytes or half an emoji)."""
     if text.isascii():
         return True
     try:
@@ -82,7 +83,7 @@ def _read_wide(stream: IO[bytes], name: str, encodings: Sequence[str]) -> Iterat
     sample = stream.read(_SAMPLE).decode(encodings[0], _ESCAPE)
     stream.seek(0)
     returns = _ends_in_returns(sample.encode("utf-8", "replace"))
-    # Bytes that do not fit become lone surrogates, and so one bad row.
+    # Bytes that do not fit become lone surrogates, so only their row is bad.
     lines = io.TextIOWrapper(
         stream, encodings[0], errors=_ESCAPE, newline="\r" if returns else "\n"
     )
@@ -90,7 +91,7 @@ def _read_wide(stream: IO[bytes], name: str, encodings: Sequence[str]) -> Iterat
         for number, line in enumerate(lines):
             line = line.removeprefix("\ufeff") if number == 0 else line
             yield line.removesuffix("\r") + "\n" if returns and line.endswith("\r") else line
-    except UnicodeError as error:  # UTF-16 wants to know its byte order.
+    except UnicodeError as error:  # UTF-16 without a byte order mark, for example.
         raise UserError(f"{name}: --encoding={encodings[0]} does not fit: {error}") from error
 
 
@@ -122,11 +123,11 @@ def _read_bytewise(
 
 
 def _wide_encoding(sample: bytes) -> str | None:
-    """Returns the encoding of a file that begins like this, if it is one of two bytes or more."""
+    """Returns the wide encoding (two or more bytes per character) of a file with this start."""
     for mark, encoding in _MARKS:
         if sample.startswith(mark):
             return encoding
-    # Without a mark: the first two or four characters are of ASCII, as in the name of a column.
+    # Without a mark: the first two or four characters are ASCII, as in the name of a column.
     start = sample[:8]
     for encoding in _WIDE if b"\0" in start else ():
         try:
@@ -139,13 +140,13 @@ def _wide_encoding(sample: bytes) -> str | None:
 
 
 def _ends_in_returns(sample: bytes) -> bool:
-    """Returns whether the lines of a file that begins like this end in carriage returns alone."""
+    """Returns whether a file with this start ends its lines with carriage returns alone."""
     outside = _QUOTED.sub(b"", sample)
     return b"\r" in outside and b"\n" not in outside
 
 
 def _cut_at_returns(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yields the lines of a file whose lines end in carriage returns, with line feeds instead."""
+    """Yields the lines of a file with carriage returns as line ends, and replaces these."""
     held: list[bytes] = []
     while block := stream.read(_SAMPLE):
         first, *others = block.split(b"\r")
@@ -159,8 +160,8 @@ def _cut_at_returns(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _decode_otherwise(data: bytes, encodings: Sequence[str], notes: ReadNotes) -> str:
-    # A line with characters of UTF-8 is damaged UTF-8: another encoding would read each of them as
-    # several wrong ones.
+    # A line that contains UTF-8 characters is damaged UTF-8. Another encoding would decode each of
+    # them as several wrong characters.
     if encodings[0] != "utf-8" or not _MULTIBYTE.search(data):
         for encoding in encodings[1:]:
             try:
@@ -173,7 +174,7 @@ def _decode_otherwise(data: bytes, encodings: Sequence[str], notes: ReadNotes) -
 
 
 def _clean(lines: Iterator[str], notes: ReadNotes) -> Iterator[str]:
-    # Python 3.10's csv module refuses NUL, 3.11's keeps it: replace it, so that both agree.
+    # The csv module refuses NUL in Python 3.10 and keeps it in 3.11. Without NUL, both agree.
     for line in lines:
         if "\0" in line:
             notes.null_characters += line.count("\0")

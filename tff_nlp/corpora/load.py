@@ -1,4 +1,4 @@
-"""One function that loads any corpus, and one that loads a training corpus with its test corpus."""
+"""Loads any corpus, or a training corpus together with its test corpus."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tff_nlp.corpora import names, overlap
 from tff_nlp.corpora.assemble import assemble
 from tff_nlp.corpora.files import DataFile, exists
-from tff_nlp.corpora.formats import files_and_format
+from tff_nlp.corpora.formats import check_second_text, files_and_format
 from tff_nlp.corpora.json_rows import read_json, read_json_lines
 from tff_nlp.corpora.leaf import is_leaf_folder, read_leaf
 from tff_nlp.corpora.plain_text import read_documents, read_text_lines
@@ -23,6 +23,8 @@ from tff_nlp.corpora.vader import read_vader
 from tff_nlp.errors import UserError
 from tff_nlp.printable import printable
 
+# Format -> reader. A reader takes a file, the flags and the notes, and yields rows and bad rows. It
+# adds its remarks about the reading to the notes.
 _READERS = {
     "jsonl": read_json_lines,
     "json": read_json,
@@ -33,25 +35,27 @@ _READERS = {
     "speeches": read_speeches,
     "plays": read_plays,
 }
-# Formats that always say who wrote a text.
+# Formats that always give the author of a text.
 _WITH_CLIENTS = ("leaf", "speeches", "plays")
 _NAMED_READERS = {"synthetic": read_synthetic, "tfds": read_tfds, "vader": read_vader}
 
 
 def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) -> LoadedCorpus:
-    """Returns the corpus that the flags describe, and a report of how it was read.
+    """Returns the corpus that the flags describe, and a report about the reading.
 
     Args:
       source: The values of the flags.
-      label_names: For a test corpus, the label names of its training corpus, in their order.
+      label_names: The label names of the training corpus, in their order, if this is its test
+        corpus.
 
     Raises:
-      UserError: Where a flag, a file or a row is wrong; the message names it.
+      UserError: If a flag, a file or a row is wrong. The message names it.
     """
     notes = ReadNotes()
     _check_label_flags(source)
     known = names.find(source.path)
     if known is not None:
+        check_second_text(source, known.kind)
         source = names.fill_in(source, known)
         return assemble(
             _NAMED_READERS[known.kind](source, notes),
@@ -66,6 +70,7 @@ def load_corpus(source: CorpusSource, label_names: Sequence[str] | None = None) 
         )
     files, format_name = files_and_format(source)
     _check_label_file(source, format_name)
+    check_second_text(source, format_name)
     return assemble(
         _read_files(files, source, format_name, notes),
         source,
@@ -83,10 +88,10 @@ class TrainAndTest:
     """A training and a test corpus that share label names.
 
     Attributes:
-      train: The training corpus; its report speaks of the rows before `overlap`.
+      train: The training corpus. Its report counts the rows before `overlap` was removed.
       test: The test corpus.
-      origin: Where the test corpus came from, in words.
-      overlap: The texts that both held, and what was done about them.
+      origin: A description of where the test corpus came from.
+      overlap: A report on texts that are in both corpora.
     """
 
     train: LoadedCorpus
@@ -103,24 +108,26 @@ def load_train_and_test(
     seed: int = 0,
     keep_overlap: bool = False,
 ) -> TrainAndTest:
-    """Returns a training corpus and the corpus to test on.
+    """Returns a training corpus and its test corpus.
 
-    The test corpus is `test_source`, else the test part that the source itself has (LEAF folders,
-    the names of `names.NAMES`), else a random part of the training corpus.
+    The test corpus is `test_source` if it is given. Otherwise it is the test part of the source, if
+    the source has one (LEAF folders and names in `names.NAMES`). Otherwise it is a random part of
+    the training corpus.
 
     Args:
       source: The training corpus.
       test_source: The test corpus, or None.
-      test_fraction: Size of the random part, where one is taken: `--test_fraction`.
-      seed: The seed it derives from.
-      keep_overlap: Whether texts that stand in both stay in the training corpus:
-        `--keep_overlap`.
+      test_fraction: `--test_fraction`: size of the random part, as a fraction of the rows.
+      seed: Seed of the random part.
+      keep_overlap: `--keep_overlap`: whether texts that are also in the test corpus stay in the
+        training corpus.
 
     Raises:
-      UserError: Where either cannot be loaded, or nothing of the training corpus would remain.
+      UserError: If a corpus cannot be loaded, or if removing the overlap would remove all training
+        texts or all texts of a label.
     """
     train = load_corpus(source)
-    # A data set that is named for testing gives its test part.
+    # If the test source itself has several parts, use its test part.
     test_source = _test_part(source if test_source is None else test_source) or test_source
     if test_source is not None:
         test = load_corpus(test_source, train.corpus.label_names)
@@ -179,7 +186,7 @@ def _read_files(
 
 
 def _title(path: str) -> str:
-    """Returns the last two parts of each path, safe to print."""
+    """Returns the last two parts of each path, without unprintable characters."""
     parts = [path]
     if not exists(pathlib.Path(path)):
         parts = [part.strip() for part in path.split(",") if part.strip()]

@@ -1,20 +1,20 @@
-"""Texts that were decoded wrongly before they came here."""
+"""Detects texts that were decoded with a wrong encoding before they were stored."""
 
 import re
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# What the first byte of a UTF-8 character looks like in Latin-1 and Windows-1252, and a following:
-# of those of two bytes only Latin, Greek, Cyrillic and Arabic letters, since others, such as an
-# E with an accent before a closing quote, are real.
+# The first two bytes of a UTF-8 character, as they look in Latin-1 or Windows-1252. Of the
+# two-byte characters, only Latin, Greek, Cyrillic and Arabic letters are included, because other
+# pairs occur in real texts, such as an E with an accent before a closing quote.
 _START = re.compile("[\xc2-\xc5\xce-\xd1\xd8\xd9\xe0-\xf4][\x80-\xbf\u0152-\u02dc\u2013-\u2122]")
-# Enough of a text to judge it by, wherever the first suspicious place is.
+# Number of characters that are checked at each suspicious place: the longest UTF-8 character.
 _AROUND = 4
 
 
 def is_mojibake(text: str) -> bool:
-    """Returns whether a text holds UTF-8 that was read as Latin-1 or Windows-1252, or lost bytes.
+    """Returns whether a text has UTF-8 that was read as Latin-1 or Windows-1252, or lost bytes.
 
-    "cafÃ©" and "donâ€™t" are of the first kind, U+FFFD stands for the second.
+    "cafÃ©" and "donâ€™t" are UTF-8 that was read wrongly. U+FFFD marks lost bytes.
     """
     if text.isascii():
         return False
@@ -24,7 +24,7 @@ def is_mojibake(text: str) -> bool:
 
 
 def _decodes(part: str) -> bool:
-    """Returns whether a part begins with a character of UTF-8 when its own decoding is undone."""
+    """Returns whether a part, encoded again, begins with one UTF-8 character."""
     for encoding in ("cp1252", "latin-1"):
         for end in range(2, len(part) + 1):
             try:

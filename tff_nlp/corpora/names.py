@@ -1,4 +1,4 @@
-"""The names that `--corpus` knows, and what each of them stands for."""
+"""The corpus names that `--corpus` accepts, and their settings."""
 
 import dataclasses
 
@@ -11,13 +11,13 @@ class KnownCorpus:
 
     Attributes:
       kind: "tfds", "synthetic" or "vader".
-      title: The name to show; empty for the name itself.
-      text_column: Feature of the text.
-      label_column: Feature of the label.
-      client_column: Feature of the author, if the data set has one.
-      label_map: Gives labels their names.
+      title: The name to show. Empty to show the name itself.
+      text_column: Feature that holds the text.
+      label_column: Feature that holds the label.
+      client_column: Feature that holds the author. Empty if the data set has none.
+      label_map: Label map, in the form of `--label_map`. Empty to keep the labels.
       train_split: Split to train on.
-      test_split: Split with labels to test on; empty if the data set has none.
+      test_split: Split with labels to test on. Empty if the data set has none.
     """
 
     kind: str
@@ -40,10 +40,10 @@ NAMES: dict[str, KnownCorpus] = {
         label_map="negative:negative,neutral:drop,positive:positive",
         test_split="",
     ),
-    # GLUE keeps the labels of its test split to itself.
+    # GLUE does not publish the labels of its test split.
     "glue/sst2": KnownCorpus("tfds", text_column="sentence", test_split="validation"),
     "imdb_reviews": KnownCorpus("tfds", label_map="neg:negative,pos:positive"),
-    # Neutral tweets (2) stand only in the small test split.
+    # Only the small test split has neutral tweets (2).
     "sentiment140": KnownCorpus(
         "tfds",
         label_column="polarity",
@@ -59,9 +59,9 @@ SYNTHETIC_PREFIX = "synthetic:"
 
 
 def find(path: str) -> KnownCorpus | None:
-    """Returns what a value of `--corpus` names, or None if it is a path.
+    """Returns the corpus that a value of `--corpus` names, or None if the value is a path.
 
-    A known name wins over a file of the same name; `./imdb_reviews` is always a file.
+    A known name wins over a file of the same name. `./imdb_reviews` is always a file.
     """
     if path in NAMES:
         return NAMES[path]
@@ -76,7 +76,7 @@ def find(path: str) -> KnownCorpus | None:
 
 
 def fill_in(source: CorpusSource, known: KnownCorpus) -> CorpusSource:
-    """Returns the source with the known columns where the flags name none."""
+    """Returns the source with the columns, label map and split of the known corpus as defaults."""
     label_map = source.label_map
     if source.labelled and not label_map and source.label_column in ("", known.label_column):
         label_map = known.label_map

@@ -1,6 +1,6 @@
-"""One pinned file of a project, fetched from the package index that pip or uv is configured for.
+"""Fetches one pinned file from the package index that pip or uv is configured for.
 
-Nothing of the file is run or built: it is a download with a known checksum, wherever it comes from.
+The file is only downloaded and checked against its checksum. Nothing in it is run or built.
 """
 
 import base64
@@ -21,15 +21,15 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Where no index is configured: the one that the project's own packages are locked with.
+# If no index is configured, the index of the project's lock file is used.
 _LOCK = pathlib.Path(__file__).resolve().parents[2] / "uv.lock"
 _LOCKED_INDEX = re.compile(r'^source = \{ registry = "(.+?)" \}$', re.MULTILINE)
 _FORMATS = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
-_SECONDS = 20.0  # An index that is silent for so long counts as out of reach.
+_SECONDS = 20.0  # An index that does not answer for this time counts as unreachable.
 _MOST_BYTES = 100_000_000
-# What reading JSON, TOML, HTML or an address raises where it is not as its standard says.
+# The errors that malformed JSON, TOML, HTML or addresses raise.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
-# As scripts/setup does: a company's proxy may have a certificate of its own.
+# A company's proxy may have its own certificate. scripts/setup trusts the same files.
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
@@ -40,7 +40,7 @@ class PinnedFile:
     Attributes:
       project: Normalized name of the project.
       name: Name of the file.
-      sha256: Its checksum, as 64 hexadecimal digits.
+      sha256: SHA-256 checksum of the file, as 64 hexadecimal digits.
     """
 
     project: str
@@ -49,14 +49,15 @@ class PinnedFile:
 
 
 class NotFetchedError(Exception):
-    """No index gave the file; the message names each index and what went wrong, in one line."""
+    """No index provided the file. The message is one line with each index and its error."""
 
 
 def fetch(file: PinnedFile) -> bytes:
     """Returns the content of a file of the package index.
 
     Raises:
-      NotFetchedError: If no index has the file with this checksum.
+      NotFetchedError: If the indexes are switched off, if their configuration cannot be read, or
+        if no index has the file with this checksum.
     """
     for name in ("UV_OFFLINE", "UV_NO_INDEX", "PIP_NO_INDEX"):
         if os.environ.get(name, "").lower() not in ("", "0", "false", "no", "off"):
@@ -77,11 +78,11 @@ def fetch(file: PinnedFile) -> bytes:
 
 
 def indexes() -> list[str]:
-    """Returns the addresses of the configured indexes, in the order in which they are asked.
+    """Returns the addresses of the configured indexes, in the order in which they are tried.
 
-    The main index is that of the environment (`UV_DEFAULT_INDEX`, `UV_INDEX_URL`,
-    `PIP_INDEX_URL`), else of uv.toml or pip.conf, else of the project's uv.lock; the additional
-    ones of all these places follow.
+    The main index comes from the environment (`UV_DEFAULT_INDEX`, `UV_INDEX_URL`,
+    `PIP_INDEX_URL`). Otherwise it comes from uv.toml or pip.conf, otherwise from the project's
+    uv.lock. The additional indexes of all these places follow.
     """
     environment = os.environ
     main = [
@@ -98,12 +99,12 @@ def indexes() -> list[str]:
     if _LOCK.is_file():
         main += _LOCKED_INDEX.findall(_LOCK.read_text(encoding="utf-8"))[:1]
     addresses = [*[index for index in main if index][:1], *more]
-    # uv writes an index that has a name as name=address.
+    # uv writes an index with a name as name=address.
     return list(dict.fromkeys(re.sub(r"^[\w.-]+=(?=\w+:)", "", index) for index in addresses))
 
 
 def _of_uv() -> tuple[list[str], list[str]]:
-    """Returns the default index and the additional ones of uv.toml, the user's own first."""
+    """Returns the default and the additional indexes of uv.toml. The user's file comes first."""
     main: list[str] = []
     more: list[str] = []
     for path in (_user_config() / "uv" / "uv.toml", pathlib.Path("/etc/uv/uv.toml")):
@@ -118,14 +119,14 @@ def _of_uv() -> tuple[list[str], list[str]]:
 def _toml(path: pathlib.Path) -> Mapping[str, Any]:
     if sys.version_info < (3, 11) or not path.is_file():
         return {}
-    import tomllib  # Python 3.10 has none.
+    import tomllib  # Not part of Python 3.10.
 
     with path.open("rb") as file:
         return tomllib.load(file)
 
 
 def _of_pip() -> tuple[list[str], list[str]]:
-    """Returns the index and the additional ones of pip's configuration, the user's own first."""
+    """Returns the main and the additional indexes of pip's configuration files, in their order."""
     main: list[str] = []
     more: list[str] = []
     for path in _pip_files():
@@ -138,7 +139,7 @@ def _of_pip() -> tuple[list[str], list[str]]:
 
 
 def _pip_files() -> Iterator[pathlib.Path]:
-    """Yields the files of pip's configuration; the earlier ones win."""
+    """Yields the files of pip's configuration. Earlier files win."""
     named = os.environ.get("PIP_CONFIG_FILE", "")
     if named == os.devnull:
         return
@@ -161,7 +162,7 @@ def _fetch(index: str, file: PinnedFile) -> bytes:
 
     Raises:
       OSError: If the index cannot be reached.
-      ValueError: If it does not have the file, or has another one.
+      ValueError: If the index does not have the file, or if the file's checksum is wrong.
     """
     page, address, kind = _read(f"{index.rstrip('/')}/{file.project}/")
     links = _json_links(page) if "json" in kind else _html_links(page)
@@ -186,27 +187,31 @@ def _html_links(page: bytes) -> Mapping[str, str]:
 
 
 class _Anchors(html.parser.HTMLParser):
-    """Collects where a page links to."""
+    """Collects the links of a page.
+
+    Attributes:
+      links: Addresses of the links.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes the address of a link."""
+        """Adds the address of a link."""
         self.links += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _read(address: str, index: str = "") -> tuple[bytes, str, str]:
-    """Returns content, final address and content type of what an address names.
+    """Returns the content, the final address and the content type of a resource.
 
     Args:
-      address: The address, which may hold a user's name and password.
-      index: The index that led there; its password serves for the same host.
+      address: The address. It may contain a user name and a password.
+      index: The index that linked to the address. Its password is used for the same host.
     """
     parts = urllib.parse.urlsplit(address)
     if parts.scheme not in ("https", "http", "file"):
-        raise ValueError("is no address of an index")
+        raise ValueError("is not the address of an index")
     login = parts if parts.username else urllib.parse.urlsplit(index)
     plain = _without_password(address)
     if parts.scheme == "file" and plain.endswith("/"):
@@ -230,5 +235,5 @@ def _context() -> ssl.SSLContext:
 
 
 def _without_password(address: str) -> str:
-    """Returns an address without the name and the password that it may hold."""
+    """Returns an address without user name and password."""
     return re.sub(r"(?<=://)[^/]*@", "", address, count=1)

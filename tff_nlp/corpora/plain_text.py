@@ -1,4 +1,4 @@
-"""Plain text: one example per line or per file, the label from beside it or from its name."""
+"""Reads plain text: one example per line or per file. Labels come from a label file or the path."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,13 +15,14 @@ from tff_nlp.errors import UserError
 def read_text_lines(
     file: DataFile, source: CorpusSource, notes: ReadNotes
 ) -> Iterator[Row | BadRow]:
-    """Yields one row per line, blank lines included, so that labels stay beside their texts.
+    """Yields one row per line, including blank lines, so that texts and labels stay aligned.
 
-    The label comes from `--label_file`, line by line, or from the file's path by a
-    pseudo-column in `--label_column`, where labels are read.
+    If labels are read, they come from `--label_file`, line by line, or from the file's path, with a
+    pseudo-column in `--label_column`.
 
     Raises:
-      UserError: Where neither or both are given, or the two files differ in length.
+      UserError: If neither or both are given, if the two files have different numbers of lines, or
+        if a text column is given.
     """
     _refuse_columns(file, source)
     client = _from_path("--client_column", source.client_column, file)
@@ -52,7 +53,11 @@ def read_text_lines(
 def read_documents(
     file: DataFile, source: CorpusSource, notes: ReadNotes
 ) -> Iterator[Row | BadRow]:
-    """Yields one row: the whole file is the text."""
+    """Yields one row: the whole file is the text.
+
+    Raises:
+      UserError: If a text column or a label file is given, or if a label column is needed.
+    """
     _refuse_columns(file, source)
     if source.label_file:
         raise UserError(f"{source.label_file_flag}: --format=documents takes labels from paths")
@@ -67,7 +72,7 @@ def find_label_file(file: DataFile, source: CorpusSource) -> DataFile:
     """Returns the file of labels that belongs to a file of texts.
 
     Raises:
-      UserError: Where there is none.
+      UserError: If there is none, or if it is the file of texts itself.
     """
     flag = source.label_file_flag
     given = [part.strip() for part in source.label_file.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""What loading did: how many rows were read, skipped and dropped, and why."""
+"""The report of loading a corpus: how many rows were read, skipped and dropped, and why."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from tff_nlp.corpora.corpus import Corpus
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """Counts of one load; `rows_read` is the sum of kept, skipped and dropped rows.
+    """Counts of one load. `rows_read` is the sum of the kept, skipped and dropped rows.
 
     Attributes:
-      files: The files read, or the name of the data set.
-      format: The format they were read as.
-      rows_read: Rows in the files, without headers and without blank lines of tables.
-      rows_kept: Examples of the corpus.
-      skipped: Rows that could not be used, by reason.
-      first_skipped: File and row of the first one, by reason.
-      dropped_by_label_map: Rows whose label is mapped to "drop".
-      notes: Further things that happened, one sentence each.
+      files: The files, or the name of the data set.
+      format: The format of the files.
+      rows_read: Number of rows in the files, without headers and without blank lines of tables.
+      rows_kept: Number of examples in the corpus.
+      skipped: Reason -> number of rows that were skipped for it.
+      first_skipped: Reason -> file and place of the first row that was skipped for it.
+      dropped_by_label_map: Number of rows with a label that is mapped to "drop".
+      notes: Other remarks about the loading, one sentence each.
     """
 
     files: tuple[str, ...]
@@ -31,7 +31,7 @@ class LoadReport:
     notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Returns the report for people, one sentence a line."""
+        """Returns the report as sentences, one per line."""
         files = self.files[0] if len(self.files) == 1 else f"{len(self.files)} files"
         said = [f"{files}, read as {self.format}: {self.rows_read} rows, {self.rows_kept} kept"]
         for reason, count in self.skipped.items():
@@ -43,7 +43,12 @@ class LoadReport:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedCorpus:
-    """A corpus and what loading it did."""
+    """A corpus and the report of its loading.
+
+    Attributes:
+      corpus: The corpus.
+      report: The report.
+    """
 
     corpus: Corpus
     report: LoadReport

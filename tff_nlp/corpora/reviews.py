@@ -1,7 +1,8 @@
-"""Review files of the Multi-Domain Sentiment Dataset (Blitzer, Dredze and Pereira 2007).
+"""Reads review files of the Multi-Domain Sentiment Dataset (Blitzer, Dredze and Pereira 2007).
 
-They look like XML and are none: no root element, raw ampersands and control bytes. So records and
-fields are found by their tags alone. This is the one format that no other program writes.
+They look like XML but are not: they have no root element, and they contain raw ampersands and
+control bytes. So this reader finds records and fields by their tags alone. No other data set has
+this format.
 """
 
 import re
@@ -18,10 +19,11 @@ _FIELD = re.compile(r"<(\w+)>\n(.*?)\n?</\1>", re.DOTALL)
 
 
 def read_reviews(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
-    """Yields the rows of a `.review` file; its columns are the tags of a record.
+    """Yields the rows of a `.review` file. Its columns are the tags of a record.
 
     Raises:
-      UserError: Where a column flag names no tag of the first record.
+      UserError: If a column flag is not a tag of the first record, or if the label column is
+        missing.
     """
     getters = None
     for place, record in _records(file, source, notes):

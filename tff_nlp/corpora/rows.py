@@ -1,8 +1,9 @@
-"""What every reader yields: one row of the file, or why it is none."""
+"""The values that every reader yields: a row of the file, or a bad row with the reason."""
 
 from typing import NamedTuple
 
 EMPTY_TEXT = "empty text"
+EMPTY_SECOND_TEXT = "empty second text"
 MISSING_LABEL = "missing label"
 MISSING_CLIENT = "missing client"
 UNDECODABLE = "undecodable bytes"
@@ -13,9 +14,15 @@ MALFORMED_RECORD = "malformed record"
 
 
 class Row(NamedTuple):
-    """One example as it stands in the file, before labels are mapped.
+    """One example as in the file, before labels are mapped.
 
-    `None` is a value that the row lacks. `client` is also None where no column was asked for.
+    Attributes:
+      file: The file.
+      place: Place of the row in the file, such as "line 3".
+      text: The text, or None if it is missing.
+      label: The label, or None if it is missing or if no labels are read.
+      client: The client, or None if it is missing or if no clients are read.
+      second_text: The second text, or None if it is missing or if rows have one text.
     """
 
     file: str
@@ -23,10 +30,18 @@ class Row(NamedTuple):
     text: str | None
     label: str | None
     client: str | None
+    second_text: str | None = None
 
 
 class BadRow(NamedTuple):
-    """A row that could not be taken apart, with the reason as in the report."""
+    """A row that could not be parsed.
+
+    Attributes:
+      file: The file.
+      place: Place of the row in the file, such as "line 3".
+      reason: The reason, as in the report.
+      detail: Details of the reason, or an empty string.
+    """
 
     file: str
     place: str
@@ -34,7 +49,7 @@ class BadRow(NamedTuple):
     detail: str = ""
 
     def sentence(self) -> str:
-        """Returns what is wrong, for a person who wants no bad rows."""
+        """Returns the error message for `--bad_rows=error`."""
         detail = f" ({self.detail})" if self.detail else ""
         return (
             f"{self.file}, {self.place}: {self.reason}{detail}; --bad_rows=skip leaves such rows"
@@ -43,17 +58,18 @@ class BadRow(NamedTuple):
 
 
 class ReadNotes:
-    """What readers learn on the way and a person should know of; filled while they read.
+    """Remarks of the readers for the user. The readers fill them in while they read.
 
     Attributes:
-      declared_labels: The label names in the order that the data set itself declares, if it does.
-      blank_lines: Blank lines that were no rows.
-      null_characters: NUL characters that became blanks.
-      longest_row: How many lines the longest row spans.
-      other_encodings: How many lines needed another than the first encoding.
-      record_path: Where a JSON file's rows were found without `--record_path`.
-      default_columns: Column flags that were not given, and the columns taken by their names.
-      neutral: Which ratings count as neutral, in words.
+      declared_labels: The label names in the order that the data set declares. Empty if it declares
+        none.
+      blank_lines: Number of blank lines that did not count as rows.
+      null_characters: Number of NUL characters that were replaced by blanks.
+      longest_row: Number of lines of the longest row.
+      other_encodings: Encoding -> number of lines that it decoded because the first one failed.
+      record_path: Path of the rows that were found in a JSON file without `--record_path`.
+      default_columns: Column flag that was not given -> default column that was used.
+      neutral: A sentence on the ratings that count as neutral.
     """
 
     def __init__(self) -> None:
@@ -67,7 +83,7 @@ class ReadNotes:
         self.neutral = ""
 
     def lines(self) -> list[str]:
-        """Returns one sentence for each thing that happened."""
+        """Returns the remarks, one sentence each."""
         said = []
         if self.default_columns:
             flags = " ".join(f"--{flag}={name}" for flag, name in self.default_columns.items())

@@ -1,4 +1,4 @@
-"""What to read and how: the values of the corpus flags, checked."""
+"""The values of the corpus flags, checked: what to read, and how."""
 
 import codecs
 import dataclasses
@@ -25,59 +25,64 @@ QUOTINGS = ("csv", "none")
 BAD_ROWS = ("error", "skip")
 MISSING_CLIENTS = ("bad_row", "own")
 DROP = "drop"
-# Mean ratings from -4 to 4; between these two people did not agree, or saw no sentiment.
+# Mean ratings go from -4 to 4. Between these two bounds, people disagreed or saw no sentiment.
 NEGATIVE_AT_MOST, POSITIVE_AT_LEAST = -0.5, 0.5
-# How spreadsheets, pandas, R and databases write that there is no value.
+# The values that spreadsheets, pandas, R and databases write for a missing value.
 MISSING_VALUES = r"NaN,nan,NA,N/A,#N/A,<NA>,NULL,null,\N"
 
 
 @dataclasses.dataclass(frozen=True)
 class CorpusSource:
-    r"""Where a corpus is and how its rows become texts, labels and clients.
+    r"""Where a corpus is, and how its rows become texts, labels and clients.
 
-    Each attribute is the value of one flag; an empty string means that the flag was not given.
-    A column is named by its header or key, by its number counted from 0, or is a pseudo-column:
-    `@file` (file name), `@stem` (file name up to its first dot), `@suffix` (after its last dot) or
-    `@folder` (name of the folder that holds the file).
+    Each attribute is the value of one flag. An empty string means that the flag was not given. A
+    column is given by its header or key, by its number counted from 0, or as a pseudo-column:
+    `@file` (file name), `@stem` (file name before its first dot), `@suffix` (file name after its
+    last dot) or `@folder` (name of the folder that holds the file).
 
     Attributes:
-      path: `--corpus`: a file, a glob, several of either separated by commas, a member of a zip
+      path: `--corpus`: a file, a glob, several of these separated by commas, a member of a zip
         (`archive.zip/member.csv`), a LEAF folder, a name in `names.NAMES`, or `tfds:NAME`.
-      format: `--format`: one of `FORMATS`; "auto" goes by the file's extension, and for `.json` by
-        its first lines.
-      text_column: `--text_column`: column of the text; several separated by commas are joined by a
-        blank. Without it, and without `--label_column`, tables and JSON objects are read by
-        columns of exactly the names "text" and "label", and the report says so.
-      label_column: `--label_column`.
-      client_column: `--client_column`: author, domain or other group; the corpus has none
-        without it (a LEAF corpus always has its users, speeches and plays their speakers).
-      label_map: `--label_map`: `from:to,from:to`, or the same as a JSON object where names hold
-        commas; `to` may be "drop", `*` stands for every label that is not listed.
-      record_path: `--record_path`: keys, joined by dots, that lead to the rows of a JSON file.
-      missing_values: `--missing_values`: values, separated by commas, that mean none, whether of a
-        text, a label or a client; an empty value and JSON's null and NaN always do.
-      label_file: `--label_file`: one file of labels for each path of `path`, line by line beside
-        the texts; sought first beside the text file, then from the working directory.
+      format: `--format`: one of `FORMATS`. "auto" decides by the file's extension, and for `.json`
+        also by its first lines.
+      text_column: `--text_column`: column of the text. Several columns, separated by commas, are
+        joined by a blank. Tables and JSON objects have the default "text".
+      second_text_column: `--second_text_column`: column, or columns, of the second text if each row
+        is a pair of texts. Empty if each row has one text.
+      label_column: `--label_column`: column of the label. Tables and JSON objects have the default
+        "label". The report names the default columns that were used.
+      client_column: `--client_column`: column of the author, domain or other group. Empty if the
+        corpus has no clients. (LEAF files always have users; speeches and plays have speakers.)
+      label_map: `--label_map`: `from:to,from:to`, or a JSON object if names contain commas. `to`
+        may be "drop". `*` means every label that is not listed.
+      record_path: `--record_path`: path to the rows of a JSON file: keys, joined by dots.
+      missing_values: `--missing_values`: values, separated by commas, that mean a missing text,
+        label or client. An empty value and JSON's null and NaN always do.
+      label_file: `--label_file`: one file of labels for each path of `path`, with one label for
+        each line of the texts. It is searched beside the text file, then in the working directory.
       header: `--header`: whether the first row of a CSV or TSV file names the columns.
-      delimiter: `--delimiter`: one character instead of the format's own; `\t` is a tab.
+      delimiter: `--delimiter`: one character instead of the format's default. `\t` is a tab.
       quoting: `--quoting`: "csv" (RFC 4180 quotes) or "none" (quotes are ordinary characters).
-      encoding: `--encoding`: one encoding, or several separated by commas that are tried in that
-        order on each line. A line that fits none is an undecodable row.
-      bad_rows: `--bad_rows`: "error" stops at the first row that cannot be used, "skip" drops such
+      encoding: `--encoding`: one encoding, or several separated by commas that are tried in this
+        order on each line. A line that fits none of them is an undecodable row.
+      bad_rows: `--bad_rows`: "error" stops at the first row that cannot be used. "skip" skips such
         rows and counts them by reason.
-      missing_client: `--missing_client`: a row without a value in `client_column` is a "bad_row",
-        or becomes a client of its "own"; rows without an author never form one big client.
-      strip_prefix: `--strip_prefix`: removed once from the start of each text that has it.
-      split: `--split`: for sources that hold several (LEAF folder, TFDS, synthetic): "train",
-        "test" or the TFDS split's name; empty means the training part.
-      data_dir: Where a corpus that is loaded by name keeps its data: `--tfds_data_dir` (empty
-        means TFDS's own default), and of VADER's ratings the folder of `--cache_dir`.
-      negative_at_most: `--negative_at_most`: highest mean rating of VADER's that is negative.
-      positive_at_least: `--positive_at_least`: lowest mean rating of VADER's that is positive.
-      flag_prefix: "test_" when `path` and `label_file` came from `--test_corpus` and
-        `--test_label_file`; only error messages use it.
+      missing_client: `--missing_client`: how to handle a row without a value in `client_column`.
+        "bad_row" makes it a bad row. "own" makes it a client of its own.
+      strip_prefix: `--strip_prefix`: prefix to remove once from the start of each text.
+      split: `--split`: part of a source with several parts (LEAF folder, TFDS, synthetic): "train",
+        "test" or the name of a TFDS split. Empty means the training part.
+      data_dir: Folder for the data of a named corpus: `--tfds_data_dir` for TFDS (empty means
+        TFDS's default), or the folder of `--cache_dir` for VADER's ratings.
+      negative_at_most: `--negative_at_most`: highest mean VADER rating that counts as negative.
+      positive_at_least: `--positive_at_least`: lowest mean VADER rating that counts as positive.
+      flag_prefix: "test_" if `path` and `label_file` came from `--test_corpus` and
+        `--test_label_file`. Only error messages use it.
       labelled: Whether labels are read. A language model needs none.
-      to_predict: Whether these are texts to predict; `path` is then `--file`.
+      to_predict: Whether these are texts to predict. `path` is then `--file`.
+
+    Raises:
+      UserError: If a value is wrong.
     """
 
     path: str
@@ -103,6 +108,7 @@ class CorpusSource:
     flag_prefix: str = ""
     labelled: bool = True
     to_predict: bool = False
+    second_text_column: str = ""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -120,6 +126,10 @@ class CorpusSource:
         for encoding in self.encodings:
             _check_encoding(encoding)
         parse_label_map(self.label_map)
+        if self.second_text_column and self.second_text_column == self.text_column:
+            raise UserError(
+                f"--second_text_column={self.second_text_column}: is --text_column, too"
+            )
         if not self.negative_at_most < self.positive_at_least:
             raise UserError(
                 f"--negative_at_most={self.negative_at_most}: must be below"
@@ -138,12 +148,12 @@ class CorpusSource:
 
     @property
     def delimiter_character(self) -> str:
-        """The delimiter itself, where the flag may spell a tab as backslash and t."""
+        """The delimiter. The flag may write a tab as a backslash and a t."""
         return "\t" if self.delimiter == "\\t" else self.delimiter
 
     @functools.cached_property
     def missing(self) -> frozenset[str]:
-        """The values that mean none."""
+        """The values that mean "missing"."""
         return frozenset(part.strip() for part in self.missing_values.split(",") if part.strip())
 
     @property
@@ -166,16 +176,17 @@ def _check_encoding(name: str) -> None:
 
 
 def parse_label_map(flag: str) -> Mapping[str, str]:
-    """Returns the label map of a flag value, in the order it was written.
+    """Returns the label map of a flag value, in the order of the flag.
 
     Args:
-      flag: `from:to,from:to`, or a JSON object; an empty string is no map.
+      flag: `from:to,from:to`, or a JSON object. An empty string gives an empty map.
 
     Returns:
-      From the label in the file to the label name, which is "drop" for rows to leave out.
+      Label in the file -> label name. The name "drop" means that the row is left out.
 
     Raises:
-      UserError: Where an entry is not of that form, or a label is mapped twice.
+      UserError: If an entry does not have this form, if a label is mapped twice, or if every label
+        is dropped.
     """
     if flag.lstrip().startswith("{"):
         pairs = _json_pairs(flag)

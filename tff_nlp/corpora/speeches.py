@@ -1,4 +1,4 @@
-"""Speeches: what the speakers of plays or talks say, each speaker a client; there are no labels."""
+"""Reads speeches of plays or talks. Each speaker is a client. There are no labels."""
 
 import xml.etree.ElementTree
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from tff_nlp.errors import UserError
 
 
 def read_speeches(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
-    """Yields the speeches of a text file; the client is the speaker.
+    """Yields the speeches of a text file. The client is the speaker.
 
     A speech is a line "Speaker:" and the lines below it, up to a blank line.
 
     Raises:
-      UserError: Where labels or columns are asked for.
+      UserError: If labels or columns are requested.
     """
     _refuse_flags(file, source)
     held: list[str] = []
@@ -45,13 +45,13 @@ def _speech(file: DataFile, start: int, lines: list[str]) -> Row | BadRow:
 
 
 def read_plays(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
-    """Yields the speeches of a play in Jon Bosak's XML markup; the client is the speaker.
+    """Yields the speeches of a play in Jon Bosak's XML markup. The client is the speaker.
 
-    A SPEECH has SPEAKERs and LINEs. The names of several speakers are joined; stage directions are
+    A SPEECH has SPEAKERs and LINEs. The names of several speakers are joined. Stage directions are
     left out.
 
     Raises:
-      UserError: Where labels or columns are asked for, or the file is no such XML.
+      UserError: If labels or columns are requested, or if the file is not such XML.
     """
     _refuse_flags(file, source)
     number = 0
@@ -67,15 +67,15 @@ def read_plays(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterat
                     element.clear()
         except UserError:
             raise
-        # The last two are encodings that Python's parser does not know.
+        # An encoding that Python's parser does not know raises one of the last two errors.
         except (xml.etree.ElementTree.ParseError, LookupError, ValueError) as error:
-            raise UserError(f"{file}: no XML: {error}") from error
+            raise UserError(f"{file}: not XML: {error}") from error
     if not number:
         raise UserError(f"{file}: --format=plays: it has no SPEECH")
 
 
 def _own_text(element: xml.etree.ElementTree.Element) -> str:
-    """Returns an element's text without that of the elements in it, single blanks."""
+    """Returns an element's text with single blanks, without the text of elements inside it."""
     parts = [element.text, *(child.tail for child in element)]
     return " ".join(" ".join(filter(None, parts)).split())
 

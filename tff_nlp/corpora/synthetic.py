@@ -1,9 +1,9 @@
-"""The embedded corpus: reviews that a seeded program writes, in the manner of some hundred authors.
+"""The synthetic corpus: generated reviews of about a hundred authors, from a seed.
 
-It serves the tests, and the demo where there is no package index. Most reviews say plainly what
-they mean; in the others praise is denied, blame is conceded and hearsay is confirmed or refuted, so
-that the order of the words counts. A stated share of the labels is wrong, so that no classifier can
-be perfect.
+It is for tests, and for the demo when there is no package index. Most reviews state their opinion
+directly. The others deny praise, concede a fault, or confirm or refute what somebody said, so the
+order of the words matters. A given fraction of the labels is wrong, so no classifier can be
+perfect.
 """
 
 import dataclasses
@@ -24,15 +24,18 @@ _MIN_REVIEWS = 4
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSettings:
-    """What to generate; written as `synthetic:train=2000,authors=40`.
+    """Settings of the generator, written as `synthetic:train=2000,authors=40`.
 
     Attributes:
-      train: Training reviews.
-      test: Test reviews, by the same authors.
+      train: Number of training reviews.
+      test: Number of test reviews, by the same authors.
       authors: Number of authors.
-      label_noise: Share of the labels, in train and test, that are replaced by a wrong one; the
-        accuracy of a perfect classifier is one minus this.
-      seed: Seed of the generator, apart from the run's seed: runs share the corpus.
+      label_noise: Fraction of the labels, in train and test, that are replaced by a wrong label.
+        The accuracy of a perfect classifier is one minus this.
+      seed: Seed of the generator. It is not the run's seed, so that runs share the corpus.
+
+    Raises:
+      UserError: If a value is out of range.
     """
 
     train: int = 6000
@@ -55,7 +58,14 @@ class SyntheticSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticReview:
-    """A review with its author and its label, which may be wrong."""
+    """A generated review.
+
+    Attributes:
+      text: Text of the review.
+      label: Name of the label, which may be wrong because of label noise.
+      author: Name of the author, such as "author 007".
+      domain: Name of the domain, such as "phones".
+    """
 
     text: str
     label: str
@@ -64,10 +74,10 @@ class SyntheticReview:
 
 
 def generate(settings: SyntheticSettings, split: str) -> tuple[SyntheticReview, ...]:
-    """Returns the reviews of one split, in random order; no text occurs twice in either.
+    """Returns the reviews of one split, in random order. No text occurs twice in train and test.
 
     Args:
-      settings: What to generate.
+      settings: Settings of the generator.
       split: "train" or "test".
     """
     train: list[SyntheticReview] = []
@@ -94,12 +104,12 @@ def read_synthetic(source: CorpusSource, notes: ReadNotes) -> Iterator[Row]:
     """Yields the rows of one split.
 
     Args:
-      source: Path `synthetic` or `synthetic:key=value,...`; `client_column` is "author" or
-        "domain".
+      source: The flags. The path is `synthetic` or `synthetic:key=value,...`, and `client_column`
+        is "author" or "domain".
       notes: Receives the label names.
 
     Raises:
-      UserError: Where a key, a value, the split or the client column is unknown.
+      UserError: If a key, a value, the split or a column is unknown.
     """
     settings = parse_settings(source.path, source.corpus_flag)
     if source.split not in ("train", "test"):
@@ -121,10 +131,14 @@ def read_synthetic(source: CorpusSource, notes: ReadNotes) -> Iterator[Row]:
 
 
 def parse_settings(path: str, flag: str = "--corpus") -> SyntheticSettings:
-    """Returns the settings written after `synthetic:`.
+    """Returns the settings that are written after `synthetic:`.
+
+    Args:
+      path: The value of the corpus flag.
+      flag: The corpus flag, for messages.
 
     Raises:
-      UserError: Where a key is unknown, or a value is no number.
+      UserError: If a key is unknown, or if a value is not a number or is out of range.
     """
     kinds: Mapping[str, type] = {
         field.name: type(field.default) for field in dataclasses.fields(SyntheticSettings)
@@ -133,22 +147,22 @@ def parse_settings(path: str, flag: str = "--corpus") -> SyntheticSettings:
     for entry in filter(None, path.partition(":")[2].split(",")):
         key, _, value = entry.partition("=")
         if key not in kinds:
-            raise UserError(f"{flag}={path}: '{key}' is none of {', '.join(kinds)}")
+            raise UserError(f"{flag}={path}: '{key}' is not one of {', '.join(kinds)}")
         try:
             values[key] = kinds[key](value)
         except ValueError as error:
-            raise UserError(f"{flag}={path}: {key}={value} is no number") from error
+            raise UserError(f"{flag}={path}: {key}={value} is not a number") from error
     return SyntheticSettings(**values)
 
 
 def _counts(settings: SyntheticSettings, total: int, least: int) -> np.ndarray:
-    """Returns int64[authors], a skewed number of reviews for each that adds up to the total."""
+    """Returns int64[authors], a skewed number of reviews per author. Their sum is the total."""
     rng = seeds.generator(settings.seed, "synthetic sizes")
     weights = rng.lognormal(0.0, 0.6, settings.authors)
     spare = total - least * settings.authors
     ideal = spare * weights / weights.sum()
     counts = np.floor(ideal).astype(np.int64)
-    # The largest remainders get what rounding down left over.
+    # The authors with the largest remainders get the reviews that rounding down left over.
     rest = np.argsort(counts - ideal, kind="stable")[: spare - int(counts.sum())]
     counts[rest] += 1
     return counts + least
@@ -164,6 +178,6 @@ def _new_review(author: Author, seen: set[str]) -> Review:
 
 
 def _noisy(label: int, noise: float, rng: np.random.Generator) -> int:
-    # Both are always drawn, so that the texts do not depend on the noise.
+    # Always draw both numbers, so that the texts do not depend on the noise.
     is_wrong, shift = rng.random() < noise, int(rng.integers(1, len(LABEL_NAMES)))
     return (label + shift) % len(LABEL_NAMES) if is_wrong else label

@@ -1,4 +1,4 @@
-"""One author of synthetic reviews: habits drawn once, then reviews written by them."""
+"""One author of synthetic reviews. Habits are drawn once and shape all of the author's reviews."""
 
 import dataclasses
 import re
@@ -13,10 +13,10 @@ from tff_nlp.corpora import synthetic_sentences as sentences
 NEGATIVE, NEUTRAL, POSITIVE = range(3)
 LABEL_NAMES = ("negative", "neutral", "positive")
 
-# How often each kind of sentence states an opinion, before authors bend it to their taste: stated,
-# denied, hearsay, conceded, awaited, exclaimed.
+# Weights of the kinds of sentences, before each author's taste changes them: stated, denied,
+# hearsay, conceded, expected, exclaimed.
 _KIND_WEIGHTS = (0.60, 0.10, 0.06, 0.10, 0.10, 0.04)
-# The same for reviews without a lean: balanced, indifferent, undecided hearsay.
+# The same for neutral reviews: balanced, indifferent, undecided hearsay.
 _EVEN_KIND_WEIGHTS = (0.40, 0.50, 0.10)
 _LABEL_WEIGHTS = (0.33, 0.27, 0.40)
 
@@ -50,12 +50,12 @@ _T = TypeVar("_T")
 
 
 class _Taste:
-    """A weighted choice; authors weigh the same things differently."""
+    """A weighted choice. Each author draws different weights."""
 
     def __init__(
         self, rng: np.random.Generator, weights: Sequence[float] | np.ndarray, spread: float
     ) -> None:
-        # Gamma variates of small shape make a few favourites and a long tail.
+        # Gamma variates with a small shape give a few favourites and a long tail.
         drawn = np.asarray(weights) * rng.gamma(spread, size=len(weights)) + 1e-9
         self._cumulative = np.cumsum(drawn / drawn.sum())
 
@@ -65,7 +65,7 @@ class _Taste:
 
 
 class _Choice:
-    """A weighted choice among these things, all equally likely before taste."""
+    """A weighted choice among things that are equally likely before taste."""
 
     def __init__(self, rng: np.random.Generator, things: Sequence[str], spread: float) -> None:
         self._things = things
@@ -77,7 +77,13 @@ class _Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """A review, before label noise."""
+    """A review, before label noise.
+
+    Attributes:
+      text: Text of the review.
+      label: Index of the true label in `LABEL_NAMES`.
+      domain: Name of the domain.
+    """
 
     text: str
     label: int
@@ -85,13 +91,13 @@ class Review:
 
 
 class Author:
-    """Writes reviews, the same ones for the same generator."""
+    """Writes reviews. The same generator gives the same reviews."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         """Draws the author's habits.
 
         Args:
-          rng: The author's own generator, which also serves the reviews.
+          rng: The author's own random generator, which is also used for the reviews.
         """
         self._rng = rng
         self._domains = _Taste(rng, np.ones(len(lexicon.DOMAINS)), 0.3)
@@ -102,7 +108,7 @@ class Author:
             name: _Choice(rng, getattr(sentences, name), 0.8)
             for name in (
                 "STATED", "DENIED", "HEARSAY", "CONFIRMED", "REFUTED", "UNDECIDED", "CONCEDED",
-                "AWAITED", "BALANCED", "INDIFFERENT", "PRAISE_ENDS", "BLAME_ENDS", "EVEN_ENDS",
+                "EXPECTED", "BALANCED", "INDIFFERENT", "PRAISE_ENDS", "BLAME_ENDS", "EVEN_ENDS",
                 "EXCLAMATIONS",
             )
         }  # fmt: skip
@@ -144,7 +150,7 @@ class Author:
 
     def _leaning_pattern(self) -> str:
         rng = self._rng
-        kind = ("STATED", "DENIED", "HEARSAY", "CONCEDED", "AWAITED", "")[self._kinds.index(rng)]
+        kind = ("STATED", "DENIED", "HEARSAY", "CONCEDED", "EXPECTED", "")[self._kinds.index(rng)]
         if not kind:
             return "{exclaimed}"
         pattern = self._choices[kind].draw(rng)

@@ -1,9 +1,9 @@
-"""Words of the synthetic reviews: what there is to praise and to blame in each domain.
+"""Words of the synthetic reviews: what reviewers praise and blame in each domain.
 
-An aspect is written `noun phrase | praise; praise; praise | blame; blame; blame`. The same word
-praises here and blames there on purpose: a quiet hotel and a quiet loudspeaker.
+An aspect is written `noun phrase | praise; praise; praise | blame; blame; blame`. Some words praise
+in one domain and blame in another, on purpose: a quiet hotel, but a quiet loudspeaker.
 """
-# One line for each aspect reads best, however long.
+# Each aspect stays on one line, because that is easier to read.
 # ruff: noqa: E501
 
 import dataclasses
@@ -11,10 +11,10 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Aspect:
-    """One thing to have an opinion on.
+    """One part or property of a product.
 
     Attributes:
-      noun: With its article.
+      noun: Noun phrase of the aspect, with its article.
       praise: Verb phrases that praise it.
       blame: Verb phrases that blame it.
     """
@@ -30,8 +30,8 @@ class Domain:
 
     Attributes:
       name: Name of the domain.
-      items: What its reviewers call the product.
-      aspects: What they have opinions on.
+      items: Words for the product.
+      aspects: Aspects that reviewers have opinions on.
       asides: Sentences without an opinion.
     """
 

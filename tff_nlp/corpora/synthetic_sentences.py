@@ -1,9 +1,10 @@
-"""Sentence patterns of the synthetic reviews, and how a review is put together from them.
+"""Sentence patterns of the synthetic reviews.
 
-Slots in braces: `same` and `same2` are clauses of the review's own opinion, `other` a clause of the
-opposite one, `good` and `bad` clauses of fixed opinion, `same_word` and `other_word` adjectives,
-`item` the product, `noun` one of its aspects. Most patterns serve praise and blame alike, so that
-their words alone tell nothing: what tells is who says it, what is denied and what is conceded.
+Slots are in braces. `same` and `same2` are clauses with the review's own opinion. `other` is a
+clause with the opposite opinion. `good` and `bad` are clauses with a fixed opinion. `same_word` and
+`other_word` are adjectives. `item` is the product, and `noun` is one of its aspects. Most patterns
+are used for both praise and blame, so their words alone do not show the label. The label depends on
+who says something, what is denied and what is conceded.
 """
 
 # The opinion is stated.
@@ -124,8 +125,8 @@ CONCEDED: tuple[str, ...] = (
     "in the end {same}, and I forget that {other}.",
 )
 
-# What was awaited did not come.
-AWAITED: tuple[str, ...] = (
+# Something else was expected.
+EXPECTED: tuple[str, ...] = (
     "I had reckoned with something {other_word} and got something {same_word}.",
     "I took it for a {other_word} {item}; it is a {same_word} one.",
     "my last {item} was {other_word}, this one is {same_word}.",
@@ -201,7 +202,7 @@ EVEN_ENDS: tuple[str, ...] = (
     "I shall keep it until something else turns up.",
     "My friends have no opinion either.",
 )
-# Praise whose words mean it, before good news, and do not, before bad.
+# Praise that is honest before a good clause, and ironic before a bad one.
 EXCLAMATIONS: tuple[str, ...] = (
     "Wonderful:",
     "Just what I needed:",

@@ -1,4 +1,4 @@
-"""CSV and TSV files."""
+"""Reads CSV and TSV files."""
 
 import csv
 import dataclasses
@@ -14,13 +14,13 @@ from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import UserError
 
-# A field may be as long as the file: a review of 200,000 characters is no error.
+# A field may be as long as the file: a review of 200,000 characters is not an error.
 _FIELD_LIMIT = 2**31 - 1
 
-# Excel's way to name the delimiter, in a line of its own before the header.
+# Excel's line before the header that gives the delimiter.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 
-# The line a record starts on, and its fields, or why it has none.
+# The number of the record's first line, and the record's fields or a bad row.
 Record = tuple[int, list[str] | BadRow]
 
 
@@ -29,10 +29,10 @@ class Table:
     """A table that is being read.
 
     Attributes:
-      delimiter: What separates its columns.
-      names: Its columns; their numbers where the file does not name them.
-      header: The first row, if it names the columns.
-      records: The other rows, each with a field for every column, or why not.
+      delimiter: Character that separates the columns.
+      names: Names of the columns, or their numbers if the file has no header.
+      header: The first row, if it names the columns, else None.
+      records: The other rows: a field for each column, or a bad row.
     """
 
     delimiter: str
@@ -49,11 +49,12 @@ def read_table(
     Args:
       file: The file.
       source: Column flags, header, delimiter, quoting and encodings.
-      format_name: "csv" or "tsv", which sets the delimiter where neither a flag nor the file does.
-      notes: Counts what happened on the way.
+      format_name: "csv" or "tsv". It gives the delimiter if neither a flag nor the file does.
+      notes: Receives remarks about the reading.
 
     Raises:
-      UserError: Where a column does not exist, or a quote never closes.
+      UserError: If a column does not exist, if a quote never closes, or if a label also occurs in
+        the header.
     """
     name = str(file)
     with file.open() as stream:
@@ -62,7 +63,10 @@ def read_table(
             return
         known = columns.describe(table.names)
         source = columns.with_default_columns(source, table.names, file, known, notes)
-        text = text_getter(file, source, table.names)
+        text = text_getter("text_column", file, source, table.names)
+        second = None
+        if source.second_text_column:
+            second = text_getter("second_text_column", file, source, table.names)
         label, client = _getters(file, source, table.names)
         header_label = None
         if label and table.header is not None and not source.label_column.startswith("@"):
@@ -74,20 +78,21 @@ def read_table(
             place, value = f"line {start}", label(fields) if label else None
             if value and value == header_label:
                 raise UserError(
-                    f"{file}, {place}: the label '{value}' also stands in the header; if the"
+                    f"{file}, {place}: the label '{value}' is also in the header; if the"
                     " first row is data, say --header=false"
                 )
             author = client(fields) if client else None
-            yield Row(name, place, text(fields), value, author)
+            second_text = second(fields) if second else None
+            yield Row(name, place, text(fields), value, author, second_text)
 
 
 def open_table(
     stream: IO[bytes], file: DataFile, source: CorpusSource, format_name: str, notes: ReadNotes
 ) -> Table | None:
-    """Returns the table that a stream holds, or None where it is empty.
+    """Returns the table in a stream, or None if the stream is empty.
 
     Raises:
-      UserError: Where the first row cannot be read.
+      UserError: If the first row cannot be read.
     """
     delimiter = source.delimiter_character
     lines = read_lines(stream, str(file), source.encodings, notes)
@@ -117,13 +122,21 @@ def open_table(
     return Table(delimiter, names, header, _of_width(len(names), records, str(file)))
 
 
-def text_getter(file: DataFile, source: CorpusSource, names: list[str]) -> columns.Getter:
-    """Returns the getter of the text in a row of a table with columns of these names."""
-    wanted = [source.text_column]
-    if source.text_column not in names:
-        wanted = columns.split_text_columns(source.text_column)
+def text_getter(
+    flag: str, file: DataFile, source: CorpusSource, names: list[str]
+) -> columns.Getter:
+    """Returns the getter of a text in a row of a table.
+
+    Args:
+      flag: "text_column" or "second_text_column".
+      file: The table's file.
+      source: The flags.
+      names: The columns of the table.
+    """
+    given = getattr(source, flag)
+    wanted = [given] if given in names else columns.split_text_columns(given)
     return columns.joined_getter(
-        [columns.table_getter("--text_column", column, names, file) for column in wanted]
+        [columns.table_getter(f"--{flag}", column, names, file) for column in wanted]
     )
 
 
@@ -139,7 +152,7 @@ def _getters(
 
 
 def _of_width(width: int, records: Iterator[Record], name: str) -> Iterator[Record]:
-    """Yields the records, and a bad row for each of another width."""
+    """Yields the records, with a bad row for each record of a wrong width."""
     for start, fields in records:
         if isinstance(fields, list) and len(fields) != width:
             detail = f"{len(fields)} columns instead of {width}"
@@ -163,7 +176,7 @@ def _quoted_records(
     lines: Iterator[str], file: DataFile, delimiter: str, skipped: int, notes: ReadNotes
 ) -> Iterator[Record]:
     csv.field_size_limit(_FIELD_LIMIT)
-    # Strict, because the lenient reader glues rows together after a stray quote.
+    # Strict, because the lenient reader joins rows after a stray quote.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         start = skipped + reader.line_num + 1

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets, by name."""
+"""Reads data sets of TensorFlow Datasets by name."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,16 +14,17 @@ _BATCH = 1024
 def read_tfds(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     """Yields the rows of one split, in the data set's own order.
 
-    `--text_column`, `--label_column` and `--client_column` name features. A label is its name
-    where the feature declares names, else its number; a negative one is missing.
+    `--text_column`, `--label_column` and `--client_column` are names of features. A label becomes
+    its name if the feature declares names, else its number. A negative label is missing.
 
     Args:
-      source: The path is a TFDS name, perhaps after `tfds:`; its columns are filled in.
+      source: The flags. The path is a TFDS name, with or without `tfds:`. The columns are filled
+        in.
       notes: Receives the label names that the data set declares.
 
     Raises:
-      UserError: Where tensorflow-datasets is missing, or the data set, the split or a feature is
-        unknown, or the data cannot be prepared.
+      UserError: If tensorflow-datasets is missing, if the data set, the split or a feature is
+        unknown, or if the data cannot be prepared.
     """
     name = source.path.removeprefix("tfds:")
     builder = _builder(name, source)
@@ -41,7 +42,7 @@ def read_tfds(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     if source.client_column:
         _check_feature("--client_column", source.client_column, name, features)
         wanted.append(source.client_column)
-    # Nobody wants the map's copy of features that are not read.
+    # Features that are not read are dropped, so that they are not copied.
     dataset = _prepared(builder, name, source).map(lambda row: {key: row[key] for key in wanted})
     number = 0
     for batch in dataset.batch(_BATCH).as_numpy_iterator():
@@ -66,7 +67,7 @@ def _builder(name: str, source: CorpusSource) -> Any:
             " 'tfds' extra of tff_nlp"
         ) from error
     if not hasattr(tfds, "builder"):
-        # It only logs what fails while it is imported, and goes on without its interface.
+        # If its import fails, the package only logs the error and is then left without functions.
         raise UserError(
             f"{flag}: tensorflow-datasets does not work with the packages beside it (its own"
             " message stands above); install the 'tfds' extra of tff_nlp"
@@ -74,8 +75,8 @@ def _builder(name: str, source: CorpusSource) -> Any:
     try:
         return tfds.builder(name, data_dir=source.data_dir or None)
     except Exception as error:
-        # An unknown name or configuration, a folder of another version, a builder that needs a
-        # package: TFDS wraps each in an exception of its own.
+        # TFDS has a different exception for each mistake: an unknown name or configuration, a
+        # folder of another version, a builder that needs a package.
         raise UserError(f"{flag}: {_first_line(error)}") from error
 
 
@@ -84,7 +85,7 @@ def _prepared(builder: Any, name: str, source: CorpusSource) -> Any:
     try:
         builder.download_and_prepare()
     except Exception as error:
-        # Every data set downloads and parses in its own way, so any exception may come.
+        # Every data set has its own code for downloading and parsing, so any exception may occur.
         raise UserError(
             f"{flag}: cannot be downloaded or prepared in {builder.data_dir}"
             f" ({type(error).__name__}: {_first_line(error)})"
@@ -106,7 +107,7 @@ def _check_feature(flag: str, column: str, name: str, features: Any) -> None:
 
 
 def _as_texts(values: Any) -> list[str]:
-    """Returns the values of one feature as texts; invalid UTF-8 becomes lone surrogates."""
+    """Returns the values of one feature as texts. Invalid UTF-8 becomes lone surrogates."""
     return [
         value.decode("utf-8", "surrogateescape").strip() if isinstance(value, bytes) else str(value)
         for value in values.tolist()

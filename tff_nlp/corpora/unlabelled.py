@@ -1,13 +1,16 @@
-"""Texts to predict, read as training reads them, with all that the file says of each."""
+"""Reads texts, or pairs of texts, to predict, and keeps the whole rows for the output.
+
+Texts are read in the same way as for training.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tff_nlp.corpora import columns, json_values, rows
+from tff_nlp.corpora import columns, json_rows, json_values, rows
+from tff_nlp.corpora.corpus import Example
 from tff_nlp.corpora.files import DataFile
-from tff_nlp.corpora.formats import files_and_format
-from tff_nlp.corpora.json_rows import line_records
+from tff_nlp.corpora.formats import check_second_text, files_and_format
 from tff_nlp.corpora.lines import is_decodable, read_lines, strip_line_end
 from tff_nlp.corpora.rows import BadRow, ReadNotes
 from tff_nlp.corpora.source import CorpusSource
@@ -23,25 +26,38 @@ class UnlabelledRow:
     """One row of a file.
 
     Attributes:
-      text: Its text, or None if it has none.
-      values: The row as it stands in the file: list[str] of a table, a JSON value, or the text.
+      text: The text, or the first text of a pair. None if it is missing.
+      values: The row as in the file: list[str] for a table, a JSON value, or the text.
+      second_text: The second text of a pair. None if it is missing.
+      is_pair: Whether rows are pairs of texts.
     """
 
     text: str | None
     values: Any
+    second_text: str | None = None
+    is_pair: bool = False
+
+    @property
+    def example(self) -> Example | None:
+        """What a model reads of the row, or None if a text is missing."""
+        if not self.is_pair:
+            return self.text
+        if self.text is None or self.second_text is None:
+            return None
+        return self.text, self.second_text
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unlabelled:
-    """Texts to predict.
+    """Texts, or pairs of texts, to predict.
 
     Attributes:
-      format: What they were read as.
-      header: The first row of a table that names its columns, else None.
-      delimiter: What separates the columns of a table.
+      format: The format of the files.
+      header: The first row of a table if it names the columns, else None.
+      delimiter: Character that separates the columns of a table.
       rows: The rows, in their order.
-      skipped: How many could not be read, by reason.
-      notes: What else reading did, a sentence each.
+      skipped: Reason -> number of rows that could not be read.
+      notes: Other remarks about the reading, one sentence each.
     """
 
     format: str
@@ -63,20 +79,42 @@ class Unlabelled:
 
 
 def from_texts(texts: Sequence[str]) -> Unlabelled:
-    """Returns texts that come from no file."""
+    """Returns the rows of texts that do not come from a file."""
     rows = tuple(UnlabelledRow(text.strip() or None, text) for text in texts)
     return Unlabelled("lines", None, "", rows, {}, ())
 
 
-def read_unlabelled(source: CorpusSource) -> Unlabelled:
-    """Returns the texts of files.
+def from_arguments(texts: Sequence[str], *, pairs: bool) -> Unlabelled:
+    """Returns the rows of texts from the command line.
 
     Args:
-      source: The files and how to read them; `labelled` is false.
+      texts: The texts.
+      pairs: Whether each two texts form one row.
 
     Raises:
-      UserError: Where a flag, a file or a row is wrong; with `bad_rows` "skip" wrong rows are left
-        out and counted instead.
+      UserError: If `pairs` is true and the number of texts is odd.
+    """
+    if not pairs:
+        return from_texts(texts)
+    if len(texts) % 2:
+        raise UserError(f"{len(texts)} texts are given: the model reads pairs, two texts a row")
+    rows = tuple(
+        UnlabelledRow(first.strip() or None, f"{first}\t{second}", second.strip() or None, True)
+        for first, second in zip(texts[::2], texts[1::2], strict=True)
+    )
+    return Unlabelled("lines", None, "", rows, {}, ())
+
+
+def read_unlabelled(source: CorpusSource) -> Unlabelled:
+    """Returns the rows of files.
+
+    Args:
+      source: The files, and how to read them. `labelled` must be false. With `second_text_column`,
+        each row is a pair of texts.
+
+    Raises:
+      UserError: If a flag, a file or a row is wrong. With `bad_rows` "skip", wrong rows are
+        skipped and counted instead.
     """
     files, format_name = files_and_format(source)
     if format_name not in FORMATS:
@@ -84,6 +122,7 @@ def read_unlabelled(source: CorpusSource) -> Unlabelled:
             f"--file={source.path}: texts to predict are read from {', '.join(FORMATS[1:])}, not"
             f" from {format_name}"
         )
+    check_second_text(source, format_name)
     reader = _Reader(source, format_name)
     found, skipped = [], dict[str, int]()
     for file in files:
@@ -105,7 +144,13 @@ def read_unlabelled(source: CorpusSource) -> Unlabelled:
 
 
 class _Reader:
-    """Reads files of one format, and of one header if they are tables."""
+    """Reads files of one format. Tables must all have the same header.
+
+    Attributes:
+      header: Header of the tables, or None.
+      delimiter: Delimiter of the first table.
+      notes: Remarks about the reading.
+    """
 
     def __init__(self, source: CorpusSource, format_name: str) -> None:
         self._source = source
@@ -122,14 +167,21 @@ class _Reader:
             read = self._table
         elif self._format in JSON:
             read = self._json
+        is_pair = bool(self._source.second_text_column)
         for place, row in read(file):
             if isinstance(row, BadRow):
                 yield row
-            elif row.text is not None and not is_decodable(row.text):
+            elif not is_decodable(row.text or ""):
                 yield BadRow(str(file), place, rows.UNDECODABLE, "in the text")
+            elif not is_decodable(row.second_text or ""):
+                where = f"in --second_text_column={self._source.second_text_column}"
+                yield BadRow(str(file), place, rows.UNDECODABLE, where)
             else:
-                missing = not row.text or row.text in self._source.missing
-                yield dataclasses.replace(row, text=None if missing else row.text)
+                text, second = self._present(row.text), self._present(row.second_text)
+                yield dataclasses.replace(row, text=text, second_text=second, is_pair=is_pair)
+
+    def _present(self, text: str | None) -> str | None:
+        return None if not text or text in self._source.missing else text
 
     def _table(self, file: DataFile) -> Iterator[tuple[str, UnlabelledRow | BadRow]]:
         with file.open() as stream:
@@ -142,12 +194,15 @@ class _Reader:
             source = columns.with_default_columns(
                 self._source, table.names, file, known, self.notes
             )
-            text = text_getter(file, source, table.names)
+            text = text_getter("text_column", file, source, table.names)
+            second: columns.Getter = _nothing
+            if source.second_text_column:
+                second = text_getter("second_text_column", file, source, table.names)
             for start, fields in table.records:
                 if isinstance(fields, BadRow):
                     yield f"line {start}", fields
                 else:
-                    yield f"line {start}", UnlabelledRow(text(fields), fields)
+                    yield f"line {start}", UnlabelledRow(text(fields), fields, second(fields))
 
     def _check_header(self, header: list[str] | None, file: DataFile) -> None:
         if self._first is None:
@@ -157,11 +212,11 @@ class _Reader:
 
     def _json(self, file: DataFile) -> Iterator[tuple[str, UnlabelledRow | BadRow]]:
         if self._format == "jsonl":
-            records = line_records(file, self._source, self.notes)
+            records = json_rows.line_records(file, self._source, self.notes)
         else:
             value = json_values.load(file, self._source, self.notes)
             records = json_values.rows_of(value, self._source, file, self.notes)
-        text: columns.Getter | None = None
+        getters: tuple[columns.Getter, columns.Getter] | None = None
         for place, record in records:
             if isinstance(record, BadRow):
                 yield place, record
@@ -169,19 +224,20 @@ class _Reader:
                 detail = "neither an object nor a list"
                 yield place, BadRow(str(file), place, rows.MALFORMED_RECORD, detail)
             else:
-                text = text or self._record_getter(record, file)
-                yield place, UnlabelledRow(text(record), record)
+                getters = getters or self._record_getters(record, file)
+                text, second = (getter(record) for getter in getters)
+                yield place, UnlabelledRow(text, record, second)
 
-    def _record_getter(self, record: dict[str, Any] | list[Any], file: DataFile) -> columns.Getter:
+    def _record_getters(
+        self, record: dict[str, Any] | list[Any], file: DataFile
+    ) -> tuple[columns.Getter, columns.Getter]:
         keys = list(record) if isinstance(record, dict) else []
         known = f"the first row has the keys {', '.join(keys[:30])}"
         source = columns.with_default_columns(self._source, keys, file, known, self.notes)
-        return columns.joined_getter(
-            [
-                columns.record_getter("--text_column", column, file)
-                for column in columns.split_text_columns(source.text_column)
-            ]
-        )
+        second: columns.Getter = _nothing
+        if source.second_text_column:
+            second = json_rows.text_getter("second_text_column", file, source)
+        return json_rows.text_getter("text_column", file, source), second
 
     def _texts(self, file: DataFile) -> Iterator[tuple[str, UnlabelledRow | BadRow]]:
         if self._source.text_column:
@@ -198,3 +254,7 @@ class _Reader:
             for number, line in enumerate(lines, start=1):
                 text = strip_line_end(line)
                 yield f"line {number}", UnlabelledRow(text.strip(), text)
+
+
+def _nothing(_: object) -> None:
+    return None

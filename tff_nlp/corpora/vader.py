@@ -1,8 +1,9 @@
-"""The sentences that VADER was tried on: four sources, and how twenty people each rated them.
+"""Reads the sentences that VADER was evaluated on. They come from four sources.
 
-Hutto and Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
-Media Text". The sentences are not part of this package: they are fetched from the source
-distribution of vaderSentiment 0.5 (MIT licence), and checked by their checksum at every use.
+Twenty people rated each sentence (Hutto and Gilbert 2014, "VADER: A Parsimonious Rule-based Model
+for Sentiment Analysis of Social Media Text"). The sentences are not part of this package. They are
+fetched from the source distribution of vaderSentiment 0.5 (MIT licence), and their checksum is
+verified at every use.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ _SDIST = package_index.PinnedFile(
 )
 _ARCHIVE = "hutto_ICWSM_2014.tar.gz"
 _ARCHIVE_SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
-# Source of the sentences, by file.
+# File -> source of its sentences.
 _SOURCES = {
     "tweets_GroundTruth.txt": "tweets",
     "amazonReviewSnippets_GroundTruth.txt": "amazon",
@@ -38,15 +39,15 @@ _SOURCES = {
 
 
 def is_stored(folder: pathlib.Path) -> bool:
-    """Returns whether the ratings lie in a folder, whole."""
+    """Returns whether a folder has the ratings, undamaged."""
     return _stored(folder) is not None
 
 
 def fetch(folder: pathlib.Path) -> None:
-    """Brings the ratings from the package index into a folder, where they are not there yet.
+    """Fetches the ratings from the package index into a folder, unless they are there.
 
     Raises:
-      UserError: If no index gives them.
+      UserError: If no index provides them.
       WriteError: If they cannot be written.
     """
     if is_stored(folder):
@@ -72,12 +73,13 @@ def read_vader(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]
     """Yields the sentences, labelled by their mean rating.
 
     Args:
-      source: `data_dir` is the folder that holds the ratings, or receives them;
-        `negative_at_most` and `positive_at_least` bound the labels.
-      notes: Receives the label names.
+      source: The flags. `data_dir` is the folder of the ratings; they are fetched if they are not
+        there. `negative_at_most` and `positive_at_least` are the bounds of the labels.
+      notes: Receives the label names and the bounds.
 
     Raises:
-      UserError: Where a column or split is unknown, or the ratings cannot be fetched.
+      UserError: If a column or a split is unknown, or if the ratings cannot be fetched.
+      WriteError: If the ratings cannot be written.
     """
     for flag, value, only in (
         ("text_column", source.text_column, "text"),
@@ -114,7 +116,7 @@ def _row(file: str, place: str, line: str, source: CorpusSource) -> Row | BadRow
     try:
         label = _label(float(rating), source)
     except ValueError:
-        return BadRow(file, place, MALFORMED_RECORD, f"the rating '{rating}' is no number")
+        return BadRow(file, place, MALFORMED_RECORD, f"the rating '{rating}' is not a number")
     return Row(file, place, text.strip(), label, _SOURCES[file])
 
 
@@ -129,7 +131,7 @@ def _path(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _stored(folder: pathlib.Path) -> bytes | None:
-    """Returns the archive of the ratings; None where there is none, or a damaged one."""
+    """Returns the archive of the ratings, or None if it is missing or damaged."""
     try:
         content = _path(folder).read_bytes()
     except FileNotFoundError:

@@ -14,12 +14,12 @@ CONTEXTS = ("streaming", "ray", "tff")
 
 @dataclasses.dataclass(frozen=True)
 class RayOptions:
-    """Of the context "ray".
+    """Options of the context "ray".
 
     Attributes:
-      address: "host:port" of a cluster that this machine belongs to, or "auto"; empty starts one
-        on this machine.
-      actors: How many; by default one per GPU, or without GPUs one per machine.
+      address: "host:port" of a cluster that this machine belongs to, or "auto" for the cluster that
+        runs on this machine. Empty starts a cluster on this machine.
+      actors: Number of actors. The default is one per GPU, or one per machine without GPUs.
     """
 
     address: str = ""
@@ -34,15 +34,16 @@ def install(
     ray_options: RayOptions | None = None,
     protocols: secure_sums.Protocols | None = None,
 ) -> tff.framework.SyncContext:
-    """Makes a context TFF's default one and returns it.
+    """Creates a context, makes it TFF's default and returns it.
 
     Args:
       name: "streaming" (this process), "ray" (Ray actors) or "tff" (TFF's own worker).
-      devices: Of "streaming": one TensorFlow device name per lane; empty for the default.
-      max_failed_clients: Of "streaming" and "ray": how many clients of a round may fail before it
-        does.
-      ray_options: Of "ray".
-      protocols: Of "streaming": adds up secure sums; None adds them in the clear.
+      devices: One TensorFlow device name per lane, for "streaming" only. Empty for the default.
+      max_failed_clients: How many clients of a round may fail before the round itself fails, for
+        "streaming" and "ray" only.
+      ray_options: Options of "ray".
+      protocols: Protocol that computes secure sums, for "streaming" only. None adds the values in
+        the clear.
 
     Raises:
       UserError: If the name is unknown, an option is not for this context, or Ray is not
@@ -68,7 +69,7 @@ def install(
     else:
         context = worker.worker_context()
     tff.framework.set_default_context(context)
-    # TFF's own default context complains when it is still there as Python ends.
+    # TFF's own default context prints a complaint if it still exists when Python exits.
     gc.collect()
     return context
 
@@ -88,9 +89,9 @@ def _ray_context(options: RayOptions, max_failed_clients: int) -> tff.framework.
 
 
 def devices_of(context: tff.framework.SyncContext) -> tuple[str, ...]:
-    """Returns one name per lane of a context, none where it has no lanes.
+    """Returns one device name per lane of a context, or no name if the context has no lanes.
 
-    The sums of a round depend on them.
+    The sums of a round depend on the number of lanes.
     """
     return getattr(context, "devices", ())
 
@@ -102,13 +103,16 @@ def count_bytes(
     cohort: int,
     overhead: ledger.Overhead | None = None,
 ) -> ledger.ByteLedger:
-    """Counts what a round sends per client, without compiling it twice where that is possible.
+    """Counts the bytes that a round sends per client.
+
+    A context that has compiled the round already is not made to compile it again.
 
     Args:
-      context: The context that is going to run the round.
-      computation: The round, `process.next` for example.
-      cohort: Clients per round.
-      overhead: Of the protocol that computes secure sums; None for none.
+      context: The context that will run the round.
+      computation: The round, for example `process.next`.
+      cohort: Number of clients per round.
+      overhead: Bytes that the secure-sum protocol adds, as for `ledger.of_form`. None for no
+        protocol.
 
     Raises:
       NoFormError: If the computation is not a single round.

@@ -1,4 +1,7 @@
-"""What contexts that run TFF's MapReduce form have in common: everything but the clients."""
+"""The base class of the contexts that run TFF's MapReduce form.
+
+It does everything except running the clients, which each context does in its own way.
+"""
 
 import abc
 import logging
@@ -24,7 +27,7 @@ from tff_nlp.execution import (
 _log = logging.getLogger(__name__)
 
 
-# A computation as it is run: its argument to its result.
+# A compiled computation: takes the argument and returns the result.
 Program = Callable[[Any], Any]
 
 
@@ -34,23 +37,23 @@ class Cohort(Protocol):
     def __call__(
         self, data: Sequence[list[tf.Tensor]], costs: Sequence[int], broadcast: list[tf.Tensor]
     ) -> lane_runs.Sums:
-        """Returns the sums of a round, and what its clients return.
+        """Returns the sums of a round and the values that its clients return.
 
         Args:
           data: The flattened data of each client.
-          costs: How long each client takes, relative to others.
-          broadcast: What every client gets, flattened.
+          costs: Relative running time of each client.
+          broadcast: The flattened values that the server sends to every client.
         """
 
 
 class FormContext(tff.framework.SyncContext, abc.ABC):
-    """Compiles TFF computations to the form and runs them; where clients run is left open.
+    """Compiles TFF computations to the form and runs them. Subclasses decide where clients run.
 
-    Several threads may use a context. Rounds of one computation then run one after another, rounds
-    of different computations at the same time.
+    Several threads may use a context. Rounds of the same computation then run one after another;
+    rounds of different computations run at the same time.
 
     Attributes:
-      max_failed_clients: How many clients of a round may fail.
+      max_failed_clients: How many clients of a round may fail before the round itself fails.
       failed_clients: Positions of the clients that failed in the last round and were left out.
     """
 
@@ -58,46 +61,49 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
         """Initializes the context.
 
         Args:
-          max_failed_clients: How many clients of a round may raise before the round does; the
-            round goes on without them, as without a device that dropped out.
+          max_failed_clients: How many clients of a round may fail before the round itself fails.
+            The round goes on without them, as without a device that dropped out.
+
+        Raises:
+          UserError: If `max_failed_clients` is negative.
         """
         if max_failed_clients < 0:
             raise errors.UserError(f"--max_failed_clients={max_failed_clients}: must be 0 or more")
         self.failed_clients: tuple[int, ...] = ()
         self.max_failed_clients = max_failed_clients
-        # By the id of a computation that lives; what it was compiled to lives as long. None for
-        # what TFF's own worker runs.
+        # The compiled program of each computation, by the id of the computation. An entry is
+        # removed when its computation is deleted. None if TFF's own worker runs the computation.
         self._programs: dict[int, Program | None] = {}
         self._compiling = threading.RLock()
         self._worker: tff.framework.SyncContext | None = None
 
     @abc.abstractmethod
     def cohort(self, form: forms.RoundForm, summands: Sequence[secure_sums.Summand]) -> Cohort:
-        """Returns what runs the clients of a form.
+        """Returns the object that runs the clients of a form.
 
         Args:
-          form: The round.
-          summands: Its secure sums.
+          form: The compiled round.
+          summands: The secure sums of the round.
         """
 
     def map_clients(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
-        """Runs a function for each client of a computation that is no single round."""
+        """Runs a function once per client, for a computation that is not a single round."""
         return [function(argument) for argument in arguments]
 
     @property
     def secure_protocols(self) -> secure_sums.Protocols | None:
-        """What adds up secure sums; None for in the clear."""
+        """The protocol that computes secure sums. None adds the values in the clear."""
         return None
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
-        """Runs a computation; called by TFF."""
+        """Runs a computation. TFF calls this method."""
         program = self._program(comp)
         return self._run_in_worker(comp, arg) if program is None else program(arg)
 
     def form(self, comp: tff.framework.ConcreteComputation) -> forms.RoundForm | None:
-        """Returns a computation as it is compiled here, or None if it is not a round.
+        """Returns the compiled form of a computation, or None if it is not a single round.
 
-        It is compiled once, for this and for running it.
+        The computation is compiled only once, also when it runs later.
         """
         program = self._program(comp)
         return program.form if isinstance(program, _Round) else None
@@ -107,7 +113,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
             if id(comp) not in self._programs:
                 program = self._compile(comp)
                 self._programs[id(comp)] = program
-                # Before another computation can get the id.
+                # Removes the entry before another computation can get the same id.
                 weakref.finalize(comp, self._programs.pop, id(comp), None).atexit = False
             return self._programs[id(comp)]
 
@@ -120,22 +126,22 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
                 graph = forms.compile_initialization(comp)
                 return _local_program(graph, signature.result)
             except forms.NoFormError as error:
-                _log.debug("not a server's state (%s)", error)
+                _log.debug("the computation does not only make a server state (%s)", error)
         try:
             return _Round(self, forms.compile_round(comp), signature)
         except forms.NoFormError as error:
-            _log.info("not a single round, so it runs step by step (%s)", error)
+            _log.info("the computation is not a single round, so it runs step by step (%s)", error)
         try:
             return interpreter.Interpreter(comp, self.map_clients, self.secure_protocols)
         except interpreter.UnsupportedError as error:
-            _log.info("TFF's own worker runs what is not run here: %s", error)
+            _log.info("TFF's own worker runs the computation: %s is not supported here", error)
             return None
 
     def note_failures(self, failures: Sequence[lane_runs.ClientError]) -> None:
-        """Reports the clients of a round that failed.
+        """Stores and logs the clients of a round that failed.
 
         Raises:
-          ClientError: If they are more than allowed; the first of them.
+          ClientError: The error of the first failed client, if more clients failed than allowed.
         """
         ordered = sorted(failures, key=lambda f: f.position)
         self.failed_clients = tuple(f.position for f in ordered)
@@ -165,8 +171,8 @@ class _Round:
     """A compiled round.
 
     Attributes:
-      form: Its pieces.
-      cohort: What runs its clients.
+      form: The pieces of the round.
+      cohort: Runs the clients of the round.
     """
 
     def __init__(
@@ -178,7 +184,7 @@ class _Round:
         self._prepare = graphs.wrap(form.prepare)
         self._report = graphs.wrap(form.report)
         self._update = graphs.wrap(form.update)
-        # The accumulators of a round are those of the next one.
+        # All rounds use the same accumulators.
         self._lock = threading.Lock()
 
     def __call__(self, arg: Any) -> Any:

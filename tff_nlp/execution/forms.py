@@ -14,22 +14,22 @@ from tff_nlp.execution import graphs, structures
 
 @dataclasses.dataclass(frozen=True)
 class RoundForm:
-    """One round as graphs; `tff.backends.mapreduce` documents what each piece does.
+    """One round as graphs. `tff.backends.mapreduce` documents what each piece does.
 
     Attributes:
-      prepare: Server state to what is broadcast.
-      work: (client data, broadcast) to (update, three tuples of secure-sum inputs).
-      zero: To an empty accumulator.
-      accumulate: (accumulator, update) to accumulator.
-      merge: (accumulator, accumulator) to accumulator.
-      report: Accumulator to aggregate.
-      bitwidths: To the bitwidths of the secure sums of that kind.
-      max_inputs: To the largest inputs of the secure sums of that kind.
-      moduli: To the moduli of the secure modular sums.
-      update: (server state, (aggregate, three tuples of secure sums)) to (state, output).
-      state_type: Of the server state.
-      data_type: Of one client's data.
-      client_values: For each result that is placed at clients, where it lies among the flat
+      prepare: Server state -> broadcast.
+      work: (client data, broadcast) -> (update, three tuples of secure-sum inputs).
+      zero: () -> empty accumulator.
+      accumulate: (accumulator, update) -> accumulator.
+      merge: (accumulator, accumulator) -> accumulator.
+      report: Accumulator -> aggregate.
+      bitwidths: () -> bitwidths of the secure sums that have a bitwidth.
+      max_inputs: () -> largest inputs of the secure sums that have a maximum.
+      moduli: () -> moduli of the secure modular sums.
+      update: (server state, (aggregate, three tuples of secure sums)) -> (state, output).
+      state_type: Type of the server state.
+      data_type: Type of one client's data.
+      client_values: For each result that is placed at clients, its positions among the flat
         tensors of a client's update.
     """
 
@@ -49,17 +49,17 @@ class RoundForm:
 
     @property
     def accumulator_type(self) -> tff.Type:
-        """Of the accumulator: not the type of zero, which may be smaller: a list that grows."""
+        """Type of the accumulator. It differs from the type of `zero` if a list in it grows."""
         return self.accumulate.type_of_argument(0)
 
     @property
     def update_type(self) -> tff.Type:
-        """Of what a client sends in the clear, its results that are placed at clients included."""
+        """Type of what a client sends in the clear, with its results that are placed at clients."""
         return self.accumulate.type_of_argument(1)
 
     @property
     def client_value_types(self) -> list[list[tff.Type]]:
-        """For each result that is placed at clients, the types of its flat tensors."""
+        """The types of the flat tensors of each result that is placed at clients."""
         flat = _flat(self.update_type)
         return [[flat[place] for place in places] for places in self.client_values]
 
@@ -71,12 +71,13 @@ class NoFormError(Exception):
 def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
     """Cuts a federated computation into the pieces of a round.
 
-    The state of the form is what the computation takes at the server, and passes through where the
-    computation does not return it (see `returns_state`). A result that is placed at clients leaves
-    a zero in the form's output; its values are among what the clients send.
+    The state of the form is the computation's argument at the server. If the computation does not
+    return a new state (see `returns_state`), the form returns the state unchanged. A result that
+    is placed at clients becomes a zero in the form's output; the clients send its values.
 
     Raises:
-      NoFormError: If the computation has several phases or another reason not to fit.
+      NoFormError: If the computation has several phases, or does not fit the form for another
+        reason.
     """
     signature = computation.type_signature
     try:
@@ -84,7 +85,7 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
         form = tff.backends.mapreduce.get_map_reduce_form_for_computation(
             stateful, _no_graph_optimizer()
         )
-    except Exception as error:  # TFF raises many kinds, some of its own and not public
+    except Exception as error:  # TFF raises many error classes; some are not public
         raise NoFormError(in_short(error)) from error
     pieces = {
         name: graphs.from_computation(piece)
@@ -117,7 +118,7 @@ def compile_round(computation: tff.framework.ConcreteComputation) -> RoundForm:
 
 
 def in_short(error: Exception) -> str:
-    """Returns the kind and the first line of an error; TFF's compiler adds whole trees."""
+    """Returns the class and the first line of an error; TFF's compiler adds whole trees."""
     first, *_ = [*str(error).splitlines(), ""]
     return f"{type(error).__name__}: {first[:200]}"
 
@@ -127,12 +128,12 @@ def pack_result(
     clients: Sequence[Sequence[Sequence[tf.Tensor]]],
     signature: tff.FunctionType,
 ) -> Any:
-    """Returns the result of a computation that was run by its form.
+    """Returns the result of a computation from the results of its form.
 
     Args:
-      outputs: What the form's `update` returned.
-      clients: For each result that is placed at clients, and each client, its flat tensors.
-      signature: The computation's type.
+      outputs: Tensors that the form's `update` returned.
+      clients: Flat tensors of each result that is placed at clients, one list per client.
+      signature: Type of the computation.
     """
     result_type = signature.result
     remaining = iter(outputs)
@@ -144,7 +145,7 @@ def pack_result(
     def pack(type_spec: tff.Type) -> Any:
         if isinstance(type_spec, tff.FederatedType):
             if type_spec.placement is tff.CLIENTS:
-                next(remaining)  # the zero that stands for it
+                next(remaining)  # the zero in its place
                 return structures.pack_clients(next(values), type_spec)
             return structures.pack(remaining, type_spec)
         if isinstance(type_spec, tff.StructType):
@@ -156,17 +157,17 @@ def pack_result(
 
 
 def _no_graph_optimizer() -> tf.compat.v1.ConfigProto:
-    """Returns the setting that leaves graphs as they are; TensorFlow optimizes its functions."""
+    """Returns a setting that does not optimize graphs; TensorFlow optimizes its functions later."""
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config
 
 
 def compile_initialization(computation: tff.framework.ConcreteComputation) -> graphs.Graph:
-    """Returns the graph of a computation without argument that makes a server state.
+    """Returns the graph of a computation that takes no argument and returns a server state.
 
     Raises:
-      NoFormError: If the computation is not of that kind.
+      NoFormError: If the computation does anything else.
     """
     try:
         return graphs.from_computation(
@@ -179,15 +180,18 @@ def compile_initialization(computation: tff.framework.ConcreteComputation) -> gr
 
 
 def split_argument(argument: Any, parameter: tff.Type | None) -> tuple[Any, list[Any]]:
-    """Returns the server's part of an argument, and each client's, as `compile_round` expects them.
+    """Splits an argument into the server's part and one part per client.
 
     Args:
-      argument: What the computation was called with.
-      parameter: The computation's own parameter type.
+      argument: The argument of the computation.
+      parameter: Parameter type of the computation.
+
+    Returns:
+      The state and the list of client data, in the types of the form of `compile_round`.
 
     Raises:
-      TypeError: If a value that is placed at clients is no list.
-      ValueError: If values that are placed at clients have not as many clients each.
+      TypeError: If a value that is placed at clients is not a list.
+      ValueError: If two values that are placed at clients have different numbers of clients.
     """
     types = _parameter_types(parameter)
     if parameter is None:
@@ -197,7 +201,7 @@ def split_argument(argument: Any, parameter: tff.Type | None) -> tuple[Any, list
     else:
         values = structures.elements(argument, parameter)
     server = [v for v, t in zip(values, types, strict=True) if t.placement is tff.SERVER]
-    # A value that all clients share has no list.
+    # A value that is equal at all clients is not a list.
     at_clients = [
         (v if t.all_equal else structures.client_list(v), t.all_equal)
         for v, t in zip(values, types, strict=True)
@@ -218,7 +222,7 @@ def state_type(signature: tff.FunctionType) -> tff.Type:
 
 
 def returns_state(signature: tff.FunctionType) -> bool:
-    """Whether a computation returns a pair of its state and another result."""
+    """Whether a computation returns a pair: its new state and another result."""
     parameter, result = signature.parameter, signature.result
     if not isinstance(parameter, tff.StructType) or not isinstance(result, tff.StructType):
         return False
@@ -264,15 +268,15 @@ def _client_results(result: tff.Type) -> Iterator[tff.FederatedType]:
 def _with_state(
     computation: tff.framework.ConcreteComputation,
 ) -> tff.framework.ConcreteComputation:
-    """Returns a computation of (state, client data) to (state, result).
+    """Returns a computation (state, client data) -> (state, result).
 
-    Without clients among the arguments the data is a number that nobody reads.
+    If no argument is placed at clients, the client data is an unused number.
     """
     signature = computation.type_signature
     types = _parameter_types(signature.parameter)
     clients = [t.member for t in types if t.placement is tff.CLIENTS]
     if not clients and any(_client_results(signature.result)):
-        raise NoFormError("clients without data of theirs have values")
+        raise NoFormError("a result is placed at clients, but no argument is")
     num_servers = len(types) - len(clients)
     data_type = clients[0] if len(clients) == 1 else tff.to_type(tuple(clients) or np.int32)
     keeps_state = returns_state(signature)
@@ -294,7 +298,7 @@ def _with_state(
 def _aggregating_client_values(result: Any) -> Any:
     """Replaces each value that is placed at clients by an aggregate that ignores it.
 
-    The value then is among what clients send, under a name by which it is found again.
+    Clients then send the value under a name, by which `_places_of` finds it.
     """
     numbers = iter(range(len(list(_client_results(result.type_signature)))))
 
@@ -340,7 +344,7 @@ def _client_value_name(number: int) -> str:
 
 
 def _places_of(type_spec: tff.Type, name: str) -> Iterator[int]:
-    """Yields the places, among the flat tensors of a type, of those below an element's name."""
+    """Yields the positions of the flat tensors of a type that belong to the element of a name."""
     place = 0
 
     def visit(element: tff.Type, inside: bool) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""TensorFlow computations of TFF as graphs that run in this process."""
+"""TFF's TensorFlow computations as graphs that run in this process."""
 
 import collections
 import contextlib
@@ -14,13 +14,13 @@ from tensorflow.python.eager import cancellation, context, execute
 
 from tff_nlp.execution import structures
 
-# Under which `Graph.emplace` adds operations to a graph that is empty.
+# The name scope of the operations that `Graph.emplace` adds to an empty graph.
 SCOPE = "graph"
 
 # The name under which TensorFlow makes a new variable at each run.
 _ANONYMOUS = b"cd2c89b7-88b7-44c8-ad83-06c2a9158347"
 
-# Tables that are shared by name, and those that are new at each run.
+# Table operations that share a table by name -> operations that make a new table at each run.
 _ANONYMOUS_TABLES = {
     "HashTableV2": "AnonymousHashTable",
     "MutableDenseHashTableV2": "AnonymousMutableDenseHashTable",
@@ -36,15 +36,15 @@ class Graph:
     """The graph of a TensorFlow computation.
 
     Attributes:
-      graph_def: What the outputs need. What must be initialized before is a part of it, and the
-        rest waits for that. Its library functions have names that no other `Graph` uses.
+      graph_def: The nodes that the outputs need. It includes the initialization, and all other
+        nodes wait for the initialization. No other `Graph` uses the names of its library functions.
       inputs: Names of the placeholders, in the order of the flattened parameter.
       outputs: Names of the result's tensors, in the order of the flattened result.
-      variables: Names of the handles of variables that are made at each run and end with it.
+      variables: Names of the handles of variables that exist only during one run.
       users: Names of the operations that use these variables.
       session_token: Name of a string placeholder that TFF's runtime feeds, or None.
-      parameter_type: Of the computation; None without a parameter.
-      result_type: Of the computation.
+      parameter_type: Parameter type of the computation; None without a parameter.
+      result_type: Result type of the computation.
     """
 
     graph_def: tf.compat.v1.GraphDef
@@ -67,11 +67,11 @@ class Graph:
 
     @property
     def has_resources(self) -> bool:
-        """Whether two runs at once would share something by its name."""
+        """Whether two runs at the same time would share a variable or table by its name."""
         return any(_is_shared(node) for node in _all_nodes(self.graph_def))
 
     def with_own_resources(self) -> "Graph":
-        """Returns the graph with names of what is shared that no other graph uses."""
+        """Returns the graph with new names for its shared variables and tables."""
         if not self.has_resources:
             return self
         suffix = f"_{next(_names)}".encode()
@@ -133,7 +133,7 @@ def from_computation(computation: tff.framework.ConcreteComputation) -> Graph:
     handles = _make_anonymous(part)
     result_type = computation.type_signature.result
     if any(isinstance(t, tff.SequenceType) for t in structures.flatten_types(result_type)):
-        handles = []  # A data set that is returned may read a variable after the run.
+        handles = []  # A returned data set may read a variable after the run.
     return Graph(
         graph_def=part,
         inputs=tuple(_flatten_binding(proto.parameter)),
@@ -163,12 +163,12 @@ def _all_nodes(graph_def: tf.compat.v1.GraphDef) -> Iterator[tf.compat.v1.NodeDe
 
 
 def _reference(name: str) -> set[str]:
-    """Returns how a graph's nodes may write a tensor's name."""
+    """Returns the two spellings of a tensor's name in a graph."""
     return {name, name.removesuffix(":0")}
 
 
 def _part_for(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> tf.compat.v1.GraphDef:
-    """Returns the nodes that tensors or operations need, without placeholders."""
+    """Returns a graph of the nodes that the targets need, without placeholders."""
     needed = _upstream(graph_def, targets)
     part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
     part.node.extend(n for n in graph_def.node if n.name in needed and n.op != "Placeholder")
@@ -179,7 +179,7 @@ def _part_for(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> tf.co
 
 
 def _upstream(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> set[str]:
-    """Returns the names of the nodes that tensors or operations need, their own included."""
+    """Returns the names of the nodes that the targets need, and of the targets themselves."""
     nodes = {node.name: node for node in graph_def.node}
     pending = [target.split(":")[0] for target in targets]
     needed: set[str] = set()
@@ -187,7 +187,7 @@ def _upstream(graph_def: tf.compat.v1.GraphDef, targets: Sequence[str]) -> set[s
         name = pending.pop()
         if name not in needed:
             needed.add(name)
-            # An input that is not there is one of the graph's own.
+            # An input without a node is an input of the graph itself.
             pending.extend(_sources(nodes[name]) if name in nodes else ())
     return needed
 
@@ -197,11 +197,12 @@ def _sources(node: tf.compat.v1.NodeDef) -> set[str]:
 
 
 def _wait_for_initialization(graph_def: tf.compat.v1.GraphDef, initialize_op: str) -> None:
-    """Lets the nodes that initialization does not need start after it.
+    """Makes all nodes that the initialization does not need wait for it.
 
-    Each of them gets a control input: TensorFlow may inline a function call, and what of its body
-    does not read an argument then waits for the call's control inputs alone. Constants stay free,
-    so that TensorFlow can still fold them.
+    Each of these nodes gets a control input. Control inputs on the first nodes alone would not be
+    enough: TensorFlow may inline a function call, and nodes of its body that read no argument then
+    wait only for the control inputs of the call. Constants get none, so that TensorFlow can still
+    fold them.
     """
     before = _upstream(graph_def, [initialize_op])
     for node in graph_def.node:
@@ -210,10 +211,10 @@ def _wait_for_initialization(graph_def: tf.compat.v1.GraphDef, initialize_op: st
 
 
 def _users(graph_def: tf.compat.v1.GraphDef, handles: Iterable[str]) -> list[str]:
-    """Returns the names of the nodes that use variables, by the names of their handles."""
+    """Returns the names of the nodes that use the variables with these handles."""
     known = set(handles)
     users = []
-    # Nodes come after their inputs as TensorFlow writes a graph, but need not.
+    # TensorFlow usually writes a node after its inputs, but this is not guaranteed.
     for _ in range(2):
         users = [node for node in graph_def.node if _sources(node) & known]
         known |= {node.name for node in users if node.op == "Identity"}
@@ -221,12 +222,12 @@ def _users(graph_def: tf.compat.v1.GraphDef, handles: Iterable[str]) -> list[str
 
 
 def _make_anonymous(graph_def: tf.compat.v1.GraphDef) -> list[str]:
-    """Makes variables and tables new at each run, as TFF's runtime has them.
+    """Makes variables and tables new at each run, as in TFF's runtime.
 
-    Two operations of one name mean one variable or table; these stay as they are.
+    Two operations with the same name share a variable or table. These stay as they are.
 
     Returns:
-      The names of the nodes that make variables. Tables end by themselves.
+      The names of the nodes that make variables. TensorFlow deletes the tables by itself.
     """
     by_name = collections.Counter(_shared_name(n) for n in _all_nodes(graph_def) if _is_shared(n))
     variables = []
@@ -252,12 +253,12 @@ def _shared_name(node: tf.compat.v1.NodeDef) -> bytes:
 
 
 def _drop_colocations(node: tf.compat.v1.NodeDef, present: set[str]) -> None:
-    """Drops the wish to be on the device of a node that is not there."""
+    """Drops colocation constraints with nodes that are not in the graph."""
     if "_class" in node.attr:
-        wishes = node.attr["_class"].list.s
-        kept = [w for w in wishes if w.decode().removeprefix("loc:@") in present]
-        del wishes[:]
-        wishes.extend(kept)
+        constraints = node.attr["_class"].list.s
+        kept = [c for c in constraints if c.decode().removeprefix("loc:@") in present]
+        del constraints[:]
+        constraints.extend(kept)
         if not kept:
             del node.attr["_class"]
 
@@ -268,13 +269,16 @@ def _with_shared_names(graph_def: tf.compat.v1.GraphDef, suffix: bytes) -> tf.co
     for node in _all_nodes(copy):
         if _is_shared(node):
             node.attr["shared_name"].s = _shared_name(node) + suffix
-    # A function whose variables differ is another function.
+    # Functions with different variables must have different names.
     _make_names_unique(copy)
     return copy
 
 
 def _drop_waits_for_placeholders(graph_def: tf.compat.v1.GraphDef) -> None:
-    """Drops control inputs that no input map reaches; a placeholder does nothing to wait for."""
+    """Drops control inputs from placeholders.
+
+    An input map cannot replace them, and there is nothing to wait for.
+    """
     waits = {f"^{node.name}" for node in graph_def.node if node.op == "Placeholder"}
     for node in graph_def.node:
         kept = [name for name in node.input if name not in waits]
@@ -284,7 +288,7 @@ def _drop_waits_for_placeholders(graph_def: tf.compat.v1.GraphDef) -> None:
 
 
 def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
-    """Renames library functions, of which one process has one space."""
+    """Renames library functions, because their names are global in a process."""
     suffix = f"_{next(_names)}"
     functions = {f.signature.name for f in graph_def.library.function}
 
@@ -312,11 +316,12 @@ def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class FlatFunction:
-    """A function of flat eager tensors; `build_function` makes them.
+    """A function of flat eager tensors, made by `build_function`.
 
     Attributes:
       traced: The TensorFlow function.
-      lock: Held while the function runs; it keeps apart runs that would share variables or tables.
+      lock: Lock that is held while the function runs. It separates runs that would share variables
+        or tables.
     """
 
     traced: Any
@@ -325,12 +330,12 @@ class FlatFunction:
     def __call__(
         self, inputs: Sequence[tf.Tensor], stop: "cancellation.CancellationManager | None" = None
     ) -> list[tf.Tensor]:
-        """Returns the results; without any, nothing runs.
+        """Runs the function and returns its results. A function without results does not run.
 
         Args:
           inputs: Eager tensors.
-          stop: Stops the function in the middle when it is cancelled, and is cancelled itself
-            when the function fails.
+          stop: Cancellation manager. Cancelling it stops the function in the middle. TensorFlow
+            cancels it if the function fails.
         """
         if not self.traced.outputs:
             return []
@@ -342,7 +347,7 @@ class FlatFunction:
     ) -> list[tf.Tensor]:
         if stop is None:
             return list(self.traced(*inputs))
-        # TensorFlow's own way to say this holds for all threads at once.
+        # TensorFlow's public way to set a cancellation manager would affect all threads.
         eager = context.context()
         options = eager.function_call_options.as_attrs().items()
         return execute.execute_with_cancellation(
@@ -364,10 +369,9 @@ def build_function(
     """Traces a function of flat tensors and returns it for eager calls.
 
     Args:
-      function: What is traced; of what it adds to the graph, only what its results need may have
-        effects.
-      specs: Of its arguments.
-      exclusive: Whether two runs at once must be kept apart.
+      function: Function to trace. Operations that its results do not need may not run.
+      specs: Specs of its arguments.
+      exclusive: Whether two runs must not happen at the same time.
     """
     traced = tf.compat.v1.wrap_function(
         lambda *inputs: list(function(*inputs)), signature=list(specs)
@@ -376,7 +380,7 @@ def build_function(
 
 
 def wrap(graph: Graph) -> FlatFunction:
-    """Returns the graph as a function of flat eager tensors, which several threads may call."""
+    """Returns the graph as a function of flat eager tensors. Several threads may call it."""
     own = graph.with_own_resources()
     return build_function(
         lambda *inputs: own.emplace(inputs), own.input_specs, exclusive=own.has_resources

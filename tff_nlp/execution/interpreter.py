@@ -1,8 +1,8 @@
-"""TFF's own syntax tree, run step by step: for computations that are no single round.
+"""Runs TFF's syntax tree step by step, for computations that are not a single round.
 
-Several phases (a broadcast after an aggregate), secure sums that depend on one another, federated
-selects and unplaced functions run this way, in this process. All clients' values of a step are held
-at once, as in TFF's runtime.
+Such computations have several phases (a broadcast after an aggregate), secure sums that depend on
+one another, federated selects or unplaced functions. They run in this process. The values of all
+clients in a step are in memory at the same time, as in TFF's runtime.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ import tensorflow_federated as tff
 from tff_nlp.execution import forms, graphs, secure_sums, sequences, structures
 
 Function = Callable[[Any], Any]
-# (function, each client's argument) to each client's result, in order.
+# (function, argument of each client) -> result of each client, in the same order.
 MapClients = Callable[[Function, Sequence[Any]], list[Any]]
 
 
 class UnsupportedError(Exception):
-    """The computation has a part that is not interpreted here."""
+    """The computation has a part that the interpreter does not support."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _AllEqual:
 
 
 class Interpreter:
-    """Runs a computation; several threads may call it at once."""
+    """Runs a computation. Several threads may call it at the same time."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Interpreter:
         """Compiles the computation.
 
         Args:
-          computation: What is run.
+          computation: The computation to run.
           map_clients: Runs a function for each client.
-          protocols: Adds up secure sums; by default they are added in the clear.
+          protocols: Protocol that computes secure sums. None adds the values in the clear.
 
         Raises:
-          UnsupportedError: If the computation has a part that is not interpreted here.
+          UnsupportedError: If the computation has a part that the interpreter does not support.
         """
         self._type = computation.type_signature
         self._map_clients = map_clients
@@ -58,7 +58,7 @@ class Interpreter:
         _check_values(self._type)
 
     def __call__(self, argument: Any) -> Any:
-        """Returns the result for an argument, as a call of the computation does."""
+        """Runs the computation on an argument and returns its result."""
         parameter, result_type = self._type.parameter, self._type.result
         run = _Run(self._graphs, self._map_clients, self._protocols)
         value = run.ingest(argument, parameter) if parameter is not None else None
@@ -68,18 +68,18 @@ class Interpreter:
         return run.release(result, result_type)
 
     def _check(self, tree: tff.framework.ComputationBuildingBlock) -> None:
-        """Wraps the graphs of a tree, and refuses what cannot be run."""
+        """Wraps the graphs of a tree and refuses unsupported parts."""
 
         def visit(block: Any) -> tuple[Any, bool]:
             if isinstance(block, tff.framework.CompiledComputation):
                 if block.proto.WhichOneof("computation") != "tensorflow":
-                    raise UnsupportedError("a computation that is not TensorFlow's")
+                    raise UnsupportedError("a local computation that is not TensorFlow")
                 self._graphs[id(block)] = _graph_function(block)
             elif isinstance(block, tff.framework.Intrinsic):
                 if block.uri not in _INTRINSICS:
                     raise UnsupportedError(f"the operator {block.uri}")
             elif isinstance(block, tff.framework.Data):
-                raise UnsupportedError("data that is named and not given")
+                raise UnsupportedError("a reference to external data")
             return block, False
 
         tff.framework.transform_postorder(tree, visit)
@@ -88,11 +88,11 @@ class Interpreter:
 def _native(
     computation: tff.framework.ConcreteComputation,
 ) -> tff.framework.ConcreteComputation:
-    """Returns a computation whose operators are the basic ones, and its local parts TensorFlow."""
+    """Rewrites a computation to basic operators, with TensorFlow in all local parts."""
     try:
         desugared = tff.backends.native.desugar_and_transform_to_native(computation)
         return tff.backends.native.transform_to_native_form(desugared, transform_math_to_tf=True)
-    except Exception as error:  # TFF raises many kinds, some of its own and not public
+    except Exception as error:  # TFF raises many error classes; some are not public
         raise UnsupportedError(forms.in_short(error)) from error
 
 
@@ -146,7 +146,7 @@ def _elements(variant: tf.Tensor, type_spec: tff.SequenceType) -> Iterator[Any]:
 
 
 def _sequence(elements: Iterable[Any], type_spec: tff.SequenceType) -> tf.Tensor:
-    """Returns the sequence of elements that are given."""
+    """Returns a sequence of the given elements."""
     member = type_spec.element
     tensors = [
         tensor
@@ -159,9 +159,13 @@ def _sequence(elements: Iterable[Any], type_spec: tff.SequenceType) -> tf.Tensor
 class _Run:
     """One call of a computation.
 
-    Tensors are values, sequences as variants; structures are `tff.structure.Struct`; what is
-    placed at the server is its value, what is placed at clients a list or `_AllEqual`; functions
-    are callables of one argument.
+    Values are represented as follows:
+      tensor: A tensor.
+      sequence: A variant tensor.
+      structure: A `tff.structure.Struct`.
+      value at the server: The value itself.
+      value at clients: A list with one value per client, or `_AllEqual`.
+      function: A callable of one argument.
     """
 
     def __init__(
@@ -176,7 +180,7 @@ class _Run:
         self._num_clients: int | None = None
 
     def ingest(self, value: Any, type_spec: tff.Type) -> Any:
-        """Returns the value of an argument."""
+        """Converts an argument to the representation of this class."""
         if isinstance(type_spec, tff.FederatedType):
             if type_spec.placement is tff.SERVER:
                 return self.ingest(value, type_spec.member)
@@ -199,7 +203,7 @@ class _Run:
         return [self.ingest(client, type_spec.member) for client in clients]
 
     def release(self, value: Any, type_spec: tff.Type) -> Any:
-        """Returns a result as the caller gets it."""
+        """Converts a result from the representation of this class to what the caller gets."""
         if isinstance(type_spec, tff.FederatedType) and type_spec.placement is tff.CLIENTS:
             member = type_spec.member
             if isinstance(value, _AllEqual) and type_spec.all_equal:
@@ -218,8 +222,8 @@ class _Run:
         """Returns the value of a part of the tree.
 
         Args:
-          block: The part.
-          names: Values of the names that it may use.
+          block: The part of the tree.
+          names: Values of the names that are in scope.
         """
         tffl = tff.framework
         match block:
@@ -330,7 +334,7 @@ class _Run:
         return self._map_clients(choose, self._of_each_client(keys))
 
     def sequence_map(self, argument: Any, types: tff.FunctionType) -> Any:
-        """sequence_map; all elements are read."""
+        """sequence_map, which reads all elements."""
         function, sequence = argument
         _, sequence_type = tff.structure.to_elements(types.parameter)[1]
         results = map(function, _elements(sequence, sequence_type))
@@ -354,7 +358,7 @@ class _Run:
         return _value(iter(total), types.result)
 
     def secure_sum(self, kind: str, argument: Any, types: tff.FunctionType) -> Any:
-        """The secure sums, named by kind as `secure_sums.Summand` has them."""
+        """The secure sum of a kind of `secure_sums.Summand`."""
         value, bound = argument
         _, bound_type = tff.structure.to_elements(types.parameter)[1]
         bounds = [int(tensor) for tensor in _tensors(bound, bound_type)]

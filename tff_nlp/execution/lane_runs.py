@@ -1,4 +1,4 @@
-"""What lanes do in one round: clients shared out, run into accumulators, and summed up."""
+"""One round on lanes: clients are divided among lanes, run, and summed up."""
 
 import contextlib
 import dataclasses
@@ -18,8 +18,8 @@ class ClientError(errors.RunError):
     """A client's part of a round failed.
 
     Attributes:
-      position: Of the client in the round's list of data sets.
-      reason: Why, in words that do not name the client.
+      position: Position of the client in the round's list of data sets.
+      reason: Why it failed. The text does not name the client.
     """
 
     def __init__(self, position: int, reason: str) -> None:
@@ -29,14 +29,14 @@ class ClientError(errors.RunError):
 
     @classmethod
     def of(cls, position: int, cause: BaseException) -> "ClientError":
-        """Returns the error of a client that failed because of another one."""
+        """Returns the error of a client that failed because of another error."""
         failure = cls(position, _reason(cause))
         failure.__cause__ = cause
         return failure
 
 
 def _reason(error: BaseException) -> str:
-    """Returns what an error says, without where in TensorFlow's graphs it was."""
+    """Returns the message of an error, without its place in TensorFlow's graphs."""
     if not isinstance(error, tf.errors.OpError):
         return str(error)
     lines = (line.split("[[{{node")[0].strip() for line in error.message.splitlines())
@@ -46,11 +46,11 @@ def _reason(error: BaseException) -> str:
 
 
 class Progress:
-    """What the lanes of a round share: who failed, and whether to stop.
+    """What the lanes of a round share: which clients failed, and whether to stop.
 
     Attributes:
       failures: The clients that failed so far.
-      stopped: Whether no other client shall start.
+      stopped: Whether the round has stopped, so that no other client may start.
     """
 
     def __init__(self, max_failed: float) -> None:
@@ -61,15 +61,15 @@ class Progress:
         self._running: set[cancellation.CancellationManager] = set()
 
     def fail(self, failure: ClientError) -> None:
-        """Notes a failed client; one more than allowed stops every lane."""
+        """Stores a failed client. Stops every lane if more clients failed than allowed."""
         if self.stopped:
-            return  # it failed because it was stopped
+            return  # the client failed because it was stopped
         self.failures.append(failure)
         if len(self.failures) > self._max_failed:
             self.stop()
 
     def stop(self) -> None:
-        """Stops every lane, in the middle of its client."""
+        """Stops every lane, also in the middle of a client."""
         with self._lock:
             self.stopped = True
             for manager in self._running:
@@ -77,8 +77,8 @@ class Progress:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[cancellation.CancellationManager]:
-        """The context of one client; gives what stops it when the round stops."""
-        # One per client: TensorFlow cancels the manager of a function that fails.
+        """The context of one client. Yields a manager that is cancelled when the round stops."""
+        # One manager per client, because TensorFlow cancels the manager of a function that fails.
         manager = cancellation.CancellationManager()
         with self._lock:
             self._running.add(manager)
@@ -93,13 +93,13 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What the clients of a round, or some of them, come to.
+    """The result of the clients of a round, or of some of them.
 
     Attributes:
-      accumulator: Their updates, accumulated.
+      accumulator: Their accumulated updates.
       secure: Their secure sums.
-      client_values: By position in the round: for each result that is placed at clients, the
-        client's flat tensors.
+      client_values: Results that are placed at clients, by the client's position in the round. Each
+        result is a list of flat tensors.
     """
 
     accumulator: list[tf.Tensor]
@@ -111,9 +111,9 @@ class LaneRun:
     """One lane in one round.
 
     Attributes:
-      lane: The lane; its accumulator is empty from here on.
-      secure: Its partial secure sums.
-      client_values: As of `Sums`.
+      lane: The lane. Its accumulator is empty when the run begins.
+      secure: The partial secure sums of this lane.
+      client_values: As in `Sums`, for the clients of this lane.
     """
 
     def __init__(
@@ -129,9 +129,10 @@ class LaneRun:
         Args:
           lane: The lane.
           summands: The round's secure sums.
-          broadcast: What every client gets, flattened.
-          progress: Shared by the lanes of the round.
-          hidden: Takes what clients send to secure sums, shared by the lanes; None adds it up here.
+          broadcast: The flattened values that the server sends to every client.
+          progress: Progress of the round. All lanes share it.
+          hidden: Protocol that computes the secure sums. All lanes share it. None adds the values
+            in the clear.
         """
         self.lane = lane
         self.secure = secure_sums.zero(summands)
@@ -143,10 +144,10 @@ class LaneRun:
         lane.reset()
 
     def clients(self, data: Iterable[tuple[int, list[tf.Tensor]]]) -> None:
-        """Runs clients in order; what fails in TensorFlow is noted, and its client left out.
+        """Runs clients in order. A client that fails in TensorFlow is noted and left out.
 
         Args:
-          data: Position in the round and flattened data of each client.
+          data: The position in the round and the flattened data of each client.
         """
         for position, tensors in data:
             if self._progress.stopped:
@@ -169,7 +170,7 @@ class LaneRun:
 
 
 def merge(runs: Sequence[LaneRun], summands: Sequence[secure_sums.Summand]) -> Sums:
-    """Adds up lanes in their order, into the first one's accumulator."""
+    """Adds up lanes in their order, into the accumulator of the first lane."""
     first, *others = runs
     client_values = dict(first.client_values)
     for other in others:
@@ -180,7 +181,10 @@ def merge(runs: Sequence[LaneRun], summands: Sequence[secure_sums.Summand]) -> S
 
 
 def cost(client: Any) -> int:
-    """Returns the number of batches of a client where it is known, for sharing out the work."""
+    """Returns the relative running time of a client.
+
+    It is the number of the client's batches; a data set of unknown size counts as one batch.
+    """
     total = 0
     for dataset in tf.nest.flatten(client):
         if isinstance(dataset, tf.data.Dataset):
@@ -189,22 +193,26 @@ def cost(client: Any) -> int:
 
 
 def share(costs: Sequence[int], count: int, *, in_order: bool = False) -> list[list[int]]:
-    """Deals positions to lanes.
+    """Divides clients among lanes.
 
-    It depends on the costs alone and not on which lane happens to be free, so that the same round
-    adds the same floats in the same order.
+    The result depends only on the costs and not on which lane is free first. So the same round adds
+    the same floats in the same order.
 
     Args:
-      costs: How long each client takes, relative to others.
-      count: The number of lanes.
-      in_order: Whether every lane's clients come before the next lane's. Otherwise the longest
-        client goes first, to the lane with the least, ties in order: the loads are more even.
+      costs: Relative running time of each client.
+      count: Number of lanes.
+      in_order: Whether all clients of a lane come before the clients of the next lane. Otherwise
+        the clients are assigned from the longest to the shortest, each to the lane with the least
+        work so far. This makes the loads more even.
+
+    Returns:
+      For each lane, the positions of its clients in ascending order.
     """
     shares: list[list[int]] = [[] for _ in range(count)]
     if in_order:
         total, before = sum(costs), 0
         for position, own in enumerate(costs):
-            # The lane in which the middle of the client's work lies.
+            # The lane that contains the middle of the client's work.
             shares[(2 * before + own) * count // (2 * total)].append(position)
             before += own
         return shares

@@ -1,9 +1,9 @@
-"""Lanes: each runs some clients of a cohort, one after another, into an accumulator of its own.
+"""Lanes: each lane runs some clients of a cohort, one after another, and sums their updates.
 
-A client's work and its accumulation are one function. The accumulator stays in variables, and a
-sum is added to it in place; where the summand is a scattered table of few rows (a token embedding
-of which the client saw some hundred tokens), only those rows are touched. The floats added are
-the same ones in the same order as TFF adds them.
+One TensorFlow function does a client's work and adds its update to the lane's accumulator. The
+accumulator stays in variables, and updates are added in place. If an update is a table that is zero
+except for a few rows (a token embedding, when the client saw a few hundred tokens), only those rows
+are changed. The same floats are added in the same order as in TFF.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from tff_nlp.execution import forms, graphs, rewriting, secure_sums, structures
 
 @dataclasses.dataclass(frozen=True)
 class LaneFunctions:
-    """What a lane runs, of flat tensors and at last the resource handles of its accumulator.
+    """The functions of a lane. Their last arguments are the resource handles of its accumulator.
 
     Attributes:
-      specs: Of the accumulator.
-      reset: (handles) to nothing.
-      run: (client data, broadcast, handles) to a client's inputs to the secure sums, and then its
-        results that are placed at clients.
-      merge: (another lane's accumulator, handles) to nothing.
+      specs: Specs of the accumulator.
+      reset: (handles) -> nothing. Empties the accumulator.
+      run: (client data, broadcast, handles) -> the client's inputs to the secure sums, followed by
+        its results that are placed at clients. Adds the client's update to the accumulator.
+      merge: (another lane's accumulator, handles) -> nothing. Adds the other accumulator.
     """
 
     specs: tuple[tf.TensorSpec, ...]
@@ -35,13 +35,13 @@ class LaneFunctions:
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """An accumulator on a device and the functions that feed it.
+    """An accumulator on a device, and the functions that add to it.
 
     Attributes:
       device: The name of the device.
       accumulator: The variables that hold the accumulator.
-      functions: What feeds it.
-      value_sizes: For each result that is placed at clients, the number of its tensors.
+      functions: The functions that change the accumulator.
+      value_sizes: Number of tensors of each result that is placed at clients.
     """
 
     device: str
@@ -50,7 +50,7 @@ class Lane:
     value_sizes: tuple[int, ...]
 
     def place(self, broadcast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the broadcast on this lane's device, so that it is copied once per round."""
+        """Copies the broadcast to this lane's device, so that it is copied only once per round."""
         with tf.device(self.device):
             return [tf.identity(t) if t.dtype.is_floating else t for t in broadcast]
 
@@ -70,10 +70,10 @@ class Lane:
         Args:
           data: The client's flattened data.
           broadcast: The flattened broadcast.
-          stop: Stops the client in the middle when it is cancelled.
+          stop: Cancellation manager. Cancelling it stops the client in the middle.
 
         Returns:
-          The client's inputs to the secure sums, flattened, and then its results that are placed
+          The client's flattened inputs to the secure sums, followed by its results that are placed
           at clients.
         """
         with tf.device(self.device):
@@ -97,11 +97,11 @@ def build_lanes(
 ) -> list[Lane]:
     """Builds one lane per device.
 
-    Graphs without variables or tables of their own are traced once for all lanes.
+    Graphs without shared variables or tables are traced once for all lanes.
 
     Args:
-      form: The round.
-      summands: Its secure sums.
+      form: The compiled round.
+      summands: The secure sums of the round.
       devices: TensorFlow device names.
     """
     alone = form.work.has_resources or form.accumulate.has_resources or form.merge.has_resources
@@ -180,17 +180,17 @@ def _accumulate(
     values: Sequence[tf.Tensor],
     first: Sequence[tf.Tensor | tf.Operation] = (),
 ) -> tf.Tensor:
-    """Applies accumulate or merge to variables, in place where the graph only adds.
+    """Applies `accumulate` or `merge` to variables. It adds in place if the graph only adds.
 
     Args:
-      graph: Of (accumulator, values) to the new accumulator.
-      specs: Of the accumulator.
-      handles: Of the variables that hold it.
-      values: What is added.
-      first: What must be computed before anything is written, besides the values.
+      graph: (accumulator, values) -> new accumulator.
+      specs: Specs of the accumulator.
+      handles: Handles of the variables that hold the accumulator.
+      values: The second argument of the graph.
+      first: Other tensors and operations that must be computed before anything is written.
 
     Returns:
-      A tensor to wait for.
+      A tensor that is ready when everything is written.
     """
     current = [
         _read(handle, spec) if reads else _placeholder(spec)
@@ -199,7 +199,7 @@ def _accumulate(
     results = graph.emplace([*current, *values])
     additions = [_addition(r, c) for r, c in zip(results, current, strict=True)]
     waits = [part for r, a in zip(results, additions, strict=True) for part in _needs(r, a)]
-    # Nothing is written before everything is computed: a client that fails leaves no trace.
+    # Nothing is written before everything is computed, so a failed client changes nothing.
     with tf.control_dependencies([*waits, *first]):
         return _grouped(
             [
@@ -212,7 +212,7 @@ def _accumulate(
 
 
 def adds_only(form: forms.RoundForm) -> bool:
-    """Whether the order of a round's clients makes no difference but for rounding."""
+    """Whether the order of a round's clients changes the result by rounding only."""
     return all(_adds_only(graph, form) for graph in (form.accumulate, form.merge))
 
 
@@ -226,9 +226,10 @@ def _adds_only(graph: graphs.Graph, form: forms.RoundForm) -> bool:
 
 
 def _reads(graph: graphs.Graph, specs: Sequence[tf.TensorSpec]) -> list[bool]:
-    """Returns for each tensor of the accumulator whether its value is needed to add to it.
+    """Returns, for each tensor of the accumulator, whether the addition must read its value.
 
-    What is read is held, and a variable that is held is copied before it is changed.
+    Reading a variable keeps its value in memory, and TensorFlow then copies the variable before it
+    changes it.
     """
     with tf.Graph().as_default():
         inputs = [_placeholder(spec) for spec in graph.input_specs]
@@ -259,13 +260,13 @@ def _placeholder(spec: tf.TensorSpec) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """A matrix of zeros but for some rows.
+    """A matrix that is zero except for some rows.
 
     Attributes:
-      indices: Where the rows are.
-      rows: The rows.
+      indices: Row numbers of the rows, int[n].
+      rows: The rows, [n, columns].
       factor: A scalar that multiplies the matrix, or None.
-      shape: Of the matrix.
+      shape: Shape of the matrix.
     """
 
     indices: tf.Tensor
@@ -274,17 +275,17 @@ class _Rows:
     shape: tf.TensorShape
 
     def checks(self) -> list[tf.Operation]:
-        """Returns an operation that fails where a row lies outside of the matrix."""
+        """Returns an operation that fails if a row number is outside of the matrix."""
         inside = (self.indices >= 0) & (self.indices < tf.cast(self.shape[0], self.indices.dtype))
         return [tf.debugging.Assert(tf.reduce_all(inside), ["a row outside of its table"])]
 
     def write(self, handle: tf.Tensor) -> tf.Operation | tf.Tensor:
-        """Adds the matrix to a variable; only rows that are there are touched."""
+        """Adds the matrix to a variable. Only the given rows of the variable are changed."""
         if self.factor is None:
             return self._scatter(handle, self.rows)
         if not self.factor.dtype.is_floating:
             return self._scatter(handle, self.rows * self.factor)
-        # A factor that is no number, or infinite, makes the zeros something else.
+        # Zero times NaN or infinity is not zero, so then all rows change.
         return tf.cond(
             tf.math.is_finite(self.factor), self._writes_rows(handle), self._fills(handle)
         )
@@ -313,9 +314,10 @@ class _Addition:
     """What is added to a tensor of the accumulator.
 
     Attributes:
-      summand: What is added.
-      rows: The summand as rows, if it is a matrix of few of them; else None.
-      waits: What must have run before: what the operations that are left out waited for.
+      summand: The tensor to add.
+      rows: The summand as rows, if it is zero except for some rows; otherwise None.
+      waits: Operations that must run before the addition. The operations that the addition replaces
+        waited for them.
     """
 
     summand: tf.Tensor
@@ -323,14 +325,14 @@ class _Addition:
     waits: tuple[tf.Operation, ...]
 
     def write(self, handle: tf.Tensor) -> tf.Operation | tf.Tensor:
-        """Adds it to a variable."""
+        """Adds the summand to a variable."""
         if self.rows is not None:
             return self.rows.write(handle)
         return tf.raw_ops.AssignAddVariableOp(resource=handle, value=self.summand)
 
 
 def _needs(result: tf.Tensor, addition: _Addition | None) -> list[tf.Tensor | tf.Operation]:
-    """Returns what is computed before a tensor of the accumulator is written."""
+    """Returns what must be computed before a tensor of the accumulator is written."""
     if addition is None:
         return [result]
     rows = addition.rows
@@ -341,10 +343,10 @@ def _needs(result: tf.Tensor, addition: _Addition | None) -> list[tf.Tensor | tf
 
 
 def _addition(result: tf.Tensor, accumulator: tf.Tensor) -> _Addition | None:
-    """Returns what is added if the result is the accumulator plus something, else None."""
+    """Returns the addition if the result is the accumulator plus a summand, otherwise None."""
     waits: list[tf.Operation] = []
     result = rewriting.source(result, waits)
-    # Strings can be added too, but not to a variable; unknown sizes might broadcast.
+    # TensorFlow cannot add strings to a variable, and unknown sizes might broadcast.
     if result.op.type not in ("Add", "AddV2") or result.dtype == tf.string:
         return None
     if not accumulator.shape.is_fully_defined():
@@ -360,13 +362,13 @@ def _addition(result: tf.Tensor, accumulator: tf.Tensor) -> _Addition | None:
 
 
 def _rows(summand: tf.Tensor, waits: list[tf.Operation]) -> _Rows | None:
-    """Returns the rows of a summand if it is a matrix of zeros but for some rows, else None.
+    """Returns the rows of a summand if it is zero except for some rows, otherwise None.
 
-    A scalar that multiplies the matrix (a client's weight) multiplies the rows instead.
+    A scalar that multiplies the matrix (a client's weight) then multiplies only the rows.
 
     Args:
-      summand: What is added to a tensor of the accumulator.
-      waits: Receives what the operations that are left out wait for.
+      summand: The tensor to add to a tensor of the accumulator.
+      waits: List to which the function appends the operations that the skipped operations wait for.
     """
     tensor, factor = rewriting.source(summand, waits), None
     if tensor.op.type == "Mul":
@@ -388,7 +390,8 @@ def _rows(summand: tf.Tensor, waits: list[tf.Operation]) -> _Rows | None:
     if indices.shape.rank != 2 or indices.shape[1] != 1:
         return None
     if wider is not None:
-        # Rows that stand twice would be added before they are rounded, and after it otherwise.
+        # If a row number occurs twice, ScatterNd adds the two rows before the cast. Adding the cast
+        # rows would round differently.
         if not rewriting.are_places(tensor.op):
             return None
         rows = tf.cast(rows, wider)
@@ -396,6 +399,6 @@ def _rows(summand: tf.Tensor, waits: list[tf.Operation]) -> _Rows | None:
 
 
 def _widens(cast: tf.Operation) -> bool:
-    """Returns whether a cast keeps every number as it is."""
+    """Whether a cast keeps every number unchanged."""
     before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
     return before.is_floating and after.is_floating and after.size > before.size

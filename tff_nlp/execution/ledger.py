@@ -1,8 +1,9 @@
-"""The byte ledger: what a real deployment would send per client and round, from compiled types.
+"""The byte ledger: how much a real deployment would send per client and round.
 
-Counted are the tensors themselves, without the framing of a transport. A secure sum is counted
-with the bits that its integers need, the logarithm of the cohort included by which masked ones
-grow; what a protocol sends beside them is counted where the caller says how much that is.
+The sizes come from the compiled types. The ledger counts the tensors, without the framing of a
+transport. For a secure sum it counts the bits that the integers need; masked integers need log2 of
+the cohort size more. A protocol may send other messages too; the ledger counts them if the caller
+gives their size.
 """
 
 import dataclasses
@@ -14,8 +15,8 @@ import tensorflow_federated as tff
 
 from tff_nlp.execution import forms, graphs, secure_sums
 
-# From the number of vectors that are summed securely to the bytes that the protocol has a client
-# send and receive beside them.
+# Number of vectors that are summed securely -> bytes that the protocol makes a client send and
+# receive in addition to the vectors.
 Overhead = Callable[[int], tuple[int, int]]
 
 PROTOCOL = "secure protocol"
@@ -28,10 +29,10 @@ class Part:
 
     Attributes:
       direction: "down" or "up" in every round, or "once" for what a client keeps.
-      name: What it is.
-      bytes: How many bytes, of the tensors whose size the types tell.
-      unknown: How many tensors have a size that only the data tells (strings, dynamic shapes);
-        they are not in `bytes`.
+      name: Name of the part, as in `ByteLedger.parts`.
+      bytes: Total size in bytes of the tensors of known size.
+      unknown: Number of tensors of unknown size (strings, dynamic shapes). `bytes` does not include
+        them.
     """
 
     direction: str
@@ -45,12 +46,13 @@ class ByteLedger:
     """Bytes per client.
 
     Attributes:
-      down: From the server to a client, in every round.
-      up: From a client to the server, in every round.
-      once: From the server to a client once: frozen weights, which never change.
-      parts: What they consist of: under "down" "weights" and "round settings", under "up" the
-        "update" and "weight and metrics", "secure ..." where secure sums carry them, under both
-        `PROTOCOL` where a protocol adds them up, and under "once" "frozen weights".
+      down: Bytes from the server to a client in every round.
+      up: Bytes from a client to the server in every round.
+      once: Bytes from the server to a client once: frozen weights, which never change.
+      parts: The parts of these totals. "down" has "weights" and "round settings". "up" has "update"
+        and "weight and metrics", or "secure update" and "secure weight and metrics" for values in
+        secure sums. "down" and "up" have `PROTOCOL` if a protocol computes the secure sums. "once"
+        has "frozen weights".
     """
 
     down: int
@@ -59,18 +61,18 @@ class ByteLedger:
     parts: tuple[Part, ...]
 
     def bytes_of(self, direction: str, name: str) -> int:
-        """Returns the bytes of a part, 0 if there is none."""
+        """Returns the bytes of a part, or 0 if there is no such part."""
         return sum(p.bytes for p in self.parts if (p.direction, p.name) == (direction, name))
 
     @property
     def lower_bound(self) -> bool:
-        """Whether some tensors have an unknown size, so that more than this is sent."""
+        """Whether the ledger is a lower bound, because some tensors have an unknown size."""
         return any(part.unknown for part in self.parts)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Leaf:
-    """A tensor on its way."""
+    """A tensor that is sent."""
 
     path: tuple[str, ...]
     spec: tf.TensorSpec
@@ -78,7 +80,7 @@ class _Leaf:
 
     @property
     def bytes(self) -> int | None:
-        """The tensor's size, packed; None if the type does not tell."""
+        """The size of the packed tensor in bytes, or None if the type does not determine it."""
         if self.spec.dtype == tf.string or not self.spec.shape.is_fully_defined():
             return None
         bits = self.spec.dtype.size * 8 if self.bits is None else self.bits
@@ -91,17 +93,18 @@ def of_form(
     """Counts the bytes of a compiled round.
 
     Args:
-      form: The round.
-      cohort: Clients per round: the integers of a secure sum grow by log2 of it, so that the sum
-        fits. The moduli of modular sums are chosen for that already.
-      overhead: Of the protocol that computes the secure sums; None for none.
+      form: The compiled round.
+      cohort: Number of clients per round. The integers of a secure sum get log2(cohort) more bits,
+        so that the sum fits. Modular sums need no more bits, because the modulus already allows
+        for the sum.
+      overhead: Bytes that the secure-sum protocol adds. None for no protocol.
     """
     broadcast = list(_leaves(form.prepare.result_type))
     frozen = [leaf for leaf in broadcast if _FROZEN in leaf.path]
     weights = [leaf for leaf in broadcast if _TRAINABLE in leaf.path]
     settings = [leaf for leaf in broadcast if leaf not in frozen and leaf not in weights]
     sent, *_ = (t for _, t in tff.structure.iter_elements(form.work.result_type))
-    # What a round returns per client stays with the client.
+    # Results that are placed at clients stay at the client.
     kept = {place for places in form.client_values for place in places}
     plain = [leaf for place, leaf in enumerate(_leaves(sent)) if place not in kept]
     secure = list(_secure_leaves(form, cohort))
@@ -125,9 +128,14 @@ def of_form(
 
 
 def ledger_for(computation: tff.framework.ConcreteComputation, *, cohort: int = 1) -> ByteLedger:
-    """Counts the bytes of a round, `process.next` for example; arguments as of `of_form`.
+    """Counts the bytes of a round.
 
-    `StreamingContext.form` gives the compiled round of a program that runs it too.
+    A program that also runs the round can get its compiled form from `StreamingContext.form`, and
+    then call `of_form`.
+
+    Args:
+      computation: The round, for example `process.next`.
+      cohort: Number of clients per round, as for `of_form`.
 
     Raises:
       NoFormError: If the computation is not a single round.
@@ -160,8 +168,8 @@ def _update_among(
 ) -> Sequence[_Leaf]:
     """Returns the tensors that carry the model's update.
 
-    They have the shapes of the trainable weights one after another; else, for an aggregator that
-    encodes them, the update is the largest summand.
+    They are the tensors with the shapes of the trainable weights, in the same order. An aggregator
+    that encodes the update changes the shapes; then the update is the largest summand.
     """
     count = len(shapes)
     for leaves in (plain, secure):

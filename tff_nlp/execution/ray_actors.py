@@ -1,4 +1,4 @@
-"""The Ray actors of a context: started, and replaced when they die."""
+"""Starts the Ray actors of a context, and replaces those that die."""
 
 import dataclasses
 import logging
@@ -12,7 +12,7 @@ from tff_nlp.execution import ray_cluster, share_actor
 
 _log = logging.getLogger(__name__)
 
-# What Ray raises when an actor, its machine, or a result that lay there is gone.
+# Errors that Ray raises when an actor, its machine, or a result on that machine is lost.
 LOST = (
     ray.exceptions.RayActorError,
     ray.exceptions.ActorUnschedulableError,
@@ -22,7 +22,7 @@ LOST = (
     ray.exceptions.WorkerCrashedError,
 )
 
-# A machine on which actors cannot start would end them for ever.
+# Without a limit, a machine that cannot start actors would make the program try for ever.
 _MAX_FAILED_STARTS = 3
 
 
@@ -31,11 +31,11 @@ class Actor:
     """An actor, which may not have started yet.
 
     Attributes:
-      number: Its place among the actors, from 0; one that replaces it has the same.
-      handle: Ray's.
-      started: What Ray answers with a `share_actor.Hello` when it has started.
-      hello: The answer.
-      forms: Keys of the forms that it has.
+      number: Number of the actor, from 0. Its replacement has the same number.
+      handle: Ray's handle of the actor.
+      started: Reference to the actor's `share_actor.Hello`, which is ready when it has started.
+      hello: The actor's `share_actor.Hello`, or None before it has started.
+      forms: Keys of the forms that the actor has.
     """
 
     number: int
@@ -51,43 +51,46 @@ class Actor:
 
 
 class Pool:
-    """As many actors as the plan says, dead ones replaced.
+    """The actors of a plan. Dead actors are replaced.
 
     Attributes:
       plan: How the cluster is divided.
-      actors: One per number.
+      actors: The actors, ordered by number.
     """
 
     def __init__(self, plan: ray_cluster.Plan) -> None:
-        """Has the actors started, without waiting for them."""
+        """Begins to start the actors, and does not wait for them."""
         self.plan = plan
         self._failed_starts = 0
         self.actors = [self._start(number) for number in range(plan.actors)]
 
     def welcome(self, actor: Actor, hello: share_actor.Hello) -> None:
-        """Notes that an actor has started.
+        """Stores that an actor has started.
 
         Raises:
-          RunError: If it cannot do its work.
+          RunError: If the actor was given a GPU and TensorFlow does not find it.
         """
         if not hello.devices:
             raise errors.RunError(
-                f"Ray gave actor {actor.number} a GPU of {hello.host}, but TensorFlow finds none "
-                "there: EXTRAS=gpu scripts/setup, or start Ray with --num-gpus=0"
+                f"Ray gave actor {actor.number} a GPU of {hello.host}, but TensorFlow finds no GPU "
+                "there: run EXTRAS=gpu scripts/setup, or start Ray with --num-gpus=0"
             )
         actor.hello = hello
         self._failed_starts = 0
         _log.info("Ray %s is ready: %d clients at a time", actor, len(hello.devices))
 
     def replace(self, actor: Actor, error: Exception) -> Actor:
-        """Replaces an actor that is lost.
+        """Replaces a lost actor.
 
         Args:
-          actor: The actor; if it runs after all, it is ended.
-          error: What Ray said.
+          actor: The lost actor. It is ended if it still runs.
+          error: The error that Ray raised.
+
+        Returns:
+          The new actor, which may not have started yet.
 
         Raises:
-          RunError: If several actors in a row died as they started.
+          RunError: If several actors in a row died while they started.
         """
         if actor.hello is None:
             self._failed_starts += 1
@@ -101,7 +104,7 @@ class Pool:
         return new
 
     def forget(self, key: int) -> None:
-        """Has the actors drop a form that is not used any more."""
+        """Deletes a form that is no longer used from the actors."""
         if not ray.is_initialized():
             return
         for actor in self.actors:
@@ -122,7 +125,8 @@ class Pool:
             "num_gpus": plan.gpus,
             "max_restarts": 0,
             "max_task_retries": 0,
-            # One thread per lane, which takes its calls in order; the other calls have one, too.
+            # Each lane has one thread, which runs its calls in order. All other calls share one
+            # more thread.
             "concurrency_groups": {group(lane): 1 for lane in range(plan.lanes)},
         }
         actor_class: Any = ray.remote(**options)(share_actor.ShareActor)
@@ -138,11 +142,11 @@ def group(lane: int) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Returns in one line why Ray lost an actor."""
+    """Returns one line that says why Ray lost an actor."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # Where a machine has too little memory, advice follows what happened.
-    telling = [
+    # When a machine has too little memory, Ray's message ends with general advice.
+    causes = [
         line for line in lines if line.startswith(("Memory on the node", "The actor is dead"))
     ]
-    chosen = (telling or lines[-1:] or [type(error).__name__])[0]
+    chosen = (causes or lines[-1:] or [type(error).__name__])[0]
     return chosen.partition(" Some common causes")[0]

@@ -1,8 +1,8 @@
-"""Connecting to Ray, or starting it, and dividing its machines among actors.
+"""Connects to Ray or starts it, and divides its machines among actors.
 
-Ray executes what its clients send it. So a cluster that is started here listens on this machine's
-own address 127.0.0.1 only, asks for a token that nobody else has, and keeps its files in a folder
-that nobody else can read.
+Ray executes any code that its clients send. So a cluster that is started here listens only on the
+local address 127.0.0.1, requires a secret token, and keeps its files in a folder that only this
+user can read.
 """
 
 import atexit
@@ -40,15 +40,15 @@ _CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 _THIS_MACHINE = "127.0.0.1"
 _TOKEN_BYTES = 32
-# The path of a socket has at most 107 bytes, of which Ray's names and ours take 79.
+# The path of a socket has at most 107 bytes. Ray's names and ours take 79 of them.
 _LONGEST_BASE = 28
-# The folders of clusters that were started here, which go with the program.
+# The folders of clusters that this program started. They are removed when it ends.
 _folders: list[pathlib.Path] = []
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
-# No usage reports; and Ray need not say that it is going to change how it hides GPUs, as actors
-# on the CPU do not rely on it.
+# The first setting turns usage reports off. The second one turns off Ray's warning that it will
+# change how it hides GPUs; actors on the CPU do not depend on that.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -57,7 +57,12 @@ _ENVIRONMENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What a machine of the cluster offers to Ray."""
+    """The resources of a machine of the cluster.
+
+    Attributes:
+      cpus: Number of cores.
+      gpus: Number of GPUs.
+    """
 
     cpus: int
     gpus: int
@@ -65,13 +70,14 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the cluster is divided; the sums of a round depend on `actors` and `lanes`.
+    """How the cluster is divided. The sums of a round depend on `actors` and `lanes`.
 
     Attributes:
-      actors: How many.
-      lanes: Clients at once in each.
-      cpus: Cores that Ray sets aside for each.
-      gpus: GPUs that Ray sets aside for each, or a fraction of one; 0 for an actor on the CPU.
+      actors: Number of actors.
+      lanes: Number of clients that each actor runs at the same time.
+      cpus: Cores that Ray reserves for each actor.
+      gpus: GPUs, or the fraction of a GPU, that Ray reserves for each actor. 0 for actors on the
+        CPU.
     """
 
     actors: int
@@ -81,25 +87,26 @@ class Plan:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """One name per lane: its actor and what it runs on."""
+        """One name per lane, with its actor and its kind of device."""
         kind = "GPU" if self.gpus else "CPU"
         return tuple(f"ray:{i}/{kind}:0" for i in range(self.actors) for _ in range(self.lanes))
 
 
 def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
-    """Connects to Ray unless the program did so before.
+    """Connects to Ray, unless the program is connected already.
 
     Args:
-      address: "host:port" of a cluster of which this machine is a node, or "auto" for the cluster
-        that was started here; empty starts one for this program on this machine alone.
-      object_store_bytes: Size of the object store of a cluster that is started here; by default
-        what Ray takes, 30 % of the memory.
+      address: "host:port" of a cluster that this machine belongs to, or "auto" for the cluster that
+        runs on this machine. Empty starts a cluster for this program, on this machine only.
+      object_store_bytes: Size in bytes of the object store of a cluster that is started here. The
+        default is Ray's own, 30 % of the memory.
 
     Returns:
-      Whether it was connected here, and thus is to be left again.
+      Whether this call connected to Ray. If so, the caller must disconnect.
 
     Raises:
-      UserError: If there is no such cluster.
+      UserError: If there is no cluster at the address, it refuses the connection, the program is
+        connected to another cluster, or the path of the temporary folder is too long.
     """
     if address.startswith("ray://"):
         raise errors.UserError(
@@ -130,23 +137,24 @@ def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
 
 
 def _ask_for_a_token() -> None:
-    """Has a cluster that is started here refuse everybody without this program's token.
+    """Makes the cluster that is started next refuse clients without this program's token.
 
-    Where the user set a mode or a token, these stay.
+    A mode or token that the user has set stays as it is.
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(_TOKEN_BYTES)
-    # Ray's processes read the environment when they start; this one did so when it imported Ray.
+    # Ray's processes read the environment when they start. This process read it when it imported
+    # Ray, so it needs this call.
     ray._config.initialize(json.dumps({"AUTH_MODE": "token"}))
 
 
 def _new_folder() -> pathlib.Path:
-    """Makes a folder for a cluster's files, in one that nobody else may enter.
+    """Makes a folder for a cluster's files, inside a folder that only this user can enter.
 
-    Ray lets everybody write to the folder that it is given.
+    This is needed because Ray makes its folder writable for everybody.
 
     Raises:
       UserError: If the path of the folder for temporary files is too long.
@@ -154,7 +162,7 @@ def _new_folder() -> pathlib.Path:
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(os.fsencode(base)) > _LONGEST_BASE:
         raise errors.UserError(
-            f"RAY_TMPDIR={base}: too long for the paths of Ray's sockets; it may have"
+            f"RAY_TMPDIR={base}: too long for the paths of Ray's sockets; it may have at most"
             f" {_LONGEST_BASE} characters"
         )
     _folders.append(pathlib.Path(tempfile.mkdtemp(prefix="ray-", dir=base)))
@@ -163,7 +171,10 @@ def _new_folder() -> pathlib.Path:
 
 @atexit.register
 def _remove_folders() -> None:
-    """Removes the folders; this comes after open contexts are closed, which import this module."""
+    """Removes the folders.
+
+    Exit handlers run in reverse order, so this runs after `ray_context` has closed its contexts.
+    """
     if _folders and ray.is_initialized():
         ray.shutdown()
     for folder in _folders:
@@ -187,7 +198,7 @@ def _join(address: str) -> None:
 
 @contextlib.contextmanager
 def _own_end() -> Iterator[None]:
-    """Keeps what SIGTERM does to this program; Ray makes it end with a crash report."""
+    """Keeps this program's SIGTERM handler. Ray's handler would end it with a crash report."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -197,12 +208,12 @@ def _own_end() -> Iterator[None]:
 
 
 def _end(number: int, _: types.FrameType | None) -> NoReturn:
-    # Unlike without a handler, what was started is ended, too.
+    # Unlike the default action, this also runs the exit handlers, which end child processes.
     sys.exit(128 + number)
 
 
 def _check_reachable(address: str) -> None:
-    """Raises an OSError or ValueError where nothing listens; Ray would try for minutes."""
+    """Raises an OSError or ValueError if nothing listens there. Ray would try for minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
         raise ValueError("expected host:port or auto")
@@ -211,7 +222,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _check_token(address: str) -> None:
-    """Raises a ValueError where the cluster asks for another token; Ray would try for minutes."""
+    """Raises a ValueError if the cluster requires another token. Ray would try for minutes."""
     with_token = grpc_token.SyncAuthenticationMetadataClientInterceptor()
     with grpc.insecure_channel(address) as channel:
         ask = grpc.intercept_channel(channel, with_token).unary_unary(_CHECK_ALIVE)
@@ -220,7 +231,7 @@ def _check_token(address: str) -> None:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 raise ValueError(
-                    "it asks for another token: see RAY_AUTH_TOKEN_PATH in docs/many_machines.md"
+                    "it requires another token: see RAY_AUTH_TOKEN_PATH in docs/many_machines.md"
                 ) from error
 
 
@@ -228,29 +239,32 @@ def _check_connected_to(address: str) -> None:
     here = ray.get_runtime_context().gcs_address
     if address not in ("", "auto", here):
         raise errors.UserError(
-            f"--ray_address={address}: this program is connected to Ray at {here} already"
+            f"--ray_address={address}: this program is already connected to Ray at {here}"
         )
 
 
 def machines() -> list[Machine]:
-    """Returns the machines that are alive."""
+    """Returns the running machines of the cluster."""
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
     return [Machine(int(r.get("CPU", 0)), int(r.get("GPU", 0))) for r in alive]
 
 
 def plan(cluster: Sequence[Machine], actors: int | None = None) -> Plan:
-    """Divides a cluster.
+    """Divides a cluster among actors.
 
-    With GPUs there is one actor per GPU, with one lane each; more actors than GPUs share them
-    evenly. Without there is one actor per machine with a lane per core, as many as the smallest
-    machine has; a number of actors gets as many lanes each as fit on the machines.
+    If there are GPUs, the default is one actor per GPU. Each actor has one lane. If there are more
+    actors than GPUs, they share the GPUs evenly.
+
+    If there are no GPUs, each actor has one lane per core of the smallest machine, and the default
+    is as many actors as fit, which is one per machine of that size. If the number of actors is
+    given, each actor gets as many lanes as the machines allow.
 
     Args:
       cluster: The machines.
-      actors: How many actors, or None for the number above.
+      actors: Number of actors, or None for the default.
 
     Raises:
-      UserError: If the cluster is too small for so many actors.
+      UserError: If `actors` is below 1, or the cluster is too small for so many actors.
     """
     if actors is not None and actors < 1:
         raise errors.UserError(f"--ray_actors={actors}: must be 1 or more")
@@ -266,7 +280,7 @@ def plan(cluster: Sequence[Machine], actors: int | None = None) -> Plan:
     if actors is None:
         lanes = min(sizes)
         return Plan(sum(size // lanes for size in sizes), lanes, lanes, 0)
-    # With one lane each, every core could have an actor, so there is a number that fits.
+    # With one lane per actor, every core could have an actor. So some number of lanes fits.
     fitting = (n for n in range(max(sizes), 0, -1) if sum(s // n for s in sizes) >= actors)
     lanes = next(fitting)
     return Plan(actors, lanes, lanes, 0)

@@ -1,7 +1,8 @@
 """An execution context that runs the clients of a round in Ray actors, on one or many machines.
 
-The program compiles a round once, prepares what is broadcast, merges what the actors send back and
-updates the server's state; `share_actor` runs the clients as the streaming context does.
+The program compiles a round once, prepares the broadcast, merges the sums that the actors send back
+and updates the server state. `share_actor` runs the clients in the same way as the streaming
+context.
 """
 
 import atexit
@@ -34,17 +35,18 @@ _keys = itertools.count()
 
 
 class RayContext(form_context.FormContext):
-    """Runs TFF computations, the clients of a round on Ray actors.
+    """Runs TFF computations, with the clients of a round on Ray actors.
 
-    The sums over a cohort depend on the number of actors and of lanes in each, and on nothing
-    else: neither on the machines nor on who died. One actor gives the bits of a streaming context
-    with its lanes; actors of one lane each give those of a streaming context with as many.
+    The sums over a cohort depend only on the number of actors and the number of lanes per actor.
+    They do not depend on the machines or on which actors died. One actor gives the same bits as a
+    streaming context with the same number of lanes. Several actors with one lane each give the same
+    bits as a streaming context with that many lanes.
 
     Attributes:
-      devices: One name per lane of the actors.
+      devices: One device name per lane of all actors.
       pool: The actors.
-      limits: When a round is given up.
-      lock: Held while a round runs on the actors.
+      limits: Limits at which a round fails.
+      lock: Lock that is held while a round runs on the actors.
     """
 
     def __init__(
@@ -58,23 +60,25 @@ class RayContext(form_context.FormContext):
         max_client_bytes: int = 1 << 30,
         object_store_bytes: int | None = None,
     ) -> None:
-        """Connects to Ray, or starts it, and has the actors started; they are not waited for.
+        """Connects to Ray or starts it, and begins to start the actors without waiting for them.
 
         Args:
-          address: "host:port" of the cluster that this machine belongs to, or "auto"; empty for
-            one of its own on this machine, or the one that the program is connected to.
-          actors: How many; by default one per GPU, or without GPUs one per machine.
-          max_failed_clients: How many clients of a round may raise before the round does.
-          max_deaths_of_a_share: So many actors may die one after another while they run the same
-            clients; then the round ends.
-          start_seconds: How long a round waits for an actor when it has none.
-          max_client_bytes: How much a client's data sets may hold; they pass through the memory
-            of this process.
-          object_store_bytes: Size of the object store of a cluster that is started here; by
-            default Ray's own.
+          address: "host:port" of a cluster that this machine belongs to, or "auto" for the cluster
+            that runs on this machine. Empty uses the cluster that the program is connected to, or
+            else starts one on this machine.
+          actors: Number of actors. The default is one per GPU, or one per machine without GPUs.
+          max_failed_clients: How many clients of a round may fail before the round itself fails.
+          max_deaths_of_a_share: The round fails when this many actors have died one after another
+            while they ran the same clients.
+          start_seconds: How many seconds a round without any actor waits for an actor to start.
+          max_client_bytes: Maximum size in bytes of each data set of a client. Data sets pass
+            through the memory of this process.
+          object_store_bytes: Size in bytes of the object store of a cluster that is started here.
+            The default is Ray's own.
 
         Raises:
-          UserError: If there is no such cluster or it is too small.
+          UserError: If an argument is out of range, there is no cluster at the address, or it is
+            too small.
         """
         super().__init__(max_failed_clients=max_failed_clients)
         self.lock = threading.Lock()
@@ -94,16 +98,19 @@ class RayContext(form_context.FormContext):
     def cohort(
         self, form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
     ) -> form_context.Cohort:
-        """Returns what runs the clients of a form."""
+        """Returns the object that runs the clients of a form."""
         return _ActorCohort(self, form, summands)
 
     def close(self) -> None:
-        """Ends the actors, and Ray if it was started here; the context cannot be used any more."""
+        """Ends the actors, and the connection to Ray if this context made it.
+
+        The context cannot be used any more.
+        """
         _open_contexts.discard(self)
         if not ray.is_initialized():
             return
         if self._connected:
-            ray.shutdown()  # with it go the actors
+            ray.shutdown()  # this ends the actors, too
         elif hasattr(self, "pool"):
             self.pool.close()
 
@@ -144,7 +151,7 @@ class _ActorCohort:
             with self._context.lock:
                 return self._run(data, costs, broadcast)
         except ray.exceptions.RayTaskError:
-            raise  # a defect
+            raise  # a programming error
         except ray.exceptions.RayError as error:
             raise errors.RunError(f"Ray: {ray_actors.reason(error)}") from error
 

@@ -1,9 +1,9 @@
-"""One round on Ray actors: clients sent, deaths survived, partial sums fetched in order.
+"""One round on Ray actors: sends the clients, survives dead actors, fetches the sums in order.
 
-A cohort is cut into shares, one per actor of the plan, and a share into lanes, by the clients'
-costs alone. An actor that dies loses the share that it was running, not the round: the share goes
-back to the queue, for the next actor that is free or the dead one's successor. Nothing of the
-result depends on who runs a share, as sums are added in the order of shares.
+A cohort is divided into shares, one per actor of the plan, and each share into lanes. The division
+depends only on the costs of the clients. When an actor dies, only its share is lost, not the round:
+the share goes back to the queue, and the next free actor or the replacement runs it. The sums are
+added in the order of the shares, so the result does not depend on which actor runs a share.
 """
 
 import collections
@@ -25,14 +25,14 @@ from tff_nlp.execution import lane_runs, ray_actors, share_actor, transport
 
 _log = logging.getLogger(__name__)
 
-# A lane has one piece to run and one that waits, so that it never waits for the program.
+# A lane has one piece that runs and one that waits, so that the lane never waits for the program.
 _PIECES_AHEAD = 2
-# A piece is as many clients as come to a MiB, so that small ones do not each pay for a call; but
-# not many, so that a failure is told soon. A lane's first pieces have 1, 2, 4, ..., so that no lane
-# waits long for its first one.
+# A piece holds clients of one MiB in total, so that small clients do not need one call each. The
+# number of clients is limited, so that a failure is reported soon. The first pieces of a lane have
+# 1, 2, 4, ... clients, so that no lane waits long for its first piece.
 _PIECE_BYTES = 1 << 20
 _PIECE_CLIENTS = 16
-# Seconds between two lines about a round that goes on.
+# Seconds between two progress messages in the log.
 _REPORT_SECONDS = 10.0
 
 _tokens = itertools.count()
@@ -40,12 +40,12 @@ _tokens = itertools.count()
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """When a round is given up.
+    """Limits at which a round fails.
 
     Attributes:
-      deaths: How many actors may die of one share, one after another.
-      start_seconds: How long to wait for an actor when there is none.
-      client_bytes: How much a client's data set may hold.
+      deaths: The round fails when this many actors have died while they ran the same share.
+      start_seconds: How many seconds to wait for an actor to start when there is none.
+      client_bytes: Maximum size of a client's data set in bytes.
     """
 
     deaths: int
@@ -55,13 +55,13 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What the actors are to do.
+    """The work of a round.
 
     Attributes:
-      key: Names the form.
+      key: Key of the form.
       form: The packed form, in Ray's object store.
-      broadcast: What every client gets, in Ray's object store.
-      data: Each client's flattened data.
+      broadcast: The values that the server sends to every client, in Ray's object store.
+      data: The flattened data of each client.
       data_types: The flat types of a client's data.
     """
 
@@ -77,11 +77,11 @@ class Share:
     """Some clients of the round.
 
     Attributes:
-      lanes: Their positions in the round, lane by lane.
-      failures: Those that failed, of the latest try.
-      clients_run: How many have run, in the latest try.
-      deaths: How many actors died of it.
-      sums: What it comes to, in Ray's object store, once it is done.
+      lanes: Positions of the clients in the round, one list per lane.
+      failures: The clients that failed in the latest attempt.
+      clients_run: Number of clients that have run in the latest attempt.
+      deaths: Number of times that the share was lost with its actor or machine.
+      sums: The sums of the share in Ray's object store, or None before they are ready.
     """
 
     lanes: list[list[int]]
@@ -92,18 +92,18 @@ class Share:
 
     @property
     def positions(self) -> list[int]:
-        """The positions of all its clients."""
+        """The positions of all clients of the share."""
         return sorted(position for lane in self.lanes for position in lane)
 
 
 def shares(costs: Sequence[int], actors: int, lanes: int, *, in_order: bool = False) -> list[Share]:
-    """Cuts a cohort into shares for so many actors; empty ones are left out.
+    """Divides a cohort into shares. Empty shares are left out.
 
     Args:
-      costs: How long each client takes, relative to others.
-      actors: How many shares there are at most.
-      lanes: How many lanes a share has.
-      in_order: As of `lane_runs.share`.
+      costs: Relative running time of each client.
+      actors: Maximum number of shares.
+      lanes: Number of lanes per share.
+      in_order: As in `lane_runs.share`.
     """
     cut = []
     for positions in lane_runs.share(costs, actors, in_order=in_order):
@@ -115,15 +115,15 @@ def shares(costs: Sequence[int], actors: int, lanes: int, *, in_order: bool = Fa
 
 @dataclasses.dataclass(eq=False)
 class _Attempt:
-    """A share on an actor.
+    """One attempt to run a share on an actor.
 
     Attributes:
-      actor: Runs it.
-      share: What is run.
-      token: Names the attempt.
-      waiting: Positions yet to be sent, lane by lane.
-      sent: Pieces sent, lane by lane.
-      unanswered: Pieces sent that the actor has not answered.
+      actor: The actor that runs the share.
+      share: The share.
+      token: Unique number of the attempt.
+      waiting: Positions of the clients that are not sent yet, per lane.
+      sent: Number of pieces sent, per lane.
+      unanswered: Number of pieces that were sent and not answered yet.
     """
 
     actor: ray_actors.Actor
@@ -153,9 +153,9 @@ class Round:
         self._max_failed = max_failed_clients
         self._queue = collections.deque(self._shares)
         self._attempts: dict[ray_actors.Actor, _Attempt] = {}
-        # What Ray is to answer: from whom, and what to do then.
+        # The answers that the round waits for: the actor of each, and the function to call then.
         self._events: dict[ray.ObjectRef, tuple[ray_actors.Actor, Callable[[Any], None]]] = {}
-        self._heard = self._reported = time.monotonic()
+        self._last_answer = self._last_report = time.monotonic()
 
     @property
     def failures(self) -> list[lane_runs.ClientError]:
@@ -163,13 +163,13 @@ class Round:
         return [failure for share in self._shares for failure in share.failures]
 
     def sums(self) -> Iterator[share_actor.ArraySums]:
-        """Runs the round; yields what each share comes to, in order.
+        """Runs the round and yields the sums of each share, in the order of the shares.
 
-        Only what is to be yielded next is fetched. It ends early when more clients failed than
-        may.
+        Sums are fetched only when they are yielded. The round ends early if more clients fail than
+        allowed.
 
         Raises:
-          RunError: If a share ends every actor that runs it, or no actor can be started.
+          RunError: If too many actors die while they run the same share, or no actor starts.
         """
         for actor in self._pool.actors:
             if actor.hello is None:
@@ -217,7 +217,7 @@ class Round:
         self._finish_if_done(attempt)
 
     def _send(self, attempt: _Attempt, lane: int) -> None:
-        """Sends a lane's next clients, if there are any."""
+        """Sends the next clients of a lane, if any are left."""
         clients = self._next_clients(attempt, lane)
         if not clients:
             return
@@ -271,8 +271,8 @@ class Round:
         self._events[actor.started] = actor, functools.partial(self._pool.welcome, actor)
 
     def _wait(self) -> None:
-        """Waits for an answer and acts on it, or reports that there is none."""
-        # What an actor holds stays there: the answers themselves are small.
+        """Waits for answers and handles them; without an answer, only reports the progress."""
+        # Results of shares stay at the actors. Answers are small.
         seconds = min(_REPORT_SECONDS, self._limits.start_seconds)
         ready, _ = ray.wait(list(self._events), timeout=seconds, fetch_local=False)
         self._report()
@@ -287,17 +287,17 @@ class Round:
                     raise errors.RunError(f"Ray {actor}: {error.cause.message}") from error
                 raise
             else:
-                self._heard = time.monotonic()
+                self._last_answer = time.monotonic()
                 event(value)
 
     def _lose(self, actor: ray_actors.Actor, error: Exception) -> None:
-        """Has an actor replaced, and its share run by whoever is free first."""
+        """Replaces a lost actor and puts its share back into the queue."""
         why = ray_actors.reason(error)
         self._events = {r: (a, e) for r, (a, e) in self._events.items() if a is not actor}
         attempt = self._attempts.pop(actor, None)
         self._expect_start(self._pool.replace(actor, error))
         if attempt is None:
-            _log.warning("Ray %s is lost and is started anew: %s", actor, why)
+            _log.warning("Ray %s is lost and is started again: %s", actor, why)
             return
         share = attempt.share
         _log.warning(
@@ -321,7 +321,7 @@ class Round:
         self._queue.appendleft(share)
 
     def _fetch(self, share: Share, sums: ray.ObjectRef) -> share_actor.ArraySums | None:
-        """Returns a share's sums; None if they were lost with their machine."""
+        """Returns the sums of a share, or None if they were lost with their machine."""
         try:
             return ray.get(sums)
         except ray_actors.LOST as error:
@@ -333,19 +333,19 @@ class Round:
             self._run_again(share, error)
             return None
         finally:
-            # Either way it need not be kept.
+            # In both cases Ray may now delete the sums.
             share.sums = None
 
     def _report(self) -> None:
         now = time.monotonic()
-        if not self._attempts and now - self._heard > self._limits.start_seconds:
+        if not self._attempts and now - self._last_answer > self._limits.start_seconds:
             raise errors.RunError(
                 f"no Ray actor has started within {self._limits.start_seconds:.0f} seconds; Ray "
                 f"has free {_resources(ray.available_resources())}, and an actor needs "
                 f"{self._pool.plan.cpus} cores and {self._pool.plan.gpus:g} GPUs"
             )
-        if now - self._reported > _REPORT_SECONDS:
-            self._reported = now
+        if now - self._last_report > _REPORT_SECONDS:
+            self._last_report = now
             starting = sum(actor.hello is None for actor in self._pool.actors)
             _log.info(
                 "round goes on: %d of %d clients run, %d actors at work, %d starting",

@@ -1,4 +1,4 @@
-"""Changes to a client's graph that give the same numbers with less work."""
+"""Changes to a client's graph that give the same result with less work."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,17 +8,18 @@ import tensorflow as tf
 from tff_nlp.execution import graphs
 
 _IDENTITIES = ("Identity", "Snapshot")
-# None of these repeats an element of its first input.
+# Operations that never repeat an element of their first input.
 _KEEPS_DISTINCT = (*_IDENTITIES, "Cast", "ExpandDims", "Reshape", "Squeeze", "StridedSlice")
 _PREFIX = f"{graphs.SCOPE}/"
 
 
 def with_norms_of_rows(graph: graphs.Graph) -> graphs.Graph:
-    """Takes the norm of a table that is zero but for some rows from these rows.
+    """Computes the norm of a table that is zero except for some rows from these rows alone.
 
-    Clipping asks for the norm of a whole update, and a token embedding's is dense only for the
-    norm's sake: its few rows are what is added to the accumulator. The sum of squares differs by
-    the order of its additions. What the table waited for (an assertion), the norm waits for.
+    Clipping needs the norm of the whole update. Without this change, the update of a token
+    embedding is built as a dense table only for its norm, because only its few rows are added to
+    the accumulator. The norm may differ by rounding, because the squares are added in another
+    order. Operations that the table waited for (an assertion), the norm waits for, too.
     """
     operations = {node.op for node in graph.graph_def.node}
     if not {"L2Loss", "ScatterNd", "Where"} <= operations:
@@ -36,23 +37,25 @@ def with_norms_of_rows(graph: graphs.Graph) -> graphs.Graph:
 
 
 def source(tensor: tf.Tensor, waits: list[tf.Operation]) -> tf.Tensor:
-    """Looks through identities.
+    """Skips identity operations and returns the tensor that they copy.
 
     Args:
       tensor: A tensor of a graph.
-      waits: Receives the operations that the identities wait for: who passes by an identity has to
-        wait for them in its place.
+      waits: List to which the function appends the operations that the skipped identities wait for.
+        Users of the returned tensor must wait for these operations.
     """
     return _through(tensor, _IDENTITIES, waits)
 
 
 def _rows_of_norms(graph: graphs.Graph) -> dict[str, list[str]]:
-    """Returns for L2Loss operations, by name, the tensor that holds the rows and what to wait for.
+    """Returns the L2Loss operations that can read rows in place of a table.
 
-    Names are those of the graph.
+    Returns:
+      The name of each operation -> the name of the tensor that holds the rows, followed by the
+      names of the operations to wait for.
     """
     found = {}
-    # Imported for the shapes, which a GraphDef does not have.
+    # The import gives the shapes, which a GraphDef does not have.
     with tf.Graph().as_default() as imported:
         graph.emplace([tf.compat.v1.placeholder(s.dtype, s.shape) for s in graph.input_specs])
         for operation in imported.get_operations():
@@ -71,9 +74,10 @@ def _rows_of_norms(graph: graphs.Graph) -> dict[str, list[str]]:
 
 
 def are_places(table: tf.Operation) -> bool:
-    """Whether a table's rows are written to places of a vector as long as it, each at most once.
+    """Whether the row numbers of a ScatterNd table are all distinct and inside of the table.
 
-    Only then the norm of the rows is that of the table, and writing them cannot fail.
+    This is known if they come from a `Where` over a vector with one entry per row of the table.
+    Only then the norm of the rows equals the norm of the table, and writing the rows cannot fail.
     """
     indices, _, _ = table.inputs
     shape = table.outputs[0].shape
@@ -89,7 +93,7 @@ def are_places(table: tf.Operation) -> bool:
 
 def _through(tensor: tf.Tensor, kinds: Iterable[str], waits: list[tf.Operation]) -> tf.Tensor:
     while tensor.op.type in kinds:
-        # A cast to few bits may make two places one.
+        # A cast to fewer bits may make two distinct row numbers equal.
         if tensor.op.type == "Cast" and tensor.dtype not in (tf.int32, tf.int64):
             break
         waits += tensor.op.control_inputs

@@ -1,8 +1,8 @@
-"""The three secure sums of TFF as sums of integers with their ranges enforced.
+"""TFF's three secure sums, as sums of integers with checked ranges.
 
-A simulation adds the integers in the clear; what it keeps of the real protocols is their
-arithmetic: `federated_secure_sum_bitwidth` refuses inputs that need more bits,
-`federated_secure_sum` refuses inputs above the maximum, and the modular sum wraps at its modulus.
+A simulation adds the integers in the clear, with the same arithmetic as a real protocol:
+`federated_secure_sum_bitwidth` refuses inputs that need more bits, `federated_secure_sum` refuses
+inputs above the maximum, and the modular sum wraps at its modulus.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ class Summand:
 
     Attributes:
       kind: "bitwidth", "max_input" or "modulus".
-      limit: Its bitwidth, largest input or modulus.
-      spec: Its shape and integer type.
+      limit: The bitwidth, the largest input or the modulus, depending on `kind`.
+      spec: Shape and integer type of the tensor.
     """
 
     kind: str
@@ -32,33 +32,36 @@ class Summand:
 
     @property
     def highest(self) -> int:
-        """The largest input."""
+        """The largest valid input. For a modular sum, the largest remainder."""
         if self.kind == "bitwidth":
             return 2**self.limit - 1
         return self.limit if self.kind == "max_input" else self.limit - 1
 
     @property
     def bits(self) -> int:
-        """How many bits one of its integers needs on the way to the server."""
+        """The number of bits of one integer when it is sent."""
         return max(self.highest.bit_length(), 1)
 
     def modulus_for(self, clients: int) -> int:
-        """Returns a modulus that the sum over so many clients does not reach, or the sum's own."""
+        """Returns a modulus above the largest sum over this many clients.
+
+        A modular sum has its own modulus, which is returned.
+        """
         if self.kind == "modulus":
             return self.limit
         return max(2, 1 << (clients * self.highest).bit_length())
 
     def check(self, tensor: tf.Tensor) -> list[tf.Operation]:
-        """Returns operations, to be traced into a graph, that fail if the input is out of range.
+        """Returns operations that fail if the input is out of range.
 
-        A modular sum takes any integer, as in TFF: each has a remainder.
+        A modular sum accepts every integer, as in TFF, because every integer has a remainder.
         """
         if self.kind == "modulus":
             return []
         low = tf.reduce_min(tf.cast(tensor, tf.int64))
         high = tf.reduce_max(tf.cast(tensor, tf.int64))
         fits = tf.equal(tf.size(tensor), 0) | ((low >= 0) & (high <= min(self.highest, 2**63 - 1)))
-        message = f"a secure sum over the integers 0 to {self.highest} was given"
+        message = f"a secure sum of integers from 0 to {self.highest} got the input"
         return [tf.debugging.Assert(fits, [message, tf.where(low < 0, low, high)])]
 
     def add(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
@@ -66,28 +69,36 @@ class Summand:
         if self.kind != "modulus":
             return left + right
         modulus = tf.cast(self.limit, self.spec.dtype)
-        # Stays between -modulus and modulus, where the plain sum might not fit the type.
+        # This value is between -modulus and modulus. The plain sum might overflow the type.
         total = tf.math.floormod(left, modulus) - (modulus - tf.math.floormod(right, modulus))
         return tf.where(total < 0, total + modulus, total)
 
 
 class Summation(Protocol):
-    """A round of a protocol that sums without showing the summands; several threads may add."""
+    """One round of a protocol that computes sums without revealing the summands.
+
+    Several threads may add inputs.
+    """
 
     def add_input(self, client: int, tensors: Sequence[np.ndarray]) -> None:
-        """Adds a client's integers."""
+        """Adds the integers of a client.
+
+        Args:
+          client: Position of the client in the round.
+          tensors: One flat integer array per summand.
+        """
 
     def finish(self) -> Sequence[np.ndarray]:
-        """Returns the sums, from 0 to modulus - 1, of the clients that added."""
+        """Returns the sums over the clients that added inputs, each from 0 to modulus - 1."""
 
 
-# (positions of a round's clients, of each tensor the number of integers and the modulus) to the
-# round's protocol.
+# (positions of the round's clients, (number of integers, modulus) of each tensor) -> the protocol
+# of the round.
 Protocols = Callable[[Sequence[int], Sequence[tuple[int, int]]], Summation]
 
 
 class HiddenSums:
-    """The secure sums of one round, added up by a protocol instead of in the clear."""
+    """The secure sums of one round, computed by a protocol instead of in the clear."""
 
     def __init__(
         self, summands: Sequence[Summand], clients: Sequence[int], protocols: Protocols
@@ -95,9 +106,9 @@ class HiddenSums:
         """Begins a round.
 
         Args:
-          summands: Of the round.
-          clients: The positions of its clients.
-          protocols: Makes the protocol of a round.
+          summands: The secure sums of the round.
+          clients: The positions of the round's clients.
+          protocols: Returns the protocol of a round.
         """
         self._summands = summands
         sizes = [int(np.prod(s.spec.shape.as_list(), dtype=np.int64)) for s in summands]
@@ -105,11 +116,11 @@ class HiddenSums:
         self._protocol = protocols(clients, list(zip(sizes, moduli, strict=True)))
 
     def add(self, client: int, inputs: Sequence[tf.Tensor]) -> None:
-        """Adds what a client sends."""
+        """Adds the inputs of a client, one tensor per summand."""
         self._protocol.add_input(client, [np.ravel(tensor.numpy()) for tensor in inputs])
 
     def finish(self) -> list[tf.Tensor]:
-        """Returns the sums of the clients that added, in the shapes and types of the summands."""
+        """Returns the sums over the clients that added inputs, with the summands' specs."""
         return [
             tf.constant(total.reshape(s.spec.shape.as_list()), s.spec.dtype)
             for s, total in zip(self._summands, self._protocol.finish(), strict=True)
@@ -117,7 +128,7 @@ class HiddenSums:
 
 
 def zero(summands: Sequence[Summand]) -> list[tf.Tensor]:
-    """Returns the empty sums."""
+    """Returns sums of zero, one per summand."""
     return [tf.zeros(s.spec.shape, s.spec.dtype) for s in summands]
 
 
@@ -133,12 +144,12 @@ def total(
     clients: Sequence[Sequence[tf.Tensor]],
     protocols: Protocols | None = None,
 ) -> list[tf.Tensor]:
-    """Returns the sums of what clients send.
+    """Returns the sums of the tensors that clients send.
 
     Args:
-      summands: What each client sends.
-      clients: The tensors of each client.
-      protocols: Adds them up; None for in the clear.
+      summands: The secure sums.
+      clients: The tensors of each client, one per summand.
+      protocols: Protocol that computes the sums. None adds the values in the clear.
 
     Raises:
       InvalidArgumentError: If a tensor is out of range.
@@ -161,8 +172,8 @@ def with_bounds(kind: str, bounds: Sequence[int], value_type: tff.Type) -> list[
     """Returns the summands of a value.
 
     Args:
-      kind: As of a `Summand`.
-      bounds: One bound for all tensors of the value, or one for each.
+      kind: As in `Summand`.
+      bounds: One bound for all tensors of the value, or one bound per tensor.
       value_type: The type of the value.
     """
     types = list(structures.flatten_types(value_type))

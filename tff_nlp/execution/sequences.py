@@ -1,4 +1,4 @@
-"""TFF's sequences as tensors: data sets, and lists of their elements."""
+"""Conversions of TFF's sequences: variant tensors, data sets and lists of elements."""
 
 import collections
 import functools
@@ -20,10 +20,10 @@ def element_spec(type_spec: tff.Type) -> Any:
 
 
 def in_data_set_order(tensors: Sequence[Any], type_spec: tff.Type) -> list[Any]:
-    """Returns an element's tensors in the order of a data set, which sorts names.
+    """Returns the tensors of an element in the order of a data set, which sorts names.
 
     Args:
-      tensors: In the order of the type.
+      tensors: The tensors of the element, in the order of its type.
       type_spec: The type of the element.
     """
     remaining = iter(tensors)
@@ -45,11 +45,11 @@ def from_dataset(dataset: tf.data.Dataset) -> tf.Tensor:
 
 
 def from_tensors(tensors: Sequence[Any], type_spec: tff.SequenceType) -> tf.Tensor:
-    """Returns a data set, as a variant tensor, of elements that are given.
+    """Returns a data set of the given elements, as a variant tensor.
 
     Args:
-      tensors: The tensors or arrays of all elements, one element after another, each in the order
-        of `in_data_set_order`.
+      tensors: The tensors or arrays of all elements, one element after another. Each element is in
+        the order of `in_data_set_order`.
       type_spec: The type of the data set.
     """
     specs = tuple(tf.nest.flatten(element_spec(type_spec.element)))
@@ -73,7 +73,7 @@ def to_dataset(variant: tf.Tensor, type_spec: tff.SequenceType) -> tf.data.Datas
 def iterate(variant: tf.Tensor, type_spec: tff.SequenceType) -> Iterator[list[tf.Tensor]]:
     """Yields the tensors of each element, in the order of a data set.
 
-    It takes half as long as TensorFlow's Python iterator for few elements.
+    For few elements it takes half the time of TensorFlow's Python iterator.
     """
     specs = tf.nest.flatten(element_spec(type_spec.element))
     described = {
@@ -93,9 +93,9 @@ def iterate(variant: tf.Tensor, type_spec: tff.SequenceType) -> Iterator[list[tf
 
 
 def without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Tells tf.data not to optimize a data set, which takes longer than reading a small client.
+    """Turns off tf.data's optimization of a data set, which takes longer than reading a small one.
 
-    What the data set's maker has set stays.
+    Options that the data set already has stay as they are.
     """
     given = dataset.options()
     return dataset.with_options(
@@ -106,7 +106,7 @@ def without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _plain_options(autotune: bool | None, optimizations: bool | None) -> tf.data.Options:
-    """Returns options that turn off what is not set."""
+    """Returns options that turn off every setting that is None."""
     options = tf.data.Options()
     options.autotune.enabled = bool(autotune)
     options.experimental_optimization.apply_default_optimizations = bool(optimizations)
@@ -120,12 +120,12 @@ def _any_value(spec: tf.TensorSpec) -> tf.Tensor:
 
 @functools.lru_cache
 def _option_setter(specs: tuple[tf.TensorSpec, ...]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns what makes a data set read as it is; traced once, which is cheaper than each time."""
+    """Returns a function that turns off the optimization of a data set. It is traced only once."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.variant)], autograph=False)
     def set_options(variant: tf.Tensor) -> tf.Tensor:
         dataset = tf.data.experimental.from_variant(variant, specs)
-        # A list has no options of its own to keep.
+        # A data set from a list has no options to keep.
         return tf.data.experimental.to_variant(dataset.with_options(_plain_options(None, None)))
 
     return set_options

@@ -1,8 +1,9 @@
-"""A process that runs shares of cohorts for a program elsewhere.
+"""A process that runs shares of cohorts for another program.
 
-`ShareActor` becomes a Ray actor in `ray_actors`; nothing here knows Ray. It does what the streaming
-context does, on clients that come in pieces: `begin`, `run` for some clients of a lane (in order
-per lane, lanes at the same time), `finish`.
+`ray_actors` makes a Ray actor of `ShareActor`; this module itself does not use Ray. It runs clients
+like the streaming context, but receives them in pieces. A program calls `begin`, then `run` with
+some clients of a lane, then `finish`. Pieces of one lane run in order; different lanes run at the
+same time.
 """
 
 import dataclasses
@@ -34,12 +35,12 @@ Client = tuple[int, list[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Hello:
-    """What an actor says of itself when it has started.
+    """What an actor reports when it has started.
 
     Attributes:
-      pid: Of its process.
+      pid: Process id of the actor.
       host: The name of its machine.
-      devices: One TensorFlow device per lane; none if it was to use a GPU and finds none.
+      devices: One TensorFlow device name per lane. Empty if the actor needs a GPU and finds none.
     """
 
     pid: int
@@ -58,7 +59,7 @@ class ArraySums:
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """A round, compiled and built."""
+    """A compiled round with its lanes."""
 
     form: forms.RoundForm
     summands: tuple[secure_sums.Summand, ...]
@@ -67,7 +68,7 @@ class _Form:
 
 @dataclasses.dataclass
 class _LaneState:
-    """A lane's part of the share: its run and how many pieces it got."""
+    """The run of a lane, and the number of pieces that the lane received."""
 
     run: lane_runs.LaneRun
     pieces: int = 0
@@ -77,11 +78,12 @@ class ShareActor:
     """Runs one share of a cohort at a time."""
 
     def __init__(self, *, num_lanes: int, threads: int, gpu: bool) -> None:
-        """Sets TensorFlow up.
+        """Configures TensorFlow.
 
         Args:
-          num_lanes: How many clients run at once.
-          threads: How many operations run at once; see `streaming.configure_threads`.
+          num_lanes: Number of clients that run at the same time.
+          threads: Number of operations that run at the same time, as in
+            `streaming.configure_threads`.
           gpu: Whether the lanes are on this process's first GPU.
         """
         streaming.configure_threads(threads)
@@ -100,17 +102,17 @@ class ShareActor:
         self._form: _Form | None = None
 
     def hello(self) -> Hello:
-        """Returns who this is."""
+        """Returns the process, machine and devices of this actor."""
         return Hello(os.getpid(), socket.gethostname(), self._devices)
 
     def begin(self, token: int, key: int, packed: bytes | None, broadcast: Sequence[Any]) -> None:
-        """Begins a share, and drops one that was not finished.
+        """Begins a share. An unfinished earlier share is dropped.
 
         Args:
-          token: Names the share in the calls to come.
-          key: Names the form.
-          packed: The form, by `transport.pack_form`; None if it was given before.
-          broadcast: What every client gets, as arrays.
+          token: Unique number of the share, for the later calls.
+          key: Key of the form.
+          packed: The form as bytes from `transport.pack_form`. None if the actor already has it.
+          broadcast: The values that the server sends to every client, as arrays.
         """
         self.stop()
         if packed is not None:
@@ -123,7 +125,7 @@ class ShareActor:
         for lock in self._locks:
             lock.acquire()  # A stopped lane may still be in the middle of its client.
         try:
-            # How many clients may fail is for the program to say, which knows all shares.
+            # The program limits the number of failed clients, because it knows all shares.
             self._progress = lane_runs.Progress(math.inf)
             self._states = [
                 _LaneState(lane_runs.LaneRun(lane, self._form.summands, tensors, self._progress))
@@ -140,13 +142,16 @@ class ShareActor:
         """Runs some clients on a lane.
 
         Args:
-          token: Of the share; a piece of another one is dropped.
+          token: Number of the share. A piece of another share is dropped.
           lane: Number of the lane.
-          piece: Number of this piece among the lane's, from 0.
-          clients: Position in the round and data of each, by `transport.to_arrays`.
+          piece: Number of this piece on its lane, from 0.
+          clients: Position in the round and data of each client, from `transport.to_arrays`.
 
         Returns:
-          Position and reason of the clients that failed; they are left out.
+          Position and error message of each failed client. Failed clients are left out of the sums.
+
+        Raises:
+          RuntimeError: If the pieces of a lane do not arrive in order.
         """
         with self._locks[lane]:
             if token != self._token or self._form is None:
@@ -167,9 +172,14 @@ class ShareActor:
         self._progress.stop()
 
     def finish(self, token: int) -> tuple[None, ArraySums]:
-        """Ends a share; returns nothing, and what it comes to.
+        """Ends a share and returns its sums.
 
-        Two results, so that a program can wait for the end and leave the sums where they are.
+        Returns:
+          None and the sums. These are two results, so that a program can wait for the first one and
+          leave the sums on the actor's machine.
+
+        Raises:
+          RuntimeError: If `token` is not the number of the current share.
         """
         if token != self._token or self._form is None:
             raise RuntimeError("the share to finish is not the one that began")
@@ -179,7 +189,7 @@ class ShareActor:
         return None, to_arrays(sums, self._form.form)
 
     def forget(self, key: int) -> None:
-        """Drops a form that is not used any more."""
+        """Deletes a form that is no longer used."""
         self._forms.pop(key, None)
 
 
@@ -214,9 +224,9 @@ def to_tensors(sums: ArraySums, form: forms.RoundForm) -> lane_runs.Sums:
 
 
 def let_gpu_memory_grow() -> None:
-    """Lets several processes share a GPU; TensorFlow otherwise takes all of its memory."""
+    """Lets several processes share a GPU. TensorFlow would otherwise take all of its memory."""
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
-        _log.warning("TensorFlow already runs; it keeps the GPU memory that it took")
+        _log.warning("TensorFlow has already started; it keeps the GPU memory that it took")

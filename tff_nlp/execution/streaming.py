@@ -1,9 +1,9 @@
 """An execution context that streams the clients of a round through this process.
 
-TFF's own runtime serializes every client to a separate C++ process. Here the pieces of TFF's
-MapReduce form run as TensorFlow functions in the Python process; each client's update is added to
-an accumulator as soon as it is there, so that memory does not grow with the cohort, and state and
-weights stay where they are from round to round.
+TFF's own runtime sends every client to a separate C++ process. Here the pieces of TFF's MapReduce
+form run as TensorFlow functions in the Python process. Each client's update is added to an
+accumulator as soon as it is ready, so memory does not grow with the cohort. State and weights stay
+in this process from round to round.
 """
 
 import concurrent.futures
@@ -21,31 +21,32 @@ _log = logging.getLogger(__name__)
 
 
 def configure_threads(operations: int | None = None, *, warn: bool = True) -> None:
-    """Sets TensorFlow to one thread per operation and so many operations at once.
+    """Sets TensorFlow to one thread per operation, and sets the number of parallel operations.
 
-    Clients then run side by side, a core each, which is faster than one client on all cores, and
-    the order of additions inside an operation does not depend on the machine. Call it before
-    TensorFlow runs anything; afterwards it changes nothing.
+    Clients then run in parallel on one core each, which is faster than one client on all cores. The
+    order of additions inside an operation also does not depend on the machine. Call this function
+    before TensorFlow runs anything; later calls have no effect.
 
     Args:
-      operations: How many operations run at once; by default as many as there are cores.
-      warn: Whether to log a warning where it comes too late.
+      operations: Number of operations that run at the same time. The default is the number of
+        cores.
+      warn: Whether to log a warning if the call comes too late.
     """
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(operations or cores())
     except RuntimeError:
         if warn:
-            _log.warning("TensorFlow already runs; its threads stay as they are")
+            _log.warning("TensorFlow has already started; its threads stay as they are")
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_devices() -> tuple[str, ...]:
-    """Returns one entry per lane: every GPU, or the CPU once per core."""
+    """Returns one device name per lane: every GPU, or without GPUs the CPU once per core."""
     gpus = tf.config.list_logical_devices("GPU")
     if gpus:
         return tuple(device.name for device in gpus)
@@ -53,15 +54,15 @@ def default_devices() -> tuple[str, ...]:
 
 
 class StreamingContext(form_context.FormContext):
-    """Runs TFF computations in this process, the clients of a round in a stream.
+    """Runs TFF computations in this process, and the clients of a round in a stream.
 
-    The sums over a cohort depend on the number of lanes, as float addition is not associative, and
-    on nothing else: the same devices give the same bits.
+    Float addition is not associative, so the sums over a cohort depend on the number of lanes. They
+    depend on nothing else: the same devices give the same bits.
 
     Attributes:
-      devices: One entry per lane, that is, per client in flight.
+      devices: One device name per lane. Each lane runs one client at a time.
       pool: The threads of the lanes.
-      protocols: Adds up secure sums; None for in the clear.
+      protocols: Protocol that computes secure sums. None adds the values in the clear.
     """
 
     def __init__(
@@ -74,10 +75,13 @@ class StreamingContext(form_context.FormContext):
         """Initializes the context.
 
         Args:
-          devices: TensorFlow device names, one per lane; by default every GPU or one lane per core.
-          max_failed_clients: How many clients of a round may raise before the round does; the
-            round goes on without them, as without a device that dropped out.
-          protocols: Adds up secure sums; by default they are added in the clear.
+          devices: TensorFlow device names, one per lane. The default is `default_devices`.
+          max_failed_clients: How many clients of a round may fail before the round itself fails.
+            The round goes on without them, as without a device that dropped out.
+          protocols: Protocol that computes secure sums. None adds the values in the clear.
+
+        Raises:
+          UserError: If `max_failed_clients` is negative.
         """
         super().__init__(max_failed_clients=max_failed_clients)
         self.devices = tuple(devices) if devices else default_devices()
@@ -87,7 +91,7 @@ class StreamingContext(form_context.FormContext):
     def cohort(
         self, form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
     ) -> form_context.Cohort:
-        """Returns what runs the clients of a form."""
+        """Returns the object that runs the clients of a form."""
         return _LaneCohort(self, form, summands)
 
     def map_clients(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
@@ -96,7 +100,7 @@ class StreamingContext(form_context.FormContext):
 
     @property
     def secure_protocols(self) -> secure_sums.Protocols | None:
-        """What adds up secure sums; None for in the clear."""
+        """The protocol that computes secure sums. None adds the values in the clear."""
         return self.protocols
 
 
@@ -142,7 +146,7 @@ class _LaneCohort:
         try:
             concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
         finally:
-            # When all went well there is nothing left to stop.
+            # If no client failed, nothing is left to stop.
             progress.stop()
             concurrent.futures.wait(futures)
         for future in futures:

@@ -1,4 +1,4 @@
-"""Values to flat lists of tensors and back, guided by their TFF types."""
+"""Conversions between values and flat lists of tensors, guided by TFF types."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp.execution import handed_out, sequences
+from tff_nlp.execution import returned_arrays, sequences
 
 
 def flatten_types(type_spec: tff.Type | None) -> Iterator[tff.Type]:
-    """Yields the tensor and sequence types of a type in order; placements are looked through."""
+    """Yields the tensor and sequence types inside a type, in order. Placements are ignored."""
     if type_spec is None:
         return
     if isinstance(type_spec, tff.FederatedType):
@@ -26,12 +26,12 @@ def flatten(value: Any, type_spec: tff.Type | None) -> list[tf.Tensor]:
     """Returns the tensors of a value in the order of `flatten_types`.
 
     Args:
-      value: Nested Python containers, `tff.structure.Struct`s, tensors, arrays, and for sequences
-        a `tf.data.Dataset` or a list of elements. Mappings are read by name.
-      type_spec: The type; a placement of SERVER is looked through.
+      value: A value of nested Python containers, `tff.structure.Struct`s, tensors and arrays. A
+        sequence is a `tf.data.Dataset` or a list of elements. Mappings are read by name.
+      type_spec: The type of the value. A placement at SERVER is ignored.
 
     Returns:
-      Eager tensors; a sequence is a variant tensor.
+      Eager tensors. A sequence becomes a variant tensor.
 
     Raises:
       TypeError: If the value does not have the type.
@@ -56,11 +56,11 @@ def pack(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
     """Returns the value of a type from its tensors, in the Python containers of the type.
 
     Args:
-      tensors: In the order of `flatten_types`.
-      type_spec: The type; a placement of SERVER is looked through.
+      tensors: The tensors of the value, in the order of `flatten_types`.
+      type_spec: The type of the value. A placement at SERVER is ignored.
 
     Returns:
-      What TFF's own contexts return: NumPy arrays that cannot be written to, NumPy scalars, data
+      A value as TFF's own contexts return it, of read-only NumPy arrays, NumPy scalars and data
       sets.
     """
     return tff.types.type_to_py_container(_pack_struct(tensors, type_spec), type_spec)
@@ -71,10 +71,14 @@ def pack_clients(clients: Sequence[Sequence[tf.Tensor]], type_spec: tff.Federate
 
     Args:
       clients: The flattened value of each client.
-      type_spec: The type; of a value that is equal at all clients one is returned.
+      type_spec: The type of the value.
+
+    Returns:
+      A list with one value per client, or a single value if the type says that it is equal at all
+      clients.
 
     Raises:
-      ValueError: If a value is equal at all clients and there is no client.
+      ValueError: If the value is equal at all clients and there is no client.
     """
     if type_spec.all_equal:
         if not clients:
@@ -96,14 +100,14 @@ def _pack_struct(tensors: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
     tensor = next(tensors)
     if isinstance(type_spec, tff.SequenceType):
         return sequences.to_dataset(tensor, type_spec)
-    return handed_out.array(tensor)
+    return returned_arrays.array(tensor)
 
 
 def client_list(value: Any) -> list[Any]:
-    """Returns the values of clients.
+    """Returns a value that is placed at clients as a list, one value per client.
 
     Raises:
-      TypeError: If they are no list.
+      TypeError: If the value is not a list or tuple.
     """
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"expected a list with one value per client, found {type(value).__name__}")
@@ -111,10 +115,10 @@ def client_list(value: Any) -> list[Any]:
 
 
 def cohort_size(values: Iterable[Sequence[Any]]) -> int:
-    """Returns the number of clients of values at clients, 0 without any.
+    """Returns the number of clients of values that are placed at clients, or 0 without values.
 
     Raises:
-      ValueError: If the values have not as many clients each.
+      ValueError: If two values have different numbers of clients.
     """
     sizes = [len(value) for value in values]
     if len(set(sizes)) > 1:
@@ -158,7 +162,7 @@ def _check_names(given: list[str | None], names: list[str | None], type_spec: tf
 
 def _tensor(value: Any, type_spec: tff.TensorType) -> tf.Tensor:
     dtype = tf.dtypes.as_dtype(type_spec.dtype)
-    # As TFF does: Python's numbers take the type asked for, typed values must have it.
+    # As in TFF: Python numbers are converted to the type; values with a dtype must match it.
     given = getattr(value, "dtype", None)
     if given is not None and tf.dtypes.as_dtype(given) != dtype and dtype != tf.string:
         name = tf.dtypes.as_dtype(given).name
@@ -166,7 +170,7 @@ def _tensor(value: Any, type_spec: tff.TensorType) -> tf.Tensor:
     if isinstance(value, int) and dtype.is_integer and not dtype.min <= value <= dtype.max:
         raise TypeError(f"expected a value of type {type_spec}, found {value}")
     try:
-        tensor = handed_out.tensor(value, dtype)
+        tensor = returned_arrays.tensor(value, dtype)
     except (TypeError, ValueError) as error:
         raise TypeError(f"expected a value of type {type_spec}, found {value!r}") from error
     shape = tf.TensorShape(type_spec.shape)

@@ -1,8 +1,9 @@
 """Rounds and values in a form that other processes can read.
 
-TensorFlow's graphs pickle, TFF's types go as protocol buffers. A compiled form is sent and not
-the computation: for a BERT it is 0.6 MB and 3 ms, where compiling it again takes about a second
-in each process. Data sets do not pickle; what crosses is their elements as NumPy arrays.
+TensorFlow's graphs can be pickled, and TFF's types are sent as protocol buffers. The program sends
+the compiled form and not the computation: for a BERT it has 0.6 MB and takes 3 ms, while each
+process would need about a second to compile it again. Data sets cannot be pickled, so their
+elements are sent as NumPy arrays.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from tff_nlp.execution import forms, secure_sums, sequences
 
 
 class TooLargeError(errors.RunError):
-    """A data set holds more than may be sent."""
+    """A data set is larger than the limit for sending."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Elements:
     """A data set.
 
     Attributes:
-      tensors: The elements' tensors, one element after another.
+      tensors: The tensors of the elements, one element after another.
     """
 
     tensors: list[np.ndarray]
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles TFF's types, which by themselves do not unpickle, without their Python containers."""
+    """Pickles TFF's types, without their Python containers. Plain pickle cannot load them."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, tff.Type):
@@ -51,7 +52,7 @@ def pack_form(form: forms.RoundForm, summands: Sequence[secure_sums.Summand]) ->
 
 
 def unpack_form(packed: bytes) -> tuple[forms.RoundForm, tuple[secure_sums.Summand, ...]]:
-    """Reverses `pack_form`; what it packed must come from a process that one trusts."""
+    """Reverses `pack_form`. Use it only on bytes from a trusted process."""
     return pickle.loads(packed)
 
 
@@ -61,12 +62,12 @@ def to_arrays(
     """Returns flat tensors as arrays, data sets as `Elements`.
 
     Args:
-      tensors: In the order of `structures.flatten_types`.
+      tensors: Flat tensors, in the order of `structures.flatten_types`.
       types: Their tensor and sequence types.
-      max_bytes: How many bytes a data set may hold.
+      max_bytes: Maximum size of a data set in bytes. None for no limit.
 
     Raises:
-      TooLargeError: If a data set holds more.
+      TooLargeError: If a data set is larger than `max_bytes`.
     """
     return [
         _elements(tensor, type_spec, max_bytes)
@@ -89,7 +90,7 @@ def to_tensors(
 
 
 def size(values: Iterable[np.ndarray | Elements]) -> int:
-    """Returns the bytes of arrays."""
+    """Returns the total size of arrays and data sets in bytes."""
     return sum(
         size(value.tensors) if isinstance(value, Elements) else _bytes(value) for value in values
     )

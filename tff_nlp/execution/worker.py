@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 import weakref
 from typing import Any
@@ -15,24 +16,25 @@ import tensorflow_federated as tff
 
 
 class WorkerContext(tff.framework.SyncContext):
-    """TFF's local C++ context; its worker process ends with the program."""
+    """TFF's local C++ context. Its worker process ends with the program."""
 
     def __init__(self) -> None:
+        _pass_on_no_ignored_signal()
         self._context = tff.backends.native.create_sync_local_cpp_execution_context()
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
-        """Runs a computation; called by TFF."""
+        """Runs a computation. TFF calls this method."""
         if self._context is None:
             raise RuntimeError("the worker of this context has ended")
         try:
             return self._context.invoke(comp, arg)
         except KeyboardInterrupt:
-            # TFF waits for the worker's answer before Python can end.
+            # Otherwise TFF waits for the worker's answer before Python can exit.
             self.close()
             raise
 
     def close(self) -> None:
-        """Ends the worker processes; the context cannot be used any more."""
+        """Ends the worker processes. The context cannot be used any more."""
         end_workers()
         self._context = None
 
@@ -41,10 +43,10 @@ _contexts: "weakref.WeakSet[WorkerContext]" = weakref.WeakSet()
 
 
 def worker_context() -> WorkerContext:
-    """Returns TFF's local C++ context.
+    """Returns TFF's local C++ context, with a worker process that ends with the program.
 
-    TFF leaves its worker process running when Python exits, and with it whatever waits for the
-    program's output; here it is ended with the program.
+    By itself TFF leaves its worker process running when Python exits. A process that waits for the
+    end of the program's output then waits for ever.
     """
     if not _watchers:  # the first context of this program
         atexit.register(_end)
@@ -54,9 +56,21 @@ def worker_context() -> WorkerContext:
     return context
 
 
-# In the environment of this program's children, by which the watcher knows them.
+def _pass_on_no_ignored_signal() -> None:
+    """Makes workers end on SIGINT, even if this program ignores it.
+
+    nohup and shells that start a program in the background make it ignore SIGINT, and its children
+    inherit that. TFF ends a worker by SIGINT and waits for it, then for ever. A handler that does
+    nothing has the same effect here, but children do not inherit it.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+# An environment variable of this program's children, by which the watcher finds them.
 _MARK = "TFF_NLP_WORKER_OF"
-# Waits until its input ends, which it does however the program ended.
+# Waits until its input ends. The input ends even if this program is killed.
 _WATCHER = r"""
 read -r line
 for folder in /proc/[0-9]*; do
@@ -70,7 +84,7 @@ _watchers: "list[subprocess.Popen[bytes]]" = []
 
 
 def _watch() -> None:
-    """Starts a shell that ends the workers when this program was killed and could not."""
+    """Starts a shell that ends the workers if this program is killed and cannot do it itself."""
     mark = f"{os.getpid()}-{time.time_ns()}"
     os.environ[_MARK] = mark
     quiet = subprocess.DEVNULL
@@ -80,14 +94,14 @@ def _watch() -> None:
             stdin=subprocess.PIPE,
             stdout=quiet,
             stderr=quiet,
-            # Ctrl-C in a terminal reaches the whole group.
+            # Ctrl-C in a terminal would otherwise end the watcher, too.
             start_new_session=True,
         )
     )
 
 
 def _end() -> None:
-    # TFF's own clean-up must run now: later it finds its modules gone and writes a stack trace.
+    # TFF's own clean-up must run now. Later, its modules are gone and it prints a stack trace.
     tff.framework.set_default_context(_Ended())
     for context in list(_contexts):
         context.close()
@@ -98,7 +112,7 @@ def _end() -> None:
 
 
 class _Ended(tff.framework.SyncContext):
-    """The default context of a program that ends."""
+    """The default context of a program that is ending."""
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
         raise RuntimeError("the program is ending")
@@ -108,7 +122,7 @@ def end_workers(patience: float = 2.0) -> None:
     """Ends the worker processes that this process started.
 
     Args:
-      patience: Seconds to wait before a worker is killed outright.
+      patience: Seconds between SIGTERM and SIGKILL.
     """
     pids = _workers()
     for pid in pids:
@@ -122,7 +136,7 @@ def end_workers(patience: float = 2.0) -> None:
 
 
 def _workers() -> list[int]:
-    """Returns the ids of this process's workers that run, also one that TFF itself waits for."""
+    """Returns the process ids of this program's running workers."""
     parent = str(os.getpid())
     found = []
     for folder in pathlib.Path("/proc").glob("[0-9]*"):

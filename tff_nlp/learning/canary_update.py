@@ -1,4 +1,4 @@
-"""What a canary sends: the clients of an audit, which have no examples (`privacy.canaries`)."""
+"""The updates of canaries: clients of an audit, without examples (see `privacy.canaries`)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,11 +10,12 @@ from tff_nlp.privacy import canaries
 
 @dataclasses.dataclass(frozen=True)
 class Canaries:
-    """Clients of an audit.
+    """The canaries of an audit.
 
     Attributes:
-      seed: What `privacy.canaries.seed_of` gives.
-      norm: L2 norm of what they send; longer than any clipping norm, to show whether there is one.
+      seed: Seed of their directions, from `privacy.canaries.seed_of`.
+      norm: L2 norm of their updates. It is larger than the clipping norm, so that an audit detects
+        a mechanism that does not clip.
     """
 
     seed: tuple[int, int]
@@ -24,7 +25,7 @@ class Canaries:
         """Returns a canary's update: a random direction.
 
         Args:
-          index: int32, which canary.
+          index: int32, number of the canary, from 0.
           weights: The trainable weights, for their shapes.
         """
         parts = canaries.directions(self.seed, index, [w.shape for w in weights])

@@ -1,4 +1,4 @@
-"""A client's batches, read once and held in a graph, so that local training may look twice."""
+"""A client's batches, read once and kept in the graph, so that they can be used several times."""
 
 import dataclasses
 from typing import Any
@@ -14,11 +14,12 @@ class ClientBatches:
     """The batches of one client in one round.
 
     Attributes:
-      count: int32, how many there are.
-      num_examples: int64, how many examples, repetitions counted.
-      statistics: What the task asked for, summed over the batches.
-      seen: bool[rows] of the task's table, which of its rows the client reads; None without one.
-      fingerprint: int32, tells clients apart for their dropout.
+      count: int32, number of batches.
+      num_examples: int64, number of examples. An example counts once for each time it occurs.
+      statistics: The statistics of the task, summed over the batches.
+      seen: bool[rows], the rows of the task's table that the client reads; None if the task has no
+        table.
+      fingerprint: int32, a hash of the batches. It gives each client a different dropout.
     """
 
     count: tf.Tensor
@@ -30,7 +31,11 @@ class ClientBatches:
     _spec: Any
 
     def read(self, step: tf.Tensor) -> tuple[Any, Any]:
-        """Returns `x` and `y` of a batch."""
+        """Returns `x` and `y` of a batch.
+
+        Args:
+          step: int32, number of the batch, from 0.
+        """
         parts = []
         for handle, spec in zip(self._lists, tf.nest.flatten(self._spec), strict=True):
             part = tf.raw_ops.TensorListGetItem(
@@ -44,7 +49,7 @@ class ClientBatches:
 
 
 def read(task: tasks.Task, dataset: tf.data.Dataset) -> ClientBatches:
-    """Reads a data set once, since a shuffling one would differ when it is read again."""
+    """Reads a data set once. A shuffled data set would give other batches the second time."""
     count, examples, statistics, seen, fingerprint, lists = _read(dataset, task)
     return ClientBatches(
         count,
@@ -80,8 +85,8 @@ def _read(dataset: tf.data.Dataset, task: tasks.Task) -> tuple[Any, ...]:
         if task.table:
             ids = tf.reshape(task.inputs(x)[task.table.ids], [-1, 1])
             seen = tf.tensor_scatter_nd_update(seen, ids, tf.fill([tf.size(ids)], True))
-        found = task.statistics(x, y)
-        statistics = tuple(a + b for a, b in zip(statistics, found, strict=True))
+        added = task.statistics(x, y)
+        statistics = tuple(a + b for a, b in zip(statistics, added, strict=True))
         fingerprint = fingerprint * 31 + tasks.fingerprint((x, y))[0]
         examples += tf.shape(tf.nest.flatten(x)[0], tf.int64)[0]
         count += 1
@@ -95,6 +100,6 @@ def _no_statistics(task: tasks.Task) -> tuple[tf.Tensor, ...]:
 
 
 def _list_shape(spec: tf.TensorSpec) -> list[int]:
-    # A vector, also of the shape of a scalar: TensorFlow refuses to copy a graph whose shape is the
-    # scalar -1 when it happens to visit the operation before the constant.
+    # The shape is always a vector, also for a scalar. TensorFlow fails to copy a graph with the
+    # scalar shape -1 if it visits the operation before the constant.
     return [-1 if size is None else size for size in spec.shape]

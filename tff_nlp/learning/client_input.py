@@ -1,8 +1,9 @@
-"""What a client brings to a round: its batches, and what else an algorithm asks for.
+"""The input of a client in a round: its batches, and other values that the algorithm needs.
 
-A client that brings batches alone is a data set of them, as everywhere in TFF. One that brings more
-is an `OrderedDict` of data sets, since TFF's templates know nothing else at a client: the batches
-under "batches", and each other value as a data set with one element, or with none.
+The input is usually a data set of batches, as everywhere in TFF. If there are other values, it is
+an `OrderedDict` of data sets, because TFF's templates accept only data sets from clients. The
+batches are under "batches". Each other value is a data set with one element, or with none if the
+client does not have the value.
 """
 
 import collections
@@ -13,11 +14,11 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 BATCHES = "batches"
-# uint32[8], key of the noise that the client adds in this round.
+# uint32[8], the key of the noise that the client adds in this round.
 NOISE_KEY = "noise_key"
-# int32, which canary this is; real clients have none.
+# int32, the number of the canary; real clients have none.
 CANARY = "canary"
-# What the client keeps from round to round.
+# The state that the client keeps between rounds.
 STATE = "state"
 
 KEY_SPEC = tf.TensorSpec([8], tf.uint32)
@@ -25,11 +26,11 @@ CANARY_SPEC = tf.TensorSpec([], tf.int32)
 
 
 def client_type(batch_spec: Any, extras: Mapping[str, Any]) -> tff.Type:
-    """Returns the type of what a client brings.
+    """Returns the type of a client's input.
 
     Args:
       batch_spec: The specs of a batch.
-      extras: The specs of all other values, by name.
+      extras: The specs of the other values, by name.
     """
     batches = tff.SequenceType(tff.types.tensorflow_to_type(batch_spec))
     if not extras:
@@ -47,12 +48,12 @@ def batches_of(client: Any) -> tf.data.Dataset:
 
 
 def value_of(client: Any, name: str, absent: Any) -> Any:
-    """Returns a value beside the batches, or `absent`, of the same structure and types.
+    """Returns one of the other values of a client's input.
 
     Args:
-      client: What the client brings.
-      name: The value's name.
-      absent: What stands for a value that this client does not bring.
+      client: The client's input.
+      name: Name of the value.
+      absent: Result for a client without this value. It has the structure and types of the value.
     """
     if isinstance(client, tf.data.Dataset) or name not in client:
         return absent
@@ -60,27 +61,27 @@ def value_of(client: Any, name: str, absent: Any) -> Any:
 
 
 def with_values(batches: tf.data.Dataset, **values: Any) -> Any:
-    """Returns what a client brings, from its batches and the values beside them.
+    """Returns a client's input, made of its batches and the other values.
 
     Args:
       batches: The batches.
-      **values: The values; None for one that the algorithm does not ask for, and a structure of
-        `tf.TensorSpec` for one that this client does not have.
+      **values: The other values. None for a value that the algorithm does not need; a structure of
+        `tf.TensorSpec` for a value that this client does not have.
     """
-    beside = [(name, _one_value(value)) for name, value in values.items() if value is not None]
-    if not beside:
+    extras = [(name, _one_value(value)) for name, value in values.items() if value is not None]
+    if not extras:
         return batches
-    return collections.OrderedDict([(BATCHES, batches), *beside])
+    return collections.OrderedDict([(BATCHES, batches), *extras])
 
 
 def no_elements(spec: Any) -> tf.data.Dataset:
-    """Returns a data set without elements, of this spec."""
+    """Returns a data set with this element spec and without elements."""
     empty = tf.data.Dataset.from_tensors(blank(spec)).take(0)
     return tf.data.experimental.from_variant(tf.data.experimental.to_variant(empty), spec)
 
 
 def blank(spec: Any) -> Any:
-    """Returns zeros, or empty strings, of this spec; a size that it leaves open is 0."""
+    """Returns zeros, or empty strings, with this spec. Unknown sizes become 0."""
     return tf.nest.map_structure(
         lambda part: tf.zeros([size or 0 for size in part.shape], part.dtype), spec
     )

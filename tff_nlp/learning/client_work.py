@@ -1,4 +1,4 @@
-"""Local training as TFF's client work, and what a round reports of it."""
+"""Local training as a client work process of TFF, and its measurements."""
 
 import collections
 import dataclasses
@@ -24,7 +24,7 @@ from tff_nlp.privacy import distributed_mean
 from tff_nlp.tasks import task as tasks
 
 Update = tuple[tf.Tensor, ...]
-# From a client's update and its sums to what it sends, of the same shapes.
+# (update, sums of the client) -> the values that the client sends, with the shapes of the update.
 Send = Callable[[Update, Mapping[str, tf.Tensor]], Update]
 
 EXAMPLES, UNIFORM = "examples", "uniform"
@@ -33,17 +33,18 @@ WEIGHTINGS = (EXAMPLES, UNIFORM)
 
 @dataclasses.dataclass(frozen=True)
 class LocalWork:
-    """How clients train, for algorithms that differ in nothing but this.
+    """How clients train.
 
     Attributes:
       optimizer: The client's optimizer.
       schedule: Schedule of its learning rate over rounds.
-      weighting: "examples" weighs a client's update by the examples (or tokens) that it trained
-        on, "uniform" gives every client the weight 1.
-      transforms: What changes each gradient, in this order.
-      send: What a client sends in place of its update, initial minus final weights; None for that.
-      example_privacy: Clipping and noise of DP-SGD; None without.
-      canaries: Clients of an audit; None without.
+      weighting: "examples" weights a client's update by the number of examples (or tokens) that it
+        trained on; "uniform" gives every client the weight 1.
+      transforms: Transforms of each gradient, in this order.
+      send: Function that computes what a client sends from its update and its sums; None to send
+        the update, which is the initial minus the final weights.
+      example_privacy: Clipping and noise of DP-SGD; None for training without DP-SGD.
+      canaries: The canaries of an audit; None without an audit.
       seed: Seed of the dropout, together with the round number and the client's data.
     """
 
@@ -68,20 +69,20 @@ def build_client_work(
 ) -> tff.learning.templates.ClientWorkProcess:
     """Builds the client work of one round.
 
-    Its state, broadcast with the weights, is the round number and nothing else: learning rate
-    and dropout seeds derive from it.
+    Its state is the round number, which is broadcast with the weights. The learning rate and the
+    dropout seeds derive from it.
 
     Args:
-      task: What is trained for.
+      task: The task.
       local: How clients train.
-      keyed: Whether the aggregator adds noise at the clients, and takes `KeyedUpdate`s. Nothing
-        else is reported then, since measurements have no noise: sums are zeros.
+      keyed: Whether clients add the noise, and the aggregator takes `KeyedUpdate`s. The
+        measurements are then zeros, because they would have no noise.
 
     Returns:
-      The process; its measurements under "train" are sums over the cohort, see `summarize`.
+      The process. Its measurements under "train" are those of `summarize`.
     """
     extras: dict[str, Any] = {}
-    # Ordinary batches do not fit where clients draw noise: only data with a key do.
+    # If clients draw noise, they need a key. The type then refuses data without one.
     if keyed or local.example_privacy is not None:
         extras[client_input.NOISE_KEY] = client_input.KEY_SPEC
     if local.canaries is not None:
@@ -91,15 +92,15 @@ def build_client_work(
 
     @tff.tensorflow.computation(np.int32, model_type, data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
-        # All zeros, which no noise accepts, where the data bring no key.
+        # Without a key in the data, the key is all zeros. All noise is then NaN.
         key = client_input.value_of(client, client_input.NOISE_KEY, tf.zeros([8], tf.uint32))
         deltas, sums = _update(task, local, round_number, weights, client, key)
         if local.send is not None:
             deltas = local.send(deltas, sums)
         if keyed:
-            nothing = tf.nest.map_structure(tf.zeros_like, sums)
+            zeros = tf.nest.map_structure(tf.zeros_like, sums)
             result = distributed_mean.KeyedUpdate(key, deltas)
-            return tff.learning.templates.ClientResult(result, tf.ones([])), nothing
+            return tff.learning.templates.ClientResult(result, tf.ones([])), zeros
         return tff.learning.templates.ClientResult(deltas, weight_of(sums, local.weighting)), sums
 
     sums_type = work.type_signature.result[1]
@@ -138,17 +139,17 @@ def _next_round(round_number: Any) -> Any:
 
 
 def weight_of(sums: Mapping[str, tf.Tensor], weighting: str) -> tf.Tensor:
-    """Returns float32, what a client's update weighs; 0 where it was not finite.
+    """Returns the weight of a client's update, float32. It is 0 if the update was not finite.
 
     Args:
-      sums: The client's, of `local_training.train`.
+      sums: The client's sums, from `local_training.train`.
       weighting: One of `WEIGHTINGS`.
     """
     return sums["weight_sum"] if weighting == EXAMPLES else 1.0 - sums["non_finite"]
 
 
 def round_seed(seed: int, round_number: tf.Tensor) -> tf.Tensor:
-    """Returns int32[2], seed of a round's dropout."""
+    """Returns the seed of a round's dropout, int32[2]."""
     base = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
     return tf.random.experimental.stateless_fold_in(base, round_number)
 
@@ -161,7 +162,7 @@ def _update(
     client: Any,
     key: tf.Tensor,
 ) -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
-    """Returns a client's update, and its sums."""
+    """Returns the update and the sums of a client."""
     trainable, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
     batches = client_batches.read(task, client_input.batches_of(client))
     gradient_of: local_training.GradientOf = local_training.batch_gradient
@@ -179,20 +180,20 @@ def _update(
             round_seed=round_seed(local.seed, round_number),
             transform=transform.chain(local.transforms),
             gradient_of=gradient_of,
-            # With example-level privacy all rows of a table get noise: where there is none would
-            # tell which words a client has.
+            # With example-level privacy, all rows of a table get noise. Otherwise the rows without
+            # noise would reveal which words the client does not have.
             sparse=local.example_privacy is None,
         )
 
     if local.canaries is None:
         return train()
     index = client_input.value_of(client, client_input.CANARY, tf.constant(-1))
-    sent = local.canaries.update
+    canary_direction = local.canaries.update
 
-    def send() -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
-        return sent(index, trainable), local_training.nothing_trained(task)
+    def send_canary() -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
+        return canary_direction(index, trainable), local_training.nothing_trained(task)
 
-    return tf.cond(index >= 0, send, train)
+    return tf.cond(index >= 0, send_canary, train)
 
 
 def build_summary(task: tasks.Task, sums_type: tff.Type) -> tff.Computation:
@@ -206,13 +207,17 @@ def build_summary(task: tasks.Task, sums_type: tff.Type) -> tff.Computation:
 
 
 def summarize(task: tasks.Task, sums: Mapping[str, Any]) -> "collections.OrderedDict[str, Any]":
-    """Returns what a round reports of its clients' training, from sums over the cohort.
+    """Returns the training metrics of a round, computed from sums over the cohort.
+
+    Args:
+      task: The task.
+      sums: The clients' sums from `local_training.train`, added up.
 
     Returns:
-      The task's metrics and "loss", means over examples as they were trained on (the model changes
-      meanwhile); "num_examples" and "num_batches" (int64), with repetitions over local epochs;
-      "non_finite_clients", how many clients' losses or updates overflowed and were left out; and
-      "update_norm", the root of the summed squares of the clients' update norms.
+      The task's metrics and "loss": means over the examples, each measured when it was trained on,
+      while the model changes. "num_examples" and "num_batches" (int64): an example counts once per
+      local epoch. "non_finite_clients": number of clients that were left out because their loss or
+      update overflowed. "update_norm": root of the sum of the clients' squared update norms.
     """
     return collections.OrderedDict(
         loss=tf.math.divide_no_nan(sums["loss_sum"], sums["weight_sum"]),

@@ -1,13 +1,12 @@
-"""How client work, aggregator and server update become a process, and what does not go together."""
+"""Composes client work, aggregator and server update into a process, after a check."""
 
 from typing import Any, TypeAlias, Union
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp import errors
 from tff_nlp.learning import client_work, optimizers, server_update
-from tff_nlp.privacy import distributed_mean, properties
+from tff_nlp.privacy import aggregator_properties, contract
 from tff_nlp.tasks import task as tasks
 
 Aggregator: TypeAlias = Union[  # noqa: UP007 - the types are unknown to the checker.
@@ -20,32 +19,39 @@ def compose(
     work: tff.learning.templates.ClientWorkProcess,
     aggregator: Aggregator | None,
     server_optimizer: optimizers.ServerOptimizer,
+    conduct: contract.Conduct,
 ) -> tff.learning.templates.LearningProcess:
-    """Returns the process of client work, aggregator and server optimizer.
+    """Returns the learning process of client work, aggregator and server optimizer.
 
-    `process.initialize()` alone fills the weights with NaN, so that nobody trains from anything
-    else by mistake: they are too large to be constants of a computation. `initial_state` puts the
-    task's in.
+    The attribute `conduct` of the process describes what it does with its clients. The check of its
+    rounds needs it.
+
+    `process.initialize()` fills the weights with NaN, because the real weights are too large to be
+    constants of a computation. Use `initial_state` to get a state with the task's weights. Training
+    from NaN by mistake shows at once.
 
     Args:
-      task: What is trained for.
-      work: What clients do.
-      aggregator: Combines what they send; None for the weighted mean.
-      server_optimizer: The server's optimizer.
+      task: The task.
+      work: The client work process.
+      aggregator: Aggregator of the clients' updates; None for the weighted mean.
+      server_optimizer: Optimizer of the server.
+      conduct: Result of `check`.
     """
     model_type = task.weights_type()
     result_type = work.next.type_signature.result.result.member
-    return tff.learning.templates.compose_learning_process(
+    process = tff.learning.templates.compose_learning_process(
         no_weights(model_type),
         tff.learning.templates.build_broadcast_process(model_type),
         work,
         weighted(aggregator).create(result_type.update, result_type.update_weight),
         server_update.build_server_update(model_type, server_optimizer),
     )
+    process.conduct = conduct
+    return process
 
 
 def weighted(aggregator: Aggregator | None) -> tff.aggregators.WeightedAggregationFactory:
-    """Returns the aggregator as one that takes weights, if only to leave them aside.
+    """Returns a weighted aggregator. An unweighted one is wrapped and ignores the weights.
 
     Args:
       aggregator: The aggregator; None for the weighted mean.
@@ -58,7 +64,7 @@ def weighted(aggregator: Aggregator | None) -> tff.aggregators.WeightedAggregati
 
 
 def no_weights(model_type: tff.StructWithPythonType) -> tff.Computation:
-    """Returns the computation of weights that are NaN: nobody trains from them by mistake."""
+    """Returns the computation of weights that are all NaN, see `compose`."""
 
     @tff.tensorflow.computation
     def nan() -> Any:
@@ -92,7 +98,7 @@ def weight_accessors(state_type: Any) -> tuple[tff.Computation, tff.Computation]
 def initial_state(
     process: tff.learning.templates.LearningProcess, task: tasks.Task
 ) -> tff.learning.templates.LearningAlgorithmState:
-    """Returns the state of the first round, with the task's weights."""
+    """Returns the state before the first round, with the task's initial weights."""
     trainable, frozen = task.initial_weights()
     return process.set_model_weights(
         process.initialize(),
@@ -101,8 +107,8 @@ def initial_state(
 
 
 def keyed(aggregator: Aggregator | None) -> bool:
-    """Returns whether an aggregator lets clients add noise, and so takes `KeyedUpdate`s."""
-    return isinstance(aggregator, distributed_mean.DistributedMeanFactory)
+    """Returns whether clients add the noise, so that the aggregator takes `KeyedUpdate`s."""
+    return aggregator_properties.of(aggregator).takes_keys
 
 
 def check(
@@ -110,24 +116,41 @@ def check(
     local: client_work.LocalWork,
     aggregator: Aggregator | None,
     *,
+    algorithm: str = "fedavg",
     allow_dp_mismatch: bool = False,
-) -> None:
-    """Refuses what would make a printed epsilon untrue.
+) -> contract.Conduct:
+    """Refuses combinations that would make a printed epsilon or a secure sum wrong.
 
     Args:
-      task: What is trained for.
+      task: The task.
       local: How clients train.
-      aggregator: Combines what they send.
-      allow_dp_mismatch: Whether to let it pass, for a run that claims nothing.
+      aggregator: Aggregator of the clients' updates.
+      algorithm: Name of the algorithm.
+      allow_dp_mismatch: Whether to permit settings that make an epsilon invalid, for a run that
+        claims no epsilon.
+
+    Returns:
+      What the process does with its clients.
 
     Raises:
-      UserError: With the first sentence of `privacy.properties.violations`.
+      UserError: If a combination is refused. The message is the first sentence of
+        `privacy.contract.violations`.
     """
-    found = properties.violations(
-        aggregator=properties.of(aggregator),
+    conduct = contract.Conduct(
+        algorithm=algorithm,
+        aggregator=aggregator_properties.of(aggregator),
         by_example=local.example_privacy is not None,
         weighting=local.weighting,
-        dependence="" if task.examples_independent else task.dependence,
+        dependence=_dependence(task),
+        sends_sums=local.send is not None,
+        allow_dp_mismatch=allow_dp_mismatch,
     )
-    if found and not allow_dp_mismatch:
-        raise errors.UserError(found[0])
+    contract.check(conduct)
+    return conduct
+
+
+def _dependence(task: tasks.Task) -> str:
+    """Returns why the loss of an example depends on other examples; empty if it does not."""
+    if task.dependence or task.statistics is tasks.no_statistics:
+        return task.dependence
+    return f"--task={task.name}: its losses read statistics of all examples of a client"

@@ -1,9 +1,9 @@
-"""What one client computes in one round: some local steps, then the change of its weights.
+"""The computation of one client in one round: some local steps, then the change of its weights.
 
-The update is a pure function of tensors. No variable is created, so that nothing has to be drawn
-at random only to be overwritten with the broadcast weights; and a table that is read by gathering
-is trained on the rows of the client alone, because every other row of a client's copy would keep
-its value. The result has the dense shape that aggregators expect.
+The update is a pure function of tensors. It creates no variables, so no random initial values are
+drawn and then overwritten with the broadcast weights. A table that is read only by gathering is
+trained on the client's own rows, because all other rows would keep their values. The result has the
+dense shape that aggregators expect.
 """
 
 import collections
@@ -49,13 +49,13 @@ def local_vocabulary(seen: tf.Tensor) -> LocalVocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What a gradient is taken of.
+    """The input of a gradient function.
 
     Attributes:
-      losses: (weights, inputs, y, seed) to the losses of examples.
-      inputs: Of the batch.
-      y: The batch's targets.
-      number: int32, the step's number.
+      losses: Function (weights, inputs, y, seed) -> losses of the examples.
+      inputs: Inputs of the batch.
+      y: Targets of the batch.
+      number: int32, number of the step, from 0.
       seed: int32[2], seed of the dropout in this step.
     """
 
@@ -66,9 +66,9 @@ class Step:
     seed: tf.Tensor
 
 
-# (weights, inputs, y, seed) to the losses of examples.
+# (weights, inputs, y, seed) -> losses of the examples.
 LossesOf = Callable[[Weights, Any, Any, tf.Tensor], tasks.Losses]
-# (weights, step) to the gradient, dense, and the sums of `tasks.with_totals`.
+# (weights, step) -> dense gradient, sums of `tasks.with_totals`.
 GradientOf = Callable[[Weights, Step], tuple[Sequence[tf.Tensor], Sums]]
 
 
@@ -76,8 +76,8 @@ def batch_gradient(weights: Weights, step: Step) -> tuple[Sequence[tf.Tensor], S
     """Returns the gradient of a batch's mean loss."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
-        found = step.losses(weights, step.inputs, step.y, step.seed)
-        sums = tasks.with_totals(found)
+        losses = step.losses(weights, step.inputs, step.y, step.seed)
+        sums = tasks.with_totals(losses)
         loss = tf.math.divide_no_nan(sums["loss_sum"], sums["weight_sum"])
     gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return [tf.convert_to_tensor(g) for g in gradients], sums
@@ -96,25 +96,25 @@ def train(
     gradient_of: GradientOf = batch_gradient,
     sparse: bool = True,
 ) -> tuple[tuple[tf.Tensor, ...], Sums]:
-    """Trains on a client's batches, one step each.
+    """Trains on a client's batches, one step per batch.
 
     Args:
-      task: What is trained for.
+      task: The task.
       optimizer: The client's optimizer.
       trainable: The weights to begin with.
       frozen: The weights that do not train.
       batches: The client's batches.
       learning_rate: float32, this round's step size.
       round_seed: int32[2], seed of the round's dropout.
-      transform: What changes the gradients.
-      gradient_of: What a gradient is.
-      sparse: Whether the task's table may be trained on the client's rows alone.
+      transform: Transform of the gradients.
+      gradient_of: Function that computes the gradient of a step.
+      sparse: Whether the task's table may be trained on the client's own rows only.
 
     Returns:
-      The update, initial minus final weights as TFF has it, in the shapes of the trainable weights;
-      and the client's sums: "num_examples" and "num_batches" (int64), "update_norm_squared",
-      "non_finite" (1.0 where loss or update overflowed: the update is then zero), and those of
-      `tasks.with_totals`.
+      The update and the client's sums. The update is the initial minus the final weights, as in
+      TFF, in the shapes of the trainable weights. The sums are "num_examples" and "num_batches"
+      (int64), "update_norm_squared", "non_finite" (1.0 if the loss or the update overflowed; the
+      update is then zero), and those of `tasks.with_totals`.
     """
     seed = tf.random.experimental.stateless_fold_in(round_seed, batches.fingerprint)
     table = task.table if sparse and transform.sparse else None
@@ -148,7 +148,7 @@ def train(
 def _losses_of(
     task: tasks.Task, frozen: Weights, batches: client_batches.ClientBatches
 ) -> LossesOf:
-    """Returns the losses as functions of what changes from step to step."""
+    """Returns the loss function of the arguments that change from step to step."""
     return lambda weights, inputs, y, seed: task.losses(
         weights, frozen, inputs, y, batches.statistics, seed
     )
@@ -167,10 +167,10 @@ def _steps(
     decayed = [is_decayed(name) for name in task.trainable_names]
 
     def body(number: tf.Tensor, weights: tuple, state: tuple, own: Any, sums: Sums) -> tuple:
-        gradients, found = gradient(weights, number)
+        gradients, added = gradient(weights, number)
         gradients, own = transform.update(gradients, own, weights)
         state, weights = optimizer.step(state, weights, gradients, learning_rate, decayed)
-        return number + 1, weights, state, own, {name: sums[name] + found[name] for name in sums}
+        return number + 1, weights, state, own, {name: sums[name] + added[name] for name in sums}
 
     start = (
         tf.zeros([], tf.int32),
@@ -196,11 +196,11 @@ def full_gradient(
     batches: client_batches.ClientBatches,
     round_seed: tf.Tensor,
 ) -> tuple[tf.Tensor, ...]:
-    """Returns the gradient of the mean loss over all of a client's batches, at one point.
+    """Returns the gradient of the mean loss over all of a client's batches, at fixed weights.
 
     Args:
-      task: What is trained for.
-      trainable: The weights.
+      task: The task.
+      trainable: The trainable weights.
       frozen: The weights that do not train.
       batches: The client's batches.
       round_seed: int32[2], seed of the round's dropout.
@@ -228,7 +228,7 @@ def full_gradient(
 def close(
     deltas: Sequence[tf.Tensor], sums: Sums, batches: client_batches.ClientBatches
 ) -> tuple[list[tf.Tensor], Sums]:
-    """Returns the update, zero where it is not finite, and the client's sums."""
+    """Returns the update and the client's sums. If they are not finite, the update is zero."""
     norm_squared = tf.add_n([tf.reduce_sum(tf.square(d)) for d in deltas])
     finite = tf.math.is_finite(norm_squared) & tf.math.is_finite(sums["loss_sum"])
     kept = tf.cond(finite, lambda: list(deltas), lambda: [tf.zeros_like(d) for d in deltas])
@@ -246,15 +246,15 @@ def close(
 
 
 def nothing_trained(task: tasks.Task) -> Sums:
-    """Returns the sums of a client that has trained on nothing."""
-    nothing = tf.zeros([])
+    """Returns the sums of a client that did not train."""
+    zero = tf.zeros([])
     return _in_order(
         dict(
             task.no_totals(),
-            non_finite=nothing,
+            non_finite=zero,
             num_batches=tf.zeros([], tf.int64),
             num_examples=tf.zeros([], tf.int64),
-            update_norm_squared=nothing,
+            update_norm_squared=zero,
         )
     )
 
@@ -264,6 +264,6 @@ def _in_order(sums: Sums) -> Sums:
 
 
 def is_decayed(name: str) -> bool:
-    """Whether weight decay applies to the weight: kernels and embeddings, as BERT was trained."""
+    """Whether weight decay applies to a weight: to kernels and embeddings only, as in BERT."""
     last = name.rsplit("/", maxsplit=1)[-1]
     return not (last.startswith("bias") or last in ("gamma", "beta"))

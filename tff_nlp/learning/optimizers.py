@@ -1,9 +1,9 @@
 """Client and server optimizers.
 
 Client optimizers are functions of lists of tensors instead of `tff.learning.optimizers`, for two
-reasons. The client's token embedding has as many rows as the client has distinct tokens, a number
-that no tensor spec can state in advance; and weight decay must leave biases and layer
-normalisation alone, which TFF's AdamW cannot be told.
+reasons. First, the client's token embedding has as many rows as the client has distinct tokens.
+This number is unknown in advance, but TFF's optimizers need it in their specs. Second, weight decay
+must not apply to biases and layer normalisation, and TFF's AdamW cannot exclude them.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ SERVER_OPTIMIZERS = ("sgd", "adam", "yogi", "adagrad")
 
 
 class LocalOptimizer(Protocol):
-    """What local training asks of an optimizer."""
+    """The methods of an optimizer that local training calls."""
 
     def initial_state(self, weights: Sequence[tf.Tensor]) -> OptimizerState:
         """Returns the state before the first step."""
@@ -35,24 +35,24 @@ class LocalOptimizer(Protocol):
         learning_rate: tf.Tensor,
         decayed: Sequence[bool],
     ) -> tuple[OptimizerState, tuple[tf.Tensor, ...]]:
-        """Returns the new state and the new weights, see `ClientOptimizer.step`."""
+        """Returns the new state and the new weights (see `ClientOptimizer.step`)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClientOptimizer:
-    """How a client steps; its state starts afresh in every round.
+    """The optimizer of a client. Its state starts anew in every round.
 
     Attributes:
       name: "sgd" (with momentum) or "adamw" (Loshchilov & Hutter 2019, Algorithm 2).
       learning_rate: Step size before the schedule.
-      momentum: Of "sgd": velocity = momentum * velocity + gradient.
-      weight_decay: Of "adamw", decoupled; applied to kernels and embeddings only, and of the token
-        embedding to the rows of the client's own tokens.
+      momentum: Momentum of "sgd": velocity = momentum * velocity + gradient.
+      weight_decay: Decoupled weight decay of "adamw". It applies to kernels and embeddings only; in
+        the token embedding, only to the rows of the client's own tokens.
       beta_1: Decay of the first moment of "adamw".
       beta_2: Decay of the second moment of "adamw".
       epsilon: Added to the root of the uncorrected second moment of "adamw", as TFF and Keras do
         ("epsilon hat" in section 2 of Kingma & Ba 2015).
-      clip_norm: Largest global L2 norm of a batch's gradient, or None.
+      clip_norm: Global L2 norm to which a batch's gradient is clipped; None for no clipping.
     """
 
     name: str = "sgd"
@@ -84,14 +84,16 @@ class ClientOptimizer:
             _check_above_zero("--client_clip_norm", self.clip_norm)
 
     def base(self) -> tff.learning.optimizers.Optimizer:
-        """Returns TFF's optimizer of these values, for algorithms whose server keeps its state.
+        """Returns TFF's optimizer with these values, for algorithms with its state at the server.
 
         Raises:
-          UserError: If it has weight decay or clipping, which TFF's lacks.
+          UserError: If there is weight decay or clipping, which TFF's optimizer does not have.
         """
         for flag, value in (("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)):
             if value:
-                raise errors.UserError(f"--client_{flag}={value}: --algorithm=mime_lite has none")
+                raise errors.UserError(
+                    f"--client_{flag}={value}: --algorithm=mime_lite does not support it"
+                )
         if self.name == "sgd":
             return tff.learning.optimizers.build_sgdm(self.learning_rate, self.momentum or None)
         return tff.learning.optimizers.build_adam(
@@ -116,9 +118,9 @@ class ClientOptimizer:
         """Takes one step.
 
         Args:
-          state: From `initial_state` or the step before.
+          state: Result of `initial_state`, or the state after the previous step.
           weights: Trainable weights.
-          gradients: Their gradients, dense, of the same shapes.
+          gradients: Dense gradients, with the shapes of the weights.
           learning_rate: float32 scalar, this round's step size.
           decayed: For each weight, whether weight decay applies to it.
 
@@ -154,7 +156,7 @@ class ClientOptimizer:
     ) -> tuple[OptimizerState, tuple[tf.Tensor, ...]]:
         steps = state[0] + 1.0
         firsts, seconds = state[1 : 1 + len(weights)], state[1 + len(weights) :]
-        # The bias corrections of both moments, moved into the step size.
+        # The step size contains the bias corrections of both moments.
         correction = tf.sqrt(1.0 - tf.pow(self.beta_2, steps)) / (1.0 - tf.pow(self.beta_1, steps))
         rate = learning_rate * correction
         new_firsts, new_seconds, new_weights = [], [], []
@@ -175,13 +177,14 @@ class ServerOptimizer:
 
     Attributes:
       name: "sgd" (with momentum), "adam", "yogi" or "adagrad".
-      learning_rate: Step size; 1.0 with "sgd" and no momentum is plain FedAvg.
-      momentum: Of "sgd".
-      beta_1: Of "adam" and "yogi", whose moments are corrected for starting at zero.
-      beta_2: Of "adam" and "yogi".
-      epsilon: The adaptivity tau of Reddi et al., who advise 1e-3. "adam" and "yogi" divide by
-        sqrt(v) + tau, where v starts at 0 for "adam" and at tau^2 for "yogi"; "adagrad" divides
-        by sqrt(v) alone, where v starts at tau^2.
+      learning_rate: Step size. The value 1.0 with "sgd" and no momentum is plain FedAvg.
+      momentum: Momentum of "sgd".
+      beta_1: Decay of the first moment of "adam" and "yogi". Both correct the bias of their
+        moments.
+      beta_2: Decay of the second moment of "adam" and "yogi".
+      epsilon: The adaptivity tau of Reddi et al., who recommend 1e-3. "adam" and "yogi" divide by
+        sqrt(v) + tau; v starts at 0 for "adam" and at tau^2 for "yogi". "adagrad" divides by
+        sqrt(v); v starts at tau^2.
     """
 
     name: str = "sgd"
@@ -201,11 +204,11 @@ class ServerOptimizer:
         _check_moments("server", self.beta_1, self.beta_2, self.epsilon)
 
     def build(self) -> tff.learning.optimizers.Optimizer:
-        """Returns TFF's optimizer of this name and these values."""
+        """Returns TFF's optimizer with this name and these values."""
         optimizers = tff.learning.optimizers
         if self.name == "sgd":
             return optimizers.build_sgdm(self.learning_rate, self.momentum or None)
-        # TFF's own epsilon of Adagrad is inside of the root: 1e-3 there would act like 0.03.
+        # TFF adds the epsilon of Adagrad under the root, where 1e-3 would have the effect of 0.03.
         if self.name == "adagrad":
             return optimizers.build_adagrad(self.learning_rate, self.epsilon**2, epsilon=0.0)
         moments = (self.learning_rate, self.beta_1, self.beta_2, self.epsilon)
@@ -230,5 +233,5 @@ def _check_moments(side: str, beta_1: float, beta_2: float, epsilon: float) -> N
     for key, value in (("beta_1", beta_1), ("beta_2", beta_2)):
         if not 0 <= value < 1:
             raise errors.UserError(f"--{side}_{key}={value}: must be in [0, 1)")
-    # Without it, a weight that never had a gradient would be divided by zero.
+    # With epsilon 0, a weight that never had a gradient would cause a division by zero.
     _check_above_zero(f"--{side}_epsilon", epsilon)

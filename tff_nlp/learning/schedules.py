@@ -9,14 +9,15 @@ from tff_nlp import errors
 
 @dataclasses.dataclass(frozen=True)
 class LinearSchedule:
-    """Linear warm-up, then constant or linear decay to zero, as a factor on the client's rate.
+    """A factor on the client's learning rate: linear warm-up, then constant or linear decay to 0.
 
-    The unit is the round and not the local step: clients forget their optimizer between rounds,
-    so that only the server knows how far training is.
+    The factor depends on the round and not on the local step. Clients start a new optimizer in each
+    round, so only the server knows the progress of training.
 
     Attributes:
-      warmup_rounds: Round r below this one uses the factor (r + 1) / (warmup_rounds + 1).
-      total_rounds: The round at which the factor reaches zero, or None for no decay.
+      warmup_rounds: Number of rounds of the warm-up. Round r of them, from 0, has the factor
+        (r + 1) / (warmup_rounds + 1).
+      total_rounds: The round in which the factor reaches zero; None for no decay.
     """
 
     warmup_rounds: int = 0
@@ -27,8 +28,8 @@ class LinearSchedule:
             raise errors.UserError(f"--warmup_rounds={self.warmup_rounds}: must be 0 or more")
         if self.total_rounds is not None and self.total_rounds <= self.warmup_rounds:
             raise errors.UserError(
-                f"--warmup_rounds={self.warmup_rounds}: must be below the number of rounds that "
-                f"the rate decays over, {self.total_rounds}"
+                f"--warmup_rounds={self.warmup_rounds}: must be below the number of rounds, "
+                f"{self.total_rounds}"
             )
 
     def factor(self, round_number: tf.Tensor) -> tf.Tensor:

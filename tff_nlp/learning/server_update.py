@@ -14,15 +14,15 @@ def build_server_update(
 ) -> tff.learning.templates.FinalizerProcess:
     """Builds the step that applies the aggregated update to the global weights.
 
-    An aggregate that is not finite leaves weights and optimizer as they were.
+    An aggregate that is not finite is ignored: weights and optimizer do not change.
 
     Args:
-      model_type: Of the weights, see `client_work.weights_type`.
+      model_type: Type of the weights, see `Task.weights_type`.
       optimizer: The server optimizer.
 
     Returns:
       The process. Its measurements are "update_norm", the L2 norm of the aggregate, and
-      "update_non_finite" (int32), 1 where it was refused.
+      "update_non_finite" (int32), 1 if the aggregate was ignored.
     """
     server_optimizer = optimizer.build()
     trainable_type = model_type.trainable

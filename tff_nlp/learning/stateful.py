@@ -1,20 +1,19 @@
-"""Processes whose clients keep something from round to round."""
+"""Processes with clients that keep a state between rounds."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 
 class StatefulOutput(NamedTuple):
-    """What a round gives.
+    """The result of a round.
 
     Attributes:
       state: The server's next state.
-      metrics: As of any learning process.
-      clients: What each client keeps, in the order of the cohort.
+      metrics: The metrics, as in every learning process.
+      clients: The new state of each client, in the order of the cohort.
     """
 
     state: Any
@@ -23,15 +22,15 @@ class StatefulOutput(NamedTuple):
 
 
 class StatefulProcess(tff.templates.IterativeProcess):
-    """A learning process that takes each client's state and gives it back, changed.
+    """A learning process that takes each client's state and returns the new one.
 
-    `next` is called with the server's state and, per client, what `client_input.with_values` makes
-    of the client's batches and its state; it returns a `StatefulOutput`. Who keeps the states,
-    between rounds, is up to the caller: a simulation stores them by the client's id
-    (`clients.client_states`), a real client keeps its own.
+    The arguments of `next` are the server's state and a list with one value per client: the result
+    of `client_input.with_values` for the client's batches and state. `next` returns a
+    `StatefulOutput`. The caller keeps the client states between rounds: a simulation stores them by
+    the client's id (`program.client_states`), and a real client keeps its own.
 
     Attributes:
-      client_specs: The specs of what a client keeps, a tuple.
+      client_specs: The specs of a client's state, a tuple.
     """
 
     def __init__(
@@ -45,17 +44,13 @@ class StatefulProcess(tff.templates.IterativeProcess):
         """Initializes the process.
 
         Args:
-          initialize: TFF computation without argument to the server's state.
+          initialize: TFF computation without arguments that returns the server's first state.
           next_fn: TFF computation of a round.
-          get_model_weights: TFF computation from a state to its weights.
-          set_model_weights: TFF computation that puts weights into a state.
-          client_specs: The specs of what a client keeps.
+          get_model_weights: TFF computation that returns the weights of a state.
+          set_model_weights: TFF computation that returns a state with other weights.
+          client_specs: The specs of a client's state.
         """
         super().__init__(initialize, next_fn)
         self.get_model_weights = get_model_weights
         self.set_model_weights = set_model_weights
         self.client_specs = tuple(client_specs)
-
-    def first_state(self) -> tuple[np.ndarray, ...]:
-        """Returns what a client has before it takes part for the first time: zeros."""
-        return tuple(np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in self.client_specs)

@@ -1,1 +1,1 @@
-"""Encoders, where their weights come from, and the classifiers built on them."""
+"""Encoders, decoders and tokenizers, pretrained weights, and the models built on them."""

@@ -1,4 +1,4 @@
-"""Byte-pair vocabularies as GPT-2 has them: read from files, or learned from texts."""
+"""Byte-pair vocabularies like that of GPT-2: read from files, or learned from texts."""
 
 import json
 import pathlib
@@ -10,18 +10,19 @@ from tff_nlp.models.vocabulary import CHUNK, as_bytes, bar_of
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 
-# Pairs that stand only once are no pattern.
+# Pairs that occur only once are not merged.
 _LEAST_COUNT = 2
 
-# Tokens with GPT-2's spelling of bytes, by id; and the pairs that become one, most important first.
+# The tokens in the order of their ids, with GPT-2's characters for bytes. Then the merges: pairs of
+# tokens that become one token, in order of priority.
 BytePairs = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 def _byte_characters() -> tuple[str, ...]:
-    """Returns the character that stands for each byte in vocab.json and merges.txt.
+    """Returns the character that represents each byte in vocab.json and merges.txt.
 
-    Bytes that are printable in Latin-1 stand for themselves, the others have characters from
-    U+0100 on (Radford et al. 2019, released code).
+    Bytes that are printable in Latin-1 represent themselves. The others have characters from U+0100
+    on (Radford et al. 2019, released code).
     """
     shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = iter(range(0x100, 0x200))
@@ -33,7 +34,7 @@ _BYTES = {character: byte for byte, character in enumerate(BYTE_CHARACTERS)}
 
 
 def bytes_of(token: str) -> bytes:
-    """Returns the bytes that a token of the vocabulary stands for; the end of a text has none."""
+    """Returns the bytes of a token of the vocabulary. The end-of-text token has no bytes."""
     return b"" if token == END_OF_TEXT else bytes(_BYTES[character] for character in token)
 
 
@@ -41,14 +42,14 @@ def read_byte_pairs(folder: str | pathlib.Path, flag: str) -> BytePairs:
     """Reads vocab.json and merges.txt.
 
     Args:
-      folder: Where they lie.
-      flag: What an error message starts with.
+      folder: Folder of the two files.
+      flag: Start of the error messages.
 
     Returns:
-      The tokens by id, and the merges.
+      The tokens in the order of their ids, and the merges.
 
     Raises:
-      UserError: If a file is missing or damaged, or the two do not fit each other.
+      UserError: If a file is missing or damaged, or if the two files do not fit each other.
     """
     folder = pathlib.Path(folder)
     try:
@@ -67,22 +68,22 @@ def read_byte_pairs(folder: str | pathlib.Path, flag: str) -> BytePairs:
 def check_byte_pairs(
     vocabulary: Mapping[str, int], merges: Iterable[str], flag: str, *, first_line: int = 1
 ) -> BytePairs:
-    """Returns tokens and merges after checking that every text can be encoded with them.
+    """Returns tokens and merges, after checking that every text can be encoded with them.
 
     Args:
-      vocabulary: The id of each token.
-      merges: Pairs of tokens with a blank between them, most important first.
-      flag: What an error message starts with.
-      first_line: The line number of the first pair, for messages.
+      vocabulary: Token -> id.
+      merges: Pairs of tokens, separated by a blank, in order of priority.
+      flag: Start of the error messages.
+      first_line: Line number of the first pair, for messages.
 
     Raises:
-      UserError: If ids are not 0, 1, 2, ..., or a byte, the end of a text, a part or a result of a
-        merge is no token.
+      UserError: If the ids are not 0, 1, 2, ..., if a byte, the end of a text, or a part or the
+        result of a merge is not a token, or if a merge occurs twice.
     """
     if not isinstance(vocabulary, Mapping) or not all(
         isinstance(token, str) and type(number) is int for token, number in vocabulary.items()
     ):
-        raise UserError(f"{flag}: {VOCABULARY_FILE} is no JSON object of tokens and their ids")
+        raise UserError(f"{flag}: {VOCABULARY_FILE} is not a JSON object of tokens and their ids")
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))):
         raise UserError(f"{flag}: the ids in {VOCABULARY_FILE} are not 0 to {len(tokens) - 1}")
@@ -98,26 +99,25 @@ def check_byte_pairs(
         place = f"{flag}: {MERGES_FILE}, line {number}"
         for token in (left, right, left + right):
             if token not in vocabulary:
-                raise UserError(f"{place}: {merge!r} needs {token!r}, which is no token")
+                raise UserError(f"{place}: {merge!r} needs {token!r}, which is not a token")
         if pairs.setdefault((left, right), number) != number:
-            raise UserError(f"{place}: {merge!r} also stands on line {pairs[left, right]}")
+            raise UserError(f"{place}: {merge!r} is also on line {pairs[left, right]}")
     return tuple(tokens), tuple(pairs)
 
 
 def train_byte_pairs(texts: Sequence[str], size: int, *, progress: bool = True) -> BytePairs:
-    """Learns a byte-level byte-pair vocabulary from texts (Sennrich et al. 2016).
+    """Learns a byte-level byte-pair vocabulary from texts (Sennrich et al. 2016, section 3.2).
 
-    Texts are split into words as GPT-2 splits them; no token spans two words. Pairs as frequent as
-    each other are merged in the order of their ids, so the same texts always give the same
-    vocabulary.
+    Texts are split into words as in GPT-2. No token spans two words. Equally frequent pairs are
+    merged in the order of their ids, so the same texts always give the same vocabulary.
 
     Args:
       texts: The corpus.
-      size: The most tokens, the 256 bytes and the end of a text included.
-      progress: Whether to show a progress bar, on a terminal and after two seconds.
+      size: Maximum number of tokens, including the 256 bytes and the end of a text.
+      progress: Whether to show a progress bar. It appears only on a terminal, after two seconds.
 
     Returns:
-      At most `size` tokens, the end of a text first, and the merges.
+      At most `size` tokens, with the end of a text first, and the merges.
 
     Raises:
       UserError: If `size` is too small.
@@ -142,7 +142,7 @@ def train_byte_pairs(texts: Sequence[str], size: int, *, progress: bool = True) 
 
 
 def _chunks(texts: Sequence[str], progress: bool) -> Iterator[list[str]]:
-    """Yields the texts, a lone surrogate as a question mark."""
+    """Yields the texts in chunks. Lone surrogates become question marks."""
     with bar_of("learning byte pairs", len(texts), "text", progress) as bar:
         for start in range(0, len(texts), CHUNK):
             chunk = as_bytes(texts[start : start + CHUNK])

@@ -1,4 +1,4 @@
-"""Byte-pair tokenization as GPT-2 has it: texts to token ids and back."""
+"""Byte-pair tokenization as in GPT-2: texts to token ids and back."""
 
 import dataclasses
 import functools
@@ -18,30 +18,32 @@ from tff_nlp.models.byte_pair_vocabulary import (
     train_byte_pairs,
 )
 
-# Part of the fingerprint: change it when the same vocabulary starts to give other ids.
+# Part of the fingerprint. Change it if the same vocabulary gives other ids than before.
 _SCHEME = "byte pairs/1"
 
-# White space of Unicode; RE2's own \s means that of ASCII.
+# Unicode white space. RE2's \s matches only ASCII white space.
 _BLANKS = r"\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}"
-# GPT-2's pattern ends in "\s+(?!\S)|\s+": the last blank of a run belongs to the word behind it.
-# RE2 has no lookahead, so texts are first cut before each such blank, then within the parts.
+# GPT-2's pattern ends in "\s+(?!\S)|\s+": the last blank of a run belongs to the word after it. RE2
+# has no lookahead, so texts are first split before each such blank, then inside the parts.
 _PART = rf"[{_BLANKS}]?[^{_BLANKS}]+"
 _WORD = (
     r"'s|'t|'re|'ve|'m|'ll|'d"
     rf"| ?\p{{L}}+| ?\p{{N}}+| ?[^{_BLANKS}\p{{L}}\p{{N}}]+|[{_BLANKS}]+"
 )
 
-# The splitting operation ends a text at NUL. Other control characters, which the patterns treat
-# alike, stand for it. U+0001 begins what is replaced and is replaced itself, so that no two texts
-# become one.
+# The splitting operation ends a text at NUL, so NUL is replaced by other control characters, which
+# the patterns treat in the same way. U+0001 is the escape character and is itself escaped, so that
+# different texts stay different.
 _STAND_INS = (("\x01", "\x01\x02"), ("\x00", "\x01\x03"))
 
 
 def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Splits texts into words as GPT-2 does (Radford et al. 2019, released code); nothing is lost.
+    """Splits texts into words as GPT-2 does (Radford et al. 2019, released code).
+
+    The words of a text, joined, give the text back.
 
     Args:
-      texts: string[batch]; what is no UTF-8 counts as U+FFFD.
+      texts: string[batch]. Invalid UTF-8 becomes U+FFFD.
 
     Returns:
       Ragged string[batch, (words)].
@@ -61,15 +63,15 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
 
 @dataclasses.dataclass(frozen=True)
 class BytePairTokenizer:
-    """A byte-level byte-pair tokenizer: every text has ids, and ids give the text back.
+    """A byte-level byte-pair tokenizer. It encodes every text, and ids can be decoded to the text.
 
-    The end of a text is a token of its own, which stands before the first and after the last
-    token: a model learns from it how texts begin and end. The same characters within a text are
-    ordinary characters.
+    The end-of-text token comes before the first and after the last token of a text. A model learns
+    from it how texts begin and end. If a text itself contains the characters of this token, they
+    are ordinary characters.
 
     Attributes:
-      vocabulary: The tokens with GPT-2's spelling of bytes; a token's place is its id.
-      merges: The pairs of tokens that become one, most important first.
+      vocabulary: The tokens, with GPT-2's characters for bytes. The position of a token is its id.
+      merges: Pairs of tokens that become one token, in order of priority.
     """
 
     vocabulary: tuple[str, ...] = dataclasses.field(repr=False)
@@ -79,30 +81,30 @@ class BytePairTokenizer:
     def train(
         cls, texts: Sequence[str], size: int, *, progress: bool = True
     ) -> "BytePairTokenizer":
-        """Returns a tokenizer learned from texts (arguments as for `train_byte_pairs`)."""
+        """Returns a tokenizer learned from texts. The arguments are those of `train_byte_pairs`."""
         return cls(*train_byte_pairs(texts, size, progress=progress))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The cached operations do not travel.
+        # The cached operations cannot be pickled.
         return BytePairTokenizer, (self.vocabulary, self.merges)
 
     @functools.cached_property
     def end_id(self) -> int:
-        """The id of the token that stands before and after each text."""
+        """Id of the end-of-text token, which comes before and after each text."""
         return self.vocabulary.index(END_OF_TEXT)
 
     @property
     def pad_id(self) -> int:
-        """The id that fills a batch up to its longest text: one more than the largest id.
+        """Id of padding: one more than the largest id.
 
-        It is no token, so that padding is never taken for the end of a text; a model never reads
-        it.
+        It is not the id of a token, so padding is never mistaken for the end of a text. A model
+        never reads it.
         """
         return len(self.vocabulary)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A SHA-256 (hex) over everything that decides which ids a text gets."""
+        """A SHA-256 hash (hexadecimal) of everything that determines the ids of a text."""
         digest = hashlib.sha256(f"{_SCHEME}\n".encode())
         for token in self.vocabulary:
             digest.update(token.encode() + b"\n")
@@ -116,11 +118,11 @@ class BytePairTokenizer:
 
     @functools.cached_property
     def _token_bytes(self) -> np.ndarray:
-        # The row of the padding is the last one.
+        # The last row is for padding.
         return np.array([*map(bytes_of, self.vocabulary), b""], object)
 
     def pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Returns ragged int32[batch, (pieces)] for string[batch], nothing added or cut."""
+        """Returns ragged int32[batch, (pieces)] for string[batch], without added tokens or cuts."""
         return self._pieces_of(split_words(texts))
 
     def _pieces_of(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
@@ -133,25 +135,28 @@ class BytePairTokenizer:
 
         Args:
           texts: string[batch].
-          max_tokens: The most tokens a text may have, its two ends included; 2 or more.
+          max_tokens: Maximum number of tokens of a text, including its two ends; 2 or more.
 
         Returns:
-          Ragged int32[batch, (tokens)]: end, pieces, end, cut to `max_tokens`: a text that is cut
-          has no end after it.
+          Ragged int32[batch, (tokens)]: end, pieces, end, cut to `max_tokens`. A text that is cut
+          has no end token after it.
+
+        Raises:
+          UserError: If `max_tokens` is less than 2.
         """
         _check_max_tokens(max_tokens)
-        # Each word gives a piece at least: more are not read.
+        # Each word gives at least one piece, so no more words are needed.
         pieces = self._pieces_of(split_words(texts)[:, :max_tokens])
         end = tf.fill([tf.size(texts), 1], self.end_id)
         return tf.concat([end, pieces, end], axis=1)[:, :max_tokens]
 
     def encode_prompts(self, texts: tf.Tensor, max_tokens: int | tf.Tensor) -> tf.RaggedTensor:
-        """Tokenizes the beginnings of texts, which a model is to go on with.
+        """Tokenizes the beginnings of texts, which a model will continue.
 
         Args:
           texts: string[batch].
-          max_tokens: The most tokens a prompt may have, 1 or more. Of a longer one the last are
-            taken.
+          max_tokens: Maximum number of tokens of a prompt, 1 or more. Longer prompts keep only
+            their last tokens.
 
         Returns:
           Ragged int32[batch, (tokens)]: end, pieces.
@@ -165,11 +170,11 @@ class BytePairTokenizer:
         """Tokenizes many texts.
 
         Args:
-          texts: The texts; a lone surrogate counts as a question mark.
-          max_tokens: The most tokens a text may have, its two ends included; 2 or more.
+          texts: The texts. Lone surrogates become question marks.
+          max_tokens: Maximum number of tokens of a text, including its two ends; 2 or more.
 
         Returns:
-          ids: int32[total], the ids of all texts one after another, without padding.
+          ids: int32[total], the ids of all texts, concatenated without padding.
           lengths: int32[texts], the number of ids of each text.
 
         Raises:
@@ -179,36 +184,37 @@ class BytePairTokenizer:
         return many_texts.encode(texts, lambda chunk: self.encode_tensor(chunk, max_tokens))
 
     def whole_lengths(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns int32[texts]: the tokens of each text without any cut, its two ends too."""
+        """Returns int32[texts]: the number of tokens of each uncut text, including its two ends."""
         return many_texts.lengths(texts, self.pieces) + 2
 
     def decode_tensor(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Returns string[batch] for ragged int32[batch, (tokens)], eagerly or in a graph.
 
-        Ends of texts and padding give nothing; bytes that are no UTF-8, such as those of a
-        character that is cut, give U+FFFD.
+        Ends of texts and padding are dropped. Invalid UTF-8, such as half a character, becomes
+        U+FFFD.
         """
         table = tf.constant(self._token_bytes, tf.string)
         texts = tf.strings.reduce_join(tf.gather(table, ids), axis=-1)
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """Returns the text of int32[tokens]; the rest is as for `decode_tensor`."""
+        """Returns the text of int32[tokens], decoded like `decode_tensor`."""
         parts = self._token_bytes[np.asarray(ids, np.int64)]
         return b"".join(parts).decode("utf-8", "replace")
 
 
 class _MergeTable:
-    """Merges words, all at once, by the pairs of a vocabulary.
+    """Applies the merges of a vocabulary to many words at once.
 
-    A lookup is a binary search in a sorted constant: no resource that a graph would have to own.
+    A lookup is a binary search in a sorted constant, because a graph would have to own a TensorFlow
+    lookup table.
     """
 
     def __init__(self, vocabulary: Sequence[str], merges: Sequence[tuple[str, str]]) -> None:
         ids = {token: number for number, token in enumerate(vocabulary)}
         self._size = len(vocabulary)
         self._byte_ids = np.array([ids[character] for character in BYTE_CHARACTERS], np.int32)
-        # What no pair has comes last, so that a search always ends at a key.
+        # The last key belongs to no pair, so that every search ends at a key.
         keys = [ids[left] * self._size + ids[right] for left, right in merges]
         keys.append(np.iinfo(np.int64).max)
         self._none = len(merges)
@@ -219,7 +225,7 @@ class _MergeTable:
     @functools.cached_property
     def merged(self) -> Any:
         """The function from string[words] to their tokens, ragged int32[words, (pieces)]."""
-        # A graph also for eager callers: a loop of many small steps is slow outside of one.
+        # A graph also for eager callers, because a loop of many small steps is slow without one.
         signature = [tf.TensorSpec([None], tf.string)]
         return tf.function(self._merge, input_signature=signature, autograph=False)
 
@@ -243,15 +249,15 @@ class _MergeTable:
     def _merge_best(
         self, symbols: tf.Tensor, owners: tf.Tensor, count: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Merges the most important pair of each word, wherever it stands in it.
+        """Merges the pair of highest priority in each word, at all its positions.
 
         Args:
-          symbols: int32[symbols], the present tokens of all words.
-          owners: int32[symbols], the word of each, in order.
+          symbols: int32[symbols], the current tokens of all words.
+          owners: int32[symbols], the index of each token's word, in order.
           count: int32[], the number of words.
 
         Returns:
-          The new symbols and owners, and whether there was anything to merge.
+          The new symbols, the new owners, and whether any pair was merged.
         """
         within = owners[:-1] == owners[1:]
         ranks = tf.where(within, self._ranks_of(symbols[:-1], symbols[1:]), self._none)
@@ -269,7 +275,7 @@ class _MergeTable:
         )
 
     def _ranks_of(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        """Returns int32[pairs], the place of each pair among the merges, or their number."""
+        """Returns int32[pairs]: the rank of each pair in the merges, or their number if absent."""
         wanted = tf.cast(left, tf.int64) * self._size + tf.cast(right, tf.int64)
         found = tf.raw_ops.LowerBound(
             sorted_inputs=self._keys[np.newaxis], values=wanted[tf.newaxis], out_type=tf.int32
@@ -280,10 +286,12 @@ class _MergeTable:
 
 
 def _without_overlaps(chosen: tf.Tensor) -> tf.Tensor:
-    """Returns every other one of chosen neighbours, from the first on: "aaa" has one pair "aa".
+    """Returns bool[pairs]: every second pair of each run of chosen pairs, starting with the first.
+
+    For example, "aaa" has only one pair "aa".
 
     Args:
-      chosen: bool[pairs]; pair i holds symbols i and i + 1.
+      chosen: bool[pairs]. Pair i consists of symbols i and i + 1.
     """
     before = tf.concat([[False], chosen], axis=0)[: tf.size(chosen)]
     begins = chosen & ~before

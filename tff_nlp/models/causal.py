@@ -1,4 +1,4 @@
-"""A causal language model: a decoder, the table that gives its logits, and which of it trains."""
+"""A causal language model: a decoder, its tied output table, and the choice of trained weights."""
 
 import dataclasses
 import functools
@@ -16,22 +16,22 @@ from tff_nlp.models.decoders import Decoder
 
 TRAINABLE = ("all", "no_embeddings", "top_K", "biases")
 
-# Backbones that belong to a model. Two models on one backbone would change each other.
+# Backbones that belong to a model. Two models with one backbone would change each other's weights.
 _taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalModel(functional.WeightsAsValues):
-    """A causal language model; its weights are values.
+    """A causal language model. Its weights are passed as values.
 
     Attributes:
-      tokenizer: Gives the token ids.
-      max_tokens: The longest input the decoder can read.
-      trainable_names: Unique names of the weights that train.
-      frozen_names: Unique names of the weights that are used but do not train.
-      token_embedding: None: no table is read by gathering alone. The token embedding also gives
-        the logits (it is tied), so its gradient has a value in every row, and a client cannot do
-        with the rows of its own tokens.
+      tokenizer: Tokenizer of the model.
+      max_tokens: Maximum number of tokens that the decoder can read.
+      trainable_names: Unique names of the trainable weights.
+      frozen_names: Unique names of the frozen weights.
+      token_embedding: None, because no table is read only by gathering. The token embedding is
+        tied: it also computes the logits. So its gradient is dense, and a client needs all rows,
+        not only those of its own tokens.
     """
 
     tokenizer: BytePairTokenizer
@@ -45,11 +45,11 @@ class CausalModel(functional.WeightsAsValues):
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
-        """The model for Keras: padded token ids int32[batch, length] -> logits.
+        """The Keras model: padded token ids int32[batch, length] -> logits.
 
-        Built at first use (ask for it outside of graphs), not compiled; the logits are
-        float32[batch, length, vocabulary]. Its trainable weights are those that train, in the
-        order of the names.
+        The logits are float32[batch, length, vocabulary]. The model is built at its first use,
+        which must be outside of graphs. It is not compiled. Its trainable weights have the order of
+        `trainable_names`.
         """
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
@@ -57,7 +57,7 @@ class CausalModel(functional.WeightsAsValues):
 
     @property
     def vocabulary_size(self) -> int:
-        """The number of tokens that a logit is given for."""
+        """Number of logits per position."""
         return int(self._network.output_shape[-1])
 
     def logits(
@@ -69,17 +69,17 @@ class CausalModel(functional.WeightsAsValues):
         *,
         seed: Any | None,
     ) -> tf.Tensor:
-        """The model as a pure function: no variable is created or read.
+        """Computes logits as a pure function. No variable is created or read.
 
         Args:
           trainable: Tensors in the order of `trainable_names`.
           frozen: Tensors in the order of `frozen_names`.
-          token_ids: int32[batch, length]; what stands at padding does not matter.
+          token_ids: int32[batch, length]. The ids at padding are ignored.
           padding_mask: bool[batch, length], true for real tokens, which come first in each row.
-          seed: int32[2] that decides the dropout, or None for inference, without dropout.
+          seed: Seed of the dropout masks, int32[2]. None for inference without dropout.
 
         Returns:
-          float32[batch, length, vocabulary]: at each place the logits of the next token.
+          float32[batch, length, vocabulary]: at each position, the logits of the next token.
         """
         inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
         values = (*trainable, *frozen)
@@ -87,7 +87,7 @@ class CausalModel(functional.WeightsAsValues):
         return tf.cast(found, tf.float32)
 
     def empty_cache(self, batch: Any, length: Any) -> tf.Tensor:
-        """Returns a cache for texts of up to `length` tokens, see `logits_with_cache`."""
+        """Returns an empty cache for texts of up to `length` tokens, see `logits_with_cache`."""
         return self._cached.empty_cache(batch, length)
 
     def logits_with_cache(
@@ -98,17 +98,17 @@ class CausalModel(functional.WeightsAsValues):
         cache: tf.Tensor,
         place: Any,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Reads some more tokens of texts, with the keys and values so far in a cache.
+        """Reads more tokens of texts. A cache holds the keys and values of the tokens before them.
 
         Args:
           trainable: Tensors in the order of `trainable_names`.
           frozen: Tensors in the order of `frozen_names`.
-          token_ids: int32[batch, tokens], the tokens from `place` on.
+          token_ids: int32[batch, tokens], the tokens from position `place` on.
           cache: Keys and values of all layers, [batch, layers, 2, length, heads, head size].
-          place: int32[], the place of the first of these tokens in its text.
+          place: int32[], the position of the first of these tokens in its text.
 
         Returns:
-          float32[batch, tokens, vocabulary] and the new cache.
+          The logits, float32[batch, tokens, vocabulary], and the new cache.
         """
         values = (*trainable, *frozen)
         inputs = (token_ids, cache, place)
@@ -117,20 +117,20 @@ class CausalModel(functional.WeightsAsValues):
 
 
 def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
-    """Builds a causal language model on a decoder, which it takes over.
+    """Builds a causal language model from a decoder.
 
-    The decoder's backbone becomes part of the model, so another model needs another decoder.
+    The decoder's backbone becomes part of the model, so another model needs another decoder. The
+    token table computes the logits, so there is no separate head.
 
     Args:
       decoder: The decoder.
-      trainable: What trains: "all"; "no_embeddings" (all but the tables of tokens and positions);
-        "top_K", for example top_2 (the last K transformer layers and the last layer norm);
-        "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022). There is no
-        head of its own: the token table gives the logits.
+      trainable: Which weights train. "all"; "no_embeddings" (all except the token and position
+        tables); "top_K", for example top_2 (the last K transformer layers and the last layer norm);
+        or "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022, section 3).
 
     Raises:
       UserError: If `trainable` is not possible.
-      ValueError: If the decoder belongs to another model.
+      ValueError: If the decoder already belongs to another model.
     """
     backbone = decoder.backbone
     trains = _selection(trainable, backbone.num_layers)
@@ -155,7 +155,7 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
 
 
 class PaddedInputs(tf.keras.layers.Layer):
-    """Makes the network's inputs of int32[batch, length] token ids padded with `pad_id`."""
+    """Computes the network's inputs from int32[batch, length] token ids, padded with `pad_id`."""
 
     def __init__(self, pad_id: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -168,18 +168,18 @@ class PaddedInputs(tf.keras.layers.Layer):
 
 def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tensor]:
     return {
-        # The id of padding is no token and may have no row in the table.
+        # The id of padding may have no row in the table.
         "token_ids": tf.where(padding_mask, token_ids, 0),
         "padding_mask": tf.cast(padding_mask, tf.int32),
     }
 
 
 class CachedNetwork(tf.keras.Model):
-    """Applies a backbone's layers to the next tokens, given the keys and values of those before.
+    """Applies a backbone's layers to new tokens, given the cached keys and values of earlier ones.
 
     Args:
       backbone: A `keras_nlp.models.GPT2Backbone`.
-      **kwargs: What any Keras model takes.
+      **kwargs: Arguments of `tf.keras.Model`.
     """
 
     def __init__(self, backbone: Any, **kwargs: Any) -> None:
@@ -199,8 +199,8 @@ class CachedNetwork(tf.keras.Model):
         """Returns logits [batch, tokens, vocabulary] and the new cache.
 
         Args:
-          inputs: Token ids int32[batch, tokens], the cache, and the place of the first token.
-          training: Not used: there is no dropout.
+          inputs: Token ids int32[batch, tokens], the cache, and the position of the first token.
+          training: Not used, because there is no dropout.
         """
         token_ids, cache, place = inputs
         layers = self._backbone
@@ -219,7 +219,7 @@ class CachedNetwork(tf.keras.Model):
 
 
 def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
-    """Returns a function from a weight's name to whether it trains."""
+    """Returns a function that says, for a weight's name, whether the weight trains."""
     top = re.fullmatch(r"top_(\d+)", trainable)
     if trainable == "all":
         return lambda name: True

@@ -1,4 +1,4 @@
-"""The files of a checkpoint in Hugging Face's form: a JSON configuration and named tensors."""
+"""Reads the files of a Hugging Face checkpoint: a JSON configuration and named tensors."""
 
 import json
 import pathlib
@@ -17,8 +17,8 @@ class Tensors:
 
     Args:
       path: The file.
-      flag: What an error message starts with.
-      rename: Gives a stored tensor's name the form that `read` is asked for.
+      flag: Start of the error messages.
+      rename: Function from a stored tensor's name to the name that `read` takes.
 
     Raises:
       UserError: If the file is missing or damaged.
@@ -45,11 +45,12 @@ class Tensors:
         """Returns a tensor as float32.
 
         Args:
-          name: Its name.
-          shape: The shape that it must have.
+          name: Name of the tensor.
+          shape: Expected shape.
 
         Raises:
-          UserError: If it is missing, has another shape, or holds anything but finite numbers.
+          UserError: If the tensor is missing, has another shape or type, or holds values that are
+            not finite.
         """
         if name not in self._names:
             raise UserError(f"{self._place}: tensor {name} is missing")
@@ -85,24 +86,35 @@ def read_json(path: pathlib.Path, flag: str) -> dict[str, Any]:
 
 
 def fraction(config: dict[str, Any], key: str, default: float, flag: str) -> float:
-    """Returns a number from 0 to below 1 of the configuration.
+    """Returns a value of the configuration that must be at least 0 and below 1.
+
+    Args:
+      config: The configuration.
+      key: Key of the value.
+      default: Value if the key is missing.
+      flag: Start of the error messages.
 
     Raises:
-      UserError: If it is none.
+      UserError: If the value is not such a number.
     """
     value = config.get(key, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise UserError(f"{flag}: {CONFIG} has {key} {value!r}; a number from 0 to below 1 is due")
+        raise UserError(f"{flag}: {CONFIG} has {key} {value!r}; it must be at least 0 and below 1")
     return float(value)
 
 
 def positive(config: dict[str, Any], key: str, flag: str) -> int:
-    """Returns a whole number of 1 or more of the configuration.
+    """Returns a value of the configuration that must be a positive integer.
+
+    Args:
+      config: The configuration.
+      key: Key of the value.
+      flag: Start of the error messages.
 
     Raises:
-      UserError: If it is none.
+      UserError: If the value is missing or is not a positive integer.
     """
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{flag}: {CONFIG} has {key} {value!r}; a positive number is due")
+        raise UserError(f"{flag}: {CONFIG} has {key} {value!r}; it must be a positive integer")
     return value

@@ -1,4 +1,4 @@
-"""A text classifier: an encoder, a pooling and a dense head, and which of it trains."""
+"""A classifier of texts, or of pairs of texts: an encoder, a pooling and a dense head."""
 
 import dataclasses
 import functools
@@ -20,23 +20,24 @@ TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head")
 _TOKEN_EMBEDDING = "token_embedding/embeddings"
 _HEAD = "head/"
 
-# Backbones that belong to a classifier. Two classifiers on one backbone would change each other:
-# which of its weights train, and their values after a `fit`.
+# Backbones that belong to a classifier. Two classifiers with one backbone would change each other:
+# both set which weights train, and `fit` changes the weights.
 _taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier(functional.WeightsAsValues):
-    """A text classifier whose weights are values.
+    """A text classifier. Its weights are passed as values.
 
     Attributes:
-      tokenizer: Gives the token ids.
+      tokenizer: Tokenizer of the model.
       num_labels: Number of labels.
-      max_tokens: The longest input the encoder can read.
-      trainable_names: Unique names of the weights that train.
-      frozen_names: Unique names of the weights that are used but do not train.
-      token_embedding: Place of the token embedding table among the trainable weights, or None if
-        it does not train. The model reads it only by gathering `token_ids`.
+      max_tokens: Maximum number of tokens that the encoder can read.
+      trainable_names: Unique names of the trainable weights.
+      frozen_names: Unique names of the frozen weights.
+      token_embedding: Index of the token embedding table in the trainable weights, or None if it
+        does not train. The model reads the table only by gathering rows for `token_ids`.
+      reads_pairs: Whether the model reads pairs of texts. Segment ids distinguish the two texts.
     """
 
     tokenizer: Tokenizer
@@ -45,19 +46,21 @@ class Classifier(functional.WeightsAsValues):
     trainable_names: tuple[str, ...]
     frozen_names: tuple[str, ...]
     token_embedding: int | None
+    reads_pairs: bool
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
-        """The classifier for Keras: padded token ids int32[batch, length] -> logits.
+        """The Keras model: padded token ids int32[batch, length] -> logits.
 
-        Built at first use (ask for it outside of graphs), not compiled; the logits are
-        float32[batch, labels]. Its trainable weights are those that train, in the order of the
-        names.
+        The logits are float32[batch, labels]. The model is built at its first use, which must be
+        outside of graphs. It is not compiled. Its trainable weights have the order of
+        `trainable_names`.
         """
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
-        inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
+        pairs = self.tokenizer if self.reads_pairs else None
+        inputs = PaddedInputs(self.tokenizer.pad_id, pairs, name="padded_inputs")(token_ids)
         return tf.keras.Model(token_ids, self._network(inputs), name="classifier")
 
     def logits(
@@ -68,23 +71,33 @@ class Classifier(functional.WeightsAsValues):
         padding_mask: Any,
         *,
         seed: Any | None,
+        segment_ids: Any | None = None,
     ) -> tf.Tensor:
-        """The classifier as a pure function: no variable is created or read.
+        """Computes logits as a pure function. No variable is created or read.
 
-        The token embedding may have other rows than the vocabulary, when `token_ids` are numbered
-        accordingly: what is padding is told by `padding_mask` alone.
+        The token embedding may have other rows than the vocabulary, if `token_ids` are numbered
+        to match. Only `padding_mask` decides what is padding.
 
         Args:
           trainable: Tensors in the order of `trainable_names`.
           frozen: Tensors in the order of `frozen_names`.
           token_ids: int32[batch, length].
           padding_mask: bool[batch, length], true for real tokens.
-          seed: int32[2] that decides the dropout, or None for inference, without dropout.
+          seed: Seed of the dropout masks, int32[2]. None for inference without dropout.
+          segment_ids: int32[batch, length] from `Tokenizer.segment_ids` if the model reads pairs,
+            else None.
 
         Returns:
-          float32[batch, labels].
+          The logits, float32[batch, labels].
+
+        Raises:
+          ValueError: If segment ids are missing for pairs, or given for single texts.
         """
-        inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
+        if self.reads_pairs != (segment_ids is not None):
+            raise ValueError("a model of pairs needs segment_ids, a model of single texts none")
+        inputs = _inputs(
+            tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask), segment_ids
+        )
         values = (*trainable, *frozen)
         return functional.call(self._network, self._weights, values, inputs, seed=seed)
 
@@ -97,8 +110,9 @@ def build(
     trainable: str = "all",
     dropout: float | None = None,
     seed: int = 0,
+    pairs: bool = False,
 ) -> Classifier:
-    """Builds a classifier on an encoder, which it takes over.
+    """Builds a classifier from an encoder.
 
     The encoder's backbone becomes part of the classifier, so another classifier needs another
     encoder.
@@ -106,18 +120,19 @@ def build(
     Args:
       encoder: The encoder.
       num_labels: Number of labels, 2 or more.
-      pooling: What the head reads: "mean" of the real tokens' outputs, "cls" (the first token's
-        output) or "pooler" (BERT's dense tanh layer on the first token's output).
-      trainable: What trains: "all"; "no_embeddings" (all but the three tables and their layer
-        norm); "top_K", for example top_2 (the last K transformer layers, the pooler and the
+      pooling: Input of the head: "mean" (the mean of the real tokens' outputs), "cls" (the first
+        token's output) or "pooler" (BERT's dense tanh layer on the first token's output).
+      trainable: Which weights train. "all"; "no_embeddings" (all except the three tables and their
+        layer norm); "top_K", for example top_2 (the last K transformer layers, the pooler and the
         head); "biases" (every bias and layer norm offset, and the head: BitFit, Ben Zaken et al.
-        2022); "head".
-      dropout: Dropout rate before the head; the encoder's own rate if None.
-      seed: The run's seed, for the head's initial weights.
+        2022, section 3); or "head".
+      dropout: Dropout rate before the head. None for the encoder's own rate.
+      seed: Seed of the run, for the head's initial weights.
+      pairs: Whether the classifier reads pairs of texts.
 
     Raises:
-      UserError: If a name or number is not possible.
-      ValueError: If the encoder belongs to another classifier.
+      UserError: If an argument is not possible.
+      ValueError: If the encoder already belongs to another classifier.
     """
     if num_labels < 2:
         raise UserError(f"--corpus: a classifier needs two labels or more, found {num_labels}")
@@ -129,6 +144,10 @@ def build(
     if not 0 <= dropout < 1:
         raise UserError(f"--dropout={dropout}: must be at least 0 and below 1")
     trains = _selection(trainable, encoder.backbone.num_layers)
+    if pairs and encoder.backbone.num_segments < 2:
+        raise UserError(
+            f"--task=pairs: the encoder {encoder.name} has no segment embedding for a second text"
+        )
     if encoder.backbone in _taken:
         raise ValueError("this encoder belongs to another classifier already: load it once more")
     _taken.add(encoder.backbone)
@@ -150,46 +169,59 @@ def build(
         token_embedding=(
             trainable_names.index(_TOKEN_EMBEDDING) if _TOKEN_EMBEDDING in trainable_names else None
         ),
+        reads_pairs=pairs,
         _network=network,
         _weights=(*chosen, *rest),
     )
 
 
 class MeanPooling(tf.keras.layers.Layer):
-    """Averages float32[batch, length, width] over the tokens that a mask says are real."""
+    """Averages float32[batch, length, width] over the real tokens of a padding mask."""
 
     def call(self, outputs: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
-        """Returns float32[batch, width]; a row without a real token gives zeros."""
+        """Returns float32[batch, width]. A row without real tokens gives zeros."""
         real = tf.cast(padding_mask, outputs.dtype)
         total = tf.linalg.matvec(outputs, real, transpose_a=True)
         return total / tf.maximum(tf.reduce_sum(real, axis=1, keepdims=True), 1.0)
 
 
 class PaddedInputs(tf.keras.layers.Layer):
-    """Makes the network's inputs of int32[batch, length] token ids padded with `pad_id`."""
+    """Computes the network's inputs from int32[batch, length] token ids.
 
-    def __init__(self, pad_id: int, **kwargs: Any) -> None:
+    Args:
+      pad_id: Id of padding.
+      pairs: Tokenizer that computes the segment ids if rows are pairs of texts, else None.
+      **kwargs: Arguments of `tf.keras.layers.Layer`.
+    """
+
+    def __init__(self, pad_id: int, pairs: Tokenizer | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._pad_id = pad_id
+        self._pairs = pairs
 
     def call(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the inputs of the network."""
-        return _inputs(token_ids, tf.not_equal(token_ids, self._pad_id))
+        segment_ids = None if self._pairs is None else self._pairs.segment_ids(token_ids)
+        return _inputs(token_ids, tf.not_equal(token_ids, self._pad_id), segment_ids)
 
 
-def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tensor]:
-    # One segment id broadcasts over batch and length: the table is read once, not per token.
+def _inputs(
+    token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: Any | None
+) -> dict[str, tf.Tensor]:
+    if segment_ids is None:
+        # One segment id broadcasts over batch and length, so the table is read once, not per token.
+        segment_ids = tf.zeros([1, 1], tf.int32)
     return {
         "token_ids": token_ids,
-        "segment_ids": tf.zeros([1, 1], tf.int32),
+        "segment_ids": segment_ids,
         "padding_mask": tf.cast(padding_mask, tf.int32),
     }
 
 
 def _network(backbone: Any, num_labels: int, pooling: str, dropout: float) -> tf.keras.Model:
-    """Puts a head on a backbone; layers that the pooling does not read are left out.
+    """Puts a head on a backbone, without the layers that the pooling does not read.
 
-    The head computes in float32, whatever the backbone does: it costs nothing there.
+    The head always computes in float32, which costs almost nothing.
     """
     whole = {"dtype": "float32"}
     if pooling == "pooler":
@@ -206,7 +238,7 @@ def _network(backbone: Any, num_labels: int, pooling: str, dropout: float) -> tf
 
 
 def _selection(trainable: str, num_layers: int) -> Any:
-    """Returns a function from a weight's name to whether it trains."""
+    """Returns a function that says, for a weight's name, whether the weight trains."""
     top = re.fullmatch(r"top_(\d+)", trainable)
     if trainable == "all":
         return lambda name: True

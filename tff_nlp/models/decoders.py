@@ -1,7 +1,6 @@
-"""Decoders: a GPT-2 backbone with its tokenizer, and where they come from."""
+"""Decoders: a GPT-2 backbone with its tokenizer."""
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import tensorflow as tf
 from tff_nlp import seeds
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
-from tff_nlp.models.byte_pair_vocabulary import check_byte_pairs
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.encoders import GELUS, check_sizes, zero_variables
 
@@ -19,19 +17,19 @@ from tff_nlp.models.encoders import GELUS, check_sizes, zero_variables
 INITIALIZER_RANGE = 0.02
 
 TOKEN_TABLE, POSITION_TABLE = "token_embedding/embeddings", "position_embedding/position_embeddings"
-# The last product of each residual branch.
+# The last kernel of each residual branch.
 _RESIDUAL = ("/attention_output/kernel", "/feedforward_output_dense/kernel")
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """A GPT-2 without the product that gives its logits.
+    """A GPT-2 without its output layer.
 
     Attributes:
-      name: For people and records: preset, folder or "random".
+      name: Preset, folder or "random", for messages and records.
       backbone: A `keras_nlp.models.GPT2Backbone`.
-      tokenizer: Gives the token ids that the backbone reads.
-      pretrained: Whether the weights were learned somewhere.
+      tokenizer: Tokenizer of the backbone.
+      pretrained: Whether the weights are pretrained.
     """
 
     name: str
@@ -56,12 +54,12 @@ def random(
     Args:
       texts: The corpus that the vocabulary is learned from.
       layers: Number of transformer layers.
-      width: Hidden size; the feed-forward layers are four times as wide.
-      heads: Attention heads; they must divide `width`.
-      vocabulary_size: The most tokens, 257 or more.
-      max_tokens: The longest input: number of position embeddings.
+      width: Hidden size. The feed-forward layers are four times as wide.
+      heads: Number of attention heads. It must divide `width`.
+      vocabulary_size: Maximum number of tokens, 257 or more.
+      max_tokens: Maximum input length: number of position embeddings.
       dropout: Dropout rate.
-      seed: The run's seed; the weights depend on nothing else.
+      seed: Seed of the run. It determines the initial weights.
 
     Raises:
       UserError: If a size is not possible.
@@ -83,59 +81,6 @@ def random(
     return Decoder("random", backbone, tokenizer, pretrained=False)
 
 
-def load(name: str) -> Decoder:
-    """Loads a pretrained decoder by what `--encoder` says.
-
-    Args:
-      name: A folder with a Hugging Face GPT-2 checkpoint, or a KerasNLP preset: "preset:" and a
-        name, handle or folder; a built-in preset's plain name and a preset's folder need no
-        "preset:".
-
-    Raises:
-      UserError: If there is no such decoder or it cannot be read.
-    """
-    from tff_nlp.models import huggingface_gpt2
-
-    if name.startswith("preset:"):
-        return load_preset(name.removeprefix("preset:"))
-    folder = pathlib.Path(name)
-    if folder.is_dir():
-        # Only a KerasNLP preset has this file.
-        if (folder / "metadata.json").exists():
-            return load_preset(name)
-        return huggingface_gpt2.load_folder(folder)
-    import keras_nlp
-
-    presets = keras_nlp.models.GPT2Backbone.presets
-    if name in presets:
-        return load_preset(name)
-    raise UserError(
-        f"--encoder={name}: neither random, a folder nor a KerasNLP preset of a GPT-2; presets are "
-        f"{', '.join(sorted(presets))}"
-    )
-
-
-def load_preset(preset: str) -> Decoder:
-    """Loads a GPT-2 from a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
-
-    Built-in presets are downloaded from Kaggle at their first use.
-
-    Raises:
-      UserError: If it cannot be found, downloaded or read, or is no GPT-2.
-    """
-    import keras_nlp
-
-    from tff_nlp.models import presets
-
-    _check_compute_dtype()
-    models = keras_nlp.models
-    backbone, tokenizer = presets.load_parts(preset, models.GPT2Backbone, models.GPT2Tokenizer)
-    # KerasNLP keeps the comment of merges.txt among the merges.
-    merges = [merge for merge in tokenizer.merges if not merge.startswith("#version")]
-    byte_pairs = check_byte_pairs(tokenizer.vocabulary, merges, f"--encoder={preset}")
-    return Decoder(preset, backbone, BytePairTokenizer(*byte_pairs), pretrained=True)
-
-
 def build_backbone(
     *,
     gelu: str = "tanh",
@@ -148,22 +93,22 @@ def build_backbone(
     """Builds a `keras_nlp.models.GPT2Backbone` with weights that are all zero.
 
     Args:
-      gelu: "tanh" (GPT-2's own) or "exact".
+      gelu: How gelu is computed: "tanh" (as in GPT-2) or "exact".
       dropout: Dropout rate of the residual branches.
-      embedding_dropout: Dropout rate of the embeddings; as `dropout` if None.
-      attention_dropout: Dropout rate of the attention's probabilities; as `dropout` if None.
-      layer_norm_epsilon: What the layer norms add to the variance.
-      **sizes: The sizes that `GPT2Backbone` takes.
+      embedding_dropout: Dropout rate of the embeddings. None for `dropout`.
+      attention_dropout: Dropout rate of the attention probabilities. None for `dropout`.
+      layer_norm_epsilon: Number that the layer norms add to the variance.
+      **sizes: Sizes of `GPT2Backbone`.
 
     Raises:
-      UserError: If it is to compute in another type than float32.
+      UserError: If Keras computes in another type than float32.
     """
     import keras_nlp
 
-    _check_compute_dtype()
+    check_compute_dtype()
     with zero_variables():
         backbone = keras_nlp.models.GPT2Backbone(dropout=dropout, **sizes)
-    # GPT2Backbone has no arguments for what follows; the layers look it up at each call.
+    # GPT2Backbone has no arguments for these values. The layers read them at each call.
     backbone.layer_norm.epsilon = layer_norm_epsilon
     if embedding_dropout is not None:
         backbone.embeddings_dropout.rate = embedding_dropout
@@ -176,18 +121,28 @@ def build_backbone(
     return backbone
 
 
-def _check_compute_dtype() -> None:
-    # KerasNLP's GPT-2 fails in bfloat16 with a stack trace: NumPy's square root has no such type.
+def check_compute_dtype() -> None:
+    """Checks that Keras computes in float32.
+
+    Raises:
+      UserError: If Keras computes in another type.
+    """
+    # KerasNLP's GPT-2 fails in bfloat16 with a stack trace: NumPy's square root cannot handle it.
     dtype = tf.keras.mixed_precision.global_policy().compute_dtype
     if dtype != "float32":
         raise UserError(f"--compute_dtype={dtype}: a language model computes in float32 only")
 
 
 def initialize(backbone: Any, seed: int) -> None:
-    """Sets GPT-2's random initial weights: normal, norms 1, biases 0.
+    """Sets GPT-2's random initial weights: normal values, layer norm scales 1, biases 0.
 
-    The deviation is 0.02; that of the last product of a residual branch is smaller by the root of
-    the number of such branches, two a layer (Radford et al. 2019, section 2.3).
+    The standard deviation is 0.02. For the last kernel of each residual branch, it is divided by
+    the square root of the number of such branches, which is two per layer (Radford et al. 2019,
+    section 2.3).
+
+    Args:
+      backbone: A `keras_nlp.models.GPT2Backbone`.
+      seed: Seed of the run.
     """
     scale = (2 * backbone.num_layers) ** -0.5
     for weight in functional.weights_of(backbone):

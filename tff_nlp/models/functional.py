@@ -1,8 +1,8 @@
-"""A Keras model as a pure function of its weights.
+"""Calls a Keras model as a pure function of its weights.
 
-A federated client starts from weights that arrive as tensors. Calling the model on those tensors
-themselves, instead of assigning them to variables, keeps random initial values, assignments and
-resources out of the client's graph, and lets the embedding's gradient stay sparse.
+A federated client receives weights as tensors. The model is called directly on these tensors; they
+are not assigned to variables. So the client's graph contains no random initial values, assignments
+or resources, and the embedding's gradient stays sparse.
 """
 
 import dataclasses
@@ -19,11 +19,12 @@ from tff_nlp import seeds
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """A weight of a Keras model and where it is kept.
+    """A weight of a Keras model and its place in the model.
 
     Attributes:
-      name: Path of layer names and the attribute, "transformer_layer_0/.../query/kernel": unique
-        in its model, unlike the variable's own name.
+      name: Layer names and the attribute, joined by slashes, such as
+        "transformer_layer_0/.../query/kernel". Unlike the variable's own name, it is unique in its
+        model.
       layer: The layer that owns the variable.
       attribute: The layer's attribute that holds the variable.
       variable: The variable.
@@ -36,28 +37,28 @@ class Weight:
 
 
 class WeightsAsValues:
-    """What models have in common whose weights are values: counts, specs and initial values.
+    """Base class of models with weights that are passed as values: counts, specs, initial values.
 
     Attributes:
-      trainable_names: Unique names of the weights that train.
+      trainable_names: Unique names of the trainable weights.
     """
 
     trainable_names: tuple[str, ...]
-    # Those that train, then those that do not.
+    # The trainable weights, then the frozen weights.
     _weights: tuple[Weight, ...]
 
     @property
     def trainable_parameters(self) -> int:
-        """The number of numbers that train, and are uploaded; a tied table counts once."""
+        """Number of trainable parameters, which clients upload. A tied table counts once."""
         return _count(self._weights[: len(self.trainable_names)])
 
     @property
     def frozen_parameters(self) -> int:
-        """The number of numbers that are used but do not train."""
+        """Number of frozen parameters."""
         return _count(self._weights[len(self.trainable_names) :])
 
     def weight_specs(self) -> tuple[tuple[tf.TensorSpec, ...], tuple[tf.TensorSpec, ...]]:
-        """Returns the specs of the trainable and the frozen weights, without copying any weight."""
+        """Returns the specs of the trainable and of the frozen weights. No weight is copied."""
         specs = [tf.TensorSpec(w.variable.shape, w.variable.dtype) for w in self._weights]
         count = len(self.trainable_names)
         return tuple(specs[:count]), tuple(specs[count:])
@@ -65,8 +66,8 @@ class WeightsAsValues:
     def initial_weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Returns float32 arrays (trainable, frozen), in the order of the names.
 
-        They are the present weights of `keras_model`: those it was built with, unless `fit` or the
-        like has changed them.
+        They are the current weights of `keras_model`: the weights at construction, unless `fit` or
+        another method has changed them.
         """
         values = [weight.variable.numpy() for weight in self._weights]
         count = len(self.trainable_names)
@@ -78,7 +79,11 @@ def _count(weights: Sequence[Weight]) -> int:
 
 
 def weights_of(model: tf.keras.Model) -> tuple[Weight, ...]:
-    """Returns the weights of a built model, each once, in the order of its layers."""
+    """Returns the weights of a built model, without duplicates, in the order of its layers.
+
+    Raises:
+      ValueError: If a weight is not an attribute of a layer, or if names are not unique.
+    """
     found: dict[int, Weight] = {}
     for path, layer in _walk(model, ""):
         own = {id(v) for v in (*layer._trainable_weights, *layer._non_trainable_weights)}
@@ -93,7 +98,12 @@ def weights_of(model: tf.keras.Model) -> tuple[Weight, ...]:
 
 
 def set_trainable(chosen: Sequence[Weight], rest: Sequence[Weight]) -> None:
-    """Tells Keras what trains, weight by weight: its layers only know all or nothing."""
+    """Sets which weights Keras trains. Its own switch works only for whole layers.
+
+    Args:
+      chosen: Weights to train.
+      rest: Weights to freeze.
+    """
     for weight in (*chosen, *rest):
         layer = weight.layer
         for kept in (layer._trainable_weights, layer._non_trainable_weights):
@@ -112,30 +122,33 @@ def call(
     *,
     seed: Any | None,
 ) -> Any:
-    """Calls a model with other weights; no variable is created, read or written.
+    """Calls a model with other weights. No variable is created, read or written.
 
     Args:
       model: A built Keras model.
-      weights: All its weights.
-      values: A tensor for each weight. Shapes need not be the variable's own where the layer does
-        not mind: an embedding table may have other rows.
-      inputs: What the model takes.
-      seed: int32[2] that decides the dropout, or None to call the model as for inference.
+      weights: All weights of the model.
+      values: A tensor for each weight. Its shape may differ from the variable's if the layer allows
+        it: an embedding table may have other rows.
+      inputs: Inputs of the model.
+      seed: Seed of the dropout masks, int32[2]. None for inference without dropout.
 
     Returns:
       The model's output.
+
+    Raises:
+      ValueError: If the numbers of weights and values differ.
     """
     if len(weights) != len(values):
         raise ValueError(f"{model.name} has {len(weights)} weights, {len(values)} values given")
     if seed is not None:
         seed = tf.convert_to_tensor(seed, tf.int32)
-    # Layers are swapped in place: one trace at a time.
+    # Attributes of layers are replaced in place, so only one trace may run at a time.
     with _LOCK:
         kept: list[tuple[tf.keras.layers.Layer, str, Any]] = []
 
         def swap(layer: tf.keras.layers.Layer, attribute: str, value: Any) -> None:
             kept.append((layer, attribute, vars(layer)[attribute]))
-            # Into the dict itself: Keras would track what is set through the layer.
+            # Set it in the dict, because Keras would track an attribute that is set on the layer.
             vars(layer)[attribute] = value
 
         try:
@@ -154,33 +167,38 @@ _LOCK = threading.RLock()
 
 
 def _as_read(layer: tf.keras.layers.Layer, value: Any) -> tf.Tensor:
-    """Returns a weight as its layer reads it: as Keras's variables cast themselves."""
+    """Returns a weight in the layer's compute type. Keras's own variables cast themselves."""
     tensor = tf.convert_to_tensor(value)
-    # These cast by themselves: the one what it has looked up, the other its inputs.
+    # These two layers cast by themselves: Embedding its outputs, LayerNormalization its inputs.
     if isinstance(layer, (tf.keras.layers.Embedding, tf.keras.layers.LayerNormalization)):
         return tensor
     return tf.cast(tensor, layer.compute_dtype)
 
 
 class StatelessDropout:
-    """Stands in for a Keras dropout layer's random generator.
+    """Replaces the random generator of a Keras dropout layer.
 
     Args:
-      seed: int32[2], the seed of the whole call.
-      index: The layer's place among the dropout layers; each has a stream of its own.
+      seed: Seed of the whole call, int32[2].
+      index: Index of the layer among the dropout layers. Each layer has its own random stream.
     """
 
     def __init__(self, seed: tf.Tensor, index: int) -> None:
-        # Exclusive or with constants that are unrelated from layer to layer: adding the index
-        # would give layer 1 at step 0 the stream of layer 0 at step 1.
+        # Use xor with an unrelated constant per layer. If the index were added instead, layer 1 at
+        # step 0 would have the stream of layer 0 at step 1.
         salt = seeds.pair(0, "dropout_layer", index)
         self._seed = tf.bitwise.bitwise_xor(seed, tf.constant(salt, tf.int32))
 
     def dropout(self, inputs: tf.Tensor, rate: float, noise_shape: Any = None) -> tf.Tensor:
-        """Zeroes each element with probability `rate`, scales the others by 1 / (1 - rate).
+        """Sets each element to zero with probability `rate`, scales the others by 1 / (1 - rate).
 
-        The rate is rounded to a multiple of 2^-16: an element then needs 16 random bits instead of
-        a float's 32, and drawing bits is what takes the time.
+        The rate is rounded to a multiple of 2^-16, so that an element needs only 16 random bits.
+        Drawing random bits takes most of the time.
+
+        Args:
+          inputs: float[...].
+          rate: Dropout rate.
+          noise_shape: Shape of the mask. None for the shape of the inputs.
         """
         drop = round(rate * 2**16)
         shape = tf.shape(inputs) if noise_shape is None else noise_shape
@@ -199,7 +217,7 @@ def _dropout_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
 
 
 def _walk(layer: tf.keras.layers.Layer, prefix: str) -> Iterator[tuple[str, tf.keras.layers.Layer]]:
-    """Yields (path with a slash at its end, layer) for the layers below, depth first."""
+    """Yields (path that ends with a slash, layer) for all layers below a layer, depth first."""
     for child in layer._flatten_layers(recursive=False, include_self=False):
         path = f"{prefix}{child.name}/"
         yield path, child

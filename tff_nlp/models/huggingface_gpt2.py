@@ -1,4 +1,4 @@
-"""Import of Hugging Face GPT-2 checkpoints: config.json, vocab.json, merges.txt, safetensors."""
+"""Imports Hugging Face GPT-2 checkpoints: config.json, vocab.json, merges.txt, safetensors."""
 
 import pathlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from tff_nlp.models.encoders import check_weights_hold
 
 _GELUS = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh", "gelu": "exact"}
 
-# config.json's sizes, and what GPT2Backbone calls them.
+# Name of a size in config.json -> its name in GPT2Backbone.
 _SIZES = {
     "vocab_size": "vocabulary_size",
     "n_layer": "num_layers",
@@ -24,7 +24,7 @@ _SIZES = {
     "n_embd": "hidden_dim",
     "n_positions": "max_sequence_length",
 }
-# Settings that compute something else, by the only value that can be imported (also the default).
+# Settings that can have only one value in an imported model. This value is also their default.
 _FIXED = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
@@ -35,14 +35,14 @@ _HEAD = "lm_head.weight"
 
 
 def load_folder(folder: str | pathlib.Path, *, name: str | None = None) -> Decoder:
-    """Loads a GPT-2 checkpoint of Hugging Face's form.
+    """Loads a Hugging Face GPT-2 checkpoint.
 
     Args:
-      folder: Holds config.json, vocab.json, merges.txt and model.safetensors.
-      name: The decoder's name; the folder if None.
+      folder: Folder with config.json, vocab.json, merges.txt and model.safetensors.
+      name: The decoder's name. None for the folder.
 
     Raises:
-      UserError: If a file or tensor is missing, damaged, of another shape or another kind of model.
+      UserError: If a file or tensor is missing, is damaged, or does not fit this kind of model.
     """
     folder = pathlib.Path(folder)
     name = str(folder) if name is None else name
@@ -70,7 +70,7 @@ def load_folder(folder: str | pathlib.Path, *, name: str | None = None) -> Decod
 
 
 def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
-    """Returns GPT2Backbone's sizes after checking that it can compute this model."""
+    """Returns the sizes for GPT2Backbone, after checking that it can compute this model."""
     kind = config.get("model_type")
     if kind != "gpt2":
         raise UserError(f"{flag}: {CONFIG} has model_type {kind!r}; only 'gpt2' can be imported")
@@ -82,7 +82,7 @@ def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
         )
     for key, due in _FIXED.items():
         if config.get(key, due) is not due:
-            raise UserError(f"{flag}: {CONFIG} has {key} {config[key]!r}; it can be {due}")
+            raise UserError(f"{flag}: {CONFIG} has {key} {config[key]!r}; it must be {due}")
     sizes = {ours: positive(config, theirs, flag) for theirs, ours in _SIZES.items()}
     inner = config.get("n_inner")
     sizes["intermediate_dim"] = (
@@ -112,12 +112,12 @@ def _load_weights(backbone: Any, tensors: Tensors, flag: str) -> None:
     for index in range(backbone.num_layers):
         values |= _layer(tensors, index, backbone.hidden_dim, backbone.intermediate_dim)
     for weight in functional.weights_of(backbone):
-        # The attention's weights have the heads as a separate axis.
+        # The attention weights have a separate axis for the heads.
         weight.variable.assign(values[weight.name].reshape(weight.variable.shape))
 
 
 def _layer(tensors: Tensors, index: int, width: int, inner: int) -> Mapping[str, np.ndarray]:
-    """Returns the weights of a layer; GPT-2's kernels are [in, out] as Keras's are."""
+    """Returns the weights of a layer. GPT-2's kernels are [in, out], like Keras's kernels."""
     ours, theirs = f"transformer_layer_{index}", f"h.{index}"
     attention = f"{ours}/self_attention"
     values = {
@@ -129,7 +129,7 @@ def _layer(tensors: Tensors, index: int, width: int, inner: int) -> Mapping[str,
         ),
         **_dense(tensors, f"{ours}/feedforward_output_dense", f"{theirs}.mlp.c_proj", inner, width),
     }
-    # Query, key and value lie side by side in one kernel.
+    # One kernel holds query, key and value side by side.
     joined = _dense(tensors, "", f"{theirs}.attn.c_attn", width, 3 * width)
     for kind, value in joined.items():
         for part, piece in zip(("query", "key", "value"), np.split(value, 3, -1), strict=True):

@@ -1,4 +1,4 @@
-"""Backbones and tokenizers from KerasNLP presets."""
+"""Loads backbones and tokenizers from KerasNLP presets."""
 
 import json
 import pathlib
@@ -20,17 +20,21 @@ _UNREADABLE = (
     UnicodeDecodeError,
     json.JSONDecodeError,
 )
-# The attention's parts have an underscore in files of Keras 2 and early Keras 3, later none.
+# Files of Keras 2 and early Keras 3 have an underscore before these names. Later files have none.
 _LATE = tuple(f"_self_attention_layer/{part}_dense" for part in ("query", "key", "value", "output"))
 
 
 def load_preset(preset: str, *, gelu: str | None = None) -> Encoder:
-    """Loads a BERT from a KerasNLP preset: a built-in name, a handle ("kaggle://...") or a folder.
+    """Loads a BERT from a KerasNLP preset.
 
     Built-in presets are downloaded from Kaggle at their first use.
 
+    Args:
+      preset: A built-in name, a handle ("kaggle://...") or a folder.
+      gelu: "exact", "tanh", or None for KerasNLP's own.
+
     Raises:
-      UserError: If it cannot be found, downloaded or read, or is no BERT.
+      UserError: If the preset cannot be found, downloaded or read, or if it is not a BERT.
     """
     import keras_nlp
 
@@ -48,11 +52,11 @@ def load_parts(preset: str, backbone_class: Any, tokenizer_class: Any) -> tuple[
 
     Args:
       preset: A built-in name, a handle or a folder.
-      backbone_class: KerasNLP's class of the backbone.
-      tokenizer_class: KerasNLP's class of the tokenizer.
+      backbone_class: KerasNLP class of the backbone.
+      tokenizer_class: KerasNLP class of the tokenizer.
 
     Raises:
-      UserError: If it cannot be found, downloaded or read, or is of another class.
+      UserError: If the preset cannot be found, downloaded or read, or if it has another class.
     """
     from keras_nlp.src.utils import preset_utils
 
@@ -61,9 +65,9 @@ def load_parts(preset: str, backbone_class: Any, tokenizer_class: Any) -> tuple[
         tokenizer = tokenizer_class.from_preset(preset)
         with zero_variables():
             backbone = backbone_class.from_preset(preset, load_weights=False)
-        # KerasNLP's own way to a preset's files, which it does not export.
+        # KerasNLP itself finds a preset's files with this function, but does not export it.
         _load_weights(backbone, preset_utils.get_file(preset, _WEIGHTS))
-    except Exception as error:  # The hub's clients raise exceptions of many libraries.
+    except Exception as error:  # The download clients raise exceptions of many libraries.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
     rows = tokenizer.vocabulary_size()
@@ -76,7 +80,7 @@ def load_parts(preset: str, backbone_class: Any, tokenizer_class: Any) -> tuple[
 
 
 def _check_size(folder: pathlib.Path, flag: str) -> None:
-    """Refuses a preset's folder whose configuration its weights cannot fill."""
+    """Checks that the weights in a preset's folder are enough for its configuration."""
     weights = folder / _WEIGHTS
     if not weights.is_file():
         return

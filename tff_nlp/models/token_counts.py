@@ -1,4 +1,4 @@
-"""How much of some texts a model reads, and what it knows of that."""
+"""Counts of the tokens that a model reads, cuts off and does not know."""
 
 import dataclasses
 import html
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 @dataclasses.dataclass(frozen=True)
 class TokenCounts:
-    """Tokens of some texts; [CLS] and [SEP] are left out.
+    """Token counts of some texts, without [CLS] and [SEP].
 
     Attributes:
       texts: Number of texts.
-      texts_cut: Texts that are longer than the model reads.
-      tokens: Tokens of all texts.
-      tokens_dropped: Tokens that are cut off.
-      tokens_unknown: Tokens read that the vocabulary does not know.
+      texts_cut: Number of texts that are longer than the model reads.
+      tokens: Number of tokens of all texts.
+      tokens_dropped: Number of tokens that are cut off.
+      tokens_unknown: Number of tokens that are read but are not in the vocabulary.
     """
 
     texts: int
@@ -25,21 +25,21 @@ class TokenCounts:
 
     @property
     def cut_share(self) -> float:
-        """Share of the texts that are cut."""
+        """Fraction of the texts that are cut."""
         return self.texts_cut / max(1, self.texts)
 
     @property
     def dropped_share(self) -> float:
-        """Share of the tokens that are not read."""
+        """Fraction of the tokens that are not read."""
         return self.tokens_dropped / max(1, self.tokens)
 
     @property
     def unknown_share(self) -> float:
-        """Share of the tokens read that are unknown."""
+        """Fraction of the read tokens that are unknown."""
         return self.tokens_unknown / max(1, self.tokens - self.tokens_dropped)
 
     def line(self, max_tokens: int) -> str:
-        """Returns the shares for people."""
+        """Returns the fractions as a sentence."""
         return (
             f"{self.cut_share:.1%} of {self.texts:,} texts are longer than --max_tokens="
             f"{max_tokens}, {self.dropped_share:.1%} of all tokens are not read; "
@@ -48,5 +48,5 @@ class TokenCounts:
 
 
 def count_html_entities(texts: Iterable[str]) -> int:
-    """Returns how many texts hold HTML entities such as "&amp;"."""
+    """Returns the number of texts with HTML entities such as "&amp;"."""
     return sum("&" in text and html.unescape(text) != text for text in texts)

@@ -15,17 +15,17 @@ from tff_nlp.models.words import WordRules, split_words
 
 PAD, CLS, SEP, UNKNOWN, MASK = "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
-# Before a piece that goes on a word.
+# Prefix of a piece that continues a word.
 JOINER = "##"
 
-# Texts per call of TensorFlow: large enough to hide the cost of a call, small in memory.
+# Number of texts per TensorFlow call: large enough to hide the cost of a call, but small in memory.
 CHUNK = 4096
-# Characters of distinct words that pieces are learned from, the most frequent words first: bounds
-# time and memory on large corpora.
+# Pieces are learned from distinct words, the most frequent first, up to this number of characters.
+# This limits time and memory on large corpora.
 _MOST_CHARACTERS = 5_000_000
-# Pairs are merged together down to this share of the most frequent pair's count.
+# One pass merges all pairs with at least this fraction of the most frequent pair's count.
 _SHARE_OF_BEST = 0.5
-# Rarer pairs get no row.
+# Rarer pairs are not merged.
 _LEAST_COUNT = 2
 
 
@@ -34,10 +34,10 @@ def load_vocabulary(path: str | pathlib.Path, *, flag: str = "--encoder") -> tup
 
     Args:
       path: The file.
-      flag: What an error message starts with.
+      flag: Start of the error messages.
 
     Raises:
-      UserError: If the file cannot be read, holds a piece twice or lacks a special token.
+      UserError: If the file cannot be read, has a piece twice or lacks a special token.
     """
     path = pathlib.Path(path)
     try:
@@ -54,7 +54,7 @@ def load_vocabulary(path: str | pathlib.Path, *, flag: str = "--encoder") -> tup
     rows: dict[str, int] = {}
     for row, token in enumerate(tokens, start=1):
         if token in rows:
-            raise UserError(f"{flag}: {path}: {token!r} stands on lines {rows[token]} and {row}")
+            raise UserError(f"{flag}: {path}: {token!r} is on lines {rows[token]} and {row}")
         rows[token] = row
     for token in SPECIAL_TOKENS:
         if token not in rows:
@@ -63,7 +63,7 @@ def load_vocabulary(path: str | pathlib.Path, *, flag: str = "--encoder") -> tup
 
 
 def as_bytes(texts: Iterable[str]) -> list[bytes]:
-    """Returns the texts in UTF-8, with a question mark for every lone surrogate."""
+    """Returns the texts in UTF-8. Every lone surrogate becomes a question mark."""
     return [text.encode("utf-8", "replace") for text in texts]
 
 
@@ -72,24 +72,23 @@ def train_vocabulary(
 ) -> tuple[str, ...]:
     """Learns a WordPiece vocabulary from texts, in time proportional to their length.
 
-    Chinese characters are always tokens of their own, so they are counted, not learned: the most
-    frequent ones get a row each, up to three quarters of the vocabulary. The pieces of all other
-    words are learned in the rows that remain: single characters first, up to half of these rows,
-    then what merging the most frequent neighbours gives (byte-pair encoding, Sennrich et al. 2016,
-    many pairs in one pass).
+    A Chinese character is always a token by itself, so the most frequent ones get a row each, up to
+    three quarters of the vocabulary. The remaining rows hold pieces of all other words: first
+    single characters, up to half of these rows, then merges of the most frequent neighbours
+    (byte-pair encoding, Sennrich et al. 2016, section 3.2, but with many pairs in one pass).
 
     Args:
       texts: The corpus.
-      size: The most rows, the five special tokens included.
-      rules: How the tokenizer will split texts into words.
-      progress: Whether to show a progress bar, on a terminal and after two seconds.
+      size: Maximum number of rows, including the five special tokens.
+      rules: The tokenizer's rules for splitting texts into words.
+      progress: Whether to show a progress bar. It appears only on a terminal, after two seconds.
 
     Returns:
-      At most `size` word pieces, the special tokens first ([PAD] has id 0). The same texts in the
-      same order always give the same vocabulary.
+      At most `size` word pieces, with the special tokens first ([PAD] has id 0). The same texts in
+      the same order always give the same vocabulary.
 
     Raises:
-      UserError: If there is no word in the texts or `size` is too small.
+      UserError: If there is no word in the texts, or if `size` is too small.
     """
     if size < len(SPECIAL_TOKENS) + 1:
         raise UserError(
@@ -111,7 +110,7 @@ def train_vocabulary(
 def _count_words(
     texts: Sequence[str], rules: WordRules, progress: bool
 ) -> collections.Counter[str]:
-    """Counts words as the tokenizer will split them."""
+    """Counts the words that the tokenizer will split the texts into."""
     counts: collections.Counter[bytes] = collections.Counter()
     with bar_of("counting words", len(texts), "text", progress) as bar:
         for start in range(0, len(texts), CHUNK):
@@ -129,13 +128,19 @@ def _is_cjk(word: str) -> bool:
 
 
 def _learn_pieces(words: Sequence[tuple[str, int]], size: int, progress: bool) -> list[str]:
-    """Returns up to `size` word pieces, from (word, count) pairs, most frequent first."""
+    """Returns up to `size` word pieces.
+
+    Args:
+      words: (word, count) pairs, most frequent first.
+      size: Maximum number of pieces.
+      progress: Whether to show a progress bar.
+    """
     if not words or size < 1:
         return []
     alphabet = _alphabet(words, size)
-    # Rare words in no order, so that those that are left out are random ones.
+    # Shuffle equally frequent words, so that the words that are left out are random.
     shuffled = sorted(words, key=lambda item: (-item[1], zlib.crc32(item[0].encode("utf-8"))))
-    # A character has two forms, "x" and "##x"; at least half of the rows stay for longer pieces.
+    # A character has two forms, "x" and "##x". At least half of the rows remain for longer pieces.
     symbols = _Symbols(shuffled, alphabet[: max(1, size // 4)])
     with bar_of("learning word pieces", size, "piece", progress) as bar:
         while len(symbols.pieces) < size:
@@ -156,11 +161,11 @@ def _alphabet(words: Sequence[tuple[str, int]], size: int) -> list[str]:
 
 
 class _Symbols:
-    """Distinct words as one array of symbols, in which frequent neighbours become one symbol.
+    """Distinct words as one array of symbols. Frequent neighbours are merged into one symbol.
 
     Attributes:
-      pieces: The word piece of each symbol: single characters, then merged ones, in the order in
-        which they were found.
+      pieces: The word piece of each symbol: first single characters, then merged pieces in the
+        order of their merging.
     """
 
     def __init__(self, words: Sequence[tuple[str, int]], alphabet: Sequence[str]) -> None:
@@ -172,7 +177,7 @@ class _Symbols:
         for word, count in words:
             if len(symbols) > _MOST_CHARACTERS:
                 break
-            # A character outside of the alphabet ends one part and begins another.
+            # A character outside of the alphabet separates two parts of a word.
             found = [numbers.get(character, -1) for character in word]
             symbols.extend(
                 number if place == 0 or number < 0 else number + len(alphabet)
@@ -184,10 +189,10 @@ class _Symbols:
         self._counts = np.array(counts, np.int64)
 
     def merge(self, most: int) -> bool:
-        """Merges the most frequent pairs of neighbours; returns whether there was any.
+        """Merges the most frequent pairs of neighbours. Returns whether there were any.
 
         Args:
-          most: The most new pieces.
+          most: Maximum number of new pieces.
         """
         left, right = self._symbols[:-1], self._symbols[1:]
         codes = np.where((left >= 0) & (right >= 0), left * len(self.pieces) + right, -1)
@@ -196,7 +201,7 @@ class _Symbols:
         counts[pairs < 0] = 0
         least = max(_LEAST_COUNT, int(np.ceil(_SHARE_OF_BEST * counts.max(initial=0))))
         frequent = np.flatnonzero(counts >= least)
-        # By count; pairs as frequent as each other in the order of their symbols.
+        # By count. Equally frequent pairs keep the order of their symbols.
         chosen = frequent[np.argsort(-counts[frequent], kind="stable")][:most]
         if not len(chosen):
             return False
@@ -206,15 +211,16 @@ class _Symbols:
         return True
 
     def _replace(self, ranks: np.ndarray, codes: np.ndarray, least: int) -> None:
-        """Replaces pairs by symbols of their own, of overlapping pairs the one ranked first.
+        """Replaces each pair by one symbol. If two pairs overlap, the one with the lower rank wins.
 
-        A pair that overlaps leave fewer than `least` of waits for another pass, but for the first.
+        If overlaps leave a pair with a count below `least`, the pair waits for the next pass. The
+        first pair never waits.
 
         Args:
-          ranks: int64[symbols - 1], the rank of the pair that begins at each symbol; `len(codes)`
-            where it is none of them.
-          codes: int64[pairs], the pairs as numbers, by rank.
-          least: The least count.
+          ranks: int64[symbols - 1], the rank of the pair that starts at each symbol. `len(codes)`
+            for other pairs.
+          codes: int64[pairs], the pairs as numbers, in the order of their ranks.
+          least: Minimum count.
         """
         none, base = len(codes), len(self.pieces)
         before = np.concatenate([[none], ranks[:-1]])
@@ -237,7 +243,7 @@ class _Symbols:
         self._symbols, self._counts = self._symbols[kept], self._counts[kept]
 
     def _number(self, left: int, right: int) -> int:
-        """Returns the symbol of a merged pair, which may be known from another pair."""
+        """Returns the symbol of a merged pair. Different pairs may give the same piece."""
         piece = self.pieces[left] + self.pieces[right].removeprefix(JOINER)
         number = self._known.setdefault(piece, len(self.pieces))
         if number == len(self.pieces):
@@ -246,7 +252,7 @@ class _Symbols:
 
 
 def bar_of(subject: str, total: int, unit: str, progress: bool) -> tqdm.tqdm:
-    """Returns a progress bar, shown on a terminal and after two seconds."""
+    """Returns a progress bar that appears only on a terminal, after two seconds."""
     return tqdm.tqdm(
         total=total,
         desc=subject,

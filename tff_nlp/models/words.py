@@ -1,4 +1,4 @@
-"""From a text to its words: what happens to case, accents and odd characters, in one place.
+"""Splits texts into words, with rules for case, accents and special characters.
 
 Training, prediction and the exported model all run this TensorFlow code, so that they read a text
 in the same way.
@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tff_nlp.models import html_entities
 
-# BERT: as the code that made the published checkpoints has it (Devlin et al. 2019; Hugging Face's
-# BertTokenizer agrees). UNICODE: for a vocabulary of one's own, in any script.
+# BERT: like the original code of the published checkpoints (Devlin et al. 2019) and Hugging Face's
+# BertTokenizer. UNICODE: for a vocabulary that is learned from the corpus, in any script.
 BERT, UNICODE = STYLES = ("bert", "unicode")
 
 _PUNCTUATION = r"[!-/:-@\[-`{-~]|\p{P}"
@@ -19,37 +19,37 @@ _CHINESE = (
     r"[\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
     r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}]"
 )
-# An emoji with what changes its look: variation selectors, skin tones, joiners, tags of flags.
+# An emoji with its modifiers: variation selectors, skin tones, joiners, tags of flags.
 _SYMBOL = r"\p{So}[\p{Mn}\p{Sk}\x{200D}\x{E0020}-\x{E007F}]*"
-# Soft hyphens, byte order marks, writing directions: what shows nothing and says nothing.
+# Invisible characters without meaning: soft hyphens, byte order marks, writing directions.
 _INVISIBLE = (
     r"[\x{AD}\x{61C}\x{180E}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}"
     r"\x{2066}-\x{206F}\x{FEFF}\x{FFF9}-\x{FFFB}]"
 )
 _BLANKS = r"[\s\p{Z}]+"
-# A character that no word holds, and so no vocabulary.
+# A character that is in no word, so it is in no vocabulary.
 _NO_WORD = "\x01"
-# BERT's code gives up on longer words.
+# BERT's code treats longer words as unknown.
 _MAX_BERT_WORD = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class WordRules:
-    """How texts become words.
+    """Rules for splitting texts into words.
 
     Both styles split at blanks and around punctuation marks, and read a NUL character as a blank.
-    The "bert" style drops other control characters, takes all combining marks for accents, and
-    knows no word of more than 100 characters. The "unicode" style composes characters (NFC), keeps
-    the joiners that some scripts write with (U+200C, U+200D), takes only the diacritical marks of
-    Latin, Greek and Cyrillic letters for accents, splits around symbols such as emoji, and has no
-    longest word: in Thai a sentence is one.
+    The "bert" style drops other control characters, treats all combining marks as accents, and
+    treats words of more than 100 characters as unknown. The "unicode" style composes characters
+    (NFC), keeps the joiners that some scripts need (U+200C, U+200D), treats only the diacritical
+    marks of Latin, Greek and Cyrillic letters as accents, and splits around symbols such as emoji.
+    It does not limit the length of words, because in Thai a whole sentence is one word.
 
     Attributes:
-      lowercase: Whether capital letters become small ones.
+      lowercase: Whether capital letters become small letters.
       strip_accents: Whether accents are removed.
       style: One of `STYLES`.
-      split_chinese: Whether every Chinese character is a word of its own.
-      decode_html_entities: Whether "&amp;" and the like become the characters that they stand for.
+      split_chinese: Whether every Chinese character is a separate word.
+      decode_html_entities: Whether HTML entities such as "&amp;" are decoded.
     """
 
     lowercase: bool
@@ -59,7 +59,7 @@ class WordRules:
     decode_html_entities: bool = False
 
     def describe(self) -> str:
-        """Returns what happens to case, accents and entities, for people."""
+        """Returns a short description of the rules for case, accents and entities."""
         said = [
             "lower-cased" if self.lowercase else "case kept",
             "accents stripped" if self.strip_accents else "accents kept",
@@ -69,7 +69,7 @@ class WordRules:
         return ", ".join(said)
 
 
-# What most published checkpoints were trained with.
+# The rules of most published checkpoints.
 UNCASED = WordRules(lowercase=True, strip_accents=True)
 
 
@@ -77,8 +77,8 @@ def split_words(texts: tf.Tensor, rules: WordRules) -> tf.RaggedTensor:
     """Splits texts into words.
 
     Args:
-      texts: string[batch]; what is no UTF-8 counts as question marks.
-      rules: What happens to them.
+      texts: string[batch]. Invalid UTF-8 becomes question marks.
+      rules: The rules.
 
     Returns:
       Ragged string[batch, (words)].
@@ -102,7 +102,7 @@ def split_words(texts: tf.Tensor, rules: WordRules) -> tf.RaggedTensor:
 
 
 def _readable(texts: tf.Tensor) -> tf.Tensor:
-    """Returns valid UTF-8 without NUL, at which several TensorFlow operations end a text."""
+    """Returns valid UTF-8 without NUL, because several TensorFlow operations end a text at NUL."""
     texts = tf.strings.unicode_transcode(
         texts, "UTF-8", "UTF-8", errors="replace", replacement_char=ord("?")
     )
@@ -113,17 +113,17 @@ def _normalized(texts: tf.Tensor, rules: WordRules) -> tf.Tensor:
     import tensorflow_text as tf_text
 
     if rules.style == BERT:
-        # All control characters but tab, line feed and carriage return.
+        # All control characters except tab, line feed and carriage return.
         odd = r"[\x{1}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}-\x{9F}\x{FFFD}\p{Cf}\p{Co}]"
         texts = tf.strings.regex_replace(texts, odd, "")
-        # Before marks are taken away: some Chinese characters decompose into others.
+        # Do this before marks are removed, because some Chinese characters decompose into others.
         if rules.split_chinese:
             texts = tf.strings.regex_replace(texts, _CHINESE, r" \0 ")
         if rules.strip_accents:
             texts = tf_text.normalize_utf8(texts, "NFD")
             texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
     else:
-        # Line ends of all kinds, and the mark between words of scripts that write no blanks.
+        # Line ends of all kinds, and the word separator (U+200B) of scripts without blanks.
         texts = tf.strings.regex_replace(texts, r"[\p{Cc}\x{200B}]", " ")
         texts = tf.strings.regex_replace(texts, _INVISIBLE, "")
         if rules.strip_accents:

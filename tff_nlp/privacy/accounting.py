@@ -1,13 +1,13 @@
-"""Epsilon of what happened, by three accountants side by side.
+"""The epsilon of a run, by three accountants.
 
-One mechanism has many epsilons: they differ by 10 to 25 % with the accountant and the order grid,
-and all are upper bounds. So each is kept with the grid, the adjacency and delta it belongs to.
+The epsilon of a mechanism depends on the accountant and the order grid, by 10 to 25 %. All values
+are upper bounds. So each epsilon is kept together with its grid, adjacency and delta.
 
 - `rdp_classic`: Renyi differential privacy, epsilon = min over orders a of rdp(a) - ln(delta)/(a-1)
   (Mironov 2017, proposition 3). On the integer orders of McMahan et al. 2018 it gives the numbers
-  that earlier papers print.
+  of earlier papers.
 - `rdp`: the same with the conversion of Canonne, Kamath and Steinke 2020, proposition 12.
-- `pld`: privacy loss distributions, the tightest; rounded up on a grid of losses.
+- `pld`: privacy loss distributions. It is the tightest, and rounds up on a grid of losses.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ ADD_OR_REMOVE = dpa.NeighboringRelation.ADD_OR_REMOVE_ONE
 REPLACE_ONE = dpa.NeighboringRelation.REPLACE_ONE
 ZERO_OUT = dpa.NeighboringRelation.REPLACE_SPECIAL
 
-# Fine where Gaussian mechanisms of practical size have their best order.
+# This grid is fine in the range of the best orders of practical Gaussian mechanisms.
 FINE_ORDERS: tuple[float, ...] = (
     *(1 + tenth / 10 for tenth in range(1, 100)),
     *range(11, 64),
@@ -36,23 +36,23 @@ FINE_ORDERS: tuple[float, ...] = (
     512,
     1024,
 )
-# The moments accountant's, on which McMahan et al. 2018 computed their table 1.
+# The grid of the moments accountant, with which McMahan et al. 2018 computed their table 1.
 INTEGER_ORDERS: tuple[float, ...] = tuple(range(2, 34))
 
-# Widths of the grid of privacy losses.
+# Interval of the grid of privacy losses.
 _FINEST_INTERVAL, _COARSEST_INTERVAL = 1e-5, 1e-3
-# More points of the grid below epsilon would fill the memory.
+# Maximum number of grid points below epsilon. More points would fill the memory.
 _MOST_POINTS = 1e6
-# Beyond it the distributions leave the range of floating point numbers.
+# Above this epsilon, the distributions leave the range of floating point numbers.
 _LARGEST_EPSILON = 1e7
 
-# The distributions leave out losses of this probability, and count them as infinite.
+# The distributions leave out losses with this total probability and count them as infinite.
 _LEFT_OUT = 1e-15
-# Composing a distribution with itself in double precision, by the Fourier transform, moves
-# probabilities by up to a twentieth of this for each round, against exact Gaussian mechanisms.
+# Composing distributions in double precision with the Fourier transform changes probabilities by up
+# to a twentieth of this per round, compared with exact Gaussian mechanisms.
 _ROUNDING = 2.2e-16
 
-# Less than this double precision cannot tell from zero, and may get below zero.
+# Smaller divergences are rounding errors in double precision, and may even be negative.
 _SMALLEST_DIVERGENCE = 1e-14
 
 
@@ -61,17 +61,17 @@ class Epsilons:
     """Upper bounds on epsilon at one delta.
 
     Attributes:
-      delta: The delta of all of them.
-      adjacency: Which data sets count as neighbours.
-      rdp_classic: By Renyi DP with the classic conversion; infinite without noise.
-      rdp_classic_order: The order that gave it.
-      rdp_classic_orders: The order grid.
-      rdp: By Renyi DP with the improved conversion.
-      rdp_order: The order that gave it.
-      rdp_orders: The order grid.
-      pld: By privacy loss distributions; None where that accountant has no answer.
-      pld_interval: Width of its grid of privacy losses.
-      pld_reason: Why it has no answer; empty where it has one.
+      delta: Probability with which the bounds may fail.
+      adjacency: Relation that defines neighbouring data sets.
+      rdp_classic: Epsilon by Renyi DP with the classic conversion; infinite without noise.
+      rdp_classic_order: The order that gives `rdp_classic`.
+      rdp_classic_orders: The order grid of `rdp_classic`.
+      rdp: Epsilon by Renyi DP with the improved conversion.
+      rdp_order: The order that gives `rdp`.
+      rdp_orders: The order grid of `rdp`.
+      pld: Epsilon by privacy loss distributions; None if this accountant has no result.
+      pld_interval: Interval of its grid of privacy losses.
+      pld_reason: Why `pld` is None; otherwise empty.
     """
 
     delta: float
@@ -87,7 +87,7 @@ class Epsilons:
     pld_reason: str = ""
 
     def by(self, accountant: str) -> float:
-        """Returns the epsilon of one accountant; infinite where it has none.
+        """Returns the epsilon of one accountant, or infinity if it has no result.
 
         Args:
           accountant: One of `ACCOUNTANTS`.
@@ -102,35 +102,35 @@ class Epsilons:
 
 
 def default_delta(population: int) -> float:
-    """Returns the delta of those who name none: population^-1.1, a little below 1/population."""
+    """Returns the default of delta: population^-1.1, a little below 1/population."""
     return population**-1.1
 
 
 def check_delta(delta: float, population: int, unit: str = "client") -> None:
-    """Checks that a delta means something for a population.
+    """Checks that a delta is meaningful for a population.
 
     Args:
-      delta: The probability with which epsilon may not hold.
-      population: The number of clients (or examples, or what the unit is).
-      unit: What is protected, for the message.
+      delta: Probability with which epsilon may fail.
+      population: Number of units (clients or examples).
+      unit: The protected unit, for the message.
 
     Raises:
-      UserError: If delta is no probability above 0, or above 1/population, where a mechanism may
-        publish somebody whole and yet keep its promise.
+      UserError: If delta is not between 0 and 1, or above 1/population. With such a delta, a
+        mechanism that publishes all data of one unit would count as private.
     """
     if not 0 < delta < 1:
         raise UserError(
-            f"--delta={delta:g}: must be between 0 and 1; Gaussian noise promises nothing at 0"
+            f"--delta={delta:g}: must be above 0 and below 1; Gaussian noise has no guarantee at 0"
         )
     if delta > 1 / population:
         raise UserError(
-            f"--delta={delta:g}: must not exceed 1/population = {1 / population:.3g}, else"
-            f" publishing one of {population:,} {unit}s whole would count as private"
+            f"--delta={delta:g}: must not exceed 1/population = {1 / population:.3g}; otherwise"
+            f" publishing all data of one of {population:,} {unit}s would count as private"
         )
 
 
 def adjacency_of(event: dpa.DpEvent) -> dpa.NeighboringRelation:
-    """Returns the neighbouring relation for which an event's noise multipliers are stated."""
+    """Returns the neighbouring relation that an event's noise multipliers refer to."""
     fixed = any(
         isinstance(one, dpa.SampledWithoutReplacementDpEvent) for one, _ in events.rounds_of(event)
     )
@@ -145,8 +145,8 @@ def _rdp_of_round(
     accountant.compose(event)
     found = np.maximum(accountant.rdp, _SMALLEST_DIVERGENCE)
     if isinstance(event, dpa.SampledWithoutReplacementDpEvent):
-        # That bound may exceed what holds without any sampling: divergences are quasi-convex, so
-        # that a random cohort is no worse than the worst one.
+        # This bound may be larger than the divergence without sampling. But divergences are
+        # quasi-convex, so a random cohort is never worse than the worst one.
         plain = _rdp_of_round(events.unsampled(event), orders, adjacency)
         found = np.minimum(found, plain)
     return found
@@ -157,14 +157,14 @@ def rdp_of(
     orders: Sequence[float] = FINE_ORDERS,
     adjacency: dpa.NeighboringRelation = ADD_OR_REMOVE,
 ) -> np.ndarray:
-    """Returns float64[orders], the Renyi divergence of a composition at each order.
+    """Returns the Renyi divergence of a composition at each order, float64[orders].
 
-    Rounds that were seen before cost nothing, so a run can ask after each round.
+    The divergences of single rounds are cached, so a run can call this function after each round.
 
     Args:
-      event: What happened.
+      event: The composition of all rounds.
       orders: The order grid.
-      adjacency: Which data sets count as neighbours.
+      adjacency: Relation that defines neighbouring data sets.
     """
     total = np.zeros(len(orders))
     for one, count in events.rounds_of(event):
@@ -178,14 +178,14 @@ def classic_epsilon(
     """Returns epsilon and its order by the classic conversion (Mironov 2017, proposition 3).
 
     Args:
-      orders: The order grid, above 1.
-      divergences: float64[orders], the Renyi divergence at each.
-      delta: Above 0.
+      orders: The order grid. Orders are above 1.
+      divergences: Renyi divergence at each order, float64[orders].
+      delta: Probability with which epsilon may fail, above 0.
     """
     grid = np.asarray(orders, dtype=np.float64)
     bounds = divergences - math.log(delta) / (grid - 1)
     best = int(np.argmin(bounds))
-    # No divergence at all is no loss at all, which the formula cannot express.
+    # Without any divergence, epsilon is 0. The formula would give a positive epsilon.
     return (float(bounds[best]) if divergences.any() else 0.0), float(grid[best])
 
 
@@ -195,9 +195,9 @@ def improved_epsilon(
     """Returns epsilon and its order by Canonne et al. 2020, proposition 12.
 
     Args:
-      orders: The order grid, above 1.
-      divergences: float64[orders], the Renyi divergence at each.
-      delta: Above 0.
+      orders: The order grid. Orders are above 1.
+      divergences: Renyi divergence at each order, float64[orders].
+      delta: Probability with which epsilon may fail, above 0.
     """
     epsilon, order = rdp.compute_epsilon(list(orders), divergences.tolist(), delta)
     return float(epsilon), float(order)
@@ -206,18 +206,19 @@ def improved_epsilon(
 def pld_epsilon(
     event: dpa.DpEvent, delta: float, bound: float, adjacency: dpa.NeighboringRelation
 ) -> tuple[float | None, float, str]:
-    """Returns epsilon by privacy loss distributions, the grid's interval, and why not to use it.
+    """Returns epsilon by privacy loss distributions.
 
     Args:
-      event: What happened.
-      delta: Above 0.
-      bound: Epsilon by Renyi divergences, which tells how fine the grid must be.
-      adjacency: Which data sets count as neighbours.
+      event: The composition of all rounds.
+      delta: Probability with which epsilon may fail, above 0.
+      bound: Epsilon by Renyi divergences. It determines the interval of the grid.
+      adjacency: Relation that defines neighbouring data sets.
 
     Returns:
-      Epsilon; the width of the grid of privacy losses; and why epsilon is not by these
-      distributions, empty where it is. Without an answer, epsilon is `bound`, or None where there
-      is none for any number of rounds. It is `bound`, too, where that is far beyond any use.
+      Epsilon, the interval of the grid of privacy losses, and a reason. The reason is empty if
+      epsilon comes from the distributions, or if `bound` is so large that it is returned at once.
+      Otherwise the reason says why there is no such result. Then epsilon is `bound`, or None if
+      there is no result for any number of rounds.
     """
     interval = _first_interval(bound)
     plain = events.simplify(event)
@@ -225,7 +226,7 @@ def pld_epsilon(
         return None, interval, "no method for this sampling"
     if bound > _LARGEST_EPSILON:
         return bound, interval, ""
-    # Rounding could make delta seem smaller than it is, and with it epsilon.
+    # Rounding errors could make the computed delta too small, and with it epsilon.
     uncertain = _ROUNDING * _convolutions(plain)
     if delta - uncertain <= _LEFT_OUT:
         few_rounds = bound if delta > 2 * _LEFT_OUT else None
@@ -235,8 +236,8 @@ def pld_epsilon(
     while True:
         accountant = pld.PLDAccountant(adjacency, interval)
         epsilon = float(accountant.compose(plain).get_epsilon(delta - uncertain))
-        # A grid's rounding adds up over very many rounds. That it got worse than the looser bound
-        # shows it.
+        # Over very many rounds, the rounding to the grid adds up. An epsilon above the looser bound
+        # shows that the grid is too coarse.
         if epsilon <= bound:
             return epsilon, interval, ""
         if interval <= finest:
@@ -245,16 +246,16 @@ def pld_epsilon(
 
 
 def _convolutions(event: dpa.DpEvent) -> int:
-    """Returns how many distributions are composed; Gaussians without sampling add up exactly."""
+    """Returns the number of composed distributions. Gaussians without sampling compose exactly."""
     rounds = events.rounds_of(event)
     return sum(count for one, count in rounds if not isinstance(one, dpa.GaussianDpEvent))
 
 
 def _first_interval(bound: float) -> float:
-    """Returns a grid of privacy losses fine enough for an epsilon, coarse enough to be quick.
+    """Returns an interval of the grid that is fine enough for an epsilon, and fast.
 
-    A thousandth of epsilon where it is small; where it is beyond use, what keeps the distribution
-    below some 100,000 points.
+    It is a thousandth of epsilon if epsilon is small. For a very large epsilon it limits the grid
+    to about 100,000 points.
     """
     if not math.isfinite(bound):
         return _COARSEST_INTERVAL
@@ -268,15 +269,15 @@ def epsilons(
     classic_orders: Sequence[float] = INTEGER_ORDERS,
     adjacency: dpa.NeighboringRelation | None = None,
 ) -> Epsilons:
-    """Returns the epsilons of what happened, by all accountants.
+    """Returns the epsilons of a run, by all accountants.
 
     Args:
-      event: The composition of all rounds, as `events.compose` makes it.
-      delta: Above 0.
+      event: The composition of all rounds, from `events.compose`.
+      delta: Probability with which epsilon may fail, above 0.
       orders: The order grid of the improved conversion.
       classic_orders: The order grid of the classic conversion.
-      adjacency: The relation for which the noise multipliers are stated; by default the one that
-        belongs to the kind of sampling.
+      adjacency: Relation that the noise multipliers refer to. The default depends on the sampling,
+        see `adjacency_of`.
     """
     adjacency = adjacency or adjacency_of(event)
     fine = rdp_of(event, orders, adjacency)

@@ -1,4 +1,4 @@
-"""The noise of adaptive clipping: one part for the updates, one for the count of those unclipped.
+"""The noise of adaptive clipping: one part for the updates, one for the count of unclipped clients.
 
 Andrew et al. 2021, "Differentially Private Learning with Adaptive Clipping", theorem 1.
 """
@@ -9,16 +9,18 @@ import math
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import mechanism_checks
 
-# The count's noise by default, as a share of the cohort (section 3.1: "sigma_b = m / 20").
+# Default standard deviation of the count's noise, as a fraction of the cohort (section 3.1:
+# "sigma_b = m / 20").
 COUNT_NOISE_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseSplit:
-    """Noise whose two parts together cost no more privacy than the stated multiplier.
+    """Two parts of noise. Together they cost as much privacy as the total noise multiplier.
 
     Attributes:
-      updates: Noise multiplier on the sum of the clipped updates; a little more than the stated.
+      updates: Noise multiplier on the sum of the clipped updates. It is a little larger than the
+        total noise multiplier.
       count_stddev: Standard deviation of the noise on the count of unclipped clients.
     """
 
@@ -29,18 +31,19 @@ class NoiseSplit:
 def split_noise(
     noise_multiplier: float, clients_per_round: float, count_stddev: float | None = None
 ) -> NoiseSplit:
-    """Splits noise so that z^-2 = z_updates^-2 + (2 sigma_b)^-2.
+    """Splits noise so that z^-2 = z_updates^-2 + (2 sigma_b)^-2 (theorem 1).
 
-    A client moves the count by at most one half, once it is centred; hence the 2.
+    The factor 2 is there because a client changes the centred count by at most one half.
 
     Args:
-      noise_multiplier: z, what the accountant is told; 0 for no noise at all.
-      clients_per_round: The expected cohort.
-      count_stddev: sigma_b; by default a twentieth of the cohort.
+      noise_multiplier: Total noise multiplier z, for the accountant. 0 for no noise.
+      clients_per_round: Expected cohort size.
+      count_stddev: Standard deviation sigma_b of the count's noise. The default is a twentieth of
+        the cohort.
 
     Raises:
-      UserError: If the count's noise leaves nothing of the stated privacy: z must stay below
-        2 sigma_b, a tenth of the cohort by default.
+      UserError: If an argument is out of range, or z is not below 2 sigma_b (by default a tenth of
+        the cohort). Then the count alone would cost all of the privacy budget.
     """
     mechanism_checks.check_noise_multiplier(noise_multiplier)
     mechanism_checks.check_cohort(clients_per_round)
@@ -50,7 +53,7 @@ def split_noise(
         return NoiseSplit(0.0, 0.0)
     if count_stddev is None:
         count_stddev = COUNT_NOISE_SHARE * clients_per_round
-    # The slack is for cohorts on the limit, where rounding would let an absurd split through.
+    # Without the slack, rounding would allow an extreme split for cohorts exactly at the limit.
     if noise_multiplier >= 2 * count_stddev * (1 - 1e-9):
         raise UserError(
             f"--noise_multiplier={noise_multiplier:g}: adaptive clipping needs it below"

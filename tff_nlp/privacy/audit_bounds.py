@@ -1,14 +1,14 @@
-"""Lower bounds on epsilon from attacks that were tried, each with its confidence.
+"""Lower bounds on epsilon from attacks, each with its confidence.
 
-- `lower_bound`: of one run, from the cosines of the canaries that were sent. False negatives are
-  counted and bounded by an exact binomial interval, false positives follow from a closed form. It
-  takes canaries as independent trials, which they nearly are: what they share is the length of the
-  release, and 1/dimension of each other.
-- `guess_bound`: of one run, in which a coin sent each canary and the auditor guessed which. It
-  needs no independence, and is the weakest.
-- `threshold_bound`: of a fixed attack tried on many independent runs.
+- `lower_bound` needs one run and the cosines of the canaries that were sent. An exact binomial
+  interval bounds the rate of false negatives, and a closed form gives the rate of false positives.
+  It treats canaries as independent trials. They are nearly independent: they share only the length
+  of the release, and 1/dimension of each other.
+- `guess_bound` needs one run in which a coin decided about each canary, and the auditor guessed
+  which canaries were sent. It needs no independence and is the weakest bound.
+- `threshold_bound` needs a fixed attack on many independent runs.
 
-There are no upper bounds: an audit can show that a promise is broken, not that it is kept.
+There are no upper bounds: an audit can show that a claim is wrong, but not that it is right.
 """
 
 import math
@@ -21,8 +21,8 @@ import scipy.stats
 CONFIDENCE = 0.999
 CLOPPER_PEARSON, JEFFREYS = "clopper_pearson", "jeffreys"
 
-# From here on the exact law of a cosine and the Gaussian are equal for all purposes (section 4 of
-# the paper).
+# From this dimension on, the exact distribution of a cosine equals a Gaussian for all practical
+# purposes (section 4 of the paper).
 _LARGE_DIMENSION = 1000
 
 
@@ -34,23 +34,23 @@ def lower_bound(
     confidence: float = CONFIDENCE,
     releases: int = 1,
 ) -> float:
-    """Returns what epsilon is not below, from canaries that were sent.
+    """Returns a lower bound on epsilon, from canaries that were sent.
 
-    The attack says "sent" from a threshold on. Thresholds are the largest cosine, the 2nd, the 4th,
-    the 8th largest, ... and the smallest, and share the allowance for errors equally (Bonferroni),
-    so that the best of them keeps the confidence.
+    The attack guesses "sent" if the cosine reaches a threshold. It uses several thresholds: the
+    largest cosine, the 2nd, 4th, 8th largest, ..., and the smallest. They share the error
+    probability equally (Bonferroni), so the best threshold keeps the confidence.
 
     Args:
-      cosines: float64[canaries], of each with what was released; with several releases, the
-        largest of each.
-      dimension: How many numbers an update has.
-      delta: Between 0 and 1.
-      confidence: How often, at least, the bound is right.
-      releases: How many releases the cosines are the largest of: a canary that was not sent has
-        as many chances to look sent.
+      cosines: Cosine of each canary with the release, float64[canaries]. With several releases,
+        the largest cosine of each canary.
+      dimension: Number of values in an update.
+      delta: Probability with which epsilon may fail, between 0 and 1.
+      confidence: Probability, at least, with which the bound holds.
+      releases: Number of releases over which the largest cosine was taken. A canary that was not
+        sent has this many chances to reach the threshold.
     """
     count = len(cosines)
-    # The numbers of canaries beyond the threshold.
+    # The numbers of canaries that reach each threshold.
     hits = np.unique(np.append(2 ** np.arange(int(math.log2(count)) + 1), count))
     bounds = closed_form_bounds(
         cosines, dimension, delta, alpha=(1 - confidence) / len(hits), releases=releases
@@ -67,19 +67,18 @@ def closed_form_bounds(
     releases: int = 1,
     interval: str = CLOPPER_PEARSON,
 ) -> np.ndarray:
-    """Returns float64[canaries]: what epsilon is not below, with each canary's cosine as threshold.
+    """Returns a lower bound on epsilon for each cosine as threshold, float64[canaries].
 
-    From the largest cosine to the smallest. Each bound by itself is wrong with probability alpha at
-    most. Andrew et al. report the largest of all, with Jeffreys' interval, whose probability to be
-    wrong is not known.
+    The thresholds descend. Each single bound fails with probability at most alpha. Andrew et al.
+    report the largest of all bounds with Jeffreys' interval; its error probability is not known.
 
     Args:
-      cosines: float64[canaries], as for `lower_bound`.
-      dimension: How many numbers an update has.
-      delta: Between 0 and 1.
-      alpha: How often a bound may be wrong.
-      releases: As for `lower_bound`.
-      interval: Of the rate of true positives, as for `success_rate`.
+      cosines: Cosines of the canaries, float64[canaries], as for `lower_bound`.
+      dimension: Number of values in an update.
+      delta: Probability with which epsilon may fail, at least 0 and below 1.
+      alpha: Probability with which a bound may fail.
+      releases: Number of releases, as for `lower_bound`.
+      interval: Kind of the interval for the rate of true positives, as for `success_rate`.
 
     Raises:
       ValueError: If there is no cosine or a number is out of range.
@@ -105,22 +104,22 @@ def threshold_bound(
     confidence: float = CONFIDENCE,
     copies: int = 1,
 ) -> float:
-    """Returns what epsilon is not below, from an attack with a threshold fixed in advance.
+    """Returns a lower bound on epsilon, from an attack with a fixed threshold.
 
     Jagielski, Ullman and Oprea 2020, "Auditing Differentially Private Machine Learning", section
-    4.3: the interval's two ends share the allowance for errors.
+    4.3. The bounds of the two rates share the error probability equally.
 
     Args:
-      hits: How often the attack said "member" of a member.
-      members: How many members were tried, independently.
-      false_alarms: How often it said so of others.
-      others: How many others were tried, independently.
-      delta: At least 0.
-      confidence: How often, at least, the bound is right.
-      copies: How many copies of the member were planted; with more than one, delta must be 0.
+      hits: Number of members that the attack called members.
+      members: Number of independent trials with members.
+      false_alarms: Number of non-members that the attack called members.
+      others: Number of independent trials with non-members.
+      delta: Probability with which epsilon may fail, at least 0.
+      confidence: Probability, at least, with which the bound holds.
+      copies: Number of inserted copies of the member. With more than one copy, delta must be 0.
 
     Raises:
-      ValueError: If there are copies and a delta.
+      ValueError: If there are several copies and delta is not 0.
     """
     _check(copies == 1 or delta == 0, f"{copies} copies: delta must be 0, not {delta}")
     alpha = (1 - confidence) / 2
@@ -133,19 +132,22 @@ def threshold_bound(
 def guess_bound(
     correct: int, guesses: int, canaries: int, delta: float, *, confidence: float = CONFIDENCE
 ) -> float:
-    """Returns what epsilon is not below, from guesses which canaries a coin sent.
+    """Returns a lower bound on epsilon, from guesses about which canaries were sent.
 
     Steinke, Nasr and Jagielski 2023, "Privacy Auditing with One (1) Training Run", corollary 5.4:
-    under (epsilon, delta)-DP the number of correct guesses is at most that of a coin that falls
-    right with probability e^epsilon / (1 + e^epsilon), but for delta. Holds for any mechanism and
-    any dependence between canaries.
+    under (epsilon, delta)-DP and apart from delta, there are not more correct guesses than
+    successes of independent trials with probability e^epsilon / (1 + e^epsilon). The bound holds
+    for every mechanism and every dependence between canaries.
 
     Args:
-      correct: How many guesses were right.
-      guesses: How many were made; for the others the auditor abstained.
-      canaries: How many there were, each sent with probability one half (`canaries.coins`).
-      delta: At least 0.
-      confidence: How often, at least, the bound is right.
+      correct: Number of correct guesses.
+      guesses: Number of guesses. The auditor abstains for the other canaries.
+      canaries: Number of canaries. Each is sent with probability one half (`canaries.coins`).
+      delta: Probability with which epsilon may fail, at least 0.
+      confidence: Probability, at least, with which the bound holds.
+
+    Raises:
+      ValueError: If the numbers are inconsistent.
     """
     _check(0 <= correct <= guesses <= canaries, f"{correct} of {guesses} of {canaries} guesses")
     allowed = 1 - confidence
@@ -162,14 +164,15 @@ def guess_bound(
 
 
 def correct_guesses(scores: np.ndarray, sent: np.ndarray, guesses: int) -> int:
-    """Returns how many guesses are right if the highest scores are said to be sent, the lowest not.
+    """Returns the number of correct guesses if high scores mean "sent" and low scores "not sent".
 
-    Half of the guesses are made at each end. Fix their number before looking at the scores.
+    Half of the guesses are for the highest scores and half for the lowest. Choose the number of
+    guesses before you look at the scores.
 
     Args:
-      scores: float64[canaries], such as their cosines.
-      sent: bool[canaries], what the coins said.
-      guesses: How many to make, an even number.
+      scores: Scores of the canaries, for example their cosines, float64[canaries].
+      sent: Whether each canary was sent, bool[canaries].
+      guesses: Number of guesses, even.
     """
     order = np.argsort(scores, kind="stable")
     half = guesses // 2
@@ -179,13 +182,14 @@ def correct_guesses(scores: np.ndarray, sent: np.ndarray, guesses: int) -> int:
 def success_rate(
     successes: np.ndarray | int, trials: int, alpha: float, interval: str
 ) -> np.ndarray:
-    """Returns what the probability of success is not below.
+    """Returns a lower bound on a probability of success, float64[n].
 
     Args:
-      successes: int64[n] or one number, of how many trials succeeded.
-      trials: How many independent ones there were.
-      alpha: How often the bound may be wrong.
-      interval: "clopper_pearson", which keeps to it always, or "jeffreys", which does on average.
+      successes: Number of successes, int64[n] or a single number.
+      trials: Number of independent trials.
+      alpha: Probability with which the bound may fail.
+      interval: "clopper_pearson", which always keeps alpha, or "jeffreys", which keeps it on
+        average.
     """
     shift = {CLOPPER_PEARSON: 0.0, JEFFREYS: 0.5}[interval]
     succeeded = np.asarray(successes, dtype=np.float64)
@@ -195,14 +199,14 @@ def success_rate(
 
 
 def log_null_survival(cosines: np.ndarray, dimension: int) -> np.ndarray:
-    """Returns float64[n]: log of the probability that a canary not sent has such a cosine, or more.
+    """Returns log P(cosine of a canary that was not sent >= c) for each c, float64[n].
 
-    Exact below 1000 dimensions: the law of one coordinate of a random unit vector. The Gaussian
-    from there on, whose tail is the heavier one, so that it errs on the safe side.
+    Below 1000 dimensions it is exact: the distribution of one coordinate of a random unit vector.
+    From 1000 on it is a Gaussian. Its tail is heavier, so the error is on the safe side.
 
     Args:
-      cosines: float64[n].
-      dimension: How many numbers an update has, 2 at least.
+      cosines: Cosines c, float64[n].
+      dimension: Number of values in an update, at least 2.
     """
     t = np.asarray(cosines, dtype=np.float64)
     gaussian = scipy.special.log_ndtr(-t * math.sqrt(dimension))
@@ -211,7 +215,7 @@ def log_null_survival(cosines: np.ndarray, dimension: int) -> np.ndarray:
     tail = 0.5 * scipy.stats.beta.sf(t**2, 0.5, (dimension - 1) / 2)
     with np.errstate(divide="ignore"):
         exact = np.where(t >= 0, np.log(tail), np.log1p(-tail))
-    # The Gaussian's tail is still a number where the exact one is too small for one.
+    # The Gaussian's tail is still finite if the exact one underflows.
     return np.where(np.isfinite(exact), exact, gaussian)
 
 
@@ -219,9 +223,9 @@ def _epsilon(found: np.ndarray, log_false_alarms: np.ndarray, delta: float) -> n
     """Returns the largest epsilon that the rates of an attack exclude (Kairouz et al. 2015).
 
     Args:
-      found: float64[n], the rate of true positives is not below.
-      log_false_alarms: float64[n], the log of the rate of false positives is not above.
-      delta: At least 0.
+      found: Lower bounds on the rate of true positives, float64[n].
+      log_false_alarms: Log of upper bounds on the rate of false positives, float64[n].
+      delta: Probability with which epsilon may fail, at least 0.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         positive = np.log(found - delta) - log_false_alarms
@@ -232,11 +236,11 @@ def _epsilon(found: np.ndarray, log_false_alarms: np.ndarray, delta: float) -> n
 def _guess_p_value(
     correct: int, guesses: int, canaries: int, epsilon: float, delta: float
 ) -> float:
-    """Returns the probability of so many correct guesses, at most, under (epsilon, delta)-DP."""
+    """Returns an upper bound on P(at least `correct` correct guesses) under (epsilon, delta)-DP."""
     law = scipy.stats.binom(guesses, scipy.special.expit(epsilon))
     enough = float(law.sf(correct - 1))
     short = np.arange(1, correct + 1)
-    # P(correct - i <= guesses that are right < correct) / i
+    # P(correct - i <= number of correct guesses < correct) / i
     shares = (law.sf(correct - short - 1) - enough) / short
     return enough + 2 * canaries * delta * float(shares.max(initial=0.0))
 

@@ -1,4 +1,4 @@
-"""The whole of a canary audit: its verdict on a claimed epsilon, and what it could have found."""
+"""The report of a canary audit: the verdict on a claimed epsilon, and which faults it finds."""
 
 import dataclasses
 import math
@@ -12,25 +12,25 @@ import scipy.stats
 from tff_nlp.privacy import audit, audit_bounds, round_audit
 from tff_nlp.privacy.round_traces import Trace
 
-# Updates are in single precision: a canary's own length is known to about so much.
+# Relative precision of a canary's length, because updates are in single precision.
 _ROUNDING = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What canaries and releases show, held against what is claimed.
+    """The result of an audit, compared with the claimed epsilon.
 
-    The bounds share the allowance for errors: each has `found.confidence`, all together
-    `confidence`.
+    The bounds share the error probability. Each has the confidence `found.confidence`, and all
+    together have `confidence`.
 
     Attributes:
-      found: From the final weights.
-      claimed: The accountant's epsilon at the same delta; infinite without guarantee.
-      finds_trace: In the final weights, canaries that stand out so many times as much would have
-        been found, about; None if nothing would have been.
-      noise: From the rounds; None where it was not tested.
-      counts: From the rounds; None where it was not tested.
-      confidence: How often, at least, no run that keeps its claim is refuted.
+      found: Bound on epsilon from the final weights.
+      claimed: The accountant's epsilon at the same delta; infinite without a guarantee.
+      finds_trace: About how many times larger the canaries' mean cosine in the final weights would
+        have to be to refute the claim. None if no value would refute it.
+      noise: Bound on the noise from the rounds; None if it was not tested.
+      counts: Bound on the weight of a client from the rounds; None if it was not tested.
+      confidence: Probability, at least, that a run that keeps its claim is not refuted.
     """
 
     found: audit.Estimate
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def refutations(self) -> tuple[str, ...]:
-        """Why the run is not as stated: one sentence for each bound that shows it."""
+        """The reasons why the run is not as stated, one per bound that shows it."""
         reasons = []
         if self.found.refutes(self.claimed):
             reasons.append(
@@ -66,7 +66,7 @@ class Report:
         return bool(self.refutations)
 
     def line(self) -> str:
-        """Returns verdict, bounds and limits in one line."""
+        """Returns the verdict, the bounds and the limits of the audit in one line."""
         facts = (
             f"{self.found.canaries} canaries, confidence {self.confidence:g}, delta "
             f"{self.found.delta:.3g}; estimate {self.found.epsilon:.3f}"
@@ -79,7 +79,7 @@ class Report:
         return ". ".join(filter(None, [f"audit {verdict} ({facts})", self._limits()]))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the audit as values that json can write; what was not tested is null."""
+        """Returns the audit as JSON values. Tests that were not done are None."""
         return {
             **dataclasses.asdict(self.found),
             "claimed": self.claimed if math.isfinite(self.claimed) else None,
@@ -104,7 +104,7 @@ class Report:
         return bounds
 
     def _limits(self) -> str:
-        """Returns which faults the audit finds with probability `POWER`, and which it misses."""
+        """Returns the faults that the audit finds with probability `POWER`, and those it misses."""
         finds, misses = [], []
         if self.noise is not None and self.noise.finds_below is not None:
             finds.append(f"noise below {self.noise.finds_below:.2f} of what is stated")
@@ -134,17 +134,17 @@ def report(
     noise_multiplier: float | None = None,
     confidence: float = audit_bounds.CONFIDENCE,
 ) -> Report:
-    """Returns what a run's final weights and its rounds show.
+    """Audits a run by its final weights and its rounds.
 
     Args:
-      cosines: float64[canaries], of each with what training changed.
-      sizes: How many numbers each tensor of an update has.
-      delta: Between 0 and 1.
-      claimed: The accountant's epsilon at that delta; infinite without guarantee.
-      traces: The rounds; none where they were not recorded.
-      noise_multiplier: Of the noise on the sum of updates, where it is Gaussian and independent
-        between rounds; else None, and the noise is not tested.
-      confidence: How often, at least, no run that keeps its claim is refuted.
+      cosines: Cosine of each canary with the change of the weights in training, float64[canaries].
+      sizes: Number of values in each tensor of an update.
+      delta: Probability with which epsilon may fail, between 0 and 1.
+      claimed: The accountant's epsilon at this delta; infinite without a guarantee.
+      traces: Traces of the rounds; empty if they were not recorded.
+      noise_multiplier: Noise multiplier on the sum of updates, if the noise is Gaussian and
+        independent between rounds. Otherwise None, and the noise is not tested.
+      confidence: Probability, at least, that a run that keeps its claim is not refuted.
     """
     tests_noise = bool(traces) and bool(noise_multiplier)
     each = 1 - (1 - confidence) / (1 + bool(traces) + tests_noise)
@@ -163,11 +163,11 @@ def report(
 
 
 def _needed_trace(found: audit.Estimate, claimed: float) -> float | None:
-    """Returns how many times the canaries' mean cosine refutes the claim, or None."""
+    """Returns the factor on the canaries' mean cosine that would refute the claim, or None."""
     if not (math.isfinite(claimed) and found.mean > 0):
         return None
     shares = (np.arange(found.canaries) + 0.5) / found.canaries
-    # The canaries as they were found, but with a mean that is as low as `POWER` allows for.
+    # The canaries with the observed spread, but with a mean as low as `POWER` allows.
     typical = scipy.stats.norm.ppf(shares)
     unlucky = typical - scipy.stats.norm.ppf(round_audit.POWER) / math.sqrt(found.canaries)
 

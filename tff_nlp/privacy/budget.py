@@ -1,7 +1,7 @@
-"""One question about a privacy budget and its answer: the third from any two.
+"""Questions about a privacy budget: from two of three quantities, find the third.
 
-Of epsilon, noise multiplier and cohort (or rounds), what is missing is found so that the target
-holds, and the privacy of the whole is stated.
+The quantities are epsilon, the noise multiplier and the cohort (or the number of rounds). The
+missing quantity is chosen so that the target holds. The answer states the privacy of the whole run.
 """
 
 import dataclasses
@@ -21,26 +21,26 @@ from tff_nlp.privacy import (
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is known about a run; None for what is not.
+    """What is known about a run. Unknown quantities are None.
 
-    Of noise (multiplier or ratio), cohort, rounds and target epsilon, exactly one is None. For tree
-    aggregation, whose epsilon does not depend on the cohort, that is never the cohort.
+    Exactly one of noise (multiplier or ratio), cohort, rounds and target epsilon is None. The
+    epsilon of tree aggregation does not depend on the cohort, so there the cohort must be known.
 
     Attributes:
-      dp: One of `names.CENTRAL`.
-      unit: What is protected.
+      dp: Mechanism, one of `names.CENTRAL`.
+      unit: The protected unit.
       sampling: "poisson" or "fixed_size".
-      population: How many units there are.
-      delta: Above 0, at most 1/population.
-      clients_per_round: The expected cohort.
-      noise_multiplier: Noise on the sum over the clipping norm.
-      noise_ratio: The noise multiplier over the cohort, in place of `noise_multiplier`.
-      rounds: How many.
-      target_epsilon: The epsilon that may be reached.
-      accountant: Whose epsilon is held against the target.
-      orders: The grid of both conversions, None for the default grids.
-      participation: What the schedule guarantees; for tree aggregation only.
-      restart_every: A fresh tree begins after so many rounds; None for one tree.
+      population: Number of units.
+      delta: Probability with which epsilon may fail, above 0 and at most 1/population.
+      clients_per_round: Expected cohort size.
+      noise_multiplier: Standard deviation of the noise on the sum over the clipping norm.
+      noise_ratio: Noise multiplier over the cohort size. It replaces `noise_multiplier`.
+      rounds: Number of rounds.
+      target_epsilon: Largest allowed epsilon.
+      accountant: Accountant that is compared with the target.
+      orders: Order grid of both conversions. None for the default grids.
+      participation: Bound on the participation; for tree aggregation only.
+      restart_every: Number of rounds after which a new tree begins. None for a single tree.
     """
 
     dp: str
@@ -65,7 +65,7 @@ class Question:
 
     @property
     def classic_orders(self) -> tuple[float, ...]:
-        """The order grid of the classic conversion; published values of trees are on a fine one."""
+        """The order grid of the classic conversion. For trees it is the fine grid, as in papers."""
         if self.participation is not None:
             return self.fine_orders
         return self.orders or accounting.INTEGER_ORDERS
@@ -73,13 +73,15 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The statement, and what was found to get there.
+    """The answer to a question.
 
     Attributes:
-      found: The flag that was missing.
-      stated: The whole statement.
-      split: The noise of adaptive clipping, for that mechanism.
-      squared_sensitivity: Of a tree, in squared clipping norms, for tree aggregation.
+      asked: The question.
+      found: Name of the quantity that was missing.
+      stated: The privacy statement of the run.
+      split: The two parts of the noise, for adaptive clipping; otherwise None.
+      squared_sensitivity: Squared sensitivity in squared clipping norms, for tree aggregation;
+        otherwise None.
     """
 
     asked: Question
@@ -96,10 +98,10 @@ def _sampled(asked: Question, cohort: int, noise: float, rounds: int) -> dpa.DpE
 
 
 def answer(asked: Question) -> Answer:
-    """Finds what is missing and states the privacy of the whole.
+    """Finds the missing quantity and states the privacy of the run.
 
     Raises:
-      UserError: If nothing keeps the target, or the noise cannot be split for adaptive clipping.
+      UserError: If no value keeps the target, or the noise cannot be split for adaptive clipping.
     """
     if asked.participation is not None:
         return _answer_tree(asked, asked.participation)

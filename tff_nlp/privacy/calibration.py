@@ -1,7 +1,7 @@
-"""The third from any two: epsilon, noise multiplier and cohort (or rounds).
+"""Searches for the noise multiplier, the cohort or the number of rounds that keep a target epsilon.
 
-Each search takes a mechanism as a function of the searched value and finds the value's limit; the
-result always keeps the target, rounding is to the private side.
+Each search takes a mechanism as a function of the searched value, and finds the limit of the value.
+The result always keeps the target: it is rounded to the private side.
 """
 
 import math
@@ -18,7 +18,7 @@ EpsilonOf = Callable[[dpa.DpEvent], float]
 LARGEST_NOISE = names.MOST_NOISE
 SMALLEST_NOISE = 1e-2
 MOST_ROUNDS = 1_000_000
-# Noise is searched for to this relative precision.
+# Relative precision of the search for the noise.
 _PRECISION = 1e-6
 
 
@@ -29,12 +29,14 @@ def epsilon_by(
     classic_orders: tuple[float, ...] = accounting.INTEGER_ORDERS,
     adjacency: dpa.NeighboringRelation | None = None,
 ) -> EpsilonOf:
-    """Returns a function from an event to its epsilon by one accountant, doing no other's work.
+    """Returns a function: event -> epsilon by one accountant. It does no work for the others.
+
+    The function raises UserError if the accountant has no result for the event.
 
     Args:
       accountant: One of `accounting.ACCOUNTANTS`.
-      delta: Above 0.
-      orders: The order grid of the improved conversion, which `pld` too needs.
+      delta: Probability with which epsilon may fail, above 0.
+      orders: The order grid of the improved conversion. `pld` needs it, too.
       classic_orders: The order grid of the classic conversion.
       adjacency: As for `accounting.epsilons`.
     """
@@ -50,17 +52,17 @@ def epsilon_by(
             return bound
         tight, _, reason = accounting.pld_epsilon(event, delta, bound, relation)
         if tight is None:
-            raise UserError(f"--accountant=pld: {reason}; take --accountant=rdp")
+            raise UserError(f"--accountant=pld: {reason}; use --accountant=rdp")
         return tight
 
     return epsilon
 
 
 def check_accountant(accountant: str) -> None:
-    """Checks that there is such an accountant.
+    """Checks the name of an accountant.
 
     Raises:
-      UserError: If there is none.
+      UserError: If there is no such accountant.
     """
     if accountant not in accounting.ACCOUNTANTS:
         names = ", ".join(accounting.ACCOUNTANTS)
@@ -73,30 +75,31 @@ def smallest_noise(
     epsilon_of: EpsilonOf,
     near: float | None = None,
 ) -> float:
-    """Returns the smallest noise multiplier whose epsilon does not exceed a target.
+    """Returns the smallest noise multiplier that keeps a target epsilon.
 
     Args:
-      event_of: The mechanism, all rounds of it, of a noise multiplier.
-      target_epsilon: The epsilon that may be reached.
-      epsilon_of: The accountant.
-      near: A noise multiplier somewhat above the result, if one is known; saves most of the work.
+      event_of: Noise multiplier -> event of all rounds.
+      target_epsilon: Largest allowed epsilon.
+      epsilon_of: Event -> epsilon.
+      near: A noise multiplier slightly above the result, if one is known. It saves most of the
+        work.
 
     Raises:
-      UserError: If no noise reaches it: with a finite order grid, epsilon has a floor.
+      UserError: If no noise is large enough. With a finite order grid, epsilon has a lower limit.
     """
     check_target(target_epsilon)
 
     def excess(log_noise: float) -> float:
         epsilon = epsilon_of(event_of(math.exp(log_noise)))
-        # Compared as logarithms, epsilon is nearly a straight line, which the search likes.
+        # On logarithmic scales, epsilon is nearly a straight line. This makes the search fast.
         return math.log(max(epsilon, 1e-12) / target_epsilon) if epsilon < math.inf else 700.0
 
     low, high = _noise_bracket(excess, near)
     if excess(high) > 0:
         floor = epsilon_of(event_of(LARGEST_NOISE))
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: no noise reaches it, this accountant's epsilon"
-            f" stays above {floor:.3g} however large the noise"
+            f"--target_epsilon={target_epsilon:g}: no noise reaches it; with any noise, this"
+            f" accountant's epsilon is above {floor:.3g}"
         )
     if excess(low) <= 0:
         return math.exp(low)
@@ -107,14 +110,14 @@ def smallest_noise(
 
 
 def _noise_bracket(excess: Callable[[float], float], near: float | None) -> tuple[float, float]:
-    """Returns logarithms of noise around the target, or the end of what can be searched."""
+    """Returns logarithms of two noise multipliers around the target, or at an end of the range."""
     step = math.log(4)
     if near is not None:
         low, high = math.log(near) - 0.02, math.log(near) + 1e-9
         if excess(high) <= 0 < excess(low):
             return low, high
     low, high = math.log(SMALLEST_NOISE), math.log(LARGEST_NOISE)
-    # Walking up, the accountants' slow region of next to no noise is left at once.
+    # Accountants are slow for very small noise, so the search starts there and leaves it at once.
     upper = low
     while upper < high and excess(upper) > 0:
         low, upper = upper, min(upper + step, high)
@@ -122,7 +125,7 @@ def _noise_bracket(excess: Callable[[float], float], near: float | None) -> tupl
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:
-    """Returns the largest value in 1..most that fits, 0 if none does; what fits is an interval."""
+    """Returns the largest value in 1..most that fits, or 0. All values up to it must fit, too."""
     if not fits(1):
         return 0
     low, high = 1, 2
@@ -144,22 +147,22 @@ def largest_cohort(
     target_epsilon: float,
     epsilon_of: EpsilonOf,
 ) -> int:
-    """Returns the largest cohort whose epsilon does not exceed a target, at a fixed noise.
+    """Returns the largest cohort that keeps a target epsilon with a fixed noise multiplier.
 
     Args:
-      event_of: The mechanism of a cohort.
-      population: The largest cohort there can be.
-      target_epsilon: The epsilon that may be reached.
-      epsilon_of: The accountant.
+      event_of: Cohort size -> event of all rounds.
+      population: Largest possible cohort.
+      target_epsilon: Largest allowed epsilon.
+      epsilon_of: Event -> epsilon.
 
     Raises:
-      UserError: If a single client per round exceeds it already.
+      UserError: If a single client per round already exceeds the target.
     """
     check_target(target_epsilon)
     cohort = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, population)
     if cohort == 0:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: exceeded with one client per round already"
+            f"--target_epsilon={target_epsilon:g}: already exceeded with one client per round"
             f" (epsilon {epsilon_of(event_of(1)):.3g}): raise --noise_multiplier or lower --rounds"
         )
     return cohort
@@ -171,19 +174,20 @@ def smallest_cohort(
     target_epsilon: float,
     epsilon_of: EpsilonOf,
 ) -> int:
-    """Returns the smallest cohort that keeps a target when the noise grows with the cohort.
+    """Returns the smallest cohort that keeps a target epsilon with a fixed noise on the mean.
 
-    With the noise on the *mean* held fixed, a larger cohort means a larger noise multiplier, which
-    wins over the larger chance to take part.
+    With a fixed noise on the mean, the noise multiplier grows with the cohort. This outweighs the
+    larger probability that a client takes part.
 
     Args:
-      event_of: The mechanism of a cohort, whose noise multiplier is in proportion to it.
-      population: The largest cohort there can be.
-      target_epsilon: The epsilon that may be reached.
-      epsilon_of: The accountant.
+      event_of: Cohort size -> event of all rounds. The noise multiplier is proportional to the
+        cohort.
+      population: Largest possible cohort.
+      target_epsilon: Largest allowed epsilon.
+      epsilon_of: Event -> epsilon.
 
     Raises:
-      UserError: If the whole population in each round does not keep it.
+      UserError: If even the whole population in each round exceeds the target.
     """
     check_target(target_epsilon)
     too_small = _largest(lambda n: epsilon_of(event_of(n)) > target_epsilon, population)
@@ -199,21 +203,21 @@ def smallest_cohort(
 def most_rounds(
     event_of: Callable[[int], dpa.DpEvent], target_epsilon: float, epsilon_of: EpsilonOf
 ) -> int:
-    """Returns how many rounds a target allows, at most `MOST_ROUNDS`.
+    """Returns the largest number of rounds that keeps a target epsilon, at most `MOST_ROUNDS`.
 
     Args:
-      event_of: The mechanism of a number of rounds.
-      target_epsilon: The epsilon that may be reached.
-      epsilon_of: The accountant.
+      event_of: Number of rounds -> event of all rounds.
+      target_epsilon: Largest allowed epsilon.
+      epsilon_of: Event -> epsilon.
 
     Raises:
-      UserError: If a single round exceeds it already.
+      UserError: If a single round already exceeds the target.
     """
     check_target(target_epsilon)
     rounds = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, MOST_ROUNDS)
     if rounds == 0:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: exceeded after one round already (epsilon"
+            f"--target_epsilon={target_epsilon:g}: already exceeded after one round (epsilon"
             f" {epsilon_of(event_of(1)):.3g}): raise --noise_multiplier or lower"
             " --clients_per_round"
         )
@@ -221,10 +225,10 @@ def most_rounds(
 
 
 def check_target(target_epsilon: float) -> None:
-    """Checks that a target epsilon is one.
+    """Checks that a target epsilon is positive and finite.
 
     Raises:
-      UserError: If it is not a positive number.
+      UserError: If it is not.
     """
     if not 0 < target_epsilon < math.inf:
         raise UserError(f"--target_epsilon={target_epsilon:g}: must be above 0 and finite")

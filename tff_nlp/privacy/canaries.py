@@ -1,14 +1,14 @@
-"""Canary clients: random directions whose traces in what a run releases tell how private it is.
+"""Canary clients: random directions that make the privacy of a run measurable.
 
 Andrew, Kairouz, Oh, Oprea, McMahan and Suriyakumar 2024, "One-shot Empirical Privacy Estimation for
 Federated Learning", algorithms 1 and 2. A canary is a client that sends a random direction in place
-of an update. In high dimension canaries are nearly orthogonal to each other and to all else, so
-that one run has room for many; and of a canary that was never sent, the law of the cosine with what
-is released is known exactly (`tff_nlp.privacy.audit`).
+of an update. In high dimension, canaries are nearly orthogonal to each other and to all other
+updates, so one run can have many. For a canary that was never sent, the distribution of its cosine
+with a release is known exactly (`tff_nlp.privacy.audit`).
 
-Send canaries that are longer than the clipping norm: a mechanism that clips makes them what the
-paper has, and one that forgets to clip lets them through, which canaries of the clipping norm's own
-length would never show.
+Send canaries that are longer than the clipping norm. A correct mechanism clips them to the length
+that the paper uses. A mechanism that does not clip lets them through unchanged. Canaries with
+exactly the clipping norm would not reveal this fault.
 """
 
 from collections.abc import Sequence
@@ -20,25 +20,20 @@ from tff_nlp import seeds
 
 Shapes = Sequence[Sequence[int]]
 
-# Larger tensors are drawn in pieces of so many numbers, several at once.
+# Larger tensors are drawn in pieces of this many values, several pieces in parallel.
 _PIECE = 2**20
 
 
-def dimension_of(shapes: Shapes) -> int:
-    """Returns how many numbers an update has."""
-    return sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
-
-
 def canary(seed: int, index: int, shapes: Shapes, norm: float = 1.0) -> list[np.ndarray]:
-    """Returns one canary's update: a uniformly random direction of a given length.
+    """Returns a canary's update: a uniformly random direction with a given norm.
 
-    It is drawn anew at each call, so that nobody needs to keep it: one canary takes the memory and
-    about the time of one update.
+    Each call draws the update again, so it does not need to be stored. A canary takes the memory of
+    one update.
 
     Args:
-      seed: The run's.
-      index: Which canary, from 0.
-      shapes: The shapes of an update's arrays.
+      seed: Seed of the run.
+      index: Number of the canary, from 0.
+      shapes: Shapes of the arrays of an update.
       norm: L2 norm of all arrays together.
 
     Returns:
@@ -52,19 +47,22 @@ def canary(seed: int, index: int, shapes: Shapes, norm: float = 1.0) -> list[np.
 
 
 def seed_of(seed: int) -> tuple[int, int]:
-    """Returns what `directions` takes, from the run's seed."""
+    """Returns the seed of `directions` that derives from the run's seed."""
     return seeds.pair(seed, "canary")
 
 
 def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) -> list[tf.Tensor]:
-    """Returns a canary before it has a length: standard normal numbers, which have no direction.
+    """Returns a canary before it is scaled: standard normal values, with a uniform direction.
 
-    A client draws its canary in its own graph, an auditor draws it again: both come here.
+    Clients draw their canary with this function in their own graph. An auditor draws it again.
 
     Args:
-      seed: Of `seed_of`.
-      index: int32, which canary.
-      shapes: The shapes of an update's arrays.
+      seed: Result of `seed_of`.
+      index: Number of the canary, int32.
+      shapes: Shapes of the arrays of an update.
+
+    Returns:
+      float32 tensors of these shapes.
     """
     fold_in = tf.random.experimental.stateless_fold_in
     own = fold_in(tf.constant(seed, tf.int32), index)
@@ -75,7 +73,7 @@ def directions(seed: tuple[int, int], index: tf.Tensor | int, shapes: Shapes) ->
 
 
 def _standard_normal(seed: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
-    """Returns float32 numbers by TensorFlow's Philox: a canary hides nothing."""
+    """Returns float32 values from TensorFlow's Philox generator. Canaries need no secret noise."""
     size = shape.num_elements()
     if size <= _PIECE:
         return tf.random.stateless_normal(shape, seed)
@@ -94,27 +92,27 @@ def length(arrays: Sequence[np.ndarray]) -> float:
 
 
 def cosines(released: Sequence[np.ndarray], seed: int, count: int, shapes: Shapes) -> np.ndarray:
-    """Returns float64[count], the cosine between each canary and what was released.
+    """Returns the cosine between each canary and a release, float64[count].
 
-    For the release of every round, take the elementwise maximum over rounds (algorithm 2); what is
-    compared with it then has to know how many rounds there were.
+    With one release per round, take the elementwise maximum over the rounds (algorithm 2), and give
+    the number of releases to the functions of `tff_nlp.privacy.audit`.
 
     Args:
-      released: What the run releases, as arrays of these shapes: the final weights minus the
-        initial ones, or one round's mean. What an adversary knows of it anyway (the other clients'
-        part) may be taken off: that leaves the canaries easier to see.
-      seed: The run's.
-      count: How many canaries; those that were never sent may be among them.
-      shapes: The shapes of an update's arrays.
+      released: The release, as arrays of these shapes: the final weights minus the initial ones, or
+        the mean of one round. You may subtract what an adversary knows (the other clients' part);
+        then canaries are easier to see.
+      seed: Seed of the run.
+      count: Number of canaries. Some of them may not have been sent.
+      shapes: Shapes of the arrays of an update.
 
     Raises:
-      ValueError: If the shapes differ, or nothing but zeros was released.
+      ValueError: If the shapes differ, or the release is zero or not finite.
     """
     if [tuple(array.shape) for array in released] != [tuple(shape) for shape in shapes]:
-        raise ValueError("what was released has other shapes than the canaries")
+        raise ValueError("the release and the canaries have different shapes")
     total = length(released)
     if not 0 < total < np.inf:
-        raise ValueError(f"what was released has norm {total}: no direction to compare with")
+        raise ValueError(f"the release has norm {total}, so it has no direction")
     found = np.empty(count)
     for index in range(count):
         parts = canary(seed, index, shapes)
@@ -124,23 +122,12 @@ def cosines(released: Sequence[np.ndarray], seed: int, count: int, shapes: Shape
 
 
 def coins(seed: int, count: int) -> np.ndarray:
-    """Returns bool[count]: which canaries to send, each with probability one half.
+    """Returns which canaries to send, bool[count]. Each is sent with probability one half.
 
-    For `audit.guess_bound`, which has to guess them.
-    """
-    return seeds.generator(seed, "canary_coins").random(count) < 0.5
-
-
-def exposures(observed: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Returns float64[observed]: how far ahead of the references each score ranks, in bits.
-
-    Carlini et al. 2019, "The Secret Sharer", definition 5: log2 of the number of references minus
-    log2 of the rank, which is 1 plus the number of references that do at least as well. Chance
-    alone gives k bits or more with probability about 2^-k.
+    `audit_bounds.guess_bound` needs this choice.
 
     Args:
-      observed: float64[n], scores of what was inserted, the highest being the most conspicuous.
-      references: float64[m], scores of what was not inserted but might have been.
+      seed: Seed of the run.
+      count: Number of canaries.
     """
-    ahead = len(references) - np.searchsorted(np.sort(references), observed, side="left")
-    return np.log2(len(references)) - np.log2(1 + ahead)
+    return seeds.generator(seed, "canary_coins").random(count) < 0.5

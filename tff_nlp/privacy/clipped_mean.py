@@ -1,12 +1,13 @@
-"""The mean of clipped updates with noise, as one of TFF's aggregators.
+"""The noisy mean of clipped updates, as a TFF aggregator.
 
-The denominator is fixed (the expected cohort), so that the noise does not depend on who came, and
-the clipping norm may follow a quantile of the updates' norms (Andrew et al. 2021, algorithm 1).
+The denominator is fixed (the expected cohort), so the noise does not depend on the actual cohort.
+The clipping norm may follow a quantile of the updates' norms (Andrew et al. 2021, algorithm 1).
 
-What the accountant takes for granted holds for the numbers that a computer has: an update is no
-longer than the norm after rounding, it is a multiple of a power of two that lets float64 sums be
-exact in any order (Casacuberta et al. 2022, "Widespread Underestimation of Sensitivity in
-Differentially Private Libraries"), and the noisy sum is rounded to a coarse grid (`noise.snap`).
+The accountant's assumptions also hold in floating point arithmetic:
+- After rounding, an update is not longer than the clipping norm.
+- Updates are multiples of a power of two, so float64 sums are exact in every order (Casacuberta et
+  al. 2022, "Widespread Underestimation of Sensitivity in Differentially Private Libraries").
+- The noisy sum is rounded to a coarse grid (`noise.snap`).
 """
 
 import collections
@@ -20,17 +21,17 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import events, keystream, mechanism_checks, properties
+from tff_nlp.privacy import events, keystream, mechanism_checks, names, properties
 from tff_nlp.privacy import noise as noises
 
-# Poisson sampling draws more than this many times the expected cohort with no probability that
-# matters; sums are exact up to there.
+# Sums are exact up to this many times the expected cohort. Poisson sampling exceeds it only with
+# negligible probability.
 _LARGEST_COHORT = 16
-# Tables of so many numbers are clipped by their rows.
+# In tables of this many numbers or more, only the rows that are not zero are clipped.
 _LARGE_TABLE = 2**18
-# Finer ones leave the range of float32.
+# A finer grid would leave the range of float32.
 _FINEST_GRID = 2.0**-100
-# Of a clipped update, after the rounding of the factor and of the product.
+# Factor on a clipped update that allows for the rounding of the clipping factor and the product.
 _SLACK = 1 - 2.0**-21
 
 
@@ -39,10 +40,10 @@ class Clipping:
     """The L2 norm to which each update is clipped.
 
     Attributes:
-      norm: The norm, of the first round where it adapts.
-      target_quantile: Where the norm adapts: the share of the clients that shall not be clipped
-        (gamma of Andrew et al. 2021); None for a fixed norm.
-      learning_rate: eta_C of the same paper, of the norm's geometric steps.
+      norm: The norm. If it adapts, the norm of the first round.
+      target_quantile: Target fraction of clients that are not clipped (gamma of Andrew et al.
+        2021). None for a fixed norm.
+      learning_rate: Learning rate of the norm's geometric steps (eta_C of the same paper).
       count_stddev: Standard deviation of the noise on the count of unclipped clients.
     """
 
@@ -70,11 +71,10 @@ class Clipping:
         """Returns the next round's norm.
 
         Args:
-          norm: float32, this round's.
-          clipped: float32, how far the clipped clients outnumber the unclipped, halved: the sum of
-            +1/2 for each clipped client and -1/2 for each other one.
-          cohort: The expected cohort.
-          key: uint32[8], the round's.
+          norm: Clipping norm of this round, float32.
+          clipped: Sum over the clients of +1/2 if clipped and -1/2 otherwise, float32.
+          cohort: Expected cohort size.
+          key: Key of the round's noise, uint32[8].
         """
         if self.target_quantile is None:
             return norm
@@ -91,11 +91,11 @@ class MeanState(NamedTuple):
     """State of `ClippedMean` between rounds.
 
     Attributes:
-      clipping_norm: float32.
+      clipping_norm: Clipping norm of the next round, float32.
       noise: State of the noise.
-      key: uint32[8], the key of the next round's noise. Whoever runs the rounds sets it before
-        each; it is all zeros after each, so that no checkpoint holds one and none is used twice. A
-        round without one ends in NaN.
+      key: Key of the next round's noise, uint32[8]. The caller must set it before each round. Each
+        round resets it to zeros, so no checkpoint holds a key and no key is used twice. A round
+        without a key gives NaN.
     """
 
     clipping_norm: Any
@@ -104,14 +104,25 @@ class MeanState(NamedTuple):
 
 
 class Clipped(NamedTuple):
-    """What a client sends: its update, clipped, and +1/2 if that took clipping, else -1/2."""
+    """What a client sends.
+
+    Attributes:
+      update: The clipped update.
+      balance: +1/2 if the update was clipped, otherwise -1/2, float32.
+    """
 
     update: Any
     balance: Any
 
 
 class Total(NamedTuple):
-    """What is summed over clients: updates in float64, how many came, and their balances."""
+    """Sums over clients.
+
+    Attributes:
+      update: Sum of the updates, float64.
+      clients: Number of clients, float32.
+      balance: Sum of the balances, float32.
+    """
 
     update: Any
     clients: Any
@@ -122,20 +133,20 @@ def clip(record: Any, norm: tf.Tensor, grid: tf.Tensor) -> tuple[Any, tf.Tensor]
     """Clips an update to a norm and rounds it towards zero to a grid.
 
     Args:
-      record: float32 tensors. One that is not finite becomes zero.
-      norm: float32, the largest L2 norm of all of them together.
-      grid: float64, a power of two: the result consists of multiples of it.
+      record: The update, float32 tensors. If a number is not finite, the result is zero.
+      norm: Largest L2 norm of all tensors together, float32.
+      grid: A power of two, float64. All numbers of the result are multiples of it.
 
     Returns:
-      The update, no longer than the norm, and bool: whether it was clipped or not finite.
+      The update, which is not longer than the norm, and whether it was clipped or not finite, bool.
     """
     flat = [tf.convert_to_tensor(part) for part in tf.nest.flatten(record)]
     tables = [_FewRows.of(part) for part in flat]
     squares = [tf.reduce_sum(tf.square(tf.cast(table.rows, tf.float64))) for table in tables]
     length, bound = tf.sqrt(tf.add_n(squares)), tf.cast(norm, tf.float64)
-    within = length <= bound  # false of NaN
+    within = length <= bound  # false for NaN
     finite = tf.math.is_finite(length)
-    # A factor of exactly 1 leaves an update within the norm as it is.
+    # A factor of exactly 1 leaves an update within the norm unchanged.
     factor = tf.where(within, tf.ones([], tf.float64), _SLACK * bound / length)
     factor, steps = tf.cast(factor, tf.float32), tf.cast(1 / grid, tf.float32)
 
@@ -148,15 +159,15 @@ def clip(record: Any, norm: tf.Tensor, grid: tf.Tensor) -> tuple[Any, tf.Tensor]
 
 
 class _FewRows(NamedTuple):
-    """A tensor, or those rows of a large table that are not zero.
+    """A tensor, or the rows of a large table that are not zero.
 
-    A client's update of an embedding is zero but for the rows of its own words. What keeps zeros is
-    computed on the others alone, and the streaming context adds up the others alone.
+    A client's update of an embedding is zero except for the rows of its own words. Operations that
+    keep zeros are computed only on the other rows, and the streaming context adds only these rows.
 
     Attributes:
       rows: The rows, or the whole tensor.
-      indices: int64[rows, 1], where they are; None of a whole tensor.
-      shape: The tensor's shape.
+      indices: Row numbers of the rows, int64[rows, 1]. None for a whole tensor.
+      shape: Shape of the tensor.
     """
 
     rows: tf.Tensor
@@ -165,16 +176,16 @@ class _FewRows(NamedTuple):
 
     @classmethod
     def of(cls, tensor: tf.Tensor) -> "_FewRows":
-        """Returns the rows of a large table, or else the tensor itself."""
+        """Returns the rows of a large table, or the whole tensor if it is anything else."""
         shape = tensor.shape
         if shape.rank != 2 or (shape.num_elements() or 0) < _LARGE_TABLE:
             return cls(tensor, None, shape)
-        # Also a row with a NaN is not zero.
+        # A row with a NaN also counts as not zero.
         indices = tf.where(tf.reduce_any(tf.not_equal(tensor, 0.0), axis=1))
         return cls(tf.gather_nd(tensor, indices), indices, shape)
 
     def with_rows(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the tensor with other numbers in the same rows."""
+        """Returns the tensor with new numbers in the same rows."""
         if self.indices is None:
             return rows
         return tf.scatter_nd(self.indices, rows, tf.constant(self.shape.as_list(), tf.int64))
@@ -195,10 +206,10 @@ class ClippedMean:
         """Initializes the mean.
 
         Args:
-          clipping: The clipping norm.
-          noise: Draws the noise on the sum.
+          clipping: The clipping of updates.
+          noise: The noise on the sum.
           noise_multiplier: Standard deviation of that noise over the clipping norm.
-          denominator: The expected cohort.
+          denominator: Expected cohort size.
           specs: `tf.TensorSpec`s of an update.
         """
         self._clipping = clipping
@@ -219,22 +230,22 @@ class ClippedMean:
         """Returns what a client sends.
 
         Args:
-          norm: float32, the round's clipping norm.
+          norm: Clipping norm of the round, float32.
           record: The client's update.
         """
-        # So many bits are left for the sum of a cohort, of the 53 that are exact.
+        # float64 has 53 exact bits. The sum over a cohort needs some of them; these are left.
         bits = 52 - math.ceil(math.log2(max(2.0, _LARGEST_COHORT * self._denominator)))
         grid = tf.maximum(noises.power_of_two(norm) * 2.0**-bits, _FINEST_GRID)
         update, clipped = clip(record, norm, grid)
         return Clipped(update, tf.where(clipped, 0.5, -0.5))
 
     def zero(self) -> Total:
-        """Returns the sum over nobody."""
+        """Returns the sums over no clients."""
         zeros = tuple(tf.zeros(s.shape, tf.float64) for s in tf.nest.flatten(self._specs))
         return Total(zeros, tf.zeros([], tf.float32), tf.zeros([], tf.float32))
 
     def add(self, total: Total, sent: Clipped) -> Total:
-        """Returns a sum with one more client."""
+        """Adds a client to the sums."""
         parts = zip(total.update, tf.nest.flatten(sent.update), strict=True)
         summed = tuple(t + tf.cast(part, tf.float64) for t, part in parts)
         return Total(summed, total.clients + 1, total.balance + sent.balance)
@@ -244,8 +255,12 @@ class ClippedMean:
     ) -> tuple[Any, MeanState, "collections.OrderedDict[str, Any]"]:
         """Returns the noisy mean, the next state and the round's measurements.
 
-        "clipped_share", "noise_norm" and "signal_norm" are measured without noise: they are for
-        whoever runs a simulation, not for publication.
+        The measurements "clipped_share", "noise_norm" and "signal_norm" have no noise. They are for
+        simulations only; do not publish them.
+
+        Args:
+          total: Sums over the clients of the round.
+          state: State before the round, with the key of its noise.
         """
         signal, noise_state = list(total.update), state.noise
         noisy, noise_norm = signal, tf.zeros([], tf.float64)
@@ -272,10 +287,10 @@ class ClippedMean:
 
     @property
     def cost(self) -> float:
-        """Noise multiplier of the one Gaussian mechanism that costs as much as a round."""
+        """Noise multiplier of a Gaussian mechanism with the same privacy cost as a round."""
         parts = [dpa.GaussianDpEvent(self._noise_multiplier)]
         if self._clipping.target_quantile is not None:
-            # Centred, a client moves the count by one half.
+            # A client changes the centred count by one half.
             parts.append(dpa.GaussianDpEvent(2 * self._clipping.count_stddev))
         return events.noise_multiplier_of(dpa.ComposedDpEvent(parts)) or 0.0
 
@@ -285,13 +300,11 @@ def _norm(parts: list[tf.Tensor]) -> tf.Tensor:
 
 
 class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
-    """TFF's aggregator of a `ClippedMean`, whose noise takes the shapes of what comes.
+    """A TFF aggregator with a `ClippedMean`, for updates of any shapes.
 
-    Its state is a `MeanState`, whose key has to be set before each round. Its measurements are
-    those of `ClippedMean.release`.
+    Its state is a `MeanState`. The key of the state must be set before each round. Its measurements
+    are those of `ClippedMean.release`.
     """
-
-    properties = properties.Properties(protects_clients=True)
 
     def __init__(
         self,
@@ -301,22 +314,28 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         noise_multiplier: float,
         denominator: float,
     ) -> None:
-        """Initializes the factory; arguments as for `ClippedMean`.
+        """Initializes the factory. The arguments are those of `ClippedMean`.
 
         Raises:
-          UserError: If noise multiplier or denominator are out of range.
+          UserError: If the noise multiplier or the denominator is out of range.
         """
         mechanism_checks.check_noise_multiplier(noise_multiplier)
         mechanism_checks.check_cohort(denominator)
         self._clipping = clipping
         self._noise = noise
+        mechanism = names.GAUSSIAN
+        if isinstance(noise, noises.TreeNoise):
+            mechanism = names.TREE_AGGREGATION
+        elif clipping.target_quantile is not None:
+            mechanism = names.ADAPTIVE_CLIPPING
+        self.properties = properties.configured(mechanism)
         self._numbers = {"noise_multiplier": noise_multiplier, "denominator": denominator}
 
     def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
         """Returns the aggregation process for updates of float32 tensors.
 
         Raises:
-          TypeError: If a tensor has another type.
+          TypeError: If a tensor is not float32.
         """
         specs = tff.types.type_to_tf_tensor_specs(value_type)
         if any(spec.dtype != tf.float32 for spec in tf.nest.flatten(specs)):
@@ -367,7 +386,7 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
             initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS)
         )
         def next_fn(state: Any, value: Any) -> Any:
-            # The norm alone is sent to clients, never the key.
+            # Only the norm is sent to clients, never the key.
             norm = tff.federated_broadcast(tff.federated_map(norm_of, state))
             sent = tff.federated_map(prepare, (norm, value))
             total = tff.federated_aggregate(sent, zero(), accumulate, merge, report)

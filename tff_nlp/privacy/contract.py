@@ -1,69 +1,278 @@
-"""The contract: what a run does, compared with what its accountant assumes, before it trains."""
+"""The contract: compares a process and its rounds with the assumptions of epsilon and secure sums.
+
+`violations` is the only check. It works on plain values. So a script can check its flags before
+TensorFlow is loaded, and an algorithm can check its objects. Both report the same sentences.
+"""
 
 import dataclasses
 
-from tff_nlp.privacy import guarantee
+from tff_nlp import errors
+from tff_nlp.aggregation.secure_aggregation import demands, session
+from tff_nlp.privacy import names
+from tff_nlp.privacy.properties import Properties
 
-# What stands in place of every epsilon where others may know the noise.
+# Printed instead of an epsilon if others may know the noise.
 REPEATABLE = "repeatable noise, for research only"
 _UNACCOUNTED = {
     "scaffold": "what a client keeps depends on all rounds in which it took part",
     "mime_lite": "a client sends a gradient beside its update",
 }
+# The contexts that can run secure sums, in the clear or with the protocol.
+_CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Violation:
+    """A setting that is not compatible with another one.
+
+    Attributes:
+      sentence: The flag with its value, the reason, and a setting to take instead.
+      may_pass: Whether `allow_dp_mismatch` permits it, for a run that claims no epsilon.
+    """
+
+    sentence: str
+    may_pass: bool = True
+
+    def refusal(self) -> str:
+        """Returns the sentence, and how to continue anyway if that is possible."""
+        way_out = "; or --allow_dp_mismatch to train without it" if self.may_pass else ""
+        return self.sentence + way_out
 
 
 @dataclasses.dataclass(frozen=True)
 class Conduct:
-    """What a run does with its clients.
+    """What a process does with its clients in every round.
 
     Attributes:
-      mechanism: One of `guarantee.CLIENT_LEVEL`, or `guarantee.EXAMPLE_LEVEL`.
-      sampling: "poisson", "fixed" or "cyclic".
-      replace_one: Whether neighbours are said to differ by replacing a client, instead of adding
-        or removing one.
-      weighting: "uniform" or "examples".
-      max_failed_clients: How many clients may fail in a round, which then goes on without them.
-      logit_adjustment: How much of its label frequencies a client adds to its logits.
+      algorithm: The algorithm's name.
+      aggregator: Properties of the aggregator of updates.
+      by_example: Whether clients train with DP-SGD.
+      weighting: "uniform", or "examples".
+      dependence: Why the loss of an example depends on other examples, as a whole sentence; empty
+        if it does not.
+      sends_sums: Whether a client may send values that depend on the sums of its losses.
+      allow_dp_mismatch: Whether the process may violate the assumptions of its accountant, because
+        no epsilon is claimed.
     """
 
-    mechanism: str
+    algorithm: str = "fedavg"
+    aggregator: Properties = Properties()
+    by_example: bool = False
+    weighting: str = "uniform"
+    dependence: str = ""
+    sends_sums: bool = False
+    allow_dp_mismatch: bool = False
+
+    @property
+    def is_private(self) -> bool:
+        """Whether an epsilon may be claimed, for clients or for examples."""
+        return self.by_example or self.aggregator.protects_clients
+
+
+@dataclasses.dataclass(frozen=True)
+class Masked:
+    """The parameters of the protocol of masked sums.
+
+    Attributes:
+      clients_per_round: Size of the cohort.
+      demanded: The demands of each client.
+      threshold: Number of clients that must stay to the end; None for the smallest safe number.
+    """
+
+    clients_per_round: int
+    demanded: demands.Demands = demands.Demands()
+    threshold: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """How the rounds of a process are drawn and run.
+
+    Attributes:
+      sampling: How cohorts are drawn: "poisson", "fixed" or "cyclic".
+      poisson_batches: Whether each example joins each batch independently.
+      adjacency: How neighbouring data sets differ: one of `names.ADJACENCIES`.
+      max_failed_clients: Number of clients that may fail in a round. The round continues without
+        them.
+      context: The name of the execution context.
+      secure_sums: How secure sums are computed: "plain" or "masked".
+      masked: Parameters of masked sums; None if they are not known before the rounds.
+    """
+
     sampling: str
-    replace_one: bool
-    weighting: str
-    max_failed_clients: int
-    logit_adjustment: float = 0.0
+    poisson_batches: bool = False
+    adjacency: str = names.AUTO
+    max_failed_clients: int = 0
+    context: str = "streaming"
+    secure_sums: str = names.PLAIN
+    masked: Masked | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("sampling", self.sampling, names.DRAWS),
+            ("adjacency", self.adjacency, names.ADJACENCIES),
+        ):
+            if value not in choices:
+                raise errors.UserError(f"--{name}={value}: choose one of {', '.join(choices)}")
 
 
-def violations(conduct: Conduct) -> tuple[str, ...]:
-    """Returns a sentence for every way in which a run departs from its accountant's assumptions.
+def sampling_for(mechanism: str, adjacency: str) -> str:
+    """Returns the sampling that a mechanism's accountant assumes; the best if there are several."""
+    if adjacency == names.REPLACE_ONE:
+        return names.FIXED
+    return names.SAMPLINGS.get(mechanism, (names.FIXED,))[0]
 
-    Each begins with the flag, and says what to change. The denominator is not among them: every
-    aggregator here divides by the expected cohort, or by a count of clients that is fixed.
+
+def check(conduct: Conduct, rounds: Rounds | None = None) -> tuple[str, ...]:
+    """Refuses settings that would make an epsilon or a secure sum wrong.
+
+    Args:
+      conduct: What the process does with its clients.
+      rounds: How its rounds are drawn; None if that is not known yet.
+
+    Returns:
+      A sentence for each violation that `allow_dp_mismatch` permits. If there is one, the run may
+      claim no epsilon.
+
+    Raises:
+      UserError: If a violation is not permitted. The message is the sentence of the first one.
     """
-    found = [_sampling(conduct), weighting_violation(conduct.weighting), _dropping(conduct)]
-    if conduct.mechanism == guarantee.EXAMPLE_LEVEL:
-        found.append(labels_violation(conduct.logit_adjustment))
-    return tuple(sentence for sentence in found if sentence)
+    broken = violations(conduct, rounds)
+    for violation in broken:
+        if not (violation.may_pass and conduct.allow_dp_mismatch):
+            raise errors.UserError(violation.refusal())
+    return tuple(violation.sentence for violation in broken)
 
 
-def _sampling(conduct: Conduct) -> str | None:
-    if conduct.mechanism == guarantee.EXAMPLE_LEVEL:
-        return None  # the examples are sampled, whoever holds them
-    wanted = guarantee.SAMPLINGS[conduct.mechanism]
-    if conduct.sampling == guarantee.FIXED and guarantee.POISSON in wanted:
-        if conduct.replace_one:
+def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violation, ...]:
+    """Returns all violations. Those that are never permitted come first.
+
+    The denominator needs no check: every mechanism divides by the expected cohort, or by a fixed
+    number of clients.
+
+    Args:
+      conduct: What the process does with its clients.
+      rounds: How its rounds are drawn; None if that is not known yet.
+    """
+    results = [
+        _rounding(conduct.aggregator, rounds),
+        *_secure_sum(conduct.aggregator, rounds),
+        _algorithm(conduct),
+        *(_rounds(conduct, rounds) if rounds else ()),
+        _weighting(conduct),
+        *_examples(conduct),
+    ]
+    return tuple(violation for violation in results if violation)
+
+
+def _rounding(aggregator: Properties, rounds: Rounds | None) -> Violation | None:
+    if not aggregator.rounded_by:
+        return None
+    mechanism = aggregator.mechanism
+    if mechanism == names.DISTRIBUTED:
+        why = "--dp=distributed sends integers already; --distributed_bits says how wide"
+    elif aggregator.protects_clients:
+        why = (
+            f"rounding makes an update longer than the norm that --dp={mechanism} clips it to; "
+            "take --dp=distributed --distributed_bits, or 32 bits"
+        )
+    elif aggregator.clips:
+        why = "rounding makes an update longer than the norm that it was clipped to; take 32 bits"
+    elif aggregator.secure_sum:
+        kind = rounds.secure_sums if rounds else names.PLAIN
+        why = (
+            f"--secure_aggregation={kind} adds up integers with a range that all clients share; "
+            "take 32 bits"
+        )
+    else:
+        return None
+    return Violation(f"{aggregator.rounded_by}: {why}", may_pass=False)
+
+
+def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation]:
+    if not aggregator.secure_sum:
+        return []
+    kind, mechanism = rounds.secure_sums if rounds else names.PLAIN, aggregator.mechanism
+    flag = f"--secure_aggregation={kind}"
+    sentences = []
+    if mechanism in (*names.CENTRAL, names.OTHER):
+        sentences.append(
+            f"{flag}: --dp={mechanism} adds its noise to a sum of floats; take --dp=distributed"
+        )
+    if not aggregator.sums_suffice:
+        sentences.append(
+            f"{flag}: the aggregator needs single updates, and a secure sum hides them"
+        )
+    if rounds and rounds.context not in _CONTEXTS[kind]:
+        # The noise of clients always needs a secure sum, even without the flag.
+        asker = f"--dp={mechanism}" if mechanism == names.DISTRIBUTED else flag
+        sentences.append(
+            f"{asker}: --context={rounds.context} cannot run it; take --context=streaming"
+        )
+    if rounds and kind == names.MASKED and rounds.sampling == names.POISSON:
+        sentences.append(
+            f"{flag}: a round that draws fewer clients than the threshold aborts; take "
+            "--sampling=fixed"
+        )
+    if rounds and kind == names.MASKED and rounds.masked:
+        sentences += _masked(rounds.masked)
+    return [Violation(sentence, may_pass=False) for sentence in sentences]
+
+
+def _masked(masked: Masked) -> list[str]:
+    """Returns the reason why a client would refuse a session; an empty list if it would not."""
+    demanded, cohort = masked.demanded, masked.clients_per_round
+    if cohort < demanded.fewest_clients:
+        fewest = f"a masked sum is over {demanded.fewest_clients} clients or more"
+        return [f"--clients_per_round={cohort}: {fewest}"]
+    threshold = masked.threshold
+    if threshold is None:
+        threshold = demanded.least_threshold(cohort)
+    try:
+        demanded.check(session.new(range(cohort), [session.Vector(1, 2)], threshold))
+    except errors.UserError as error:
+        return [str(error)]
+    return []
+
+
+def _algorithm(conduct: Conduct) -> Violation | None:
+    if not conduct.is_private or conduct.algorithm not in _UNACCOUNTED:
+        return None
+    return Violation(
+        f"--algorithm={conduct.algorithm}: {_UNACCOUNTED[conduct.algorithm]}, which no accountant "
+        "here knows of; take --algorithm=fedavg",
+        may_pass=False,
+    )
+
+
+def _rounds(conduct: Conduct, rounds: Rounds) -> tuple[Violation | None, ...]:
+    sentences = (
+        _sampling(conduct.aggregator.mechanism, rounds),
+        _dropping(conduct.aggregator.mechanism, rounds),
+        _batches(conduct, rounds),
+    )
+    return tuple(Violation(sentence) for sentence in sentences if sentence)
+
+
+def _sampling(mechanism: str, rounds: Rounds) -> str | None:
+    if mechanism not in names.SAMPLINGS:
+        return None  # With DP-SGD, examples are sampled and not clients.
+    wanted, sampling = names.SAMPLINGS[mechanism], rounds.sampling
+    # If clients add the noise, the number of clients is fixed and known.
+    replace_one = rounds.adjacency == names.REPLACE_ONE or mechanism == names.DISTRIBUTED
+    if sampling == names.FIXED and names.POISSON in wanted:
+        if replace_one:
             return None
         return (
             "--sampling=fixed: the accountant assumes that each client takes part independently; "
-            "take --sampling=poisson, or --adjacency=replace_one, whose accountant knows cohorts "
-            "of a fixed size"
+            "take --sampling=poisson, or --adjacency=replace_one for cohorts of a fixed size"
         )
-    if conduct.sampling not in wanted:
+    if sampling not in wanted:
         return (
-            f"--sampling={conduct.sampling}: the accountant of --dp={conduct.mechanism} assumes "
+            f"--sampling={sampling}: the accountant of --dp={mechanism} assumes "
             f"--sampling={wanted[0]}"
         )
-    if conduct.sampling == guarantee.POISSON and conduct.replace_one:
+    if sampling == names.POISSON and replace_one:
         return (
             "--adjacency=replace_one: the accountant of --sampling=poisson is for neighbours that "
             "differ by adding or removing one client; take --adjacency=add_or_remove"
@@ -71,40 +280,35 @@ def _sampling(conduct: Conduct) -> str | None:
     return None
 
 
-def weighting_violation(weighting: str) -> str | None:
-    """Returns why a weighting of clients voids an epsilon; None where it does not."""
-    if weighting == "uniform":
+def _dropping(mechanism: str, rounds: Rounds) -> str | None:
+    if mechanism != names.DISTRIBUTED or not rounds.max_failed_clients:
         return None
     return (
-        f"--weighting={weighting}: the accountant assumes that every client weighs the "
-        "same, since clipping bounds an update and not its weight; take --weighting=uniform"
-    )
-
-
-def _dropping(conduct: Conduct) -> str | None:
-    if conduct.mechanism != guarantee.DISTRIBUTED or not conduct.max_failed_clients:
-        return None
-    return (
-        f"--max_failed_clients={conduct.max_failed_clients}: a client that fails takes its share "
+        f"--max_failed_clients={rounds.max_failed_clients}: a client that fails takes its share "
         "of the noise with it; take 0"
     )
 
 
-def algorithm_violation(name: str) -> str | None:
-    """Returns why an algorithm goes with no epsilon; None where it does."""
-    if name not in _UNACCOUNTED:
+def _batches(conduct: Conduct, rounds: Rounds) -> str | None:
+    if not conduct.by_example or rounds.poisson_batches:
         return None
     return (
-        f"--algorithm={name}: {_UNACCOUNTED[name]}, which no accountant here knows of; take "
-        "--algorithm=fedavg"
+        f"--poisson_batches=false: the accountant of --dp={names.EXAMPLE_LEVEL} assumes that each "
+        "example joins each batch independently; take batches of Poisson samples"
     )
 
 
-def labels_violation(logit_adjustment: float) -> str | None:
-    """Returns why logit adjustment voids an epsilon of examples; None where there is none."""
-    if not logit_adjustment:
+def _weighting(conduct: Conduct) -> Violation | None:
+    if not conduct.is_private or conduct.weighting == "uniform":
         return None
-    return (
-        f"--logit_adjustment={logit_adjustment:g}: a client's label frequencies depend on "
-        "all its examples, and change every gradient when one of them changes; take 0"
+    return Violation(
+        f"--weighting={conduct.weighting}: the accountant assumes that every client weighs the "
+        "same, since clipping bounds an update and not its weight; take --weighting=uniform"
     )
+
+
+def _examples(conduct: Conduct) -> list[Violation]:
+    """Returns the ways in which an example can affect the server without clipping and noise."""
+    sums = "--send: its result may depend on the client's sums, which have no noise; leave it out"
+    sentences = [conduct.dependence, sums if conduct.sends_sums else ""]
+    return [Violation(sentence) for sentence in sentences if sentence and conduct.by_example]

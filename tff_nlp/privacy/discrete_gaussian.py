@@ -1,14 +1,14 @@
-"""Discrete Gaussian noise that clients share, and the grid on which their updates lie.
+"""Discrete Gaussian noise that the clients add together, and the grid of their updates.
 
 Kairouz, Liu and Steinke 2021, "The Distributed Discrete Gaussian Mechanism for Federated Learning
 with Secure Aggregation". Each of n clients rounds its update to integers and adds discrete Gaussian
-noise of variance sigma^2; what is summed modulo 2^bits has the sum of their noises. By the paper's
-theorem on sums that is as good as one discrete Gaussian of variance n sigma^2, up to tau = 10 sum_k
-exp(-2 pi^2 sigma^2 k / (k + 1)), and so satisfies concentrated DP like the Gaussian mechanism of
-that variance. From a sigma of 3 on tau is below n 10^-37 and is left out.
+noise of variance sigma^2. The sum modulo 2^bits contains the sum of these noises. By the paper's
+theorem on sums, this is as good as one discrete Gaussian of variance n sigma^2, up to
+tau = 10 sum_k exp(-2 pi^2 sigma^2 k / (k + 1)). So it satisfies the same concentrated DP as the
+Gaussian mechanism with that variance. For sigma >= 3, tau is below n 10^-37 and is ignored.
 
-Rounding makes updates longer. Here that is paid in noise and not in epsilon: the noise is in
-proportion to the longest integer vector that a client can send, which the client enforces.
+Rounding makes updates longer. This increases the noise and not epsilon: the noise is proportional
+to the longest integer vector that a client can send. The client enforces this length.
 """
 
 import dataclasses
@@ -20,28 +20,31 @@ import numpy as np
 from tff_nlp import errors
 
 MOST_BITS = 22
-# Of a sum's coordinate, so many standard deviations fit the modulus: 2e-9 of them wrap around.
+# Number of standard deviations of a sum's coordinate that fit into the modulus on each side. A
+# fraction of 2e-9 of the coordinates wraps around.
 _STDDEVS = 6
-# Rounding up or down at random exceeds the bound on the norm with probability exp(-8) at most; the
-# client then rounds towards zero.
+# Random rounding exceeds the bound on the norm with probability at most exp(-8). The client then
+# rounds towards zero.
 _LOG_BETA = 8.0
 _SMALLEST_STDDEV, _LARGEST_STDDEV = 3.0, 2.0**14
-# Of the longest rounded vector over the clipping norm: more is mostly noise for rounding's sake.
+# Maximum of the longest rounded vector over the clipping norm. With more, most of the noise would
+# only cover the rounding.
 _LARGEST_STRETCH = 2.0
-# Float32 holds the scaled numbers exactly enough up to here.
+# Up to this norm, float32 is precise enough for the scaled numbers.
 _LARGEST_SCALED_NORM = 2.0**22
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """How updates become integers.
+    """The conversion of updates to integers.
 
     Attributes:
       scale: Integer steps per unit of an update.
-      longest: Largest L2 norm of a client's integers, before noise.
-      stddev: Standard deviation of a client's noise, in integer steps; 0 without noise.
-      bits: The sum is taken modulo 2^bits.
-      stretch: `longest` over the clipping norm in integer steps: what rounding costs in noise.
+      longest: Largest L2 norm of a client's integers before the noise is added.
+      stddev: Standard deviation of a client's noise in integer steps. 0 without noise.
+      bits: Bits of the modulus: the sum is taken modulo 2^bits.
+      stretch: `longest` over the clipping norm in integer steps. The noise is larger by this
+        factor, because of the rounding.
     """
 
     scale: float
@@ -54,17 +57,18 @@ class Grid:
 def plan(
     noise_multiplier: float, clipping_norm: float, clients: int, dimension: int, bits: int
 ) -> Grid:
-    """Returns the finest grid whose sums fit the modulus.
+    """Returns the finest grid with sums that fit into the modulus.
 
     Args:
-      noise_multiplier: Standard deviation of the noise on the sum over the longest vector.
+      noise_multiplier: Standard deviation of the noise on the sum over the norm of the longest
+        vector.
       clipping_norm: L2 norm to which updates are clipped.
-      clients: How many send; all of them.
-      dimension: How many numbers an update has, a power of two.
+      clients: Number of clients. All of them must send.
+      dimension: Number of values in an update, a power of two.
       bits: Width of the integers.
 
     Raises:
-      UserError: If so few bits leave no grid on which the noise is what it should be.
+      UserError: If there are too few bits for a usable grid.
     """
     found = _plan(noise_multiplier, clipping_norm, clients, dimension, bits)
     if found is not None:
@@ -87,7 +91,7 @@ def plan(
 
 
 def _longest(scaled_norm: float, dimension: int) -> float:
-    """Returns the bound on a rounded vector's norm that the paper has for rounding at random."""
+    """Returns the paper's bound on the norm of a randomly rounded vector."""
     root = math.sqrt(dimension)
     likely = scaled_norm**2 + dimension / 4 + math.sqrt(2 * _LOG_BETA) * (scaled_norm + root / 2)
     return min(math.sqrt(likely), scaled_norm + root)
@@ -96,7 +100,7 @@ def _longest(scaled_norm: float, dimension: int) -> float:
 def _plan(noise: float, norm: float, clients: int, dimension: int, bits: int) -> Grid | None:
     def fits(scaled: float) -> bool:
         longest = _longest(scaled, dimension)
-        # After a random rotation the sum of n updates has coordinates of about n / sqrt(d).
+        # After a random rotation, the coordinates of a sum of n updates are about n / sqrt(d).
         spread = (scaled * clients) ** 2 / dimension + clients / 4 + (noise * longest) ** 2
         local = noise * longest / math.sqrt(clients)
         return _STDDEVS * math.sqrt(spread) <= 2 ** (bits - 1) and local <= _LARGEST_STDDEV
@@ -118,10 +122,11 @@ def _plan(noise: float, norm: float, clients: int, dimension: int, bits: int) ->
 
 @functools.lru_cache(maxsize=4)
 def thresholds(stddev: float) -> np.ndarray:
-    """Returns int64[2 m], the law of discrete Gaussian noise for uniform numbers of 63 bits.
+    """Returns thresholds that make discrete Gaussian noise of uniform integers, int64[2 m].
 
-    A uniform integer from 0 to 2^63 - 1 gives the noise -m + (how many thresholds are at most that
-    integer). The tail ends at m, beyond which the mass is below 2^-63: about 9 standard deviations.
+    A uniform integer from 0 to 2^63 - 1 gives the noise -m + (number of thresholds that are at most
+    this integer). The tail ends at m, about 9 standard deviations. The probability of larger noise
+    is below 2^-63.
 
     Args:
       stddev: Standard deviation in integer steps, at least 3.
@@ -129,7 +134,8 @@ def thresholds(stddev: float) -> np.ndarray:
     most = math.ceil(10 * stddev)
     steps = np.arange(-most, most + 1, dtype=np.longdouble)
     weights = np.exp(-(steps**2) / (2 * np.longdouble(stddev) ** 2))
-    # The lower half is added up from its tail, where the numbers are small; the law is symmetric.
+    # The lower half is summed from its tail, where the numbers are small. The upper half is its
+    # mirror image.
     lower = np.cumsum(weights[:most]) / weights.sum() * np.longdouble(2) ** 63
     lower = lower.astype(np.int64)
     lower = lower[lower > 0]

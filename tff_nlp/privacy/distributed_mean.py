@@ -1,9 +1,10 @@
-"""The mean of clipped updates whose noise the clients add, as one of TFF's aggregators.
+"""The mean of clipped updates with noise from the clients, as a TFF aggregator.
 
-Each client clips its update, turns it by a random rotation that all share (so that no coordinate
-stands out), rounds it to integers, adds its share of discrete Gaussian noise and sends the result
-modulo 2^bits to a secure sum (Kairouz et al. 2021, algorithms 1 and 2; `discrete_gaussian`).
-Nothing else is sent: no count of clipped clients, which would have no noise.
+Each client clips its update, applies a random rotation that all clients share (so that no
+coordinate is much larger than the others), rounds the result to integers, adds its share of
+discrete Gaussian noise, and sends the result modulo 2^bits to a secure sum (Kairouz et al. 2021,
+algorithms 1 and 2; `discrete_gaussian`). Clients send nothing else. A count of clipped clients, for
+example, would have no noise.
 """
 
 import math
@@ -19,19 +20,20 @@ from tff_nlp.privacy import (
     discrete_gaussian,
     keystream,
     mechanism_checks,
+    names,
     noise,
     properties,
 )
 
-# Tells the rotation's seeds from others. The rotation is public: all clients have it.
+# Makes the seeds of the rotation different from other seeds. The rotation is public.
 _ROTATION = 0x726F74
 
 
 class KeyedUpdate(NamedTuple):
-    """What a client's training hands to its aggregation; the key stays on the client.
+    """The input of the aggregation at a client. The key stays on the client.
 
     Attributes:
-      noise_key: uint32[8], key of the client's noise in this round.
+      noise_key: Key of the client's noise in this round, uint32[8].
       update: The update.
     """
 
@@ -43,7 +45,7 @@ def hadamard(values: tf.Tensor) -> tf.Tensor:
     """Returns the orthonormal Walsh-Hadamard transform, which is its own inverse.
 
     Args:
-      values: float32[d], d a power of two.
+      values: float32[d], where d is a power of two.
     """
     size = values.shape.num_elements()
     width = 1
@@ -61,7 +63,7 @@ def _signs(index: tf.Tensor, size: int) -> tf.Tensor:
 
 
 class DistributedMean:
-    """The client's and the server's part of a round, as functions of tensors."""
+    """The client's part and the server's part of a round, as functions of tensors."""
 
     def __init__(
         self, *, noise_multiplier: float, clipping_norm: float, clients: int, bits: int, specs: Any
@@ -69,15 +71,15 @@ class DistributedMean:
         """Initializes the mean.
 
         Args:
-          noise_multiplier: Standard deviation of the noise on the sum of all clients over the norm
-            of the longest vector that one of them can send.
+          noise_multiplier: Standard deviation of the noise on the sum over all clients, divided by
+            the norm of the longest vector that one client can send.
           clipping_norm: L2 norm to which updates are clipped.
-          clients: How many send; all of them.
+          clients: Number of clients. All of them must send.
           bits: Width of the integers that are sent.
           specs: `tf.TensorSpec`s of an update.
 
         Raises:
-          UserError: If the bits are too few.
+          UserError: If there are too few bits.
         """
         self._specs = specs
         self._sizes = [spec.shape.num_elements() for spec in tf.nest.flatten(specs)]
@@ -90,16 +92,17 @@ class DistributedMean:
 
     @property
     def modulus(self) -> int:
-        """What sums are taken modulo."""
+        """The modulus of the sums."""
         return 2**self.grid.bits
 
     def prepare(self, index: tf.Tensor, key: tf.Tensor, update: Any) -> tf.Tensor:
-        """Returns int32[d], what a client sends: from 0 up to the modulus.
+        """Returns what a client sends, int32[d], from 0 to modulus - 1.
 
         Args:
-          index: int32, the round's number, for the rotation.
-          key: uint32[8], the client's; all zeros, which is no key, fail.
-          update: The client's update; zeros where it is not finite.
+          index: Round number, int32. It determines the rotation.
+          key: Key of the client's noise, uint32[8]. A key of zeros means that there is no key, and
+            fails.
+          update: The client's update. If it is not finite, zeros are sent in its place.
         """
         with tf.control_dependencies(
             [tf.debugging.Assert(keystream.is_given(key), ["a client has no key for its noise"])]
@@ -109,7 +112,7 @@ class DistributedMean:
         return tf.math.floormod(shared, self.modulus)
 
     def _round(self, index: tf.Tensor, key: tf.Tensor, update: Any) -> tf.Tensor:
-        """Returns int32[d], a clipped update on the grid, no longer than the grid allows."""
+        """Returns a clipped and rounded update, int32[d]. Its norm is at most `grid.longest`."""
         norm = tf.constant(self._clipping_norm, tf.float32)
         clipped, _ = clipped_mean.clip(update, norm, noise.power_of_two(norm) * 2.0**-40)
         flat = tf.concat([tf.reshape(part, [-1]) for part in tf.nest.flatten(clipped)], axis=0)
@@ -121,7 +124,7 @@ class DistributedMean:
         )
         at_random = tf.cast(below + tf.cast(uniform < scaled - below, tf.float32), tf.int32)
         towards_zero = tf.cast(tf.sign(scaled) * tf.floor(tf.abs(scaled)), tf.int32)
-        # Whatever float32 did on the way, nothing longer leaves the client.
+        # This check makes the bound hold for every rounding error of float32.
         return tf.case(
             [
                 (self._is_short(at_random), lambda: at_random),
@@ -149,8 +152,8 @@ class DistributedMean:
         """Returns the mean update.
 
         Args:
-          total: int32[d], the sum modulo the modulus.
-          index: int32, the round's number.
+          total: The sum modulo the modulus, int32[d].
+          index: Round number, int32.
         """
         half = self.modulus // 2
         centred = tf.math.floormod(total + half, self.modulus) - half
@@ -165,24 +168,24 @@ class DistributedMean:
 
 
 def _fractions_of(words: tf.Tensor) -> tf.Tensor:
-    """Returns float32 numbers from 0 up to 1, multiples of 2^-24."""
+    """Returns float32 numbers from 0 to below 1, multiples of 2^-24."""
     high = tf.bitwise.right_shift(tf.reshape(words, [-1]), tf.constant(8, tf.uint32))
     return tf.cast(high, tf.float32) * 2.0**-24
 
 
 class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
-    """TFF's aggregator of a `DistributedMean`.
+    """A TFF aggregator with a `DistributedMean`.
 
-    What it aggregates are `KeyedUpdate`s, and its result is an update. Its state is the number of
-    the round. It measures nothing.
+    It aggregates `KeyedUpdate`s, and its result is an update. Its state is the round number. It has
+    no measurements.
     """
 
-    properties = properties.Properties(protects_clients=True)
+    properties = properties.configured(names.DISTRIBUTED)
 
     def __init__(
         self, *, noise_multiplier: float, clipping_norm: float, clients: int, bits: int
     ) -> None:
-        """Initializes the factory; arguments as for `DistributedMean`.
+        """Initializes the factory. The arguments are those of `DistributedMean`.
 
         Raises:
           UserError: If a number is out of range.
@@ -205,7 +208,7 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         """Returns the aggregation process for `KeyedUpdate`s of float32 tensors.
 
         Raises:
-          UserError: If the bits are too few for so many numbers.
+          UserError: If there are too few bits for the size of the updates.
         """
         specs = tff.types.type_to_tf_tensor_specs(value_type.update)
         mean = DistributedMean(specs=specs, **self._numbers)

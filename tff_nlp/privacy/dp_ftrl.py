@@ -1,14 +1,14 @@
 """Privacy of DP-FTRL: how much one client can change a tree of sums (Kairouz et al. 2021, app. D).
 
-Round t is leaf t of a binary tree; each node is the sum of its leaves and is published with noise.
-A client's updates all have norm 1 (the clipping norm), so a client that took part m times below a
-node changes it by at most m, and the whole tree by the root of the sum of squares over all nodes.
-That sum, at its largest over the schedules that the cohort sampler allows, is the squared
-sensitivity; with it the tree is one Gaussian mechanism. The greedy schedule of the paper is not
-always the largest, so all schedules are searched.
+Round t is leaf t of a binary tree. Each node is the sum of its leaves and is published with noise.
+All updates of a client have norm 1 (the clipping norm). So a client that takes part m times below a
+node changes it by at most m, and changes the whole tree by at most the root of the sum of squares
+over all nodes. The largest such sum, over all schedules that the cohort sampler allows, is the
+squared sensitivity. With it, the tree is one Gaussian mechanism. The greedy schedule of the paper
+does not always give the largest sum, so all schedules are searched.
 
-Neighbours differ by one client whose updates are all replaced by zeros: who takes part when is no
-secret here, and no sampling amplifies.
+In a neighbouring data set, all updates of one client are replaced by zeros. The schedule is not
+secret here, so there is no amplification by sampling.
 """
 
 import dataclasses
@@ -20,18 +20,18 @@ import numpy as np
 
 from tff_nlp.errors import UserError
 
-# The search takes about participations * separation^3 steps; so many are some ten seconds.
+# The search takes about participations * separation^3 steps. This many take about ten seconds.
 _MOST_WORK = 2_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Participation:
-    """How often one client may take part, which the cohort sampler must enforce.
+    """A bound on the participation of each client. The cohort sampler must enforce it.
 
     Attributes:
-      max_participations: In at most so many rounds of the run.
-      min_separation: At least so many rounds between two of them, in which the client is absent: 0
-        allows consecutive rounds.
+      max_participations: Maximum number of rounds in which a client takes part.
+      min_separation: Minimum number of rounds between two participations, in which the client does
+        not take part. 0 allows consecutive rounds.
     """
 
     max_participations: int
@@ -45,19 +45,19 @@ class Participation:
 
 
 def _combine(left: np.ndarray, right: np.ndarray, leaves: tuple[int, int], most: int) -> np.ndarray:
-    """Returns the best sums over two neighbouring stretches of rounds (tables as in `_block`).
+    """Returns the largest sums over two neighbouring stretches of rounds (tables as in `_block`).
 
     Args:
-      left: float64[participations, starts, gap], the earlier stretch; starts is gap, or 1 where
-        only schedules that may begin at once are wanted.
-      right: float64[participations, gap, gap], the later one.
-      leaves: The number of rounds of each.
-      most: The largest number of participations of the result.
+      left: Table of the earlier stretch, float64[participations, starts, gap]. `starts` is `gap`,
+        or 1 if only schedules are needed that may begin in the first round.
+      right: Table of the later stretch, float64[participations, gap, gap].
+      leaves: Number of rounds of each stretch.
+      most: Maximum number of participations in the result.
     """
     starts, gap = left.shape[1:]
     free = np.arange(gap)
     table = np.full((most + 1, starts, gap), -np.inf)
-    # Nobody on one side: only what the other's free rounds leave over binds there.
+    # If one side has no participation, the free rounds of the other side reach into it.
     on_right = right[: most + 1][:, np.maximum(free[:starts] - leaves[0], 0)]
     on_left = left[: most + 1][:, :, np.maximum(free - leaves[1], 0)]
     table[: len(on_right)] = on_right
@@ -67,7 +67,8 @@ def _combine(left: np.ndarray, right: np.ndarray, leaves: tuple[int, int], most:
         if not len(others):
             continue
         part = table[count + 1 : count + 1 + len(others)]
-        # The last of the left and the first of the right are `gap` rounds apart at least.
+        # The last participation on the left and the first one on the right are at least `gap`
+        # rounds apart.
         for after in range(gap):
             sums = left[count, :, after][:, None] + others[:, gap - 1 - after, None, :]
             np.maximum(part, sums, out=part)
@@ -76,16 +77,17 @@ def _combine(left: np.ndarray, right: np.ndarray, leaves: tuple[int, int], most:
 
 @functools.lru_cache(maxsize=64)
 def _block(height: int, gap: int, most: int) -> np.ndarray:
-    """Returns the best sums of squares over one complete subtree of 2^height rounds.
+    """Returns the largest sums of squares over a complete subtree of 2^height rounds.
 
     Args:
-      height: Of the subtree; 0 is a single round.
-      gap: Two participations are at least so many rounds apart: min_separation + 1.
-      most: The largest number of participations.
+      height: Height of the subtree. 0 is a single round.
+      gap: Minimum distance of two participations in rounds: min_separation + 1.
+      most: Maximum number of participations.
 
     Returns:
-      float64[participations, gap, gap]: entry [m, s, e] is the largest sum over the subtree's nodes
-      for m participations, none in the first s and last e rounds; -inf where there is no schedule.
+      float64[participations, gap, gap]. Entry [m, s, e] is the largest sum over the subtree's nodes
+      for m participations, with none in the first s and the last e rounds. It is -inf if there is
+      no such schedule.
     """
     size = 2**height
     fits = min(most, -(-size // gap))
@@ -107,25 +109,25 @@ def squared_sensitivity(
     """Returns the squared L2 sensitivity of a run, in units of the squared clipping norm.
 
     Args:
-      participation: What the cohort sampler guarantees.
-      rounds: The number of rounds.
-      restart_every: A fresh tree begins after so many rounds; None for a single tree.
+      participation: Bound on the participation of each client.
+      rounds: Number of rounds.
+      restart_every: Number of rounds after which a new tree begins. None for a single tree.
 
     Raises:
-      UserError: If the numbers are out of range, or the search is too large to do.
+      UserError: If a number is out of range, or the search would take too long.
     """
     if rounds < 1:
         raise UserError(f"--rounds={rounds}: must be at least 1")
     if restart_every is not None and restart_every < 1:
         raise UserError(f"--restart_every={restart_every}: must be at least 1")
     tree = min(rounds, restart_every or rounds)
-    # Beyond the run's end nothing can be told apart.
+    # A gap longer than the run has the same effect as a gap of the run's length.
     gap = min(participation.min_separation + 1, rounds)
     most = min(participation.max_participations, -(-rounds // gap))
     if most * gap**3 > _MOST_WORK:
         raise UserError(
             f"--min_separation={participation.min_separation}: too large to search all schedules of"
-            f" {most} participations exactly; lower it, which can only raise the epsilon stated"
+            f" {most} participations exactly; lower it (this never lowers the stated epsilon)"
         )
     total = np.zeros((1, 1, gap))
     done = 0
@@ -141,25 +143,10 @@ def squared_sensitivity(
 
 
 def event_of(noise_multiplier: float, squared: float) -> dpa.DpEvent:
-    """Returns a whole DP-FTRL run as the one Gaussian mechanism that it is.
+    """Returns a whole DP-FTRL run as one Gaussian mechanism.
 
     Args:
       noise_multiplier: Standard deviation of each node's noise over the clipping norm.
-      squared: The squared sensitivity.
+      squared: Squared sensitivity in squared clipping norms.
     """
     return dpa.GaussianDpEvent(noise_multiplier / math.sqrt(squared))
-
-
-def zcdp(noise_multiplier: float, squared: float) -> float:
-    """Returns rho of zero-concentrated DP (Bun and Steinke 2016, proposition 1.6).
-
-    Args:
-      noise_multiplier: Standard deviation of each node's noise over the clipping norm, above 0.
-      squared: The squared sensitivity.
-    """
-    return squared / (2 * noise_multiplier**2)
-
-
-def event_of_zcdp(rho: float) -> dpa.DpEvent:
-    """Returns the Gaussian mechanism that is rho-zCDP."""
-    return dpa.GaussianDpEvent((2 * rho) ** -0.5)

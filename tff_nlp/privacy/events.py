@@ -1,8 +1,8 @@
-"""What happened in a run, as far as privacy goes: dp_accounting's events, built, merged and saved.
+"""Builds, merges and saves dp_accounting's events, which describe the privacy cost of rounds.
 
-Noise multipliers are standard deviations of the noise on the *sum*, before dividing by the cohort,
-over the clipping norm. A client that is added or removed changes a sum by at most the clipping
-norm; a client that is replaced by another, by at most twice that.
+A noise multiplier is the standard deviation of the noise on the *sum* (before the division by the
+cohort) over the clipping norm. Adding or removing a client changes a sum by at most the clipping
+norm. Replacing a client by another changes it by at most twice the clipping norm.
 """
 
 import math
@@ -24,10 +24,10 @@ _NAMES = {cls: name for name, cls in _EVENTS.items()}
 
 
 def poisson_round(sampling_probability: float, noise_multiplier: float) -> dpa.DpEvent:
-    """Returns one round whose clients each take part with a probability of their own.
+    """Returns one round in which each client takes part independently with the same probability.
 
     Args:
-      sampling_probability: Each client's probability, independent of the others.
+      sampling_probability: Probability with which a client takes part.
       noise_multiplier: Noise on the sum over the clipping norm.
     """
     return dpa.PoissonSampledDpEvent(sampling_probability, dpa.GaussianDpEvent(noise_multiplier))
@@ -37,12 +37,12 @@ def fixed_size_round(population: int, clients: int, noise_multiplier: float) -> 
     """Returns one round of exactly `clients` clients, drawn uniformly without replacement.
 
     The amplification bound (Wang, Balle and Kasiviswanathan 2019, theorem 27) is for replacing one
-    client by another, which changes the sum by up to twice the clipping norm: relative to that the
-    noise counts half.
+    client by another. This changes the sum by up to twice the clipping norm, so the event has half
+    of the noise multiplier.
 
     Args:
-      population: The number of clients that may be drawn.
-      clients: The cohort.
+      population: Number of clients that may be drawn.
+      clients: Cohort size.
       noise_multiplier: Noise on the sum over the clipping norm.
     """
     return dpa.SampledWithoutReplacementDpEvent(
@@ -53,22 +53,22 @@ def fixed_size_round(population: int, clients: int, noise_multiplier: float) -> 
 def sampled_round(
     population: int, clients: int, noise_multiplier: float, *, fixed_size: bool
 ) -> dpa.DpEvent:
-    """Returns one round of a fixed-size cohort, or of a Poisson sample of that expected size."""
+    """Returns one round of a fixed-size cohort, or of a Poisson sample with this expected size."""
     if fixed_size:
         return fixed_size_round(population, clients, noise_multiplier)
     return poisson_round(clients / population, noise_multiplier)
 
 
 def everybody_round(noise_multiplier: float) -> dpa.DpEvent:
-    """Returns one round that no sampling protects: any client may have been in it."""
+    """Returns one round without sampling: every client may have taken part."""
     return dpa.GaussianDpEvent(noise_multiplier)
 
 
 def compose(events: Iterable[dpa.DpEvent]) -> dpa.DpEvent:
-    """Returns one event for all of them in order, equal neighbours counted instead of repeated.
+    """Returns the composition of events. Equal events in sequence are merged and counted.
 
     Args:
-      events: Rounds, or compositions of rounds, as they happened.
+      events: Rounds or compositions of rounds, in their order.
     """
     runs: list[tuple[dpa.DpEvent, int]] = []
     for event, count in _flat(events):
@@ -99,10 +99,10 @@ def rounds_of(event: dpa.DpEvent) -> list[tuple[dpa.DpEvent, int]]:
 
 
 def noise_multiplier_of(event: dpa.DpEvent) -> float | None:
-    """Returns the noise multiplier of one round, or None if it is no Gaussian mechanism.
+    """Returns the noise multiplier of one round, or None if it is not a Gaussian mechanism.
 
-    Several Gaussians on the same clients, as adaptive clipping's value and count, are as good as
-    one with sigma = (sum of sigma_i^-2)^-1/2.
+    Several Gaussian mechanisms on the same clients, such as the sum and the count of adaptive
+    clipping, are equivalent to one with sigma = (sum of sigma_i^-2)^-1/2.
     """
     if isinstance(event, dpa.GaussianDpEvent):
         return float(event.noise_multiplier)
@@ -122,10 +122,10 @@ def noise_multiplier_of(event: dpa.DpEvent) -> float | None:
 
 
 def unsampled(event: dpa.DpEvent) -> dpa.DpEvent:
-    """Returns one round as if everybody had been in it, for the same neighbours.
+    """Returns one round as if all clients had taken part, for the same neighbouring relation.
 
-    What is left of a fixed-size cohort is the Gaussian mechanism against replacing one client by
-    another, whose noise counts half (see `fixed_size_round`).
+    For a fixed-size cohort, the result is the Gaussian mechanism for replacing one client by
+    another, with half of the noise multiplier (see `fixed_size_round`).
     """
     if isinstance(event, dpa.PoissonSampledDpEvent | dpa.SampledWithoutReplacementDpEvent):
         event = event.event
@@ -134,9 +134,9 @@ def unsampled(event: dpa.DpEvent) -> dpa.DpEvent:
 
 
 def simplify(event: dpa.DpEvent) -> dpa.DpEvent:
-    """Returns an equal event in which each sampled round holds a single Gaussian.
+    """Returns an equivalent event in which each sampled round has a single Gaussian.
 
-    The PLD accountant takes nothing else inside of Poisson sampling.
+    The PLD accountant supports nothing else inside of Poisson sampling.
     """
     if isinstance(event, dpa.PoissonSampledDpEvent):
         noise = noise_multiplier_of(event.event)
@@ -150,10 +150,10 @@ def simplify(event: dpa.DpEvent) -> dpa.DpEvent:
 
 
 def to_json(event: dpa.DpEvent) -> dict[str, Any]:
-    """Returns an event as values that json can write.
+    """Returns an event as JSON values.
 
     Raises:
-      ValueError: If the event is of a kind that no mechanism here produces.
+      ValueError: If the kind of the event is not supported.
     """
     name = _NAMES.get(type(event))
     if name is None:
@@ -172,10 +172,10 @@ def to_json(event: dpa.DpEvent) -> dict[str, Any]:
 
 
 def from_json(saved: Mapping[str, Any]) -> dpa.DpEvent:
-    """Returns the event that `to_json` saved.
+    """Reverses `to_json`.
 
     Raises:
-      ValueError: If it was not saved by `to_json`.
+      ValueError: If the value is not a result of `to_json`.
     """
     cls = _EVENTS.get(saved.get("kind", ""))
     if cls is None:

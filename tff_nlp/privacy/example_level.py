@@ -1,9 +1,9 @@
-"""What a run of DP-SGD within clients may claim: an epsilon of its own for each client's examples.
+"""Example-level privacy: DP-SGD within clients, with an epsilon for the examples of each client.
 
-A client is a silo, such as a hospital, and its examples are the patients. Each participation of a
-silo is a number of steps whose batches are Poisson samples of its examples. Who takes part in a
-round is no secret, and the silos' data are disjoint, so that a silo's epsilon counts its own steps
-alone, and the run's is the largest.
+A client is a silo, for example a hospital, and its examples are the patients. In each participation
+a silo takes a number of steps, and each batch is a Poisson sample of its examples. The cohorts are
+not secret, and the silos' data are disjoint. So the epsilon of a silo counts only its own steps,
+and the epsilon of the run is the largest one.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ class Silo:
     """How a client samples its examples.
 
     Attributes:
-      name: Its id.
-      examples: How many it has.
-      rate: The probability with which an example joins a batch.
-      steps: Batches of a round.
+      name: Id of the client.
+      examples: Number of its examples.
+      rate: Probability with which an example joins a batch.
+      steps: Number of batches in a round.
     """
 
     name: str
@@ -39,21 +39,23 @@ class Silo:
         if not (self.examples >= 1 and self.steps >= 1 and 0 < self.rate <= 1):
             raise errors.UserError(
                 f"client {self.name}: {self.examples} examples, {self.steps} batches and a rate of "
-                f"{self.rate:g} are no sampling of examples"
+                f"{self.rate:g} are not a valid sampling of examples"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class ExampleGuarantee:
-    """What the accountant is told about a run of DP-SGD within clients.
+    """The parameters of a run of DP-SGD within clients that its accounting needs.
 
     Attributes:
       silos: All clients that may take part, in the order of their positions.
       noise_multiplier: Standard deviation of the noise on the sum of a batch over the clipping
         norm of an example's gradient.
-      delta: Above 0, at most 1 / the examples of the largest silo.
-      accountant: Whose epsilon is shown as the run goes on, and held against a target.
-      violations: Where the run departs from what the accountant assumes; none for a guarantee.
+      delta: Probability with which epsilon may fail, above 0 and at most 1 / (number of examples of
+        the largest silo).
+      accountant: Accountant of the epsilon that is shown during the run and compared with a target.
+      violations: Reasons why the run does not meet the accountant's assumptions. Empty for a run
+        with a guarantee.
     """
 
     silos: tuple[Silo, ...]
@@ -71,11 +73,15 @@ class ExampleGuarantee:
         calibration.check_accountant(self.accountant)
 
     def event_of(self, silo: Silo) -> dpa.DpEvent:
-        """Returns what one participation does to the examples of a silo."""
+        """Returns the event of one participation for the examples of a silo."""
         return events.compose([_steps(silo.rate, silo.steps, self.noise_multiplier)])
 
     def record(self, cohort: Sequence[int]) -> dict[str, Any]:
-        """Returns what a round did to each silo that took part, as values that json can write."""
+        """Returns the events of a round, by silo, as JSON values.
+
+        Args:
+          cohort: Positions of the silos that took part.
+        """
         silos = [self.silos[int(position)] for position in cohort]
         return {
             "clients": len(silos),
@@ -83,14 +89,18 @@ class ExampleGuarantee:
         }
 
     def epsilon_of(self, records: Sequence[Mapping[str, Any]]) -> float:
-        """Returns the largest epsilon of a silo after the rounds that `record` recorded."""
+        """Returns the largest epsilon of a silo after some rounds.
+
+        Args:
+          records: Result of `record` for each round.
+        """
         return self.largest_epsilon(Counter(name for r in records for name in r["events"]))
 
     def largest_epsilon(self, participations: Mapping[str, int]) -> float:
         """Returns the largest epsilon of a silo, by the run's accountant.
 
         Args:
-          participations: Of each silo that takes part, in how many rounds.
+          participations: Name of a silo -> number of rounds in which it takes part.
         """
         if not participations:
             return 0.0
@@ -102,10 +112,14 @@ class ExampleGuarantee:
     def with_noise_for(
         self, target_epsilon: float, participations: Mapping[str, int]
     ) -> "ExampleGuarantee":
-        """Returns the same with the least noise that keeps a target for every silo.
+        """Returns a copy with the smallest noise that keeps a target for every silo.
+
+        Args:
+          target_epsilon: Largest allowed epsilon.
+          participations: Name of a silo -> number of rounds in which it takes part.
 
         Raises:
-          UserError: If no noise does.
+          UserError: If no noise keeps the target.
         """
         epsilon_of = calibration.epsilon_by(self.accountant, self.delta)
         noise = max(
@@ -117,7 +131,13 @@ class ExampleGuarantee:
         return dataclasses.replace(self, noise_multiplier=noise)
 
     def statement_of(self, records: Sequence[Mapping[str, Any]]) -> statement.PrivacyStatement:
-        """Returns the statement of the silo that lost most, with the epsilon of every other one."""
+        """Returns the privacy statement of a run.
+
+        It is for the silo with the largest epsilon, and also has the epsilon of all other silos.
+
+        Args:
+          records: Result of `record` for each round.
+        """
         spent: dict[str, list[dpa.DpEvent]] = {}
         for record in records:
             for name, event in record["events"].items():
@@ -140,7 +160,7 @@ class ExampleGuarantee:
         return dataclasses.replace(stated, by_silo=tuple(sorted(by_silo.items())))
 
     def _distinct(self, participations: Mapping[str, int]) -> list[tuple[Silo, int]]:
-        """Returns, of the silos that sample alike, the one with the most steps, and these."""
+        """Returns one silo per sampling rate, the one with the most steps, and its steps."""
         worst: dict[float, tuple[Silo, int]] = {}
         for silo in self.silos:
             steps = silo.steps * participations.get(silo.name, 0)

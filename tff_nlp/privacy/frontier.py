@@ -1,4 +1,4 @@
-"""Which cohorts, noises and rounds a privacy budget allows, and how much signal each leaves."""
+"""The cohorts, noise multipliers and rounds that a privacy budget allows, and their signal."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,22 +8,22 @@ import dp_accounting as dpa
 from tff_nlp.errors import UserError
 from tff_nlp.privacy import accounting, calibration, events, signal
 
-# Comes within a percent of the noise that the fine grid allows, at a tenth of its cost.
+# With this grid, the noise is within one percent of the fine grid's, for a tenth of the cost.
 _COARSE_ORDERS = (*(1.5 + half / 2 for half in range(18)), *range(11, 64, 4), 128, 512)
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What is given.
+    """A privacy budget and the properties of the task.
 
     Attributes:
-      population: How many clients may be drawn.
-      target_epsilon: The epsilon that may be reached.
-      delta: Above 0, at most 1/population.
-      accountant: Whose epsilon is held against the target.
-      parameters: How many parameters are trained, and so get noise.
-      update_norm: L2 norm of the mean of the clipped updates over the clipping norm: 1 when all
-        clients' updates are as long as the clipping norm and alike, less in truth.
+      population: Number of clients that may be drawn.
+      target_epsilon: Largest allowed epsilon.
+      delta: Probability with which epsilon may fail, above 0 and at most 1/population.
+      accountant: Accountant that is compared with the target.
+      parameters: Number of trained parameters. Each of them gets noise.
+      update_norm: L2 norm of the mean of the clipped updates over the clipping norm. It is 1 if all
+        clients send the same update with the clipping norm; in practice it is smaller.
     """
 
     population: int
@@ -39,15 +39,17 @@ class Point:
     """One way to spend the budget.
 
     Attributes:
-      clients_per_round: The expected cohort, drawn as Poisson samples.
-      rounds: How many.
-      noise_multiplier: The smallest that keeps the target.
-      epsilon: What is reached, by the budget's accountant.
-      noise_on_mean: Standard deviation of the noise on the mean update, over the clipping norm.
-      signal_to_noise: Of one round: norm of the mean update over the expected norm of its noise.
-      signal_to_noise_of_run: The same for the sum over all rounds, were their updates alike.
-      participations: In how many rounds a client is expected to take part.
-      best: Whether no other point has as much signal in its run for as little work of clients.
+      clients_per_round: Expected cohort size, with Poisson sampling.
+      rounds: Number of rounds.
+      noise_multiplier: Noise multiplier that keeps the target.
+      epsilon: Epsilon of the run, by the budget's accountant.
+      noise_on_mean: Standard deviation of the noise on the mean update over the clipping norm.
+      signal_to_noise: Signal-to-noise ratio of one round: norm of the mean update over the expected
+        norm of its noise.
+      signal_to_noise_of_run: The same ratio for the sum over all rounds, if all rounds have the
+        same update.
+      participations: Expected number of rounds in which a client takes part.
+      best: Whether no other point has at least as much signal for at most as much work of clients.
     """
 
     clients_per_round: int
@@ -62,7 +64,7 @@ class Point:
 
     @property
     def work(self) -> int:
-        """Updates that clients compute in the whole run."""
+        """Number of updates that all clients compute in the whole run."""
         return self.clients_per_round * self.rounds
 
 
@@ -92,13 +94,13 @@ def plan(
     rounds: Sequence[int],
     done: Callable[[], object] = lambda: None,
 ) -> list[Point]:
-    """Returns the point of each cohort and number of rounds, the best ones marked.
+    """Returns the point of each cohort and number of rounds. The best points are marked.
 
     Args:
-      budget: What is given.
-      cohorts: Expected cohorts, each at most the population.
+      budget: The budget.
+      cohorts: Expected cohort sizes, each at most the population.
       rounds: Numbers of rounds.
-      done: Called after each point.
+      done: Function that is called after each point.
 
     Raises:
       UserError: If no noise keeps the target.
@@ -118,10 +120,10 @@ def plan(
 
 
 def _smallest_noise(budget: Budget, run: Callable[[float], dpa.DpEvent]) -> float:
-    """Returns the smallest noise that keeps the target, most of the search on few orders.
+    """Returns the smallest noise that keeps the target. It searches mostly on a coarse order grid.
 
-    Any orders give a true bound. The fine ones around the best coarse one give the same as all fine
-    ones, but for cases at the ends of the grid, which get a little more noise than they need.
+    Every order grid gives a valid bound. The fine orders around the best coarse order give the same
+    noise as all fine orders, except at the ends of the grid, where the noise is a little larger.
     """
     coarse = calibration.epsilon_by("rdp", budget.delta, _COARSE_ORDERS)
     near = calibration.smallest_noise(run, budget.target_epsilon, coarse)
@@ -135,7 +137,7 @@ def _smallest_noise(budget: Budget, run: Callable[[float], dpa.DpEvent]) -> floa
 
 
 def mark_best(points: Sequence[Point]) -> list[Point]:
-    """Returns the points with `best` set where nobody gets as much signal for as little work."""
+    """Returns the points with `best` set."""
     return [
         dataclasses.replace(
             point,
@@ -152,16 +154,16 @@ def mark_best(points: Sequence[Point]) -> list[Point]:
 
 
 def smallest_that_serves(budget: Budget, wish: float, rounds: int) -> Point | None:
-    """Returns the point of the smallest cohort with at least a wished signal-to-noise per round.
+    """Returns the point with the smallest cohort that reaches a signal-to-noise ratio.
 
     Args:
-      budget: What is given.
-      wish: The signal-to-noise ratio of one round.
-      rounds: How many.
+      budget: The budget.
+      wish: Wanted signal-to-noise ratio of one round.
+      rounds: Number of rounds.
 
     Returns:
-      The point, its noise the largest that the wish allows; None if not even the whole population
-      in each round serves.
+      The point, with the largest noise that reaches the ratio. None if even the whole population in
+      each round does not reach it.
     """
     ratio = budget.update_norm / (wish * budget.parameters**0.5)
     epsilon_of = calibration.epsilon_by(budget.accountant, budget.delta)
@@ -179,7 +181,10 @@ def smallest_that_serves(budget: Budget, wish: float, rounds: int) -> Point | No
 
 
 def usual_cohorts(population: int) -> list[int]:
-    """Returns 50, 100, 200, 500, 1000, ... up to half of the population."""
+    """Returns the cohorts 50, 100, 200, 500, 1000, ... up to half of the population.
+
+    For a population below 100 it returns only half of the population.
+    """
     series = [digit * 10**power for power in range(1, 12) for digit in (1, 2, 5)]
     return [cohort for cohort in series if 50 <= cohort <= population / 2] or [
         max(1, population // 2)
@@ -190,7 +195,7 @@ def check(budget: Budget) -> None:
     """Checks a budget.
 
     Raises:
-      UserError: Naming the flag whose value is out of range.
+      UserError: If a value is out of range. The message names its flag.
     """
     if budget.population < 2:
         raise UserError(f"--population={budget.population}: must be at least 2")

@@ -1,7 +1,7 @@
-"""What a run with client-level privacy may claim after any number of its rounds.
+"""The client-level privacy guarantee of a run after any number of rounds.
 
-This is where a mechanism meets the accountant: `Guarantee` holds what the accountant is told, and
-`contract.violations` compares it with what the run does.
+`Guarantee` has the parameters of a run that its accounting needs. `contract.violations` compares
+them with what the run does.
 """
 
 import dataclasses
@@ -35,19 +35,20 @@ from tff_nlp.privacy.names import (  # noqa: F401 (the room knows them from here
 
 @dataclasses.dataclass(frozen=True)
 class Guarantee:
-    """What the accountant is told about a run.
+    """The parameters of a run that its accounting needs.
 
     Attributes:
-      mechanism: One of `CLIENT_LEVEL`.
-      population: How many clients there are.
-      clients_per_round: The expected cohort.
-      sampling: How cohorts are drawn.
-      noise_multiplier: As for `mechanism.Mechanism`.
-      delta: Above 0, at most 1/population.
-      accountant: Whose epsilon is shown as the run goes on, and held against a target.
-      participation: What a cyclic sampler enforces, else None.
-      restart_every: Of a tree; None for one.
-      violations: Where the run departs from what the accountant assumes; none for a guarantee.
+      mechanism: Name of the mechanism, one of `CLIENT_LEVEL`.
+      population: Number of clients.
+      clients_per_round: Expected cohort size.
+      sampling: Kind of the cohort sampling: "poisson", "fixed" or "cyclic".
+      noise_multiplier: Noise multiplier, as in `mechanism.Mechanism`.
+      delta: Probability with which epsilon may fail, above 0 and at most 1/population.
+      accountant: Accountant of the epsilon that is shown during the run and compared with a target.
+      participation: Bound on the participation that a cyclic sampler enforces; otherwise None.
+      restart_every: Number of rounds after which a new tree begins. None for a single tree.
+      violations: Reasons why the run does not meet the accountant's assumptions. Empty for a run
+        with a guarantee.
     """
 
     mechanism: str
@@ -76,14 +77,14 @@ class Guarantee:
         calibration.check_accountant(self.accountant)
         if self.mechanism == DISTRIBUTED and self.accountant == "pld":
             raise errors.UserError(
-                "--accountant=pld: knows no discrete noise, which --dp=distributed has; take rdp"
+                "--accountant=pld: does not support the discrete noise of --dp=distributed; use rdp"
             )
         self._check_sampling()
 
     def _check_sampling(self) -> None:
-        """Checks that the sampling is one that an accountant of the mechanism knows.
+        """Checks that the mechanism's accounting supports the sampling.
 
-        Where violations are stated no epsilon is claimed, and any sampling may be had.
+        With violations no epsilon is claimed, so every sampling is allowed.
         """
         is_tree = self.mechanism == TREE_AGGREGATION
         if is_tree and self.participation is None:
@@ -92,19 +93,19 @@ class Guarantee:
             )
         if not is_tree and (self.participation is not None or self.restart_every is not None):
             raise errors.UserError(
-                f"--dp={self.mechanism}: has no tree, and uses no bound on participation"
+                f"--dp={self.mechanism}: does not use trees or a bound on participation"
             )
         known: tuple[str, ...] = SAMPLINGS[self.mechanism]
         if POISSON in known:
-            known = (*known, FIXED)  # with neighbours that differ by replacing one client
+            known = (*known, FIXED)  # neighbours then differ by replacing one client
         if self.sampling not in known and not self.violations:
             raise errors.UserError(
-                f"--sampling={self.sampling}: the accountant of --dp={self.mechanism} knows "
+                f"--sampling={self.sampling}: the accountant of --dp={self.mechanism} supports "
                 f"{' and '.join(known)}"
             )
 
     def round_event(self) -> dpa.DpEvent:
-        """Returns what one round does to privacy; of a tree, one node's noise."""
+        """Returns the event of one round. For a tree it is the event of one node."""
         if self.participation is not None:
             return events.everybody_round(self.noise_multiplier)
         return events.sampled_round(
@@ -115,25 +116,40 @@ class Guarantee:
         )
 
     def record(self, cohort: Sequence[int]) -> dict[str, Any]:
-        """Returns what a round did, as values that json can write.
+        """Returns the event of a round as JSON values.
 
-        Not who came: that amplification by sampling rests on nobody knowing it.
+        It does not name the clients, because amplification by sampling requires that the cohorts
+        are secret.
+
+        Args:
+          cohort: Positions of the clients that took part.
         """
         return {"clients": len(cohort), "event": events.to_json(self.round_event())}
 
     def epsilon_of(self, records: Sequence[Mapping[str, Any]]) -> float:
-        """Returns epsilon after the rounds that `record` recorded."""
+        """Returns epsilon after some rounds.
+
+        Args:
+          records: Result of `record` for each round.
+        """
         return self.epsilon(len(records))
 
     def statement_of(self, records: Sequence[Mapping[str, Any]]) -> statement.PrivacyStatement:
-        """Returns the statement of the rounds that `record` recorded."""
+        """Returns the privacy statement of some rounds.
+
+        Args:
+          records: Result of `record` for each round.
+        """
         return self.state([events.from_json(record["event"]) for record in records])
 
     def compose(self, recorded: Sequence[dpa.DpEvent]) -> dpa.DpEvent:
         """Returns the rounds of a run as one event.
 
         Args:
-          recorded: One event per round, as `round_event` gives it.
+          recorded: Result of `round_event` for each round.
+
+        Raises:
+          RunError: If the noise of a tree changed between rounds.
         """
         if self.participation is None or not recorded:
             return events.compose(recorded)
@@ -143,16 +159,16 @@ class Guarantee:
         return dp_ftrl.event_of(noise, self._squared_sensitivity(len(recorded)))
 
     def epsilon(self, rounds: int) -> float:
-        """Returns epsilon by the run's accountant after so many rounds."""
+        """Returns epsilon by the run's accountant after a number of rounds."""
         if not rounds:
             return 0.0
         return self._epsilon_of(self.noise_multiplier, rounds)
 
     def with_noise_for(self, target_epsilon: float, rounds: int) -> "Guarantee":
-        """Returns the same with the least noise that keeps a target for so many rounds.
+        """Returns a copy with the smallest noise that keeps a target for a number of rounds.
 
         Raises:
-          UserError: If no noise does.
+          UserError: If no noise keeps the target.
         """
         noise = calibration.smallest_noise(
             lambda z: self._event_of(z, rounds), target_epsilon, self._accounted()
@@ -160,10 +176,10 @@ class Guarantee:
         return dataclasses.replace(self, noise_multiplier=noise)
 
     def most_rounds(self, target_epsilon: float, rounds: int) -> int:
-        """Returns for how many of `rounds` rounds the target is kept.
+        """Returns the number of rounds, at most `rounds`, that keep a target.
 
         Raises:
-          UserError: If the first round exceeds it already.
+          UserError: If the first round already exceeds the target.
         """
         if self.epsilon(rounds) <= target_epsilon:
             return rounds
@@ -172,7 +188,11 @@ class Guarantee:
         )
 
     def state(self, recorded: Sequence[dpa.DpEvent]) -> statement.PrivacyStatement:
-        """Returns the statement of the rounds that were recorded."""
+        """Returns the privacy statement of some rounds.
+
+        Args:
+          recorded: Event of each round.
+        """
         event = self.compose(recorded)
         if self.participation is not None:
             return statement.state_bounded(

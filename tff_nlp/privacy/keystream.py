@@ -1,9 +1,9 @@
-"""ChaCha20 as TensorFlow operations: the random words behind all noise that protects people.
+"""ChaCha20 as TensorFlow operations, the random generator of all noise that protects people.
 
-Philox, TensorFlow's generator, has good statistics and a 64-bit key, but nobody claims that its
-numbers cannot be predicted from others of them. ChaCha20 (RFC 8439, section 2.3) is a stream cipher
-with a key of 256 bits. It runs inside the graph, so that it works on a server, on a client, in Ray
-and in TFF's worker alike, and no keystream travels with the state of a round.
+TensorFlow's generator Philox has good statistics and a 64-bit key, but it is not cryptographic: its
+numbers may be predictable from other numbers. ChaCha20 (RFC 8439, section 2.3) is a stream cipher
+with a key of 256 bits. It runs inside the graph, so it works in the same way on a server, on a
+client, in Ray and in TFF's worker, and the state of a round does not need to hold a keystream.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-# uint32[8], as the state of a round carries it.
+# Spec of a key, as in the state of a round.
 KEY_SPEC = tf.TensorSpec([8], tf.uint32)
-# "expand 32-byte k" of RFC 8439.
+# The constants of RFC 8439.
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", np.uint32)
-# Words of a block, and blocks that are computed at once: they fit a processor's cache.
+# Number of words in a block, and number of blocks that are computed together. They fit into a
+# processor's cache.
 WORDS = 16
 PIECE = 4096
 
@@ -31,7 +32,7 @@ def _rotate(words: tf.Tensor, bits: int) -> tf.Tensor:
 def _quarter_round(
     a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, d: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns RFC 8439's quarter round of uint32[4, blocks] rows, the four columns at once."""
+    """Returns RFC 8439's quarter round of uint32[4, blocks] rows, for all four columns at once."""
     a = a + b
     d = _rotate(tf.bitwise.bitwise_xor(d, a), 16)
     c = c + d
@@ -57,13 +58,13 @@ def _turn(rows: tf.Tensor, by: int) -> tf.Tensor:
 
 
 def blocks(key: tf.Tensor, nonce: Nonce, first: tf.Tensor | int, count: int) -> tf.Tensor:
-    """Returns uint32[16, count], consecutive blocks of the keystream.
+    """Returns consecutive blocks of the keystream, uint32[16, count].
 
     Args:
-      key: uint32[8], the 256 bits in little-endian words.
-      nonce: Three integers below 2^32. No two draws of a key may share a nonce.
+      key: The 256 bits of the key in little-endian words, uint32[8].
+      nonce: Three integers below 2^32. Each draw with the same key needs a different nonce.
       first: Number of the first block, below 2^32.
-      count: How many blocks.
+      count: Number of blocks.
     """
     ones = tf.ones([1, count], tf.uint32)
     words = tf.stack([tf.cast(part, tf.uint32) for part in nonce])
@@ -72,7 +73,7 @@ def blocks(key: tf.Tensor, nonce: Nonce, first: tf.Tensor | int, count: int) -> 
     b, c = key[:4, tf.newaxis] * ones, key[4:, tf.newaxis] * ones
     d = tf.concat([counters[tf.newaxis], words[:, tf.newaxis] * ones], axis=0)
     start = (a, b, c, d)
-    # A loop and not ten copies: some models have many tensors, and graphs are copied often.
+    # A loop keeps the graph small. Some models have many tensors, and graphs are copied often.
     _, *ended = tf.while_loop(
         lambda number, *rows: number < 10,
         lambda number, *rows: (number + 1, *_double_round(*rows)),
@@ -90,10 +91,10 @@ def blocks(key: tf.Tensor, nonce: Nonce, first: tf.Tensor | int, count: int) -> 
 def _piece(
     key: tf.Tensor, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor, number: tf.Tensor
 ) -> tf.Tensor:
-    """Returns uint32[16, PIECE], the blocks of one piece, from the words of the nonce.
+    """Returns the blocks of one piece, uint32[16, PIECE], from the words of the nonce.
 
-    XLA makes one loop of the 600 operations, which takes a sixth of the time. It compiles this
-    once, in a third of a second, and the words are the same.
+    XLA makes one loop of the 600 operations, which takes a sixth of the time and gives the same
+    words. Compiling it takes a third of a second, once.
     """
     return blocks(key, (first, second, third), number * PIECE, PIECE)
 
@@ -106,15 +107,15 @@ def expand(
     convert: Callable[[tf.Tensor], tf.Tensor],
     dtype: tf.DType,
 ) -> tf.Tensor:
-    """Returns dtype[size] numbers made from the keystream, piece by piece.
+    """Returns numbers that are made from the keystream, dtype[size]. It works piece by piece.
 
     Args:
-      key: uint32[8].
-      nonce: As for `blocks`.
-      size: How many numbers.
-      per_block: How many numbers a block gives.
-      convert: uint32[16, blocks] to dtype[per_block * blocks] numbers.
-      dtype: Type of the numbers.
+      key: Key, uint32[8].
+      nonce: Nonce, as for `blocks`.
+      size: Number of values.
+      per_block: Number of values from one block.
+      convert: Function uint32[16, blocks] -> dtype[per_block * blocks].
+      dtype: Type of the values.
     """
     needed = -(-size // per_block)
     if needed <= PIECE:
@@ -129,7 +130,7 @@ def expand(
 
 
 def _unit(high: tf.Tensor, low: tf.Tensor) -> tf.Tensor:
-    """Returns float64 numbers above 0 and up to 1, from 64 bits each."""
+    """Returns float64 numbers above 0 and at most 1, from 64 bits each."""
     whole = tf.cast(high, tf.float64) * 2.0**-32
     return whole + (tf.cast(low, tf.float64) + 0.5) * 2.0**-64
 
@@ -142,43 +143,32 @@ def _normals_of(words: tf.Tensor) -> tf.Tensor:
 
 
 def standard_normals(key: tf.Tensor, nonce: Nonce, size: int) -> tf.Tensor:
-    """Returns float64[size] independent standard normal numbers, up to 9.49 in magnitude.
+    """Returns independent standard normal numbers, float64[size].
 
-    Box and Muller's method on uniform numbers of 64 bits, so that the tail ends where its
-    probability is 2^-65. An all-zero key, which is what a state holds before anybody gave it one,
-    makes all of them NaN.
+    It uses the Box-Muller method on uniform numbers of 64 bits. So the magnitude is at most 9.49,
+    where the probability of the tail is 2^-65. A key of zeros means that the state has no key; then
+    all numbers are NaN.
 
     Args:
-      key: uint32[8].
-      nonce: As for `blocks`.
-      size: How many numbers.
+      key: Key, uint32[8].
+      nonce: Nonce, as for `blocks`.
+      size: Number of values.
     """
     drawn = expand(key, nonce, size, 8, _normals_of, tf.float64)
     return tf.where(is_given(key), drawn, tf.constant(np.nan, tf.float64))
 
 
 def integers_of(words: tf.Tensor) -> tf.Tensor:
-    """Returns int64[8 blocks] integers, uniform from 0 to 2^63 - 1, from uint32[16, blocks]."""
+    """Converts words, uint32[16, blocks], to uniform integers below 2^63, int64[8 * blocks]."""
     high, low = tf.unstack(tf.reshape(words, [2, -1]))
     high = tf.cast(tf.bitwise.right_shift(high, tf.constant(1, tf.uint32)), tf.int64)
     return tf.bitwise.left_shift(high, tf.constant(32, tf.int64)) + tf.cast(low, tf.int64)
 
 
-def uniform_integers(key: tf.Tensor, nonce: Nonce, size: int) -> tf.Tensor:
-    """Returns int64[size] independent integers, uniform from 0 to 2^63 - 1.
-
-    Args:
-      key: uint32[8].
-      nonce: As for `blocks`.
-      size: How many numbers.
-    """
-    return expand(key, nonce, size, 8, integers_of, tf.int64)
-
-
 def is_given(key: tf.Tensor) -> tf.Tensor:
-    """Returns bool, whether a key is there; all zeros stand for none.
+    """Returns whether there is a key, bool. A key of zeros means that there is none.
 
     Args:
-      key: uint32[8].
+      key: Key, uint32[8].
     """
     return tf.reduce_any(tf.not_equal(key, tf.zeros([8], tf.uint32)))

@@ -1,4 +1,4 @@
-"""The mechanisms by name, and TFF's aggregator of each."""
+"""The mechanisms by name, and the TFF aggregator of each mechanism."""
 
 import dataclasses
 from typing import Any
@@ -28,17 +28,20 @@ class Mechanism:
     """A mechanism that makes the mean of the clients' updates differentially private.
 
     Attributes:
-      name: One of `guarantee.CLIENT_LEVEL`.
-      noise_multiplier: Standard deviation of the noise on the sum over the clipping norm; with
-        adaptive clipping, of value and count together; of each node of a tree.
-      clients_per_round: The expected cohort, by which the sum is divided.
-      clipping_norm: L2 norm to which updates are clipped; the first one where it adapts.
-      target_quantile: Of adaptive clipping.
-      clipping_learning_rate: Of adaptive clipping.
-      count_stddev: Of adaptive clipping's count; None for a twentieth of the cohort.
+      name: Name of the mechanism, one of `guarantee.CLIENT_LEVEL`.
+      noise_multiplier: Standard deviation of the noise on the sum over the clipping norm. With
+        adaptive clipping it is the total of both parts of the noise (`adaptive_clipping`). For a
+        tree it is the noise of each node.
+      clients_per_round: Expected cohort size, by which the sum is divided.
+      clipping_norm: L2 norm to which updates are clipped. If it adapts, the norm of the first
+        round.
+      target_quantile: Target fraction of unclipped clients; for adaptive clipping only.
+      clipping_learning_rate: Learning rate of the clipping norm; for adaptive clipping only.
+      count_stddev: Standard deviation of the noise on the count of unclipped clients, for adaptive
+        clipping only. None for a twentieth of the cohort.
       efficient_tree: Whether a tree uses Honaker's estimates.
-      restart_every: A fresh tree after so many rounds; None for one.
-      bits: Of distributed noise, width of the integers that clients send.
+      restart_every: Number of rounds after which a new tree begins. None for a single tree.
+      bits: Width of the integers that clients send; for distributed noise only.
     """
 
     name: str
@@ -63,10 +66,7 @@ class Mechanism:
 
 
 def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregationFactory:
-    """Returns the aggregator of a mechanism; `with_key` gives each round the key of its noise.
-
-    Args:
-      mechanism: What it is to be.
+    """Returns the aggregator of a mechanism. Set the key of each round's noise with `with_key`.
 
     Raises:
       UserError: If a value is out of range.
@@ -110,9 +110,10 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
 
 
 def independent_noise(mechanism: Mechanism) -> float | None:
-    """Returns the noise multiplier on the sum of updates, if a round's noise is all its own.
+    """Returns the noise multiplier on the sum of updates, if the noise of rounds is independent.
 
-    None if it is correlated between rounds, or is no Gaussian: of a tree, and of clients' shares.
+    Returns None if the noise is correlated between rounds (a tree) or is not Gaussian (noise from
+    clients).
     """
     if mechanism.name == GAUSSIAN:
         return mechanism.noise_multiplier
@@ -123,9 +124,9 @@ def with_key(aggregator: Any, key: np.ndarray) -> Any:
     """Returns an aggregator's state with the key of the next round's noise.
 
     Args:
-      aggregator: The state; one that draws no noise stays as it is.
-      key: uint32[8], of `NoiseSecret.key`. It is for one round only: two rounds with one key have
-        the same noise, and their difference shows what it hid.
+      aggregator: State of the aggregator. A state without a key is returned unchanged.
+      key: Key from `NoiseSecret.key`, uint32[8]. Use each key for one round only. Two rounds with
+        the same key have the same noise, so their difference reveals what the noise should hide.
     """
     if not isinstance(aggregator, clipped_mean.MeanState):
         return aggregator

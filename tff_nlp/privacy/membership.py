@@ -1,10 +1,11 @@
-"""Membership inference on a model's outputs: can examples it trained on be told from others?
+"""Membership inference: does a model's output reveal whether it was trained on an example?
 
-The attacks are TensorFlow Privacy's, which come in a package of their own since its version 0.9
-(tensorflow-empirical-privacy): a threshold on the loss (Yeom et al. 2018) and a logistic regression
-on logits and loss, cross-validated (Shokri et al. 2017, without shadow models).
+The attacks are those of TensorFlow Privacy. Since version 0.9 they are in a separate package,
+tensorflow-empirical-privacy: a threshold on the loss (Yeom et al. 2018) and a cross-validated
+logistic regression on logits and loss (Shokri et al. 2017, without shadow models).
 
-That they find nothing does not prove that there is no leak: they see one model, and outputs only.
+If the attacks find nothing, this does not prove that there is no leak. They use only one model and
+only its outputs.
 """
 
 import contextlib
@@ -24,17 +25,18 @@ from tff_nlp import errors
 THRESHOLD, LOGISTIC_REGRESSION = ATTACKS = ("threshold", "logistic_regression")
 
 _PACKAGE = "tensorflow-empirical-privacy"
-# Of all intervals: two standard errors, and how often chance alone exceeds `Attack.chance`.
+# Half width of the intervals in standard errors, and the probability with which chance alone
+# exceeds `Attack.chance`.
 _DEVIATIONS, _CHANCE = 1.96, 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model says of some examples.
+    """The outputs of a model for some examples.
 
     Attributes:
-      logits: float[examples, labels].
-      labels: int[examples], the true ones.
+      logits: The model's logits, float[examples, labels].
+      labels: The true labels, int[examples].
     """
 
     logits: np.ndarray
@@ -44,12 +46,16 @@ class Outputs:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> "Outputs":
-        """Returns some of them, by position or by mask."""
+        """Returns the outputs for some examples.
+
+        Args:
+          rows: Positions, int[n], or a mask, bool[examples].
+        """
         return Outputs(self.logits[rows], self.labels[rows])
 
     @property
     def losses(self) -> np.ndarray:
-        """float64[examples], cross-entropy in nats, exact for confident models, too."""
+        """Cross-entropy in nats, float64[examples]. It is also precise for confident models."""
         logits = self.logits.astype(np.float64)
         rows = np.arange(len(self))
         behind = logits - logits[rows, self.labels][:, np.newaxis]
@@ -59,21 +65,21 @@ class Outputs:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attack:
-    """How well one attack does.
+    """The result of one attack.
 
     Attributes:
-      auc: Area under the ROC curve: how often a random member looks more like one than a random
-        other example; 0.5 is chance.
-      auc_error: Its standard error (Hanley and McNeil 1982), for examples that are independent.
-      advantage: The largest difference between the rates of true and false positives, over all
-        thresholds and in either direction, so that chance alone makes it positive.
-      chance: What the advantage exceeds in 1 of 20 cases if members look like others (Kolmogorov
-        and Smirnov); None of the logistic regression, whose scores come from two models, one for
-        each half of the examples, and differ between the halves by themselves.
-      members: How many members were tried.
-      others: How many others.
-      false_positives: float64[points], rates of the ROC curve, ascending.
-      true_positives: float64[points].
+      auc: Area under the ROC curve: probability that a random member gets a higher score than a
+        random non-member. 0.5 is chance.
+      auc_error: Standard error of the AUC for independent examples (Hanley and McNeil 1982).
+      advantage: Largest difference between the rates of true and false positives, over all
+        thresholds and in both directions. By chance alone it is positive, too.
+      chance: Value that the advantage exceeds in 1 of 20 cases if members look like non-members
+        (Kolmogorov-Smirnov test). None for the logistic regression: its scores come from two
+        models, one per half of the examples, so the halves differ in any case.
+      members: Number of members.
+      others: Number of non-members.
+      false_positives: Rates of false positives of the ROC curve, float64[points], ascending.
+      true_positives: Rates of true positives of the ROC curve, float64[points].
     """
 
     auc: float
@@ -87,17 +93,17 @@ class Attack:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The AUC's 95 % interval."""
+        """The 95 % confidence interval of the AUC."""
         error = _DEVIATIONS * self.auc_error
         return max(0.0, self.auc - error), min(1.0, self.auc + error)
 
     @property
     def succeeds(self) -> bool:
-        """Whether the AUC's interval lies above chance."""
+        """Whether the interval of the AUC is above chance."""
         return self.interval[0] > 0.5
 
     def to_json(self) -> dict[str, Any]:
-        """Returns all but the curve, as values that json can write."""
+        """Returns the result without the curve, as JSON values."""
         low, high = self.interval
         return {
             "auc": self.auc,
@@ -111,10 +117,10 @@ class Attack:
 
 
 def check_installed() -> None:
-    """Tells at once, before anything heavy is loaded, if the attacks are not there.
+    """Checks that the packages of the attacks are installed. Call it before slow work.
 
     Raises:
-      UserError: If their package is not installed.
+      UserError: If a package is not installed.
     """
     for package in (_PACKAGE, "pandas", "statsmodels"):
         try:
@@ -127,16 +133,19 @@ def check_installed() -> None:
 
 
 def attack(members: Outputs, others: Outputs, seed: int) -> dict[str, Attack]:
-    """Tries to tell members from others.
+    """Attacks a model with all membership attacks.
 
     Args:
-      members: Outputs for examples that the model trained on.
-      others: Outputs for examples that it did not.
-      seed: Decides the folds of the logistic regression.
+      members: Outputs for examples on which the model was trained.
+      others: Outputs for other examples.
+      seed: Seed of the folds of the logistic regression.
 
     Returns:
-      The attacks by name; without the logistic regression where there are too few of either to
-      train it (6).
+      The results of the attacks by name. The logistic regression is missing if there are too few
+      members or others to train it (6).
+
+    Raises:
+      UserError: If a package is not installed.
     """
     check_installed()
     structures, run_attacks = _tensorflow_privacy()
@@ -153,25 +162,25 @@ def attack(members: Outputs, others: Outputs, seed: int) -> dict[str, Attack]:
         loss_test=others.losses,
     )
     with _global_seed(seed), warnings.catch_warnings():
-        # Of empty cells in bounds that are not used here, and of regressions that stop early.
+        # The warnings are about empty cells in unused bounds, and regressions that stop early.
         warnings.simplefilter("ignore")
         found = run_attacks(data, attack_types=list(types)).single_attack_results
     return {types[one.attack_type]: _attack(types[one.attack_type], one) for one in found}
 
 
 def like(labels: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns positions in `others`, as many as can be, that have the mix of `labels`.
+    """Chooses as many of `others` as possible with the same label mix as `labels`.
 
-    Some labels are easier than others: with another mix, an attack would tell labels apart and call
-    it membership.
+    Some labels are easier to predict than others. With a different label mix, an attack would
+    detect labels instead of membership.
 
     Args:
-      labels: int[n], whose mix is wanted.
-      others: int[m], to choose from.
-      rng: Chooses.
+      labels: Labels with the wanted mix, int[n].
+      others: Labels to choose from, int[m].
+      rng: Generator of the random choice.
 
     Returns:
-      int64[k], ascending; none if a label is absent from `others`.
+      Positions in `others`, int64[k], ascending. Empty if a label is missing in `others`.
     """
     count = int(max(labels.max(initial=-1), others.max(initial=-1))) + 1
     wanted = np.bincount(labels, minlength=count) / max(len(labels), 1)
@@ -216,7 +225,7 @@ def _advantage_by_chance(members: int, others: int) -> float:
 
 @contextlib.contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
-    """Seeds NumPy's global generator, which TensorFlow Privacy draws from, and gives it back."""
+    """Seeds NumPy's global generator for TensorFlow Privacy, and restores its state afterwards."""
     before = np.random.get_state()
     np.random.seed(seed & 0xFFFFFFFF)
     try:
@@ -231,8 +240,8 @@ def _tensorflow_privacy() -> tuple[Any, Any]:
     import sklearn.utils
 
     if not hasattr(sklearn.utils, "parallel_backend"):
-        # scikit-learn 1.5 stopped passing joblib's function on; TensorFlow Privacy still imports it
-        # from there.
+        # Since version 1.5, scikit-learn does not export joblib's function any more, but TensorFlow
+        # Privacy still imports it from scikit-learn.
         sklearn.utils.parallel_backend = joblib.parallel_backend
     from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import (
         data_structures,

@@ -1,4 +1,4 @@
-"""Names of mechanisms, samplings and accountants, and what noise can be: for flags, no library."""
+"""Names of mechanisms, samplings and accountants, and the range of noise; imports no library."""
 
 GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION = CENTRAL = (
     "gaussian",
@@ -8,18 +8,28 @@ GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION = CENTRAL = (
 DISTRIBUTED = "distributed"
 CLIENT_LEVEL = (*CENTRAL, DISTRIBUTED)
 EXAMPLE_LEVEL = "example_level"
+NONE = "none"
+# A mechanism that somebody else made.
+OTHER = "other"
 
-POISSON, FIXED, CYCLIC = "poisson", "fixed", "cyclic"
+# How updates are added up: as floats, or as integers by a secure sum, which a simulation computes
+# in the clear or by the protocol.
+PLAIN, MASKED = "plain", "masked"
+SUMS = (NONE, PLAIN, MASKED)
+
+FIXED, POISSON, CYCLIC = DRAWS = ("fixed", "poisson", "cyclic")
+# How neighbours differ: by what the mechanism's accountant assumes, or as is said.
+AUTO, ADD_OR_REMOVE, REPLACE_ONE = ADJACENCIES = ("auto", "add_or_remove", "replace_one")
 # The sampling that a mechanism's accountant assumes, the best one first.
 SAMPLINGS = {
     GAUSSIAN: (POISSON,),
     ADAPTIVE_CLIPPING: (POISSON,),
     TREE_AGGREGATION: (CYCLIC,),
-    # The clients' shares of the noise add up only if as many come as were expected.
+    # The clients' shares of the noise add up to the right amount only with a fixed cohort size.
     DISTRIBUTED: (FIXED,),
 }
 
-# Noise multipliers whose powers double precision can hold; 0 is no noise.
+# Range of noise multipliers. Powers of them stay in the range of double precision. 0 is no noise.
 LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
 
 ACCOUNTANTS = ("rdp_classic", "rdp", "pld")

@@ -1,7 +1,7 @@
-"""Gaussian noise for sums of updates, from a key that the round is given.
+"""Gaussian noise for sums of updates, derived from the key of a round.
 
-Nothing here draws by itself: a round's noise is a function of its key and of the number of the
-draw, so that a resumed run draws the same, and nobody without the key draws it at all.
+There is no hidden random state: the noise of a round is a function of its key and the number of the
+draw. So a resumed run draws the same noise, and nobody can compute it without the key.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from tensorflow_privacy.privacy.dp_query import tree_aggregation
 
 from tff_nlp.privacy import keystream
 
-# Third words of nonces: uses of one key.
+# Third word of the nonce: the use of a key.
 SUM, COUNT, SHARE, ROUNDING, DROPOUT = range(5)
 
-# Numbers of a tensor that is drawn together with others.
+# Tensors with at most this many numbers are drawn together.
 _SMALL = 2**16
 
 
@@ -26,9 +26,9 @@ def standard_normals(
     """Returns float64 tensors of independent standard normal numbers.
 
     Args:
-      key: uint32[8]; all zeros give NaN.
+      key: Key, uint32[8]. A key of zeros gives NaN.
       shapes: Shapes of the tensors.
-      draw: Which draw of this key, below 2^32: a step of a client, a node of a tree.
+      draw: Number of the draw with this key, below 2^32: a step of a client, or a node of a tree.
     """
     sizes = [tf.TensorShape(shape).num_elements() for shape in shapes]
     small = [size for size in sizes if size <= _SMALL]
@@ -46,21 +46,21 @@ def standard_normals(
 
 
 def power_of_two(value: tf.Tensor) -> tf.Tensor:
-    """Returns float64, the largest power of two up to a positive value, exactly."""
+    """Returns the largest power of two that is at most a positive value, exactly, float64."""
     bits = tf.bitcast(tf.cast(value, tf.float64), tf.int64)
     exponent = tf.bitwise.bitwise_and(bits, tf.constant(0x7FF0000000000000, tf.int64))
     return tf.bitcast(exponent, tf.float64)
 
 
 def snap(noisy: tf.Tensor, stddev: tf.Tensor) -> tf.Tensor:
-    """Rounds noisy numbers to a grid of about a sixteenth of their noise's deviation.
+    """Rounds noisy numbers to a grid of about a sixteenth of the noise's standard deviation.
 
-    The low digits of a sum of floating point numbers show which numbers were added (Mironov 2012,
-    "On Significance of the Least Significant Bits For Differential Privacy"). They are cut off:
-    what is left is far coarser than the digits, and costs .03 % more variance.
+    The last digits of a sum of floating point numbers reveal which numbers were added (Mironov
+    2012, "On Significance of the Least Significant Bits For Differential Privacy"). The grid is
+    much coarser than these digits, so rounding removes them. It increases the variance by 0.03 %.
 
     Args:
-      noisy: float64, with noise.
+      noisy: Numbers with noise, float64.
       stddev: Standard deviation of the noise.
     """
     grid = power_of_two(stddev) / 16
@@ -71,27 +71,41 @@ class SumNoise(Protocol):
     """Noise for the sums of successive rounds."""
 
     def initial_state(self, specs: Any) -> Any:
-        """Returns the state before the first round, for sums of these specs."""
+        """Returns the state before the first round.
+
+        Args:
+          specs: `tf.TensorSpec`s of a sum.
+        """
 
     def next(
         self, state: Any, specs: Any, stddev: tf.Tensor, key: tf.Tensor
     ) -> tuple[list[tf.Tensor], Any]:
-        """Returns the round's noise, float64 in the order of the specs, and the next state."""
+        """Returns the round's noise and the next state.
+
+        Args:
+          state: State before the round.
+          specs: `tf.TensorSpec`s of a sum.
+          stddev: Standard deviation of the noise.
+          key: Key of the round, uint32[8].
+
+        Returns:
+          float64 tensors in the order of the specs, and the state.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class IndependentNoise:
-    """Fresh Gaussian noise in each round, whose key is fresh."""
+    """Gaussian noise that is independent between rounds, because each round has a new key."""
 
     def initial_state(self, specs: Any) -> tuple:
-        """Returns nothing: the key is all there is."""
+        """Returns an empty state, because the noise depends only on the key."""
         del specs
         return ()
 
     def next(
         self, state: Any, specs: Any, stddev: tf.Tensor, key: tf.Tensor
     ) -> tuple[list[tf.Tensor], Any]:
-        """Returns the round's noise, of standard deviation `stddev`, and the next state."""
+        """Returns the round's noise with standard deviation `stddev`, and the next state."""
         shapes = [spec.shape for spec in tf.nest.flatten(specs)]
         scale = tf.cast(stddev, tf.float64)
         return [scale * part for part in standard_normals(key, shapes)], state
@@ -101,9 +115,9 @@ class TreeNoiseState(NamedTuple):
     """State of `TreeNoise`.
 
     Attributes:
-      tree: TensorFlow Privacy's tree.
-      so_far: The noise on the sum of all rounds of this tree up to now.
-      leaves: int32, rounds in this tree.
+      tree: State of TensorFlow Privacy's tree.
+      so_far: Noise on the sum of all rounds of this tree so far.
+      leaves: Number of rounds in this tree, int32.
     """
 
     tree: Any
@@ -112,7 +126,7 @@ class TreeNoiseState(NamedTuple):
 
 
 class NodeNoise(tree_aggregation.ValueGenerator):
-    """Noise of the nodes of a tree, numbered in the order in which they are drawn."""
+    """Noise of the nodes of a tree. Nodes are numbered in the order in which they are drawn."""
 
     def __init__(self, stddev: float, specs: Any, key: tf.Tensor) -> None:
         """Initializes the generator.
@@ -120,19 +134,19 @@ class NodeNoise(tree_aggregation.ValueGenerator):
         Args:
           stddev: Standard deviation of a node's noise.
           specs: `tf.TensorSpec`s of a sum.
-          key: uint32[8], the round's.
+          key: Key of the round, uint32[8].
         """
         self._stddev = stddev
         self._specs = specs
         self._key = key
 
     def initialize(self) -> tf.Tensor:
-        """Returns int32, the number of the first node."""
+        """Returns the number of the first node, int32."""
         return tf.zeros([], tf.int32)
 
     @tf.autograph.experimental.do_not_convert
     def next(self, state: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        """Returns the noise of the next node, and the number of the one after it."""
+        """Returns the noise of the next node, and the number of the node after it."""
         shapes = [spec.shape for spec in tf.nest.flatten(self._specs)]
         drawn = standard_normals(self._key, shapes, state)
         flat = [tf.cast(self._stddev * part, tf.float32) for part in drawn]
@@ -141,16 +155,17 @@ class NodeNoise(tree_aggregation.ValueGenerator):
 
 @dataclasses.dataclass(frozen=True)
 class TreeNoise:
-    """Noise that is correlated between rounds, so that the sum of all rounds carries little.
+    """Noise that is correlated between rounds, so that the sum over all rounds has little noise.
 
-    DP-FTRL (Kairouz et al. 2021, algorithm 1 and appendix B): round t's sum is released with the
-    difference between the tree's noise on the first t rounds and on the first t - 1.
+    DP-FTRL (Kairouz et al. 2021, algorithm 1 and appendix B): the noise of round t is the
+    difference between the tree's noise on the first t rounds and its noise on the first t - 1
+    rounds.
 
     Attributes:
-      stddev: Standard deviation of each node's noise, on the sum; a tree cannot follow a clipping
-        norm that changes.
-      efficient: Whether siblings help to estimate a node (Honaker 2015).
-      restart_every: A fresh tree begins after so many rounds; None for a single tree.
+      stddev: Standard deviation of each node's noise on the sum. It is fixed, so a tree does not
+        work with a clipping norm that adapts.
+      efficient: Whether the estimate of a node also uses its siblings (Honaker 2015).
+      restart_every: Number of rounds after which a new tree begins. None for a single tree.
     """
 
     stddev: float
@@ -165,8 +180,8 @@ class TreeNoise:
 
     def initial_state(self, specs: Any) -> TreeNoiseState:
         """Returns an empty tree."""
-        # TensorFlow Privacy draws the first node with the tree, when there is no key yet. Its
-        # shape is kept, and `next` draws it, under the same number.
+        # TensorFlow Privacy draws the first node when it makes the tree, but there is no key yet.
+        # Only the shape of this node is kept. `next` draws the node with the same number.
         tree = self._tree(specs, tf.zeros([8], tf.uint32)).init_state()
         number = tf.zeros_like(tree.value_generator_state)
         tree = _blank(tree)._replace(value_generator_state=number)
@@ -175,8 +190,8 @@ class TreeNoise:
     def next(
         self, state: TreeNoiseState, specs: Any, stddev: tf.Tensor, key: tf.Tensor
     ) -> tuple[list[tf.Tensor], TreeNoiseState]:
-        """Returns what the tree's noise on the sum of all rounds changes by, and the next state."""
-        del stddev  # fixed with the tree
+        """Returns the change of the tree's noise on the sum of all rounds, and the next state."""
+        del stddev  # the tree has a fixed one
         tree = self._tree(specs, key)
         current = tf.cond(
             tf.equal(state.leaves, 0), lambda: tree.reset_state(state.tree), lambda: state.tree
@@ -196,7 +211,7 @@ class TreeNoise:
 
 
 def _blank(tree: tree_aggregation.TreeState) -> tree_aggregation.TreeState:
-    """Returns a tree of one node that is still to be drawn."""
+    """Returns a tree with one node that is not drawn yet."""
     nodes = tf.nest.map_structure(lambda buffer: tf.zeros_like(buffer[:1]), tree.level_buffer)
     return tree._replace(
         level_buffer=nodes, level_buffer_idx=tf.zeros_like(tree.level_buffer_idx[:1])

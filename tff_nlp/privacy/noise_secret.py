@@ -1,9 +1,9 @@
-"""The secret from which all noise of a run derives, and the keys for each of its uses.
+"""The secret from which all noise of a run derives, and the keys for each use.
 
-Noise hides people only from those who cannot compute it. So it derives from 256 bits of the
-operating system's randomness, and not from the run's seed, which is small, often 0, and saved in
-config.json. HKDF (RFC 5869, its expand step with SHA-256) turns the secret into an independent key
-for each round, client and purpose.
+Noise protects people only if others cannot compute it. So it derives from 256 random bits of the
+operating system, and not from the run's seed, which is small, often 0, and saved in config.json.
+HKDF (RFC 5869, the expand step with SHA-256) derives an independent key for each round, client and
+purpose from the secret.
 """
 
 import dataclasses
@@ -15,17 +15,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from tff_nlp import errors
+from tff_nlp.privacy import names
 
 BYTES = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseSecret:
-    """256 bits, and what derives from them.
+    """A secret of 256 bits, from which keys and seeds derive.
 
     Attributes:
-      value: The 32 bytes. Never printed.
-      repeatable: Whether they come from a seed that others may know. No privacy holds then.
+      value: The 32 bytes of the secret. They are never printed.
+      repeatable: Whether the secret derives from a seed that others may know. Then there is no
+        privacy.
     """
 
     value: bytes = dataclasses.field(repr=False)
@@ -42,27 +44,28 @@ class NoiseSecret:
 
     @classmethod
     def from_seed(cls, seed: int) -> "NoiseSecret":
-        """Returns what a seed gives: noise that repeats, for research only.
+        """Returns a secret that derives from a seed. The noise is repeatable; for research only.
 
         Args:
-          seed: Any integer, as --noise_seed.
+          seed: Any integer, the value of --noise_seed.
         """
         return cls(hashlib.sha256(f"noise seed {int(seed)}".encode()).digest(), repeatable=True)
 
     def key(self, purpose: str, *parts: int | str) -> np.ndarray:
-        """Returns uint32[8], a key of 256 bits for one use.
+        """Returns a key of 256 bits for one use, uint32[8].
 
         Args:
-          purpose: What the key is for.
-          *parts: What distinguishes this use from others of the purpose: round, client id.
+          purpose: Purpose of the key.
+          *parts: Values that distinguish this use from others with the same purpose, for example
+            the round and the client id.
         """
         return np.frombuffer(self._expand(purpose, *parts), "<u4").astype(np.uint32)
 
     def seed(self, purpose: str, *parts: int | str) -> int:
-        """Returns 256 bits as an integer, in place of a run's seed where that must be secret.
+        """Returns a secret seed for one use, an integer of 256 bits.
 
         Args:
-          purpose: What the seed is for.
+          purpose: Purpose of the seed.
           *parts: As for `key`.
         """
         return int.from_bytes(self._expand(purpose, *parts), "little")
@@ -70,3 +73,21 @@ class NoiseSecret:
     def _expand(self, purpose: str, *parts: int | str) -> bytes:
         info = repr((purpose, *parts)).encode()
         return HKDFExpand(hashes.SHA256(), BYTES, info).derive(self.value)
+
+
+def cohort_seed(sampling: str, mechanism: str, seed: int, secret: NoiseSecret | None) -> int:
+    """Returns what cohorts are drawn from.
+
+    Where an epsilon counts on nobody knowing who was drawn, that is the secret of the noise: a
+    run's seed can be guessed.
+
+    Args:
+      sampling: How cohorts are drawn.
+      mechanism: The mechanism; any other name where there is none.
+      seed: The run's seed.
+      secret: What the noise derives from; None without privacy.
+    """
+    amplified = mechanism in (*names.CLIENT_LEVEL, names.OTHER) and sampling != names.CYCLIC
+    if secret is None or secret.repeatable or not amplified:
+        return seed
+    return secret.seed("cohorts")

@@ -1,49 +1,53 @@
-"""What an aggregator keeps of what it is given, and what a printed epsilon needs to be true."""
+"""Properties of an aggregator as plain values. They derive from flags or from an object."""
 
 import dataclasses
-from typing import Any
 
-import tensorflow_federated as tff
-
-from tff_nlp.privacy import contract
+from tff_nlp.privacy import names
 
 
 @dataclasses.dataclass(frozen=True)
 class Properties:
-    """What an aggregator does with updates.
+    """What an aggregator does with the clients' updates.
+
+    `aggregator_properties.of` returns the properties of an object, `configured` those of flags.
 
     Attributes:
-      protects_clients: Whether it bounds each client's part and adds noise.
-      sums_suffice: Whether the sum of what clients send is all that it reads.
+      mechanism: The mechanism that bounds each client's part and adds noise: one of
+        `names.CLIENT_LEVEL`, or `names.OTHER`; `names.NONE` for an aggregator without privacy.
+      clips: Whether it clips updates to a fixed norm without being a mechanism.
+      rounded_by: The flag, as --name=value, that rounds numbers at random after the clipping; empty
+        without rounding.
+      secure_sum: Whether updates are added up as integers by a secure sum.
+      sums_suffice: Whether it needs only the sum of the clients' values.
+      takes_keys: Whether clients add the noise, each with its own key (`KeyedUpdate`).
     """
 
-    protects_clients: bool = False
+    mechanism: str = names.NONE
+    clips: bool = False
+    rounded_by: str = ""
+    secure_sum: bool = False
     sums_suffice: bool = True
+    takes_keys: bool = False
+
+    @property
+    def protects_clients(self) -> bool:
+        """Whether it claims differential privacy for clients."""
+        return self.mechanism != names.NONE
 
 
-def of(aggregator: Any) -> Properties:
-    """Returns an aggregator's properties: its own, or those that its kind has in TFF."""
-    own = getattr(aggregator, "properties", None)
-    if isinstance(own, Properties):
-        return own
-    private = isinstance(aggregator, tff.aggregators.DifferentiallyPrivateFactory)
-    return Properties(protects_clients=private)
-
-
-def violations(
-    *, aggregator: Properties, by_example: bool, weighting: str, dependence: str
-) -> tuple[str, ...]:
-    """Returns a sentence for everything in a process that voids an epsilon.
+def configured(
+    mechanism: str = names.NONE, *, upload_bits: int | None = None, secure_sum: bool = False
+) -> Properties:
+    """Returns the properties of the aggregator for these settings.
 
     Args:
-      aggregator: The aggregator's properties.
-      by_example: Whether clients train with DP-SGD.
-      weighting: "uniform", or "examples".
-      dependence: Why the loss of an example depends on others; empty if it does not.
+      mechanism: One of `names.CLIENT_LEVEL`. All other values protect no clients.
+      upload_bits: Number of bits in which a client sends each number; None for no rounding.
+      secure_sum: Whether updates are added up by a secure sum.
     """
-    found = []
-    if aggregator.protects_clients or by_example:
-        found.append(contract.weighting_violation(weighting))
-    if by_example:
-        found.append(dependence)
-    return tuple(sentence for sentence in found if sentence)
+    return Properties(
+        mechanism=mechanism if mechanism in names.CLIENT_LEVEL else names.NONE,
+        rounded_by="" if upload_bits is None else f"--upload_bits={upload_bits}",
+        secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
+        takes_keys=mechanism == names.DISTRIBUTED,
+    )

@@ -1,7 +1,8 @@
-"""What an aggregator releases in each round, handed to an audit.
+"""Makes the release of each round available to an audit.
 
-The server optimizer hides a round's release: momentum and adaptive steps mix it with earlier ones.
-An audit of the rounds needs the aggregator's own result.
+The model does not show the release of a single round, because the momentum and the adaptive steps
+of the server optimizer mix it with earlier releases. So an audit of rounds needs the aggregator's
+own result.
 """
 
 import collections
@@ -12,25 +13,25 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp.privacy import properties
+from tff_nlp.privacy import aggregator_properties
 
 _MEASURED, _RELEASE = "measured", "release"
 
 
 class ReleasingFactory(tff.aggregators.UnweightedAggregationFactory):
-    """The same aggregator, whose measurements hold its result, too.
+    """Wraps an aggregator and adds its result to its measurements.
 
-    The result takes the memory of one more update. `detach` takes it off the measurements.
+    This takes the memory of one more update. `detach` separates the result from the measurements.
     """
 
     def __init__(self, aggregator: tff.aggregators.UnweightedAggregationFactory) -> None:
         """Initializes the factory.
 
         Args:
-          aggregator: The aggregator.
+          aggregator: The aggregator to wrap.
         """
         self._aggregator = aggregator
-        self.properties = properties.of(aggregator)
+        self.properties = aggregator_properties.of(aggregator)
 
     def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
         """Returns the aggregation process for updates of this type."""
@@ -52,14 +53,14 @@ class ReleasingFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 def detach(measurements: Any) -> tuple[Any, list[np.ndarray] | None]:
-    """Returns an aggregator's own measurements, and its result.
+    """Separates an aggregator's own measurements from its result.
 
     Args:
-      measurements: As the process returns them.
+      measurements: Measurements as the process returns them.
 
     Returns:
-      The measurements, and the result's arrays in their order; None if the aggregator is not
-      wrapped.
+      The aggregator's own measurements, and the arrays of its result. The latter is None if the
+      aggregator is not wrapped.
     """
     if not isinstance(measurements, Mapping) or _RELEASE not in measurements:
         return measurements, None

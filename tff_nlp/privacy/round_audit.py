@@ -1,20 +1,22 @@
-"""Bounds on a run's noise and on what its clients count, from the releases of its rounds.
+"""Bounds on a run's noise and on the weight of its clients, from the releases of its rounds.
 
-A mechanism that adds Gaussian noise to a sum of clipped updates promises two things: that the noise
-is as large as stated, and that no client counts more than its clipping norm. Each has a bound here.
+A mechanism that adds Gaussian noise to a sum of clipped updates promises two things: the noise is
+as large as stated, and no client contributes more than the clipping norm. There is a bound for
+each.
 
-- `noise_at_most`. Whatever the clients sent, it is independent of the round's noise, so that the
-  squared length of a release is stochastically at least that of the noise alone: noise multiplier
-  squared times a chi-squared number of d degrees of freedom. A shorter release refutes the noise.
-  Rounds add up, since each round's noise is independent of all that came before.
-- `counts_at_least`. The sum of canaries that take part for the first time has a direction that is
-  uniformly random and independent of the rest of the release, so that its cosine with the rest has
-  a known law (`audit_bounds.log_null_survival`; summed over rounds, N(0, 1/d) each). Were a client
-  counted twice, a second copy of the sum would be in the rest.
+- `noise_bound`: The clients' updates are independent of the round's noise. So the squared length of
+  a release is stochastically at least the squared length of the noise alone, which is the squared
+  noise multiplier times a chi-squared number with d degrees of freedom. A shorter release shows
+  that the noise is too small. Rounds can be summed, because the noise of a round is independent of
+  everything before.
+- `count_bound`: The sum of the canaries that take part for the first time has a uniformly random
+  direction that is independent of the rest of the release. So its cosine with the rest has a known
+  distribution (`audit_bounds.log_null_survival`; summed over rounds, N(0, 1/d) each). If a client
+  were counted twice, the rest would contain a second copy of the sum.
 
-Both hold exactly for any clients, any model and any sampling; only the sum of cosines is taken as
-Gaussian. An epsilon of one round from the canaries' cosines would add nothing: a cosine is what a
-canary counts over the length of the release, and each of the two is bounded here by itself.
+Both bounds hold for all clients, models and samplings. The only approximation is that the sum of
+cosines is Gaussian. An epsilon of one round from the cosines of canaries would add nothing. A
+cosine is the weight of a canary over the length of the release, and both are bounded here.
 """
 
 import dataclasses
@@ -27,23 +29,23 @@ import scipy.stats
 
 from tff_nlp.privacy.round_traces import Trace
 
-# Beyond so many degrees of freedom scipy's quantiles are off in the tails, by up to a fifth of a
-# standard deviation, and Wilson and Hilferty's are right to some millionths.
+# Above this many degrees of freedom, scipy's quantiles are wrong in the tails by up to a fifth of a
+# standard deviation. The approximation of Wilson and Hilferty is then precise to some millionths.
 _MANY = 1e6
-# How likely `finds_*` are to be found.
+# Probability with which the audit finds the faults of `finds_below` and `finds_above`.
 POWER = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseBound:
-    """What the lengths of the releases show.
+    """A bound on the noise, from the lengths of the releases.
 
     Attributes:
-      at_most: With confidence, the noise is at most this share of what is stated.
-      where: Which releases show it: "all rounds", "round 3" or "tensor 2" (from 1).
-      finds_below: Noise below this share would have been found in all rounds together, with
-        probability `POWER`; None if not even noise left out would have been. What exceeds the
-        noise as stated is taken for clients' updates, which are longer if there is less noise.
+      at_most: Upper bound on the noise, as a fraction of the stated noise.
+      where: Releases that give the bound: "all rounds", "round 3" or "tensor 2" (from 1).
+      finds_below: With probability `POWER`, the audit of all rounds together finds noise below this
+        fraction. None if it would not even find missing noise. It assumes that the length beyond
+        the stated noise comes from clients' updates.
     """
 
     at_most: float
@@ -53,13 +55,13 @@ class NoiseBound:
 
 @dataclasses.dataclass(frozen=True)
 class CountBound:
-    """What canaries that take part for the first time show.
+    """A bound on the weight of a client, from canaries that take part for the first time.
 
     Attributes:
-      at_least: With confidence, a canary counts at least this many clipping norms.
-      newcomers: How many there were.
-      finds_above: Canaries that count more would have been found, with probability `POWER`; None if
-        nothing would have been.
+      at_least: Lower bound on the weight of a canary in the sum, in clipping norms.
+      newcomers: Number of canaries that took part.
+      finds_above: With probability `POWER`, the audit finds canaries with a larger weight than
+        this. None if it would find no weight.
     """
 
     at_least: float
@@ -70,17 +72,17 @@ class CountBound:
 def noise_bound(
     traces: Sequence[Trace], sizes: Sequence[int], noise_multiplier: float, confidence: float
 ) -> NoiseBound:
-    """Returns what the noise is not above.
+    """Returns an upper bound on the noise.
 
-    All rounds together, each round and each tensor are looked at; they share the allowance for
-    errors (Bonferroni).
+    It tests all rounds together, each round, and each tensor. The tests share the error probability
+    equally (Bonferroni).
 
     Args:
-      traces: The rounds, one at least.
-      sizes: How many numbers each tensor has.
-      noise_multiplier: What is stated: standard deviation of each number's noise on the sum of
-        updates over the clipping norm; independent between rounds.
-      confidence: How often, at least, the bound is right.
+      traces: Traces of the rounds, at least one.
+      sizes: Number of values in each tensor of an update.
+      noise_multiplier: Stated noise multiplier: standard deviation of the noise on the sum of
+        updates over the clipping norm. The noise must be independent between rounds.
+      confidence: Probability, at least, with which the bound holds.
 
     Raises:
       ValueError: If there is no round or no noise.
@@ -110,11 +112,11 @@ def noise_bound(
 
 
 def shortest(probability: float, degrees: float) -> float:
-    """Returns the quantile of the chi-squared law: noise alone is shorter with this probability.
+    """Returns a quantile of the chi-squared distribution, which is the squared length of noise.
 
     Args:
-      probability: Between 0 and 1.
-      degrees: How many numbers of variance 1 there are.
+      probability: Probability of a smaller value, between 0 and 1.
+      degrees: Degrees of freedom: number of values with variance 1.
     """
     if degrees <= _MANY:
         return float(scipy.stats.chi2.ppf(probability, degrees))
@@ -124,13 +126,13 @@ def shortest(probability: float, degrees: float) -> float:
 
 
 def _smallest_noise(total: float, degrees: float, alpha: float) -> float | None:
-    """Returns the share of the noise from which on a release was too short to be taken for whole.
+    """Returns the fraction of the stated noise below which the audit finds the fault, or None.
 
     Args:
-      total: Squared length of the releases in units of the noise, which is taken to be as stated:
-        what exceeds it came from clients.
-      degrees: How many numbers were released.
-      alpha: How often the bound may be wrong.
+      total: Squared length of the releases, in units of the stated noise. The length beyond the
+        stated noise is assumed to come from clients.
+      degrees: Number of released values.
+      alpha: Probability with which the bound may fail.
     """
     clients = max(0.0, total - degrees)
     limit = shortest(alpha, degrees)
@@ -148,12 +150,12 @@ def _smallest_noise(total: float, degrees: float, alpha: float) -> float | None:
 def count_bound(
     traces: Sequence[Trace], sizes: Sequence[int], confidence: float
 ) -> CountBound | None:
-    """Returns what a canary does not count below; None if none took part.
+    """Returns a lower bound on the weight of a canary, or None if no canary took part.
 
     Args:
-      traces: The rounds.
-      sizes: How many numbers each tensor has.
-      confidence: How often, at least, the bound is right.
+      traces: Traces of the rounds.
+      sizes: Number of values in each tensor of an update.
+      confidence: Probability, at least, with which the bound holds.
     """
     came = [t for t in traces if t.newcomers > 0]
     if not came:
@@ -162,8 +164,8 @@ def count_bound(
     newcomers = np.array([t.newcomers for t in came])
     rest = np.array([sum(t.squares) for t in came])
     products = np.array([t.product for t in came])
-    # Least squares: a product is (count - 1) times the newcomers' squared length, with a variance
-    # of that times the squared length of the rest over the dimension.
+    # Least squares: the mean of a product is (weight - 1) times the newcomers' squared length. Its
+    # variance is this squared length times the squared length of the rest over the dimension.
     information = dimension * float(np.sum(newcomers / rest))
     estimate = 1 + dimension * float(np.sum(products / rest)) / information
     deviations = float(scipy.stats.norm.isf(1 - confidence))
@@ -178,11 +180,11 @@ def count_bound(
 def _largest_count(
     newcomers: np.ndarray, rest: np.ndarray, dimension: float, deviations: float
 ) -> float | None:
-    """Returns what canaries may count at most without being found."""
+    """Returns the largest weight of canaries that the audit may miss, or None."""
     needed = deviations + float(scipy.stats.norm.ppf(POWER))
 
     def excess(surplus: float) -> float:
-        # What canaries count beyond 1 makes the rest longer, too.
+        # A weight above 1 also makes the rest longer.
         lengths = rest + surplus**2 * newcomers
         return surplus * math.sqrt(dimension * float(np.sum(newcomers / lengths))) - needed
 

@@ -1,8 +1,9 @@
-"""What one round's release shows of its canaries and of its noise, in a few numbers.
+"""A few numbers about the canaries and the noise in the release of one round.
 
-Canaries are known, so what they sent can be taken off a release. What remains is the other clients'
-updates and the noise, if the round was as stated: `tff_nlp.privacy.round_audit` asks whether it
-can have been. All lengths are in clipping norms, on the sum over clients.
+The auditor knows the canaries, so their updates can be subtracted from a release. If the round was
+as stated, the remainder consists of the other clients' updates and the noise.
+`tff_nlp.privacy.round_audit` tests this. All lengths are those of the sum over clients, in clipping
+norms.
 """
 
 import dataclasses
@@ -15,15 +16,15 @@ from tff_nlp.privacy import canaries
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What remains of a round's release when the round's canaries are taken off.
+    """Numbers about the remainder: the release of a round minus the round's canaries.
 
     Attributes:
-      round: The round, from 1.
-      canaries: Which canaries took part, sorted.
-      squares: Squared L2 length of the remainder, one number per tensor.
-      newcomers: Squared L2 length of the sum of those canaries that never took part before; 0
-        without any.
-      product: Scalar product of that sum and the remainder.
+      round: Number of the round, from 1.
+      canaries: Numbers of the canaries that took part, ascending.
+      squares: Squared L2 norm of the remainder, per tensor.
+      newcomers: Squared L2 norm of the sum of the canaries that took part for the first time. 0 if
+        there are none.
+      product: Scalar product of this sum and the remainder.
     """
 
     round: int
@@ -40,14 +41,14 @@ def trace(
     before: Collection[int],
     seed: int,
 ) -> Trace:
-    """Returns the trace of one round. Each canary is drawn again; none is kept.
+    """Returns the trace of one round. It draws each canary again, so none is stored.
 
     Args:
-      number: The round, from 1.
-      released: The noisy sum over clients in clipping norms, as the arrays of an update.
-      sent: Which canaries took part.
-      before: Which canaries took part in an earlier round.
-      seed: The run's.
+      number: Number of the round, from 1.
+      released: Noisy sum over clients in clipping norms, as the arrays of an update.
+      sent: Numbers of the canaries that took part.
+      before: Numbers of the canaries that took part in an earlier round.
+      seed: Seed of the run.
     """
     shapes = [part.shape for part in released]
     remainder = [np.array(part, np.float32) for part in released]
@@ -69,5 +70,5 @@ def trace(
 
 
 def _product(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the scalar product, added up in double precision."""
+    """Returns the scalar product, summed in double precision."""
     return float(np.sum(first * second, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""How loud the noise is beside what it hides: one number that foretells whether training works."""
+"""The signal-to-noise ratio of a round, which predicts whether private training works."""
 
 import math
 
@@ -9,7 +9,7 @@ def noise_on_mean(noise_multiplier: float, clipping_norm: float, clients_per_rou
     Args:
       noise_multiplier: Standard deviation of the noise on the sum over the clipping norm.
       clipping_norm: L2 norm to which each client's update is clipped.
-      clients_per_round: The denominator, which is the expected cohort, not the actual one.
+      clients_per_round: Denominator of the mean: the expected cohort size, not the actual one.
     """
     return noise_multiplier * clipping_norm / clients_per_round
 
@@ -17,13 +17,13 @@ def noise_on_mean(noise_multiplier: float, clipping_norm: float, clients_per_rou
 def signal_to_noise(signal_norm: float, noise_stddev: float, parameters: int) -> float:
     """Returns the L2 norm of the mean update over the expected L2 norm of its noise.
 
-    Below about 1 a single round is mostly noise; averaged over T rounds that agree, the ratio grows
-    with the root of T.
+    Below about 1, a single round is mostly noise. For the mean over T rounds with similar updates,
+    the ratio grows with the square root of T.
 
     Args:
       signal_norm: L2 norm of the mean of the clipped updates.
       noise_stddev: Standard deviation of the noise on each coordinate of the mean.
-      parameters: The number of coordinates that are trained and so get noise.
+      parameters: Number of trained coordinates. Each of them gets noise.
     """
     if noise_stddev == 0:
         return math.inf

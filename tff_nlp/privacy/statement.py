@@ -1,4 +1,4 @@
-"""What a run may claim about privacy: the whole sentence, in words and as JSON."""
+"""The privacy statement of a run, in words and as JSON."""
 
 import dataclasses
 import math
@@ -26,25 +26,27 @@ _SAMPLING_WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class PrivacyStatement:
-    """Everything that an epsilon needs beside it to mean something.
+    """Epsilon with everything that is needed to interpret it.
 
     Attributes:
-      mechanism: Its name, as in --dp.
-      unit: What is protected: "client", or "example" within a client.
-      population: How many of them there are.
-      clients_per_round: The expected cohort (or batch).
+      mechanism: Name of the mechanism, as in --dp.
+      unit: The protected unit: "client", or "example" within a client.
+      population: Number of units.
+      clients_per_round: Expected cohort size (or batch size).
       sampling: "poisson", "fixed_size", "bounded" (DP-FTRL's schedule) or "none".
-      noise_multiplier: Noise on the sum over the clipping norm; None if it changed between rounds.
-      rounds: How many rounds happened; steps where the unit is an example.
-      epsilons: With delta, accountants, order grids and adjacency, given the sampling.
-      unamplified: The same, for the same neighbours, against those who know who takes part, of a
-        client that is in every round; for a bounded schedule it is equal to `epsilons`.
-      accountant: The accountant of the run, by which its progress was shown too.
-      violations: Where the run departs from what the accountants assume; if there are any, nothing
-        is guaranteed.
-      by_silo: Example-level privacy: each client's name and the epsilon of its examples.
-      noise_of_clients: Whether clients add the noise, so that there is a claim against the server,
-        too: it is `unamplified`, since the server knows who takes part.
+      noise_multiplier: Standard deviation of the noise on the sum over the clipping norm. None if
+        it changed between rounds.
+      rounds: Number of rounds, or of steps if the unit is an example.
+      epsilons: Epsilons with this sampling.
+      unamplified: Epsilons without amplification by sampling, for the same neighbouring relation:
+        against an adversary that knows the cohorts, for a client in every round. For a bounded
+        schedule they are equal to `epsilons`.
+      accountant: Accountant of the run. The epsilon that was shown during the run is also by it.
+      violations: Reasons why the run does not meet the accountants' assumptions. With any reason,
+        there is no guarantee.
+      by_silo: For example-level privacy: name of each client and epsilon of its examples.
+      noise_of_clients: Whether clients add the noise. Then there is also a guarantee against the
+        server. It is `unamplified`, because the server knows the cohorts.
     """
 
     mechanism: str
@@ -63,21 +65,21 @@ class PrivacyStatement:
 
     @property
     def delta(self) -> float:
-        """The probability with which epsilon may not hold."""
+        """The probability with which epsilon may fail."""
         return self.epsilons.delta
 
     @property
     def adjacency(self) -> str:
-        """Which data sets count as neighbours, in words."""
+        """The neighbouring relation in words."""
         return ADJACENCY_WORDS[self.epsilons.adjacency].format(unit=self.unit)
 
     @property
     def guaranteed(self) -> bool:
-        """Whether there is any guarantee: noise in every round, and no violated assumption."""
+        """Whether there is a guarantee: there is noise in every round, and no violation."""
         return not self.violations and math.isfinite(self.epsilons.rdp)
 
     def line(self) -> str:
-        """Returns the guarantee in one line: by the run's accountant, and by a tighter one."""
+        """Returns the guarantee in one line, by the run's accountant and by the tightest one."""
         if self.violations:
             return "no guarantee: " + "; ".join(self.violations)
         if not self.guaranteed:
@@ -150,7 +152,7 @@ class PrivacyStatement:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the statement as values that json can write; a null epsilon is none at all."""
+        """Returns the statement as JSON values. An epsilon of None means that there is no bound."""
         shown = self.epsilons
         return {
             "guaranteed": self.guaranteed,
@@ -199,7 +201,7 @@ def _number(epsilon: float | None) -> str:
 
 
 def _grid(orders: tuple[float, ...]) -> str:
-    """Returns an order grid in words: stretches of equal steps, as `orders 2..33 by 1`."""
+    """Returns an order grid in words, with ranges of equal steps: "orders 2..33 by 1"."""
     stretches: list[str] = []
     start = 0
     while start < len(orders):
@@ -217,7 +219,7 @@ def _grid(orders: tuple[float, ...]) -> str:
 
 
 def without_amplification(event: dpa.DpEvent) -> dpa.DpEvent:
-    """Returns what happened as if anybody could have been in every round."""
+    """Returns an event without sampling, as if a client could take part in every round."""
     return events.compose(
         dpa.SelfComposedDpEvent(events.unsampled(one), count)
         for one, count in events.rounds_of(event)
@@ -245,24 +247,24 @@ def state(
     violations: tuple[str, ...] = (),
     discrete: bool = False,
 ) -> PrivacyStatement:
-    """Returns the statement of a run of sampled rounds, from what happened in it.
+    """Returns the statement of a run with sampled rounds.
 
     Args:
-      event: The rounds as they happened, one event each, as `events.compose` merges them.
-      mechanism: Its name, as in --dp.
-      population: How many units there are.
-      clients_per_round: The expected cohort.
-      delta: Above 0, at most 1/population.
-      unit: What is protected.
-      accountant: The accountant of the run.
+      event: Composition of the rounds, from `events.compose`.
+      mechanism: Name of the mechanism, as in --dp.
+      population: Number of units.
+      clients_per_round: Expected cohort size.
+      delta: Probability with which epsilon may fail, above 0 and at most 1/population.
+      unit: The protected unit.
+      accountant: Accountant of the run.
       orders: The order grid of the improved conversion.
       classic_orders: The order grid of the classic conversion.
-      violations: Where the run departs from what the accountants assume.
-      discrete: Whether the noise is discrete: its Renyi divergences are no larger than those of
-        the Gaussian mechanism, of its privacy losses nobody has shown it.
+      violations: Reasons why the run does not meet the accountants' assumptions.
+      discrete: Whether the noise is discrete. Its Renyi divergences are at most those of the
+        Gaussian mechanism. For its privacy loss distributions this is not proven, so `pld` is None.
 
     Raises:
-      UserError: If delta means nothing for the population.
+      UserError: If delta is not meaningful for the population.
     """
     accounting.check_delta(delta, population, unit)
     rounds = events.rounds_of(event)
@@ -277,7 +279,8 @@ def state(
             for e in (sampled, plain)
         )
     elif sampled.pld is None and adjacency is accounting.REPLACE_ONE:
-        # Losses of fixed-size cohorts are known without amplification only; that bound holds, too.
+        # The PLD accountant does not support fixed-size cohorts. The bound without amplification
+        # also holds with it.
         sampled = dataclasses.replace(
             sampled,
             pld=plain.pld,
@@ -314,22 +317,22 @@ def state_bounded(
     orders: tuple[float, ...] = accounting.FINE_ORDERS,
     violations: tuple[str, ...] = (),
 ) -> PrivacyStatement:
-    """Returns the statement of a run whose schedule bounds participation: DP-FTRL.
+    """Returns the statement of a run with a bound on the participation: DP-FTRL.
 
     Args:
-      event: The whole run as one Gaussian mechanism, as `dp_ftrl.event_of` makes it.
-      mechanism: Its name, as in --dp.
-      population: How many clients there are.
-      clients_per_round: The cohort.
+      event: The whole run as one Gaussian mechanism, from `dp_ftrl.event_of`.
+      mechanism: Name of the mechanism, as in --dp.
+      population: Number of clients.
+      clients_per_round: Cohort size.
       noise_multiplier: Standard deviation of each node's noise over the clipping norm.
-      rounds: How many rounds happened.
-      delta: Above 0, at most 1/population.
-      accountant: The accountant of the run.
+      rounds: Number of rounds.
+      delta: Probability with which epsilon may fail, above 0 and at most 1/population.
+      accountant: Accountant of the run.
       orders: The order grid of both conversions.
-      violations: Where the run departs from what the accountants assume.
+      violations: Reasons why the run does not meet the accountants' assumptions.
 
     Raises:
-      UserError: If delta means nothing for the population.
+      UserError: If delta is not meaningful for the population.
     """
     accounting.check_delta(delta, population)
     found = accounting.epsilons(event, delta, orders, orders, accounting.ZERO_OUT)

@@ -1,1 +1,1 @@
-"""Many rounds: cohorts, evaluation, checkpoints, results, report."""
+"""Training over many rounds: cohorts, evaluation, checkpoints, results and reports."""

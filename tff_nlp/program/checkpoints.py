@@ -1,7 +1,7 @@
-"""Checkpoints that a kill cannot leave half written, and that belong to one run.
+"""Checkpoints, which are never left half written and belong to one run.
 
-Each holds a digest of its numbers, its round and its run. Reading one runs nothing: it is plain
-numbers, which take no more memory than their file.
+Each checkpoint holds a digest of its numbers, its round and its run. Reading one runs no code,
+because it holds only plain numbers. They need no more memory than the size of the file.
 """
 
 import hashlib
@@ -23,7 +23,10 @@ _DIGEST = "digest"
 def save(
     folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray], run: str = ""
 ) -> None:
-    """Saves a state; the two newest checkpoints are kept (arguments and errors as for `write`)."""
+    """Saves a state and keeps only the two newest checkpoints.
+
+    The arguments and errors are those of `write`.
+    """
     write(folder, round_number, leaves, run)
     for number in rounds(folder)[:-_KEPT]:
         remove(folder, number)
@@ -32,21 +35,21 @@ def save(
 def write(
     folder: pathlib.Path, round_number: int, leaves: Sequence[np.ndarray], run: str = ""
 ) -> None:
-    """Writes a state beside those that are there.
+    """Writes a state and keeps all other checkpoints.
 
     Args:
-      folder: Where checkpoints live.
-      round_number: Rounds completed.
+      folder: Folder of the checkpoints.
+      round_number: Number of completed rounds.
       leaves: The state's arrays, in a fixed order.
-      run: What tells this run from others, see `RunDirectory.identity`.
+      run: Identity of the run, see `RunDirectory.identity`.
 
     Raises:
-      WriteError: If it cannot be written.
+      WriteError: If the checkpoint cannot be written.
     """
     path = folder / f"round_{round_number:06d}.npz"
     members = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
     members[_DIGEST] = _digest(leaves, round_number, run)
-    # NumPy's own writer leaves an archive behind that complains after a disk was full.
+    # If the disk is full, NumPy's own writer leaves an open archive that prints an error later.
     with durable_files.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, leaf in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -54,10 +57,14 @@ def write(
 
 
 def remove(folder: pathlib.Path, round_number: int) -> None:
-    """Removes a checkpoint.
+    """Removes a checkpoint, if there is one.
+
+    Args:
+      folder: Folder of the checkpoints.
+      round_number: Number of completed rounds of the checkpoint.
 
     Raises:
-      WriteError: If it cannot be removed.
+      WriteError: If the checkpoint cannot be removed.
     """
     path = folder / f"round_{round_number:06d}.npz"
     with durable_files.writing(path):
@@ -65,7 +72,7 @@ def remove(folder: pathlib.Path, round_number: int) -> None:
 
 
 def latest(folder: pathlib.Path) -> int | None:
-    """Returns the number of completed rounds of the newest checkpoint, None without any."""
+    """Returns the number of completed rounds of the newest checkpoint, or None without any."""
     found = rounds(folder)
     return found[-1] if found else None
 
@@ -76,11 +83,14 @@ def load(
     """Loads a checkpoint.
 
     Args:
-      folder: Where checkpoints live.
-      round_number: Which one.
-      like: Arrays, or `tf.TensorSpec`s whose shapes may have unknown sizes, of the shapes and types
-        that the checkpoint must have.
-      run: As for `save`.
+      folder: Folder of the checkpoints.
+      round_number: Number of completed rounds of the checkpoint.
+      like: Arrays or `tf.TensorSpec`s with the shapes and types that the checkpoint must have. The
+        shape of a spec may have unknown sizes.
+      run: Identity of the run, as for `write`.
+
+    Returns:
+      The state's arrays, in the order in which they were saved.
 
     Raises:
       UserError: If the file is damaged or belongs to another model or run.
@@ -98,7 +108,7 @@ def load(
     leaves = list(members.values())
     if len(leaves) != len(like) or not all(map(_fits, leaves, like)):
         raise errors.UserError(
-            f"--output_dir: the checkpoint {path} is not of this model; use another folder"
+            f"--output_dir: the checkpoint {path} belongs to another model; use another folder"
         )
     if stated.tobytes() != _digest(leaves, round_number, run).tobytes():
         raise _damaged(path, "it is not what this run saved")
@@ -107,16 +117,16 @@ def load(
 
 def _damaged(path: pathlib.Path, why: str) -> errors.UserError:
     return errors.UserError(
-        f"--output_dir: the checkpoint {path} is damaged ({why}); delete it to go on from the one "
-        "before"
+        f"--output_dir: the checkpoint {path} is damaged ({why}); delete it to continue from the "
+        "checkpoint before it"
     )
 
 
 def _check_size(path: pathlib.Path) -> None:
-    """Raises ValueError or BadZipFile if the arrays take more than the file has."""
+    """Raises ValueError or BadZipFile if the arrays are larger than the file."""
     with zipfile.ZipFile(path) as file:
         if sum(member.file_size for member in file.infolist()) > path.stat().st_size:
-            raise ValueError("it unpacks to more than its size")
+            raise ValueError("its arrays are larger than the file")
 
 
 def _digest(leaves: Sequence[np.ndarray], round_number: int, run: str) -> np.ndarray:
@@ -129,7 +139,7 @@ def _digest(leaves: Sequence[np.ndarray], round_number: int, run: str) -> np.nda
 
 def _fits(leaf: np.ndarray, like: Any) -> bool:
     wanted = np.dtype(getattr(like.dtype, "as_numpy_dtype", like.dtype))
-    # Strings have a length in NumPy, and are objects where their length is open.
+    # NumPy's string types have a fixed length; strings of open length have the type object.
     same = leaf.dtype == wanted or (leaf.dtype.kind == "S" and wanted.kind in "OS")
     sizes = tuple(like.shape)
     return (

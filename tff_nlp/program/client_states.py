@@ -1,8 +1,8 @@
-"""What clients keep from round to round, stored by their ids.
+"""The state that clients keep from round to round, stored by their ids.
 
-A client that takes part in a round leaves a file named by its id and the round; nobody else costs
-anything. A client's state at a checkpoint is its newest file that is not from a later round.
-Files of later rounds are left over from a run that was stopped, and go when it goes on.
+A client that takes part in a round writes a file, named by its id and the round. Other clients need
+no space. A client's state at a checkpoint is its newest file that is not from a later round. Files
+of later rounds are left by a run that was stopped; they are removed when the run is resumed.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from tff_nlp.program import checkpoints
 
 
 class ClientStates:
-    """The states of a population, in a folder.
+    """The states of all clients, in a folder.
 
     Args:
-      folder: Where the states lie; made when the first one is saved.
-      run: What tells this run from others, see `RunDirectory.identity`.
+      folder: Folder of the states. It is made when the first state is saved.
+      run: Identity of the run, see `RunDirectory.identity`.
     """
 
     def __init__(self, folder: pathlib.Path, run: str = "") -> None:
@@ -31,10 +31,13 @@ class ClientStates:
             self._rounds[path.name] = checkpoints.rounds(path)
 
     def rewind(self, number: int) -> None:
-        """Forgets what rounds after this one left.
+        """Removes the states of rounds after a checkpoint.
 
         Args:
-          number: The round of the checkpoint; 0 for none.
+          number: The round of the checkpoint; 0 removes all states.
+
+        Raises:
+          WriteError: If a state cannot be removed.
         """
         for key, rounds in self._rounds.items():
             for later in [r for r in rounds if r > number]:
@@ -42,14 +45,14 @@ class ClientStates:
                 rounds.remove(later)
 
     def load(self, client: str, like: Sequence[Any]) -> list[np.ndarray] | None:
-        """Returns a client's newest state; None before it has taken part.
+        """Returns a client's newest state, or None before its first round.
 
         Args:
           client: The client's id.
           like: Specs of the state's arrays.
 
         Raises:
-          UserError: If its file is damaged.
+          UserError: If the client's file is damaged.
         """
         key = _key(client)
         rounds = self._rounds.get(key)
@@ -63,10 +66,10 @@ class ClientStates:
         Args:
           client: The client's id.
           number: The round, from 1.
-          arrays: The state.
+          arrays: The state's arrays.
 
         Raises:
-          WriteError: If it cannot be written.
+          WriteError: If the state cannot be written.
         """
         key = _key(client)
         folder = self._folder / key
@@ -78,10 +81,13 @@ class ClientStates:
             rounds.append(number)
 
     def forget_before(self, number: int) -> None:
-        """Removes states to which the run cannot go back any more.
+        """Removes the states that no checkpoint needs any more.
 
         Args:
-          number: The oldest checkpoint that is left.
+          number: The round of the oldest checkpoint that is kept.
+
+        Raises:
+          WriteError: If a state cannot be removed.
         """
         for key, rounds in self._rounds.items():
             needed = max((r for r in rounds if r <= number), default=0)
@@ -91,5 +97,5 @@ class ClientStates:
 
 
 def _key(client: str) -> str:
-    """Returns a folder's name for an id, which may hold anything."""
+    """Returns a folder name for an id. The id may contain any characters."""
     return hashlib.sha256(client.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Whether a command goes on with the run that a folder holds: which flags may differ, and how."""
+"""Checks whether a command may resume the run in a folder: which flags may differ, and how."""
 
 import dataclasses
 import json
@@ -10,17 +10,17 @@ from tff_nlp import errors
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How the configuration of a command may differ from that of the run that it goes on with.
+    """How a command's configuration may differ from the configuration of the run that it resumes.
 
-    A configuration maps flag names to JSON values. Names with a blank in them are no flags but
-    digests of what flags led to.
+    A configuration maps flag names to JSON values. A name with a blank in it is not a flag. Its
+    value is a digest of data that flags select.
 
     Attributes:
-      late: Names whose values are known only when the run begins.
-      described: Flags that have no effect but through the digests: they may differ where those are
-        the same, as the path of a corpus that was moved.
-      growing: Flags whose number may be larger than before, with the reason why it may not be in
-        this run, in which another flag is named; an empty reason where it may.
+      late: Names with values that are known only when the run begins.
+      described: Flags that matter only through the data that they select. They may differ if all
+        digests are equal, for example the path of a corpus that was moved.
+      growing: Flags that may have a larger number than before. The value is an empty string, or the
+        reason why the number may not grow in this run, which names another flag.
     """
 
     late: Collection[str] = ()
@@ -29,23 +29,23 @@ class Rules:
 
 
 def check_same(old: Mapping[str, Any], new: Mapping[str, Any], rules: Rules, where: str) -> None:
-    """Checks that a command may go on with a run.
+    """Checks that a command may resume a run.
 
     Args:
-      old: Configuration of the run.
-      new: Configuration of the command, both without late names.
-      rules: How they may differ.
-      where: The folder as its flag has it, for messages.
+      old: Configuration of the run, without late names.
+      new: Configuration of the command, without late names.
+      rules: How the two may differ.
+      where: The folder as a flag, for messages: "--output_dir=runs/a".
 
     Raises:
-      UserError: If another flag differs, naming it.
+      UserError: If a flag differs that may not differ. The message names it.
     """
-    new = json.loads(json.dumps(new))  # As it would be read back: tuples are lists.
+    new = json.loads(json.dumps(new))  # JSON makes lists of tuples, as in the saved one.
     strange = sorted(set(old) ^ set(new))
     if strange:
         raise errors.UserError(
             f"{where}: holds a run of another script or version "
-            f"({', '.join(f'--{name}' for name in strange[:3])} stand in one of them only); "
+            f"(only one of the two has {', '.join(f'--{name}' for name in strange[:3])}); "
             "use another folder"
         )
     different = [name for name in new if old[name] != new[name]]
@@ -54,7 +54,7 @@ def check_same(old: Mapping[str, Any], new: Mapping[str, Any], rules: Rules, whe
     if not digests:
         flags = [name for name in flags if name not in rules.described]
     flags = [name for name in flags if not _has_grown(name, old, new, rules, where)]
-    # What the flags led to is worth telling only where no flag differs.
+    # A difference in the data is worth a message only if no flag differs.
     if flags:
         were, are = (" ".join(_flag(n, config[n]) for n in flags[:3]) for config in (old, new))
         raise errors.UserError(
@@ -81,7 +81,7 @@ def _has_grown(
 
 
 def _flag(name: str, value: Any) -> str:
-    """Returns a flag as the command line has it."""
+    """Returns a flag as it is written on the command line."""
     if isinstance(value, list):
         value = ",".join(str(part) for part in value)
     if isinstance(value, bool):

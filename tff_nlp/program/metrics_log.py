@@ -1,4 +1,4 @@
-"""metrics.csv: one row per round, neither lost nor doubled when a run is killed and resumed."""
+"""metrics.csv has one row per round. No row is lost or doubled when a run is killed and resumed."""
 
 import csv
 import io
@@ -11,29 +11,29 @@ KEY = "round"
 
 
 class MetricsLog:
-    """A CSV file whose columns are fixed by the first row and whose key is the round.
+    """A CSV file with one row per round and fixed columns.
 
-    A cell stays empty where a round has no value, as for scores between evaluations.
+    A cell is empty if the round has no value, for example a score between two evaluations.
     """
 
     def __init__(self, path: pathlib.Path, columns: Sequence[str]) -> None:
         """Opens the log.
 
         Args:
-          path: The file; made with the first row.
-          columns: The columns after the round.
+          path: The file. It is made when it is first written.
+          columns: The names of the columns after the round.
         """
         self._path = path
         self._columns = (KEY, *columns)
 
     def rewind(self, rounds: int) -> None:
-        """Drops the rows after a round, which are about to be computed again.
+        """Removes the rows after a round. These rounds will be computed again.
 
         Args:
-          rounds: Rounds completed: rows up to this one stay.
+          rounds: Number of completed rounds. Their rows stay.
 
         Raises:
-          UserError: If rows of completed rounds are not there.
+          UserError: If rows of completed rounds are missing.
           WriteError: If the file cannot be written.
         """
         rows = [row for row in self.rows() if int(row[KEY]) <= rounds]
@@ -51,8 +51,12 @@ class MetricsLog:
     def append(self, row: Mapping[str, float]) -> None:
         """Adds a row and waits until it is on disk.
 
+        Args:
+          row: Column -> value. Missing columns get empty cells.
+
         Raises:
-          WriteError: If it cannot be written.
+          ValueError: If there is no such column.
+          WriteError: If the row cannot be written.
         """
         unknown = set(row) - set(self._columns)
         if unknown:
@@ -66,7 +70,7 @@ class MetricsLog:
         if not self._path.exists():
             return []
         with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
-            # A row that a kill cut short lacks its last cells or its line end.
+            # A row that was cut off by a kill lacks its last cells or its line end.
             complete = [line for line in file if line.endswith("\n")]
         rows = csv.DictReader(complete, restval=None)
         return [row for row in rows if None not in row.values() and row.get(KEY, "").isdigit()]

@@ -1,4 +1,4 @@
-"""The picture of a run: what metrics.csv holds, over rounds."""
+"""The picture of a run: the columns of metrics.csv over the rounds."""
 
 import pathlib
 import warnings
@@ -15,42 +15,44 @@ from tff_nlp.clients import picture
 
 # Distinguishable for colour-blind readers (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-# Colour, style and marker of the first line, the second and so on: lines differ in grey, too.
+_SKY = "#56B4E9"
+# Colour, style and marker of each line, so that lines also differ in a grey print.
 _STYLES: tuple[tuple[str, Any, str], ...] = (
     (_BLUE, "-", "o"),
     (_ORANGE, "--", "s"),
     (_GREEN, "-.", "^"),
     (_RED, ":", "v"),
     (_PURPLE, (0, (5, 1, 1, 1)), "D"),
+    (_SKY, (0, (1, 1)), "P"),
 )
 
 
 class Curve(Protocol):
-    """A line of a panel: a column of metrics.csv, and what the line is called."""
+    """A line of a panel."""
 
     @property
     def column(self) -> str:
-        """The column's name."""
+        """The name of the column of metrics.csv."""
 
     @property
     def label(self) -> str:
-        """The line's name."""
+        """The name of the line in the legend."""
 
 
 class Panel(Protocol):
-    """A pair of axes."""
+    """A part of the picture with its own axes."""
 
     @property
     def quantity(self) -> str:
-        """What is drawn, with its unit."""
+        """The drawn quantity with its unit, the title of the vertical axis."""
 
     @property
     def curves(self) -> Sequence[Curve]:
-        """The lines, five at most."""
+        """The lines, at most six."""
 
     @property
     def baseline(self) -> str:
-        """What the level of the baseline is called; empty for none."""
+        """The name of the baseline in the legend. Empty draws no baseline."""
 
 
 def draw_curves(
@@ -61,14 +63,17 @@ def draw_curves(
     title: str,
     baseline: float,
 ) -> None:
-    """Draws columns over rounds, or over epochs where the rows have them.
+    """Draws columns of metrics.csv over rounds, or over epochs if there is a column "epoch".
 
     Args:
-      rows: Rows of metrics.csv; empty cells are left out.
-      path: The PNG.
-      panels: What is drawn, from left to right.
+      rows: Rows of metrics.csv. Empty cells are left out.
+      path: The PNG file.
+      panels: The panels from left to right.
       title: Title of the picture.
-      baseline: The score of a baseline, drawn as a line where a panel asks for it.
+      baseline: Score of the baseline, a horizontal line in the panels that have a baseline.
+
+    Raises:
+      WriteError: If the file cannot be written.
     """
     figure = Figure(figsize=(5 * len(panels), 4.6), layout="constrained")
     unit = "epoch" if rows and "epoch" in rows[0] else "round"
@@ -80,7 +85,7 @@ def draw_curves(
         axes.grid(alpha=0.3)
         axes.set_xlim(0, max((float(row[unit]) for row in rows), default=1) * 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # Below the axes, where no curve runs.
+        # Below the axes the legend hides no curve.
         axes.legend(
             loc="upper center",
             bbox_to_anchor=(0.5, -0.16),
@@ -105,9 +110,13 @@ def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, str]], unit: str, panel:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+    """Writes a figure as a PNG file. The file is complete or unchanged, also after a crash.
+
+    Raises:
+      WriteError: If the file cannot be written.
+    """
     FigureCanvasAgg(figure)
     with durable_files.replacing(path) as file, warnings.catch_warnings():
-        # Names in scripts that matplotlib's own font lacks are drawn as boxes.
+        # Matplotlib's font lacks some scripts. It draws boxes for them, without a warning here.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(file, format="png", dpi=120)

@@ -1,4 +1,4 @@
-"""privacy.jsonl: what each round did to privacy, recorded as it happened."""
+"""privacy.jsonl records the privacy cost of each round while the run goes on."""
 
 import collections
 import dataclasses
@@ -22,47 +22,50 @@ _SIGNAL_TO_NOISE = "signal_to_noise"
 
 
 def columns(guarantee: Guarantee | ExampleGuarantee) -> tuple[str, ...]:
-    """Returns the columns of metrics.csv about privacy; epsilon's names its accountant."""
+    """Returns the privacy columns of metrics.csv. The column of epsilon names the accountant."""
     return (f"epsilon_{guarantee.accountant}", *_COLUMNS, _SIGNAL_TO_NOISE)
 
 
 def shown(row: Mapping[str, float]) -> dict[str, float]:
-    """Returns what a progress line shows of these columns, by the name there."""
+    """Returns the privacy values of a progress line, by their names in that line."""
     names = {n: f"epsilon ({n.partition('_')[2]})" for n in row if n.startswith("epsilon_")}
     names |= {_SIGNAL_TO_NOISE: "signal/noise", "clipped_share": "clipped"}
     return {name: row[column] for column, name in names.items() if column in row}
 
 
 class PrivacyLog:
-    """One line of JSON per round: number, clients, `DpEvent`s, and a digest of the release."""
+    """A file with one line of JSON per round.
+
+    A line has the round number, the clients, the `DpEvent`s and a digest of the release.
+    """
 
     def __init__(self, path: pathlib.Path, guarantee: Guarantee | ExampleGuarantee) -> None:
         """Opens the log.
 
         Args:
-          path: The file; made with the first round.
-          guarantee: What the run promises.
+          path: The file. It is made with the first round.
+          guarantee: The privacy guarantee of the run.
         """
         self._path = path
         self._guarantee = guarantee
         self._records: list[dict[str, Any]] = []
 
     def rewind(self, rounds: int) -> None:
-        """Reads the log of a run that goes on. It keeps every round that was ever recorded.
+        """Reads the log of a resumed run and keeps every recorded round.
 
-        Others may have seen the rounds after the last checkpoint, which are computed again. They
-        draw the same noise, so that their release is the same, and counts once; where it is not,
-        `record` notices it.
+        Rounds after the last checkpoint are computed again, although others may have seen their
+        first release. They draw the same noise, so the second release is equal and counts once. If
+        it is not equal, `record` adds a second line for the round.
 
         Args:
-          rounds: Rounds completed.
+          rounds: Number of completed rounds.
 
         Raises:
-          UserError: If completed rounds are not there: their privacy would be unknown.
+          UserError: If completed rounds are missing. Their privacy cost would be unknown.
           WriteError: If the file cannot be written.
         """
         text = self._path.read_text("utf-8") if self._path.exists() else ""
-        # A kill may have left half a line, of a round that nobody has seen.
+        # A kill may have left half a line. That round was not released.
         whole = text[: text.rfind("\n") + 1]
         try:
             records = [json.loads(line) for line in whole.splitlines()]
@@ -72,7 +75,7 @@ class PrivacyLog:
         if not numbers >= set(range(1, rounds + 1)):
             raise errors.UserError(
                 f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
-                "the last checkpoint, without which no epsilon holds; use another folder"
+                "the last checkpoint, or no epsilon can be stated; use another folder"
             )
         self._records = records
         if whole != text:
@@ -89,15 +92,16 @@ class PrivacyLog:
 
         Args:
           number: The round, from 1.
-          cohort: Positions of the clients that came.
+          cohort: Positions of the clients that took part.
           measured: The aggregator's measurements, see `measurements`.
           released: The weights after the round.
 
         Returns:
-          Values for `columns`; those that were not measured are left out.
+          Values for `columns`, without those that were not measured.
 
         Raises:
-          RunError: If the aggregator's noise is not the one that is accounted for.
+          RunError: If the noise multiplier of the aggregator differs from the one in the guarantee.
+          WriteError: If the file cannot be written.
         """
         self._check(number, measured.get("noise_multiplier"))
         release = _digest(released)
@@ -106,7 +110,7 @@ class PrivacyLog:
         return self._columns(number, measured)
 
     def statement(self) -> statement.PrivacyStatement:
-        """Returns what the recorded rounds may claim."""
+        """Returns the privacy statement of the recorded rounds."""
         stated = self._guarantee.statement_of(self._records)
         return dataclasses.replace(stated, violations=self._violations())
 
@@ -118,11 +122,11 @@ class PrivacyLog:
         return [r["release"] for r in self._records if r["round"] == number]
 
     def _violations(self) -> tuple[str, ...]:
-        """Returns why nothing is claimed: what the guarantee says, and rounds with two results."""
+        """Returns the reasons why nothing can be claimed, for example rounds with two results."""
         counts = collections.Counter(record["round"] for record in self._records)
         twice = tuple(
-            f"round {number} was computed {count} times with the same noise and other results, "
-            "whose difference shows what the noise hid"
+            f"round {number} was computed {count} times with the same noise and different results; "
+            "their difference reveals what the noise should hide"
             for number, count in counts.items()
             if count > 1
         )
@@ -133,8 +137,8 @@ class PrivacyLog:
         # The aggregator measures its noise multiplier in single precision.
         if done is not None and not math.isclose(done, stated, rel_tol=1e-5):
             raise errors.RunError(
-                f"round {number}: the aggregator's noise multiplier is {done:g}, {stated:g} is "
-                "accounted for; no epsilon holds"
+                f"round {number}: the aggregator's noise multiplier is {done:g}, but epsilon is "
+                f"computed for {stated:g}; no epsilon holds"
             )
 
     def _columns(self, number: int, measured: Mapping[str, float]) -> dict[str, float]:
@@ -156,10 +160,10 @@ def _digest(released: Sequence[np.ndarray]) -> str:
 
 
 def measurements(aggregator: Any) -> dict[str, float]:
-    """Returns what a differentially private aggregator measures in a round, by our names.
+    """Returns the measurements of a differentially private aggregator in a round, by name.
 
     Args:
-      aggregator: Its measurements, as the process returns them.
+      aggregator: The aggregator's measurements, as the process returns them.
     """
     if not isinstance(aggregator, Mapping):
         return {}

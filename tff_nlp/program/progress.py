@@ -1,4 +1,4 @@
-"""How training shows where it is: a bar on a terminal, a line now and then in a file."""
+"""Shows the progress of training: a bar on a terminal, or a line now and then in a file."""
 
 import sys
 import time
@@ -7,27 +7,27 @@ from typing import TextIO
 
 import tqdm
 
-# Seconds between two lines where there is no terminal; evaluations are always told.
-_QUIET = 60.0
+# Seconds between two lines without a terminal. Evaluations always get a line.
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """Shows the rounds (or parts of epochs) that are done; use it in a `with` statement."""
+    """Shows the number of completed rounds (or parts of epochs). Use it in a `with` statement."""
 
     def __init__(
         self, total: int, done: int, unit: str = "round", stream: TextIO | None = None
     ) -> None:
-        """Shows the beginning.
+        """Begins to show the progress.
 
         Args:
-          total: Rounds in all.
-          done: Rounds done by an earlier run of the program.
-          unit: What a round is called.
-          stream: Where to; by default standard error.
+          total: Total number of rounds.
+          done: Number of rounds that an earlier run of the program completed.
+          unit: Word for a round.
+          stream: Output stream. The default is standard error.
         """
         self._total, self._start, self._done, self._unit = total, done, done, unit
         self._stream = stream or sys.stderr
-        self._began = self._told = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._kept: dict[str, str] = {}
         self._bar = None
         if self._stream.isatty():
@@ -36,11 +36,11 @@ class Progress:
             )
 
     def advance(self, values: dict[str, float], kept: dict[str, float] | None = None) -> None:
-        """Notes one more round.
+        """Counts one more round and shows its numbers.
 
         Args:
-          values: The round's numbers, by the name to show.
-          kept: Numbers that stay until there are new ones, such as scores.
+          values: Numbers of the round, by the name to show.
+          kept: Numbers that are shown until they are replaced, such as scores.
         """
         self._done += 1
         self._kept |= {name: f"{value:.3f}" for name, value in (kept or {}).items()}
@@ -50,13 +50,13 @@ class Progress:
             self._bar.update()
             return
         now = time.monotonic()
-        if kept or self._done == self._total or now - self._told >= _QUIET:
-            self._told = now
+        if kept or self._done == self._total or now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
             numbers = ", ".join(f"{name} {value}" for name, value in shown.items())
             self.say(f"{self._unit} {self._done}/{self._total}: {numbers}, {self._left(now)}")
 
     def say(self, line: str) -> None:
-        """Writes a line of its own."""
+        """Writes a message on its own line."""
         if self._bar is not None:
             self._bar.write(line, file=self._stream)
         else:

@@ -1,4 +1,4 @@
-"""The folder that receives a run: one run, one configuration, for its owner's eyes only."""
+"""The folder of a run. It holds one run with one configuration, and only its owner can read it."""
 
 import contextlib
 import fcntl
@@ -31,7 +31,7 @@ _LOCK = ".lock"
 
 
 class RunDirectory:
-    """A run's folder, locked from its opening until `close`; use it in a `with` statement.
+    """The folder of a run, locked until `close`. Use it in a `with` statement.
 
     Attributes:
       path: The folder.
@@ -43,16 +43,16 @@ class RunDirectory:
         config: Mapping[str, Any],
         rules: configuration.Rules = configuration.Rules(),  # noqa: B008 (it is frozen)
     ) -> None:
-        """Opens a folder for a run; nothing in it changes before `begin`.
+        """Opens a folder for a run. No file of a run changes before `begin`.
 
         Args:
-          path: The folder; made if it is missing, and removed by `close` if nothing began in it.
-          config: The resolved configuration: flag names to JSON values.
-          rules: How it may differ from that of the run in the folder.
+          path: The folder. It is made if it is missing. `close` removes it if it is still empty.
+          config: The resolved configuration: flag name -> JSON value.
+          rules: How it may differ from the configuration of the run in the folder.
 
         Raises:
-          UserError: If the folder cannot be written, is in use, holds a run of another
-            configuration, or holds something else.
+          UserError: If the folder cannot be written, is in use, holds a run with another
+            configuration, or holds anything else.
         """
         self.path = path
         self._config = {name: value for name, value in config.items() if name not in rules.late}
@@ -61,19 +61,21 @@ class RunDirectory:
         self._check_content()
         self._lock = _locked(path)
         try:
-            self._check_content()  # Another run may have come between.
+            self._check_content()  # Another run may have begun before the lock was taken.
         except errors.UserError:
             self.close()
             raise
 
     def begin(self, **late: Any) -> None:
-        """Writes the configuration, or compares it with that of the run to go on with.
+        """Writes the configuration, or compares it with the configuration of the resumed run.
 
         Args:
-          **late: The values of the names that the rules call late.
+          **late: The values of the names in `Rules.late`.
 
         Raises:
-          UserError: If the folder holds a run of another configuration.
+          UserError: If the folder holds a run with another configuration.
+          ValueError: If the names are not those in `Rules.late`.
+          WriteError: If the folder cannot be written.
         """
         if set(late) != set(self._rules.late):
             raise ValueError(f"expected {sorted(self._rules.late)}, found {sorted(late)}")
@@ -91,19 +93,20 @@ class RunDirectory:
 
     @property
     def identity(self) -> str:
-        """A digest of the configuration, the same for each command that goes on with the run."""
+        """A digest of the configuration. It is the same for every command that resumes the run."""
         rules = self._rules
         changing = {*rules.late, *rules.described, *rules.growing}
         fixed = {name: value for name, value in self._config.items() if name not in changing}
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def result(self) -> dict[str, Any] | None:
-        """Returns the result if the run is finished, and notes where its texts are now.
+        """Returns the result if the run is finished, otherwise None.
 
-        A run that is to grow beyond its result is not finished.
+        A run is not finished if this command asks for more rounds than the result has. For a
+        finished run, the paths of its texts in config.json are updated.
 
         Raises:
-          UserError: If the file is damaged.
+          UserError: If result.json is damaged.
         """
         if not (self.path / RESULT).exists():
             return None
@@ -118,11 +121,15 @@ class RunDirectory:
         return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:
-        """Writes result.json; it marks the run as finished, so write everything else before."""
+        """Writes result.json, which marks the run as finished. Write all other files before it.
+
+        Raises:
+          WriteError: If it cannot be written.
+        """
         write_json(self.path / RESULT, result)
 
     def close(self) -> None:
-        """Lets others use the folder, and removes it if nothing was written into it."""
+        """Unlocks the folder, and removes it if no run has begun in it."""
         if self._lock.closed:
             return
         if [entry.name for entry in self.path.iterdir()] == [_LOCK]:
@@ -158,14 +165,17 @@ class RunDirectory:
 
 
 def check_content(path: pathlib.Path) -> dict[str, Any] | None:
-    """Checks that a folder holds a run or nothing, and returns the run's configuration.
+    """Checks that a folder is empty or holds a run.
 
     Args:
-      path: The folder; it may be missing.
+      path: The folder. It may be missing.
+
+    Returns:
+      The configuration of the run, or None without a run.
 
     Raises:
-      UserError: If it holds something else, a file where a run has a folder or the reverse, a link
-        in place of either, or a damaged configuration.
+      UserError: If the folder holds anything else, or if a part of the run is a link, a file in
+        place of a folder, a folder in place of a file, or damaged.
     """
     if not path.is_dir():
         return None
@@ -173,13 +183,13 @@ def check_content(path: pathlib.Path) -> dict[str, Any] | None:
     for name in (*_FILES, *_FOLDERS):
         part = path / name
         if part.is_symlink():
-            raise errors.UserError(f"{where}: {name} is a link; put there what it leads to")
+            raise errors.UserError(f"{where}: {name} is a link; replace it with its target")
         if part.exists() and part.is_dir() != (name in _FOLDERS):
             found, due = ("folder", "file") if part.is_dir() else ("file", "folder")
             raise errors.UserError(f"{where}: {name} is a {found}, not a {due}; move it away")
     if (path / CONFIG).exists():
         return _read_json(path / CONFIG)
-    # A kill may have left these two before anything began.
+    # A run that was killed before it began may have left these two files.
     own = {_LOCK, f"{CONFIG}.partial"}
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in own)
     if foreign:
@@ -190,22 +200,22 @@ def check_content(path: pathlib.Path) -> dict[str, Any] | None:
 
 
 def damaged(folder: pathlib.Path) -> errors.UserError:
-    """Returns the error of a result.json that no finished run wrote."""
+    """Returns the error for a damaged result.json."""
     return errors.UserError(
         f"--output_dir: {folder / RESULT} is damaged; delete it and repeat the command"
     )
 
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any], *, private: bool = True) -> None:
-    """Writes JSON that is there as a whole or not at all.
+    """Writes a JSON file. The file is complete or unchanged, also after a crash.
 
     Args:
       path: The file.
-      value: What to write.
-      private: Whether only its owner may read it.
+      value: The value to write.
+      private: Whether only the owner may read the file.
 
     Raises:
-      WriteError: If it cannot be written.
+      WriteError: If the file cannot be written.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     durable_files.replace_text(path, f"{text}\n", private=private)
@@ -215,7 +225,7 @@ def _locked(path: pathlib.Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(durable_files.PRIVATE_FOLDER, exist_ok=True)
-        # It may be somebody else's file: never truncated, and no link is followed.
+        # The file may belong to somebody else, so it is not truncated and no link is followed.
         how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         lock = os.fdopen(os.open(path / _LOCK, how, 0o600), "a")
     except OSError as error:
@@ -238,5 +248,5 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise errors.UserError(f"--output_dir: {path} cannot be read ({error})") from error
     if not isinstance(value, dict):
-        raise errors.UserError(f"--output_dir: {path} cannot be read (it is no JSON object)")
+        raise errors.UserError(f"--output_dir: {path} cannot be read (it is not a JSON object)")
     return value

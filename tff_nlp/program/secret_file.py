@@ -1,7 +1,8 @@
-"""The secret of a run's noise on disk: in the private part of its folder, readable by its owner.
+"""Stores the secret of a run's noise in the private part of its folder.
 
-It never stands in config.json, result.json, the exported model or a tracker. A run that is resumed
-reads it back and so draws the same noise: a round that was computed twice is one release.
+Only the owner can read the file. The secret is never written to config.json, result.json, the
+exported model or a tracker. A resumed run reads the secret and draws the same noise, so a round
+that is computed twice is only one release.
 """
 
 import os
@@ -9,13 +10,13 @@ import pathlib
 
 from tff_nlp import durable_files, errors
 from tff_nlp.privacy.noise_secret import BYTES, NoiseSecret
-from tff_nlp.program import run_directory
+from tff_nlp.program import checkpoints, run_directory
 
 _NAME = "noise_secret"
 
 
 def read(folder: pathlib.Path) -> NoiseSecret | None:
-    """Returns the secret of a run, None where none was kept.
+    """Returns the secret of a run, or None if there is none.
 
     Args:
       folder: The run's folder.
@@ -35,15 +36,35 @@ def read(folder: pathlib.Path) -> NoiseSecret | None:
     return NoiseSecret(value)
 
 
+def read_or_make(directory: run_directory.RunDirectory, *, needed: bool = True) -> NoiseSecret:
+    """Returns the secret of a run, or a fresh one for a run that has not computed a round.
+
+    Args:
+      directory: The run's folder.
+      needed: Whether a privacy guarantee depends on it. Otherwise a lost secret is replaced.
+
+    Raises:
+      UserError: If rounds were computed with a secret that is lost, or the file is damaged.
+    """
+    kept = read(directory.path)
+    if needed and kept is None and checkpoints.latest(directory.checkpoints):
+        raise errors.UserError(
+            f"--output_dir={directory.path}: the secret of the noise is missing in "
+            f"{run_directory.PRIVATE}/. Rounds that are computed again would have other noise. Use "
+            "another folder"
+        )
+    return kept or NoiseSecret.fresh()
+
+
 def keep(folder: pathlib.Path, secret: NoiseSecret) -> None:
-    """Saves a secret, once and for all, in a file that only its owner can read.
+    """Saves a secret in a file that only its owner can read. An existing file is not changed.
 
     Args:
       folder: The run's folder.
-      secret: What its noise derives from. One that a seed repeats needs no file and gets none.
+      secret: The secret of the run's noise. A secret that derives from a seed is not saved.
 
     Raises:
-      WriteError: If it cannot be written.
+      WriteError: If the file cannot be written.
     """
     path = folder / run_directory.PRIVATE / _NAME
     if secret.repeatable or path.exists():

@@ -1,4 +1,4 @@
-"""private/traces.jsonl: what each round's release shows of an audit's canaries, as it happened."""
+"""private/traces.jsonl records what each round's release reveals about the canaries of an audit."""
 
 import dataclasses
 import json
@@ -16,14 +16,14 @@ NAME = "traces.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class Auditor:
-    """What an audit has to know of a run to read its releases.
+    """What an audit must know about a run to read its releases.
 
     Attributes:
-      seed: The run's.
-      clients: How many real clients there are; canaries are the positions after them.
-      denominator: By which the sum over clients is divided.
-      clipping_norm: L2 norm to which updates are clipped; None where it is measured, since it
-        adapts.
+      seed: Seed of the run.
+      clients: Number of real clients. Canaries have the positions after them.
+      denominator: Number by which the sum over clients is divided.
+      clipping_norm: L2 norm to which updates are clipped. None if it adapts and is measured in each
+        round.
     """
 
     seed: int
@@ -33,14 +33,14 @@ class Auditor:
 
 
 class TraceLog:
-    """One line of JSON per round. They name canaries, and so some of a round's cohort."""
+    """A file with one line of JSON per round. It is private: it names canaries in the cohort."""
 
     def __init__(self, path: pathlib.Path, auditor: Auditor) -> None:
         """Opens the log.
 
         Args:
-          path: The file; made with the first round, in a folder that its owner alone reads.
-          auditor: How to read a release.
+          path: The file. It is made with the first round, in a folder that only its owner can read.
+          auditor: What is needed to read a release.
         """
         self._path = path
         self._auditor = auditor
@@ -48,17 +48,19 @@ class TraceLog:
 
     @property
     def traces(self) -> Sequence[round_traces.Trace]:
-        """The rounds so far."""
+        """The traces of the rounds so far."""
         return tuple(self._traces)
 
     def rewind(self, rounds: int) -> None:
-        """Goes back to the last checkpoint; later rounds are computed again, with the same noise.
+        """Removes the rounds after the last checkpoint.
+
+        They are computed again with the same noise.
 
         Args:
-          rounds: Rounds completed.
+          rounds: Number of completed rounds.
 
         Raises:
-          UserError: If completed rounds are not there.
+          UserError: If completed rounds are missing.
           WriteError: If the file cannot be written.
         """
         text = self._path.read_bytes() if self._path.exists() else b""
@@ -70,7 +72,7 @@ class TraceLog:
         if [t.round for t in self._traces] != list(range(1, rounds + 1)):
             raise errors.UserError(
                 f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
-                "the last checkpoint, without which there is no audit; use another folder"
+                "the last checkpoint, or they cannot be audited; use another folder"
             )
         kept = b"".join(lines)
         if kept != text:
@@ -87,11 +89,12 @@ class TraceLog:
 
         Args:
           number: The round, from 1.
-          cohort: Positions of the clients that came.
+          cohort: Positions of the clients that took part.
           released: The aggregator's result.
-          clipping_norm: As measured; None if it was not.
+          clipping_norm: The measured clipping norm, or None if it was not measured.
 
         Raises:
+          RunError: If the clipping norm is unknown.
           WriteError: If the file cannot be written.
         """
         auditor = self._auditor

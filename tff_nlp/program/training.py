@@ -1,4 +1,4 @@
-"""The training program: rounds, evaluation, checkpoints, and going on after a kill."""
+"""The training program: rounds, evaluation, checkpoints, and resuming after a kill."""
 
 import dataclasses
 import math
@@ -13,9 +13,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import mechanism, releases, round_traces, statement
+from tff_nlp.privacy import contract, mechanism, releases, round_traces, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
-from tff_nlp.privacy.guarantee import DISTRIBUTED, Guarantee
+from tff_nlp.privacy.guarantee import Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import (
     checkpoints,
@@ -28,32 +28,36 @@ from tff_nlp.program import (
 )
 from tff_nlp.program.run_directory import RunDirectory
 
-State = Any  # tff.learning.templates.LearningAlgorithmState, whose type checkers do not see
+State = Any  # tff.learning.templates.LearningAlgorithmState, which type checkers cannot see
 
 _SUMS = ("num_examples", "non_finite_clients", "update_norm")
-# What stands before the slash in TensorBoard's names.
+# The part of a column's name that becomes a group in TensorBoard.
 _GROUP = re.compile(r"^(held_out|[a-z]+)_")
 
 
 class Scores(Protocol):
-    """How well a model does on one evaluation set."""
+    """The scores of a model on one evaluation set."""
 
     def columns(self, name: str) -> Mapping[str, float]:
-        """Returns the numbers for metrics.csv, by column, for the set of this name."""
+        """Returns the numbers for metrics.csv, by column.
+
+        Args:
+          name: Name of the evaluation set.
+        """
 
 
 class EvaluationSet(Protocol):
-    """What a model is scored on."""
+    """Data on which a model is evaluated."""
 
     @property
     def name(self) -> str:
-        """The set's name."""
+        """The name of the set."""
 
     def columns(self) -> Sequence[str]:
         """Returns the names of its columns in metrics.csv."""
 
 
-# From the model's weights and an evaluation set to its scores.
+# (model weights, evaluation set) -> scores.
 Score = Callable[[Any, Any], Scores]
 
 
@@ -63,27 +67,28 @@ class DivergedError(errors.RunError):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingProgram:
-    """What to train and how long.
+    """What to train and for how many rounds.
 
     Attributes:
-      process: A `tff.learning.templates.LearningProcess`, or a process with the same methods whose
-        clients keep something: it has `client_specs`, and its rounds return `clients`, too.
-      initial_state: Makes the state of round 0.
-      cohort: Round number (from 0) to the positions of the clients that take part.
-      client: (client position, round number from 0) to what the client brings; with a third
-        argument, what it kept, where clients keep something.
-      score: (weights, evaluation set) to the model's scores.
-      evaluation_sets: What to score on.
-      train_means: Names of the means over examples that clients report of their training.
-      headline: The column of metrics.csv that the progress line keeps showing.
-      rounds: Rounds in all.
-      eval_every: Evaluation after every so many rounds, and after the last.
-      checkpoint_every: Checkpoint after every so many rounds, and after the last.
-      guarantee: What a run with differential privacy promises; None without.
-      noise_secret: What the noise of an aggregator derives from; None where none draws any.
-      client_id: From a client's position to its id, under which its state is stored.
-      auditor: How an audit reads the releases of the rounds, where the aggregator of the process is
-        a `releases.ReleasingFactory`; None without.
+      process: A `tff.learning.templates.LearningProcess`, or a process with the same methods and
+        with client states. Such a process has `client_specs`, and its rounds also return `clients`.
+      initial_state: Returns the state before the first round.
+      cohort: Round number (from 0) -> positions of the clients that take part.
+      client: (client position, round number from 0) -> the client's data. If the process has client
+        states, the third argument is the client's state, or `client_specs` before its first round.
+      score: (weights, evaluation set) -> the model's scores.
+      evaluation_sets: The data sets on which the model is evaluated.
+      train_means: Names of the training metrics that are means over the examples of all clients.
+      headline: The column of metrics.csv that the progress line always shows.
+      rounds: Total number of rounds.
+      eval_every: Number of rounds between two evaluations. The last round is always evaluated.
+      checkpoint_every: Number of rounds between two checkpoints. The last round always has one.
+      guarantee: The differential privacy guarantee of the run; None without privacy.
+      noise_secret: The secret from which the aggregator's noise derives; None without such noise.
+      client_id: Client position -> client id. Client states are stored by id.
+      drawn: How `cohort` and `client` draw clients and batches; None if no epsilon depends on it.
+      auditor: What an audit needs to read the releases; None without an audit. The aggregator of
+        the process must then be a `releases.ReleasingFactory`.
     """
 
     process: Any
@@ -100,16 +105,34 @@ class TrainingProgram:
     guarantee: Guarantee | ExampleGuarantee | None = None
     noise_secret: NoiseSecret | None = None
     client_id: Callable[[int], str] = str
+    drawn: contract.Rounds | None = None
     auditor: trace_log.Auditor | None = None
 
+    def __post_init__(self) -> None:
+        if self.conduct.is_private and self.drawn is None:
+            raise errors.UserError(
+                "drawn: must say how clients and batches are drawn, since an epsilon depends on it"
+            )
+        departures = contract.check(self.conduct, self.drawn)
+        is_ours = hasattr(self.process, "conduct")
+        if is_ours and self.guarantee is not None and not self.guarantee.violations:
+            _check_promise(self.guarantee, self.conduct, self.drawn, departures)
+
+    @property
+    def conduct(self) -> contract.Conduct:
+        """What the process does with its clients; a process of another library claims nothing."""
+        return getattr(self.process, "conduct", contract.Conduct())
+
     def run(self, directory: RunDirectory) -> "Outcome":
-        """Trains, from the last checkpoint if there is one.
+        """Trains, and continues from the last checkpoint if there is one.
 
         Args:
-          directory: Receives checkpoints, metrics.csv and TensorBoard events.
+          directory: Folder for checkpoints, metrics.csv and TensorBoard events.
 
         Raises:
-          DivergedError: If losses or weights are no longer finite; the checkpoints before stay.
+          DivergedError: If losses or weights are no longer finite. Earlier checkpoints stay.
+          UserError: If the files of a resumed run are damaged or incomplete.
+          WriteError: If a file cannot be written.
         """
         initial = self.initial_state()
         start = checkpoints.latest(directory.checkpoints) or 0
@@ -158,7 +181,7 @@ class TrainingProgram:
         )
 
     def evaluate(self, state: State) -> Mapping[str, Scores]:
-        """Returns the scores on every evaluation set, by name."""
+        """Returns the scores of a state on every evaluation set, by the name of the set."""
         weights = self.process.get_model_weights(state)
         return {s.name: self.score(weights, s) for s in self.evaluation_sets}
 
@@ -179,13 +202,13 @@ class TrainingProgram:
         train = {name: np.asarray(value).item() for name, value in measured.items()}
         server = output.metrics["finalizer"]
         row: dict[str, float] = {"round": number + 1, "clients": len(clients)}
-        # Where clients add the noise, all else that they would report has none: they report zeros.
-        silent = isinstance(self.guarantee, Guarantee) and self.guarantee.mechanism == DISTRIBUTED
+        # If clients add the noise, their other reports would have none, so they report zeros.
+        silent = self.conduct.aggregator.takes_keys
         if silent and int(server["update_non_finite"]):
             raise DivergedError(f"round {number + 1}: the mean update is not a number (NaN)")
         if not silent:
             row.update({f"train_{name}": train[name] for name in _SUMS})
-        if len(clients) and not silent:  # Poisson sampling may draw nobody, and nobody has no loss.
+        if len(clients) and not silent:  # Poisson sampling may draw no client: there is no loss.
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
             row.update({f"train_{name}": train[name] for name in self.train_means})
         row["server_update_norm"] = float(server["update_norm"])
@@ -198,7 +221,7 @@ class TrainingProgram:
         return output.state, row
 
     def _records(self, directory: RunDirectory) -> "_Records":
-        """Returns the files of the run that grow with its rounds, where it has them."""
+        """Returns the files to which the run adds in each round."""
         path, privacy, traces, kept = directory.path, None, None, None
         if self.guarantee is not None:
             privacy = privacy_log.PrivacyLog(path / run_directory.PRIVACY, self.guarantee)
@@ -217,7 +240,7 @@ class TrainingProgram:
         number: int,
         kept: client_states.ClientStates | None,
     ) -> Any:
-        """Computes a round; what clients keep is read before and saved after."""
+        """Computes a round. Client states are loaded before it and saved after it."""
         if kept is None:
             return self.process.next(state, [self.client(c, number) for c in clients])
         specs = self.process.client_specs
@@ -255,12 +278,12 @@ class TrainingProgram:
 
 @dataclasses.dataclass(frozen=True)
 class _Records:
-    """What a run writes down beside metrics.csv; None what it does not.
+    """The files that a run writes in addition to metrics.csv. None if the run has no such file.
 
     Attributes:
-      privacy: What each round released.
-      traces: What an audit reads of it.
-      kept: What clients keep from round to round.
+      privacy: The privacy cost of each round.
+      traces: The traces of an audit's canaries in each round.
+      kept: The states of clients.
     """
 
     privacy: privacy_log.PrivacyLog | None
@@ -268,7 +291,7 @@ class _Records:
     kept: client_states.ClientStates | None
 
     def rewind(self, number: int) -> None:
-        """Forgets what rounds after this one left."""
+        """Removes the records of rounds after this one."""
         for record in (self.privacy, self.traces, self.kept):
             if record is not None:
                 record.rewind(number)
@@ -276,14 +299,14 @@ class _Records:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What training gave.
+    """The result of training.
 
     Attributes:
       state: The state after the last round.
-      scores: The scores of the last evaluation, by evaluation set, as the task makes them.
+      scores: The scores of the last evaluation, by evaluation set.
       rows: All rows of metrics.csv.
-      privacy: What the rounds may claim; None without privacy.
-      traces: What the rounds' releases show of canaries; none without an audit.
+      privacy: The privacy statement of the run; None without privacy.
+      traces: The traces of canaries in the releases; empty without an audit.
     """
 
     state: State
@@ -293,15 +316,40 @@ class Outcome:
     traces: Sequence[round_traces.Trace] = ()
 
 
+def _check_promise(
+    promised: Guarantee | ExampleGuarantee,
+    conduct: contract.Conduct,
+    drawn: contract.Rounds | None,
+    departures: Sequence[str],
+) -> None:
+    """Refuses an epsilon for something else than what the process does."""
+    if departures:
+        raise errors.UserError(f"guarantee: there is none: {departures[0]}")
+    if isinstance(promised, ExampleGuarantee):
+        if not conduct.by_example:
+            raise errors.UserError("guarantee: is for examples, and the process has no DP-SGD")
+        return
+    mechanism = conduct.aggregator.mechanism
+    if promised.mechanism != mechanism:
+        raise errors.UserError(
+            f"guarantee: is for --dp={promised.mechanism}, and the process has --dp={mechanism}"
+        )
+    if drawn is not None and promised.sampling != drawn.sampling:
+        raise errors.UserError(
+            f"guarantee: is for --sampling={promised.sampling}, and cohorts are drawn by "
+            f"--sampling={drawn.sampling}"
+        )
+
+
 def _leaves(state: State) -> list[np.ndarray]:
-    """Returns the state's arrays without the frozen weights, which never change."""
+    """Returns the arrays of a state, without the frozen weights, which never change."""
     weights = state.global_model_weights
     rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
     return [np.asarray(leaf) for leaf in tf.nest.flatten((weights.trainable, *rest))]
 
 
 def _specs(process: Any) -> list[tf.TensorSpec]:
-    """Returns the shapes and types of `_leaves`; sizes that grow with the rounds are unknown."""
+    """Returns the specs of `_leaves`. Sizes that grow with the rounds are unknown."""
     state = tff.types.type_to_tf_tensor_specs(process.initialize.type_signature.result.member)
     rest = (state.distributor, state.client_work, state.aggregator, state.finalizer)
     return tf.nest.flatten((state.global_model_weights.trainable, *rest))
@@ -319,7 +367,7 @@ def _with_leaves(state: State, leaves: Sequence[np.ndarray]) -> State:
 def _check_finite(
     number: int, clients: int, train: Mapping[str, float], update_non_finite: int
 ) -> None:
-    """Raises DivergedError if a round gave nothing that could be used."""
+    """Raises DivergedError if a round has no usable result."""
     if train["non_finite_clients"] == clients:
         what = f"the loss of all {clients} clients is not a number (NaN)"
     elif update_non_finite or not math.isfinite(train["loss"]):
@@ -330,10 +378,10 @@ def _check_finite(
 
 
 def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
-    """Returns the state's arrays, as they are saved.
+    """Returns the arrays of a state that are saved.
 
     Raises:
-      DivergedError: If a number among them is not finite.
+      DivergedError: If a number in them is not finite.
     """
     leaves = _leaves(state)
     if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
@@ -345,7 +393,7 @@ def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
 
 
 class _TensorBoard:
-    """TensorBoard events, written anew from metrics.csv when a run resumes."""
+    """TensorBoard events. A resumed run writes all of them again from metrics.csv."""
 
     def __init__(self, folder: pathlib.Path, rows: Sequence[Mapping[str, str]]) -> None:
         for old in folder.glob("events.out.*"):

@@ -1,1 +1,1 @@
-"""Whole runs, by calls: what the scripts do is here for a notebook and for a program."""
+"""Whole runs as function calls, for the scripts, for notebooks and for other programs."""

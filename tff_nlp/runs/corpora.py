@@ -1,4 +1,4 @@
-"""Corpora and who holds what, with one call each."""
+"""Functions that read a corpus, split it, and partition it into clients."""
 
 from typing import Any
 
@@ -13,13 +13,14 @@ def read_corpus(path: str, **reading: Any) -> Corpus:
     """Reads labelled texts.
 
     Args:
-      path: A CSV, TSV or JSON Lines file, several of them, or whatever `--corpus` takes.
-      **reading: How to read it, by the names of the flags: `text_column`, `label_column`,
-        `client_column`, `label_map`, `delimiter`, `encoding`, `bad_rows` and so on, see
-        `corpora.source.CorpusSource`.
+      path: A CSV, TSV or JSON Lines file, several files separated by commas, or any other value of
+        `--corpus`.
+      **reading: The format of the file. The names are those of the flags: `text_column`,
+        `label_column`, `client_column`, `label_map`, `delimiter`, `encoding`, `bad_rows` and so on,
+        see `corpora.source.CorpusSource`.
 
     Raises:
-      UserError: Where an argument, a file or a row is wrong.
+      UserError: If an argument, a file or a row is wrong.
 
     Example:
       ```
@@ -33,12 +34,12 @@ def read_corpus(path: str, **reading: Any) -> Corpus:
 def split_corpus(
     corpus: Corpus, *, test_fraction: float = 0.2, seed: int = 0
 ) -> tuple[Corpus, Corpus]:
-    """Returns a random training part and test part; equal texts stay on one side.
+    """Splits a corpus at random into training and test part. Equal texts stay in the same part.
 
     Args:
       corpus: The corpus.
-      test_fraction: Share of each label's rows for the test part.
-      seed: The seed of the choice.
+      test_fraction: Share of the rows of each label for the test part.
+      seed: Seed of the random choice.
 
     Raises:
       UserError: If the fraction is out of range, or a part would be empty.
@@ -49,15 +50,16 @@ def split_corpus(
 def partition(
     corpus: Corpus, kind: str = "iid", *, num_clients: int = 100, seed: int = 0, **settings: Any
 ) -> Partition:
-    """Returns who holds which rows of a corpus.
+    """Assigns the rows of a corpus to clients.
 
     Args:
       corpus: The corpus.
-      kind: "natural" (its authors), "grouped", "domains", "iid", "dirichlet", "shards" or
+      kind: "natural" (one client per author), "grouped", "domains", "iid", "dirichlet", "shards" or
         "quantity".
-      num_clients: How many clients, where the kind makes them.
-      seed: The seed of the choice.
-      **settings: `alpha` of dirichlet and quantity, `shards_per_client`, `min_examples`.
+      num_clients: Number of clients. "natural" and "domains" do not use it.
+      seed: Seed of the random choice.
+      **settings: `alpha` of "dirichlet" and "quantity", `shards_per_client`, `clients_per_domain`,
+        `min_examples`.
 
     Raises:
       UserError: If an argument is missing, out of range, or does not fit the corpus.

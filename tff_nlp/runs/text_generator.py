@@ -1,19 +1,27 @@
-"""Texts and a causal language model: what training, generation and export need to share."""
+"""Causal language models of texts, for training, generation and export."""
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tff_nlp.clients import batching, token_cache
+from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.models import causal, decoders, generation, next_token
-from tff_nlp.runs import learner
+from tff_nlp.errors import UserError
+from tff_nlp.models import causal, decoders, encoders, generation, next_token, pretrained
+from tff_nlp.runs import learner, token_report, user_folders
+from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.serving import export_text
-from tff_nlp.tasks import language_model
+from tff_nlp.tasks import language_model, language_scores
 from tff_nlp.tasks import task as tasks
+
+# Logits have a column for each token of the vocabulary.
+_EVALUATION_BATCH = 32
+# The end-of-text token is added before and after each text.
+_ADDED_TOKENS = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,122 +30,223 @@ class TextGenerator:
 
     Attributes:
       model: The network as a pure function of its weights.
-      task: What it is trained for; algorithms take this.
-      max_tokens: Texts are cut to this many tokens.
-      cache_dir: Where tokens of corpora are kept.
-      seen: int64[vocabulary], how often each token stands in the training texts.
+      task: The task, the argument of algorithms.
+      config: The config of the model.
+      cache_dir: Folder of the token caches.
+      seen: int64[vocabulary], the frequency of each token as a target in the training texts.
     """
 
     model: causal.CausalModel
     task: tasks.Task
-    max_tokens: int
+    config: ModelConfig
     cache_dir: pathlib.Path
     seen: np.ndarray
 
-    @property
-    def pad_id(self) -> int:
-        """The id that pads batches."""
-        return self.model.tokenizer.pad_id
-
-    def tokens(self, corpus: Corpus) -> token_cache.TokenCache:
-        """Returns the tokens of a corpus, from the cache where they have been made before."""
-        return learner.tokenize(corpus, self.model.tokenizer, self.max_tokens, self.cache_dir)
-
-    def targets(self, corpus: Corpus) -> np.ndarray:
-        """Returns int32[examples] zeros: a text is its own target."""
-        return np.zeros(len(corpus), np.int32)
-
-    def evaluation_set(self, name: str, corpus: Corpus) -> language_model.TextSet:
-        """Returns a corpus as what the model is scored on, with the unigram baseline.
-
-        Args:
-          name: What the set is called.
-          corpus: The texts.
-        """
-        cache, rows, pad_id = self.tokens(corpus), np.arange(len(corpus)), self.pad_id
-        found = _count(cache, self.model.vocabulary_size)
-        return language_model.TextSet(
-            name,
-            len(corpus),
-            lambda: batching.evaluation_batches(
-                cache, rows, pad_id, batch_size=learner.EVALUATION_BATCH // 4
-            ),
-            next_token.unigram_perplexity(self.seen, found),
+    def describe(self) -> str:
+        """Returns a readable description of the model, one sentence."""
+        return (
+            f"{self.config.encoder}, {self.model.vocabulary_size:,} byte pairs, trains "
+            f"{self.config.trainable}: {self.model.trainable_parameters:,} parameters train, "
+            f"{self.model.frozen_parameters:,} are frozen"
         )
 
+    def tokens(self, corpus: Corpus) -> token_cache.TokenCache:
+        """Returns the tokens of a corpus, from the cache if they are there."""
+        return _tokenize(corpus, self.model, self.config, self.cache_dir)
+
+    def report_tokens(self, corpus: Corpus) -> token_report.TokenReport:
+        """Returns what the tokenizer leaves out of a corpus."""
+        return token_report.measure(
+            corpus,
+            self.tokens(corpus),
+            self.model.tokenizer.whole_lengths,
+            added=_ADDED_TOKENS,
+            # Every byte is a token.
+            unknown_id=None,
+            decodes_html_entities=False,
+        )
+
+    def targets(self, corpus: Corpus) -> np.ndarray:
+        """Returns zeros, int32[examples]: a text is its own target."""
+        return np.zeros(len(corpus), np.int32)
+
+    def evaluation_set(
+        self,
+        name: str,
+        corpus: Corpus,
+        *,
+        rows: np.ndarray | None = None,
+        clients: np.ndarray | None = None,
+        domains: Sequence[str] | None = None,
+    ) -> language_scores.TextSet:
+        """Returns an evaluation set of rows of a corpus, with the unigram baseline.
+
+        Args:
+          name: Name of the set.
+          corpus: The texts.
+          rows: int64[n], the rows; None for all rows.
+          clients: int64[n], the number of the client that holds each row; None for no scores by
+            client.
+          domains: Not used, because there are no scores by domain.
+        """
+        del domains
+        cache = self.tokens(corpus)
+        rows = np.arange(len(corpus)) if rows is None else rows
+        return language_scores.TextSet(
+            name,
+            len(rows),
+            learner.batches(cache, rows, self.model.tokenizer.pad_id, _EVALUATION_BATCH),
+            next_token.unigram_perplexity(self.seen, _count(cache, self.model, rows)),
+            clients,
+        )
+
+    def describe_scores(self, scores: language_scores.LanguageScores) -> dict[str, Any]:
+        """Returns the entry of result.json for the scores on the test set."""
+        return scores.to_json()
+
     def generate(self, weights: Any, prompts: Sequence[str], **sampling: Any) -> list[str]:
-        """Returns how texts go on.
+        """Returns the continuations of texts.
 
         Args:
           weights: The weights, `trainable` and `non_trainable`.
-          prompts: Their beginnings.
-          **sampling: `max_new_tokens`, `top_p` (0 for the most probable token at each place),
+          prompts: The texts to continue.
+          **sampling: `max_new_tokens`, `top_p` (0 for the most probable token at each position),
             `temperature` and `seed`, see `models.generation.generate`.
         """
-        settings = {"max_new_tokens": 50, **sampling}
+        options = {"max_new_tokens": 50, **sampling}
         return list(
             generation.generate(
-                self.model, weights.trainable, weights.non_trainable, list(prompts), **settings
+                self.model, weights.trainable, weights.non_trainable, list(prompts), **options
             )
         )
 
-    def export(self, weights: Any, folder: str | pathlib.Path) -> str:
-        """Writes a SavedModel from strings to strings; returns its fingerprint."""
+    def export(
+        self,
+        weights: Any,
+        folder: str | pathlib.Path,
+        *,
+        strip_prefix: str = "",
+        info: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Writes a SavedModel from strings to strings, and returns its fingerprint.
+
+        Args:
+          weights: The weights, `trainable` and `non_trainable`.
+          folder: Folder of the SavedModel. An older export in it is replaced.
+          strip_prefix: Not used, because the model continues texts as they are.
+          info: Additional entries of the info file.
+        """
+        del strip_prefix
         return export_text.export(
             folder,
             self.model,
             [np.asarray(w) for w in weights.trainable],
             [np.asarray(w) for w in weights.non_trainable],
             max_new_tokens=min(50, self.model.max_tokens - 2),
+            info=info,
         )
+
+    def draw(
+        self, scores: language_scores.LanguageScores, folder: pathlib.Path, title: str
+    ) -> list[str]:
+        """Draws nothing, because the curves show all scores."""
+        del scores, folder, title
+        return []
 
 
 def build_language_model(
     corpus: Corpus,
     *,
-    encoder: str = "random",
-    trainable: str = "all",
-    max_tokens: int = 64,
     seed: int = 0,
     cache_dir: str | pathlib.Path | None = None,
-    **random_decoder: Any,
+    **model: Any,
 ) -> TextGenerator:
     """Returns a causal language model for the texts of a corpus.
 
     Args:
-      corpus: The training texts, with or without labels; "random" learns its byte pairs from them.
-      encoder: "random", a Hugging Face GPT-2 folder, or a KerasNLP preset.
-      trainable: What trains: "all", "no_embeddings", "top_2" and so on, or "biases".
-      max_tokens: Longer texts are cut.
+      corpus: The training texts, with or without labels. A "random" model learns its byte pairs
+        from them.
       seed: Seed of the initial weights.
-      cache_dir: Where tokens are kept; None for tff_nlp below $XDG_CACHE_HOME or ~/.cache.
-      **random_decoder: Sizes of "random", see `models.decoders.random`.
+      cache_dir: Folder of the token caches; None for tff_nlp in $XDG_CACHE_HOME or ~/.cache.
+      **model: Options of `runs.configs.ModelConfig`: `encoder` ("random", a Hugging Face GPT-2
+        folder, or a KerasNLP preset), `trainable`, `dropout`, `max_tokens`. A "random" model also
+        has `encoder_layers`, `encoder_width`, `encoder_heads` and `vocabulary_size`.
 
     Raises:
-      UserError: Where an argument is not possible, or the model cannot be loaded.
+      UserError: If an argument is not possible, or the model cannot be loaded.
 
     Example:
       ```
       plays = tff_nlp.read_corpus("input.txt", format="speeches", labelled=False, bad_rows="skip")
-      model = tff_nlp.build_language_model(plays, layers=2, width=128, heads=2)
+      model = tff_nlp.build_language_model(plays, encoder_layers=2, encoder_width=128)
       ```
     """
     learner.prepare_libraries()
-    if encoder == "random":
-        decoder = decoders.random(corpus.texts, max_tokens=max_tokens, seed=seed, **random_decoder)
-    else:
-        decoder = decoders.load(encoder)
-    model = causal.build(decoder, trainable=trainable)
-    folder = learner.default_cache() if cache_dir is None else pathlib.Path(cache_dir)
-    cache = learner.tokenize(corpus, model.tokenizer, max_tokens, folder)
-    return TextGenerator(
-        model=model,
-        task=language_model.language_model(model),
-        max_tokens=max_tokens,
-        cache_dir=folder,
-        seen=_count(cache, model.vocabulary_size),
+    return build(
+        corpus,
+        learner.model_config(LANGUAGE_MODEL, model),
+        user_folders.cache_dir(str(cache_dir or "")),
+        seed=seed,
     )
 
 
-def _count(cache: token_cache.TokenCache, vocabulary_size: int) -> np.ndarray:
-    return next_token.count_targets(cache.tokens, cache.offsets, vocabulary_size)
+def build(
+    corpus: Corpus, config: ModelConfig, cache_dir: pathlib.Path, *, seed: int
+) -> TextGenerator:
+    """Returns a causal language model for the texts of a corpus.
+
+    Args:
+      corpus: The training texts.
+      config: The resolved config of the model.
+      cache_dir: Folder of the token caches.
+      seed: Seed of the initial weights.
+
+    Raises:
+      UserError: If the model cannot be loaded, or an option is not possible for it.
+    """
+    with encoders.computing_in(config.compute_dtype):
+        model = causal.build(_decoder(corpus, config, seed), trainable=config.trainable)
+    if config.max_tokens > model.max_tokens:
+        raise UserError(
+            f"--max_tokens={config.max_tokens}: the model reads at most {model.max_tokens}"
+        )
+    cache = _tokenize(corpus, model, config, cache_dir)
+    return TextGenerator(
+        model=model,
+        task=language_model.language_model(model),
+        config=config,
+        cache_dir=cache_dir,
+        seen=_count(cache, model, np.arange(len(corpus))),
+    )
+
+
+def _decoder(corpus: Corpus, config: ModelConfig, seed: int) -> decoders.Decoder:
+    if config.encoder != "random":
+        return pretrained.load_decoder(config.encoder)
+    return decoders.random(
+        corpus.all_texts,
+        layers=config.encoder_layers,
+        width=config.encoder_width,
+        heads=config.encoder_heads,
+        vocabulary_size=config.vocabulary_size,
+        max_tokens=config.max_tokens,
+        dropout=config.dropout,
+        seed=seed,
+    )
+
+
+def _tokenize(
+    corpus: Corpus, model: causal.CausalModel, config: ModelConfig, cache_dir: pathlib.Path
+) -> token_cache.TokenCache:
+    return learner.tokenize(corpus, model.tokenizer, config.max_tokens, cache_dir)
+
+
+def _count(
+    cache: token_cache.TokenCache, model: causal.CausalModel, rows: np.ndarray
+) -> np.ndarray:
+    """Returns the frequency of each token as a target in rows of a corpus, int64[vocabulary]."""
+    lengths = cache.lengths[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    starts = np.asarray(cache.offsets)[rows]
+    places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return next_token.count_targets(cache.tokens[places], offsets, model.vocabulary_size)

@@ -1,8 +1,7 @@
-"""Training by a call: rounds over a corpus, and what can be done with the result."""
+"""Federated training with one call, and the trained model."""
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,26 +9,26 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_nlp import seeds
-from tff_nlp.clients import client_data, cohorts
+from tff_nlp.clients import client_data
 from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.execution import contexts, form_context
 from tff_nlp.learning import client_input, composition
-from tff_nlp.privacy.noise_secret import NoiseSecret
+from tff_nlp.privacy import contract, names
 from tff_nlp.program import run_directory, secret_file, training
 from tff_nlp.runs import learner as learners
+from tff_nlp.runs.drawing import Drawing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-    """What training gave.
+    """The result of training.
 
     Attributes:
       learner: The classifier or language model that was trained.
-      weights: Its weights now, `trainable` and `non_trainable`.
+      weights: The trained weights, `trainable` and `non_trainable`.
       scores: Scores of the last evaluation, by evaluation set; empty without a test corpus.
-      rows: What was measured in each round, by the columns of metrics.csv.
+      rows: Metrics of each round, by column of metrics.csv.
     """
 
     learner: Any
@@ -38,10 +37,10 @@ class Trained:
     rows: Sequence[Mapping[str, str]]
 
     def evaluate(self, corpus: Corpus) -> Any:
-        """Returns the scores on texts: accuracy and so on, or perplexity and so on.
+        """Returns the scores on texts: accuracy and others, or perplexity and others.
 
         Args:
-          corpus: The texts; for a classifier, with the label names that it was built for.
+          corpus: The texts. For a classifier, the label names must be those of its training corpus.
         """
         examples = self.learner.evaluation_set("test", corpus)
         return self.learner.task.score_set(self.weights, examples)
@@ -51,18 +50,18 @@ class Trained:
         return self.learner.predict(self.weights, texts)
 
     def generate(self, prompts: Sequence[str], **sampling: Any) -> list[str]:
-        """Returns how texts go on (arguments as for `TextGenerator.generate`)."""
+        """Returns the continuations of texts (arguments: see `TextGenerator.generate`)."""
         return self.learner.generate(self.weights, prompts, **sampling)
 
     def export(self, folder: str | pathlib.Path) -> str:
-        """Writes a SavedModel that takes raw strings; returns its fingerprint.
+        """Writes a SavedModel that takes raw strings, and returns its fingerprint.
 
         Args:
-          folder: Where to; an older export there is replaced.
+          folder: Folder of the SavedModel. An older export in it is replaced.
 
         Raises:
-          UserError: If the folder holds something else.
-          WriteError: If it cannot be written.
+          UserError: If the folder has other content.
+          WriteError: If the SavedModel cannot be written.
         """
         return self.learner.export(self.weights, folder)
 
@@ -78,7 +77,8 @@ def train(
     batch_size: int = 32,
     epochs: int = 1,
     local_steps: int | None = None,
-    sampling: str = "fixed",
+    sampling: str | None = None,
+    adjacency: str = "auto",
     test: Corpus | None = None,
     eval_every: int = 5,
     seed: int = 0,
@@ -86,27 +86,33 @@ def train(
 ) -> Trained:
     """Trains for some rounds in this process, with a progress bar.
 
-    Where TFF's own context is installed, the streaming context takes its place, and stays.
+    If TFF's own context is installed, this function replaces it with the streaming context.
+
+    Cohorts, batches and keys are drawn as the accountant of the process assumes. With DP-SGD,
+    batches are Poisson samples with `batch_size` examples on average.
 
     Args:
-      process: What an algorithm returned for `learner.task`.
-      learner: What `build_classifier` or `build_language_model` returned.
+      process: Result of an algorithm for `learner.task`.
+      learner: Result of `build_classifier` or `build_language_model`.
       corpus: The training texts.
-      clients: Who holds which of its rows.
-      rounds: How many rounds.
-      clients_per_round: How many clients take part in each, on average with "poisson".
-      batch_size: Most examples of a batch.
-      epochs: Passes of a client over its examples in a round.
-      local_steps: Batches of a client in a round, in place of epochs.
-      sampling: Who takes part: "fixed", "poisson" or "cyclic".
-      test: Texts to score the model on now and then, and at the end.
-      eval_every: After how many rounds.
-      seed: Every random choice derives from it, but for noise that protects people.
-      output_dir: Receives checkpoints, metrics.csv and TensorBoard events, from which the same call
-        goes on after a stop; None for nothing that stays.
+      clients: The partition of the training texts.
+      rounds: Number of rounds.
+      clients_per_round: Number of clients per round; with "poisson", the expected number.
+      batch_size: Maximum number of examples in a batch.
+      epochs: Number of local epochs in a round.
+      local_steps: Number of batches of a client in a round, instead of epochs.
+      sampling: How cohorts are drawn: "fixed", "poisson" or "cyclic". None for the sampling that
+        the mechanism of the process assumes, or "fixed" without a mechanism.
+      adjacency: How neighbouring data sets differ in the claimed epsilon: "add_or_remove",
+        "replace_one", or "auto" for what the mechanism's accountant assumes.
+      test: Texts for the evaluation during training and at the end; None for no evaluation.
+      eval_every: Number of rounds between two evaluations.
+      seed: Seed of all random choices, except those that protect privacy.
+      output_dir: Folder of checkpoints, metrics.csv and TensorBoard events. The same call resumes a
+        training that was stopped. None for a temporary folder.
 
     Raises:
-      UserError: Where an argument is wrong.
+      UserError: If an argument is wrong.
       RunError: If training diverges or a file cannot be written.
 
     Example:
@@ -115,6 +121,16 @@ def train(
       trained = tff_nlp.train(process, classifier, train, clients, rounds=5, clients_per_round=10)
       ```
     """
+    conduct = getattr(process, "conduct", contract.Conduct())
+    context = _install_context()
+    drawn = contract.Rounds(
+        sampling=sampling or contract.sampling_for(conduct.aggregator.mechanism, adjacency),
+        poisson_batches=conduct.by_example,
+        adjacency=adjacency,
+        max_failed_clients=context.max_failed_clients,
+        secure_sums=names.MASKED if context.secure_protocols else names.PLAIN,
+    )
+    contract.check(conduct, drawn)
     population = client_data.TokenClientData(
         learner.tokens(corpus),
         learner.targets(corpus),
@@ -123,31 +139,7 @@ def train(
         batch_size=batch_size,
         epochs=epochs,
         local_steps=local_steps,
-    )
-
-    def brought(client: int, number: int, state: Any = None) -> Any:
-        batches = population.round_dataset(client, seeds.derive(seed, "client_order", number))
-        return client_input.with_values(batches, state=state)
-
-    program = functools.partial(
-        training.TrainingProgram,
-        process=process,
-        initial_state=lambda: composition.initial_state(process, learner.task),
-        cohort=cohorts.sampler(
-            sampling,
-            seeds.derive(seed, "cohorts"),
-            clients.num_clients,
-            clients_per_round,
-        ),
-        client=brought,
-        score=learner.task.score_set,
-        evaluation_sets=[] if test is None else [learner.evaluation_set("test", test)],
-        train_means=("loss", *learner.task.metrics),
-        headline=f"test_{learner.task.report.headline}",
-        rounds=rounds,
-        eval_every=eval_every,
-        checkpoint_every=1,
-        client_id=lambda client: clients.client_ids[client],
+        poisson=drawn.poisson_batches,
     )
     settings = {
         "rounds": rounds,
@@ -155,27 +147,50 @@ def train(
         "batch_size": batch_size,
         "epochs": epochs,
         "local_steps": local_steps,
-        "sampling": sampling,
+        "sampling": drawn.sampling,
         "seed": seed,
         "corpus": corpus.fingerprint,
         "partition": clients.checksum,
     }
-    _install_context()
     with contextlib.ExitStack() as stack:
         folder = output_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="tff_nlp-"))
         directory = stack.enter_context(run_directory.RunDirectory(pathlib.Path(folder), settings))
         directory.begin()
-        # Mechanisms that draw noise take their keys from it; others do not look. Rounds that are
-        # computed again have the same noise.
-        secret = secret_file.read(directory.path) or NoiseSecret.fresh()
+        # Mechanisms with noise derive their keys from the secret. It is kept, so that a round that
+        # is repeated has the same noise.
+        secret = secret_file.read_or_make(directory, needed=conduct.is_private)
         secret_file.keep(directory.path, secret)
-        outcome = program(noise_secret=secret).run(directory)
+        drawing = Drawing(conduct, drawn, seed, secret)
+
+        def data_of(client: int, number: int, state: Any = None) -> Any:
+            batches = population.round_dataset(client, drawing.order(number))
+            key = drawing.key(client, number)
+            return client_input.with_values(batches, state=state, noise_key=key)
+
+        program = training.TrainingProgram(
+            process=process,
+            initial_state=lambda: composition.initial_state(process, learner.task),
+            cohort=drawing.cohorts(clients.num_clients, clients_per_round),
+            client=data_of,
+            score=learner.task.score_set,
+            evaluation_sets=[] if test is None else [learner.evaluation_set("test", test)],
+            train_means=("loss", *learner.task.metrics),
+            headline=f"test_{learner.task.report.headline}",
+            rounds=rounds,
+            eval_every=eval_every,
+            checkpoint_every=1,
+            noise_secret=secret,
+            client_id=lambda client: clients.client_ids[client],
+            drawn=drawn,
+        )
+        outcome = program.run(directory)
         weights = process.get_model_weights(outcome.state)
     return Trained(learner, weights, outcome.scores, outcome.rows)
 
 
-def _install_context() -> None:
-    """Makes the streaming context the default one, unless one of ours is that already."""
+def _install_context() -> form_context.FormContext:
+    """Installs the streaming context, unless a context of this package is installed."""
     current = tff.framework.get_context_stack().current
     if not isinstance(current, form_context.FormContext):
-        contexts.install("streaming")
+        current = contexts.install("streaming")
+    return current

@@ -1,1 +1,1 @@
-"""Saved models that take texts, and prediction with them."""
+"""Exports models that take texts, and predicts with them."""

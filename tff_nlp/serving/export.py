@@ -1,4 +1,4 @@
-"""A trained classifier as a SavedModel that takes texts."""
+"""Exports a trained classifier as a SavedModel that takes texts, or pairs of texts."""
 
 import dataclasses
 import pathlib
@@ -12,29 +12,30 @@ from tff_nlp.errors import UserError
 from tff_nlp.models.classifier import Classifier
 from tff_nlp.serving import saved_models
 
-# What labels a text in a program that has TensorFlow and TensorFlow Text only; part of info.json.
-SERVING_CODE = (
+# Code in info.json that labels a text in a program with only TensorFlow and TensorFlow Text.
+_SERVING_CODE = (
     "import tensorflow as tf",
     "import tensorflow_text  # registers the operations that tokenize",
     "model = tf.saved_model.load('model')",
-    "outputs = model.signatures['serving_default'](texts=tf.constant(['Not bad at all.']))",
+    "outputs = model.signatures['serving_default']({inputs})",
     "print(outputs['label'].numpy(), outputs['probabilities'].numpy())",
 )
+_EXAMPLES = ("Not bad at all.", "It is good.")
 
-# What Python's str.strip removes, as a class of RE2.
+# The characters that Python's str.strip removes, as an RE2 pattern.
 _BLANKS = r"[\s\x{B}\x{1C}-\x{1F}\x{85}\p{Z}]*"
 
 
 class TextClassifier(tf.Module):
-    """What is saved: raw texts in, label names and probabilities out.
+    """The saved module. It takes texts, or pairs of texts, and returns labels and probabilities.
 
     Args:
       classifier: The classifier.
-      trainable: Arrays in the order of its `trainable_names`.
-      frozen: Arrays in the order of its `frozen_names`.
+      trainable: Arrays in the order of the classifier's `trainable_names`.
+      frozen: Arrays in the order of the classifier's `frozen_names`.
       label_names: Names of the labels, in index order.
-      max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
-      strip_prefix: Removed once from the start of each text that has it.
+      max_tokens: Maximum number of tokens, including [CLS] and [SEP]. Longer texts are cut.
+      strip_prefix: Prefix to remove once from the start of each text.
     """
 
     def __init__(
@@ -54,65 +55,84 @@ class TextClassifier(tf.Module):
         self._max_tokens = max_tokens
         self._strip_prefix = strip_prefix
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
-    def predict(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        self.predict = tf.function(self._predict, input_signature=input_specs(classifier))
+        self.count_tokens = tf.function(self._count_tokens, input_signature=input_specs(classifier))
+
+    def _predict(
+        self, texts: tf.Tensor, second_texts: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """Labels texts.
 
         Args:
           texts: string[batch], UTF-8.
+          second_texts: The second text of each pair, string[batch], or None for single texts.
 
         Returns:
-          label: string[batch], the name of the most probable label.
+          label: Name of the most probable label, string[batch].
           probabilities: float32[batch, labels].
         """
-        tokens = self._classifier.tokenizer.encode_tensor(self._read(texts), self._max_tokens)
+        tokenizer = self._classifier.tokenizer
+        tokens = tokenizer.encode_tensor(
+            self._read(texts), self._max_tokens, self._read(second_texts)
+        )
+        ids = tokens.to_tensor(tokenizer.pad_id)
         logits = self._classifier.logits(
             [tf.convert_to_tensor(weight) for weight in self._trainable],
             [tf.convert_to_tensor(weight) for weight in self._frozen],
-            tokens.to_tensor(self._classifier.tokenizer.pad_id),
+            ids,
             tf.sequence_mask(tokens.row_lengths()),
             seed=None,
+            segment_ids=tokenizer.segment_ids(ids) if self._classifier.reads_pairs else None,
         )
         return {
             "label": tf.gather(self._label_names, tf.argmax(logits, axis=1)),
             "probabilities": tf.nn.softmax(logits),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
-    def count_tokens(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Counts what `predict` makes of texts, [CLS] and [SEP] left out.
+    def _count_tokens(
+        self, texts: tf.Tensor, second_texts: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Counts the tokens that `predict` reads, without [CLS] and [SEP].
 
         Args:
           texts: string[batch], UTF-8.
+          second_texts: The second text of each pair, string[batch], or None for single texts.
 
         Returns:
-          tokens: int32[batch], the tokens of each text.
-          read: int32[batch], those that are left when it is cut.
-          unknown: int32[batch], those left that the vocabulary does not know.
-          max_tokens: int32[], to how many tokens texts are cut, [CLS] and [SEP] included.
+          tokens: Number of tokens of each text or pair, int32[batch].
+          read: Number of these tokens that are left after cutting, int32[batch].
+          unknown: Number of the tokens left that are not in the vocabulary, int32[batch].
+          max_tokens: Maximum number of tokens, including [CLS] and [SEP], int32[].
         """
         tokenizer = self._classifier.tokenizer
-        pieces = tokenizer.pieces(self._read(texts))
-        kept = pieces[:, : self._max_tokens - 2]
+        given = [self._read(part) for part in (texts, second_texts) if part is not None]
+        whole = tf.add_n([tokenizer.pieces(part).row_lengths() for part in given])
+        kept = tf.concat(tokenizer.cut_pieces(given[0], self._max_tokens, *given[1:]), axis=1)
         unknown = kept.with_flat_values(tf.cast(kept.flat_values == tokenizer.unknown_id, tf.int32))
         return {
-            "tokens": tf.cast(pieces.row_lengths(), tf.int32),
+            "tokens": tf.cast(whole, tf.int32),
             "read": tf.cast(kept.row_lengths(), tf.int32),
             "unknown": tf.reduce_sum(unknown, axis=1),
             "max_tokens": tf.constant(self._max_tokens),
         }
 
-    def _read(self, texts: tf.Tensor) -> tf.Tensor:
-        """Returns the texts as loading the training corpus would have left them."""
-        if not self._strip_prefix:
+    def _read(self, texts: tf.Tensor | None) -> tf.Tensor | None:
+        """Removes the prefix, as loading the training corpus does."""
+        if not self._strip_prefix or texts is None:
             return texts
         prefix = "".join(rf"\x{{{ord(character):X}}}" for character in self._strip_prefix)
         return tf.strings.regex_replace(texts, f"^{_BLANKS}{prefix}", "", replace_global=False)
 
     @tf.function(input_signature=[])
     def label_names(self) -> dict[str, tf.Tensor]:
-        """Returns the names of the labels, string[labels], in the order of the probabilities."""
+        """Returns "label_names": string[labels], in the order of the probabilities."""
         return {"label_names": tf.identity(self._label_names)}
+
+
+def input_specs(classifier: Classifier) -> list[tf.TensorSpec]:
+    """Returns the specs of a classifier's inputs: one string[batch], or two for pairs of texts."""
+    names = saved_models.TEXT_INPUTS[: 2 if classifier.reads_pairs else 1]
+    return [tf.TensorSpec([None], tf.string, name) for name in names]
 
 
 def export(
@@ -128,24 +148,25 @@ def export(
 ) -> str:
     """Writes a SavedModel with the signatures "serving_default", "count_tokens" and "label_names".
 
-    The folder appears only when it is complete; an older export in its place is replaced.
+    The folder appears only when it is complete. It replaces an older export.
 
     Args:
-      folder: Where to.
+      folder: Folder to write.
       classifier: The classifier.
-      trainable: Arrays in the order of its `trainable_names`.
-      frozen: Arrays in the order of its `frozen_names`.
+      trainable: Arrays in the order of the classifier's `trainable_names`.
+      frozen: Arrays in the order of the classifier's `frozen_names`.
       label_names: Names of the labels, in index order.
-      max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
-      strip_prefix: Removed once from the start of each text that has it.
-      info: Further entries for info.json, which always has label_names, max_tokens, strip_prefix,
-        the tokenizer's fingerprint and rules, and the code that serves the model.
+      max_tokens: Maximum number of tokens, including [CLS] and [SEP]. Longer texts are cut.
+      strip_prefix: Prefix to remove once from the start of each text.
+      info: Further entries for info.json. It always has inputs, label_names, max_tokens,
+        strip_prefix, the tokenizer's fingerprint and rules, and code that uses the model.
 
     Returns:
       The model's fingerprint, see `model_fingerprint`.
 
     Raises:
-      UserError: If the folder holds something else.
+      UserError: If the folder holds something else, or if `max_tokens` is not possible.
+      ValueError: If the number of label names is wrong.
       WriteError: If the folder cannot be written.
     """
     if len(label_names) != classifier.num_labels:
@@ -161,7 +182,13 @@ def export(
         "label_names": module.label_names,
     }
     tokenizer = classifier.tokenizer
+    inputs = [spec.name for spec in input_specs(classifier)]
+    given = (
+        f"{name}=tf.constant([{text!r}])" for name, text in zip(inputs, _EXAMPLES, strict=False)
+    )
+    shown = ", ".join(given)
     content = {
+        "inputs": inputs,
         "label_names": list(label_names),
         "max_tokens": max_tokens,
         "strip_prefix": strip_prefix,
@@ -169,7 +196,7 @@ def export(
             "fingerprint": tokenizer.fingerprint,
             **dataclasses.asdict(tokenizer.rules),
         },
-        "serving_code": list(SERVING_CODE),
+        "serving_code": [line.format(inputs=shown) for line in _SERVING_CODE],
         **(info or {}),
     }
     return saved_models.write(folder, module, signatures, content)

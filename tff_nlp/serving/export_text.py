@@ -1,4 +1,4 @@
-"""A trained language model as a SavedModel that continues texts."""
+"""Exports a trained language model as a SavedModel that continues texts."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from tff_nlp.models.causal import CausalModel
 from tff_nlp.models.generation import check_max_new_tokens, continue_texts
 from tff_nlp.serving import saved_models
 
-# What continues a text in a program that has TensorFlow and TensorFlow Text only; in info.json.
+# Code in info.json that continues a text in a program with only TensorFlow and TensorFlow Text.
 SERVING_CODE = (
     "import tensorflow as tf",
     "import tensorflow_text  # registers the operations that tokenize",
@@ -25,13 +25,13 @@ SERVING_CODE = (
 
 
 class TextGenerator(tf.Module):
-    """What is saved: the beginnings of texts in, what follows on them out.
+    """The saved module. It takes beginnings of texts and returns their continuations.
 
     Args:
       model: The model.
-      trainable: Arrays in the order of its `trainable_names`.
-      frozen: Arrays in the order of its `frozen_names`.
-      max_new_tokens: The most tokens that `continue_greedily` writes.
+      trainable: Arrays in the order of the model's `trainable_names`.
+      frozen: Arrays in the order of the model's `frozen_names`.
+      max_new_tokens: Maximum number of new tokens in `continue_greedily`.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class TextGenerator(tf.Module):
         self._frozen = [tf.Variable(value, trainable=False) for value in frozen]
         self._max_new_tokens = max_new_tokens
 
-    # None of these has anything for AutoGraph, which would read the source of every layer.
+    # AutoGraph is not needed here, and it would parse the source of every layer.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")], autograph=False)
     def continue_greedily(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Continues texts by the most probable token at each place.
+        """Continues texts with the most probable token at each position.
 
         Args:
           texts: string[batch], UTF-8.
 
         Returns:
-          text: string[batch], what follows on each, without it.
+          text: The continuation of each text, without the text itself, string[batch].
         """
         return self.sample(texts, self._max_new_tokens, 0.0, 1.0, tf.constant(0, tf.int64))
 
@@ -78,18 +78,20 @@ class TextGenerator(tf.Module):
         temperature: tf.Tensor,
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """Continues texts by tokens that are drawn.
+        """Continues texts with tokens that are drawn at random.
 
         Args:
           texts: string[batch], UTF-8.
-          max_new_tokens: int32[], the most tokens to write for each; brought into the range of the
-            model, from 1 to one less than its longest input.
-          top_p: float32[], see `generation.sample`; 0 for the most probable token.
-          temperature: float32[], above 0: the logits are divided by it.
-          seed: int64[], what is drawn depends on it, on the place in the text and on the row.
+          max_new_tokens: Maximum number of new tokens of each text, int32[]. It is clipped to the
+            range of the model: from 1 to its `max_tokens` - 1.
+          top_p: Probability mass of top-p sampling, float32[], see `generation.sample`. 0 takes the
+            most probable token.
+          temperature: Divisor of the logits, float32[], above 0.
+          seed: Seed of the draws, int64[]. They also depend on the position in the text and on the
+            row.
 
         Returns:
-          text: string[batch], what follows on each, without it.
+          text: The continuation of each text, without the text itself, string[batch].
         """
         written = continue_texts(
             self._model,
@@ -105,7 +107,12 @@ class TextGenerator(tf.Module):
 
     @tf.function(input_signature=[])
     def limits(self) -> dict[str, tf.Tensor]:
-        """Returns int32[] max_tokens, the longest input, and max_new_tokens of the default."""
+        """Returns the limits of the model.
+
+        Returns:
+          max_tokens: Maximum number of tokens of a text, int32[].
+          max_new_tokens: Maximum number of new tokens in `continue_greedily`, int32[].
+        """
         return {
             "max_tokens": tf.constant(self._model.max_tokens),
             "max_new_tokens": tf.constant(self._max_new_tokens),
@@ -123,22 +130,22 @@ def export(
 ) -> str:
     """Writes a SavedModel with the signatures "serving_default" (greedy), "sample" and "limits".
 
-    The folder appears only when it is complete; an older export in its place is replaced.
+    The folder appears only when it is complete. It replaces an older export.
 
     Args:
-      folder: Where to.
+      folder: Folder to write.
       model: The model.
-      trainable: Arrays in the order of its `trainable_names`.
-      frozen: Arrays in the order of its `frozen_names`.
-      max_new_tokens: The most tokens that "serving_default" writes for a text.
-      info: Further entries for info.json, which always has max_tokens, max_new_tokens, the
-        tokenizer's fingerprint, and the code that serves the model.
+      trainable: Arrays in the order of the model's `trainable_names`.
+      frozen: Arrays in the order of the model's `frozen_names`.
+      max_new_tokens: Maximum number of new tokens in "serving_default".
+      info: Further entries for info.json. It always has max_tokens, max_new_tokens, the tokenizer's
+        fingerprint, and code that uses the model.
 
     Returns:
       The model's fingerprint, see `model_fingerprint`.
 
     Raises:
-      UserError: If the folder holds something else, or `max_new_tokens` is not possible.
+      UserError: If the folder holds something else, or if `max_new_tokens` is not possible.
       WriteError: If the folder cannot be written.
     """
     check_max_new_tokens(max_new_tokens, model.max_tokens)

@@ -1,8 +1,8 @@
-"""Whether an exported model is still the one that its run wrote.
+"""Checks that an exported model is still the model that its run wrote.
 
-A SavedModel is a program: it can read and write files when it is loaded. So one's own is compared,
-before anything in it runs, with the digest that the run's result.json states. A model from somebody
-else has none, and deserves the trust that a program from them would.
+A SavedModel is a program: it can read and write files when it is loaded. So, before a model is
+loaded, its fingerprint is compared with the fingerprint in the run's result.json. A model from
+another person has no such fingerprint. Load it only if you would run a program from that person.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ import pathlib
 
 from tff_nlp.errors import UserError
 
-# Beside the model's folder, in a run.
+# This file is beside the model's folder in a run.
 _RESULT = "result.json"
 
 
 def of(folder: pathlib.Path) -> str:
-    """Returns a SHA-256 over the names and contents of all files of a model."""
+    """Returns a SHA-256 hash (hexadecimal) of the names and contents of all files of a model."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
@@ -28,7 +28,7 @@ def of(folder: pathlib.Path) -> str:
 
 
 def stated(folder: pathlib.Path) -> str | None:
-    """Returns the fingerprint in the result.json beside a model; None where nothing is stated."""
+    """Returns the fingerprint in the result.json beside a model, or None if there is none."""
     try:
         result = json.loads((folder.parent / _RESULT).read_text(encoding="utf-8"))
         value = result["fingerprints"]["model"]
@@ -38,14 +38,14 @@ def stated(folder: pathlib.Path) -> str | None:
 
 
 def check(folder: pathlib.Path, flag: str) -> None:
-    """Refuses a model in a run's folder that is not the one that the run wrote.
+    """Checks that the model in a run's folder is the model that the run wrote.
 
     Args:
-      folder: The model's folder. One whose fingerprint is not stated passes.
-      flag: What an error message starts with.
+      folder: The model's folder. Without a fingerprint in result.json, the check passes.
+      flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If it has changed.
+      UserError: If the model has changed.
     """
     if stated(folder) not in (None, of(folder)):
         raise UserError(

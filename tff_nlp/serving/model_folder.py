@@ -1,5 +1,6 @@
-"""Where an exported model is: checked without TensorFlow, so that a mistake is told at once."""
+"""Finds and checks the folder of an exported model. TensorFlow is not needed, so this is fast."""
 
+import json
 import pathlib
 
 from tff_nlp.errors import UserError
@@ -10,10 +11,10 @@ def check(folder: pathlib.Path, flag: str) -> None:
 
     Args:
       folder: The folder.
-      flag: What an error message starts with.
+      flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If it does not exist or holds no SavedModel.
+      UserError: If the folder does not exist or holds no SavedModel.
     """
     if not folder.is_dir():
         raise UserError(f"{flag}={folder}: there is no such folder")
@@ -22,7 +23,11 @@ def check(folder: pathlib.Path, flag: str) -> None:
 
 
 def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
-    """Returns the model's folder in a run's folder, or the folder itself.
+    """Returns the model's folder in a run's folder, or the folder itself if it has no such folder.
+
+    Args:
+      folder: Folder of a run, or of an exported model.
+      flag: Flag that named the folder, for messages.
 
     Raises:
       UserError: If the run is not finished, or there is no model.
@@ -33,3 +38,28 @@ def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
     found = model if model.exists() else folder
     check(found, flag)
     return found
+
+
+def check_kind(folder: pathlib.Path, flag: str, *, generates: bool) -> None:
+    """Checks the kind of an exported model by its info file.
+
+    A folder without a readable info file passes, because loading the model checks the kind again.
+
+    Args:
+      folder: Folder of the exported model.
+      flag: Flag that named the folder, for messages.
+      generates: Whether the model must be a language model, which continues texts. Otherwise it
+        must be a classifier.
+
+    Raises:
+      UserError: If the model is of the other kind.
+    """
+    try:
+        info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return
+    if not isinstance(info, dict) or ("max_new_tokens" in info) == generates:
+        return
+    if generates:
+        raise UserError(f"--generate: {flag}={folder} holds a classifier, which labels texts")
+    raise UserError(f"{flag}={folder}: a language model continues texts: add --generate")

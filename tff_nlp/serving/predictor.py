@@ -1,13 +1,14 @@
-"""Labels texts with a saved model."""
+"""Labels texts, or pairs of texts, with a saved model."""
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tff_nlp.models import many_texts
 from tff_nlp.models.token_counts import TokenCounts
 from tff_nlp.models.vocabulary import as_bytes
 from tff_nlp.serving import saved_models
@@ -15,11 +16,11 @@ from tff_nlp.serving import saved_models
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says about some texts.
+    """Predictions of a model for some texts.
 
     Attributes:
-      labels: The most probable label of each text.
-      probabilities: float32[texts, labels].
+      labels: Most probable label of each text.
+      probabilities: Probability of each label for each text, float32[texts, labels].
     """
 
     labels: tuple[str, ...]
@@ -28,20 +29,22 @@ class Predictions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictor:
-    """A loaded model.
+    """A loaded classifier.
 
     Attributes:
       label_names: Names of the labels, in the order of the probabilities.
-      max_tokens: Texts are cut to this many tokens, [CLS] and [SEP] included.
+      max_tokens: Maximum number of tokens, including [CLS] and [SEP]. Longer texts are cut.
+      reads_pairs: Whether the model labels pairs of texts.
     """
 
     label_names: tuple[str, ...]
     max_tokens: int
+    reads_pairs: bool
     _model: Any = dataclasses.field(repr=False)
 
     def predict(
         self,
-        texts: Sequence[str],
+        texts: many_texts.Texts,
         *,
         batch_size: int = 64,
         done: Callable[[int], object] | None = None,
@@ -49,27 +52,31 @@ class Predictor:
         """Labels texts.
 
         Args:
-          texts: The texts.
-          batch_size: Texts at a time.
-          done: Is called after each batch with its number of texts.
+          texts: The texts. If the model reads pairs, tuples of a first and a second text.
+          batch_size: Number of texts at a time.
+          done: Function that is called after each batch with its number of texts.
 
         Raises:
-          TypeError: If the texts are one string.
+          TypeError: If `texts` is one string, if it holds pairs but the model reads single texts,
+            or if it holds single texts but the model reads pairs.
         """
         probabilities = np.zeros([len(texts), len(self.label_names)], np.float32)
-        for rows, batch in _batches(texts, batch_size):
-            outputs = self._model.signatures["serving_default"](texts=batch)
+        for rows, batch in self._batches(texts, batch_size):
+            outputs = self._model.signatures["serving_default"](**batch)
             probabilities[rows] = outputs["probabilities"].numpy()
             if done is not None:
                 done(len(rows))
         labels = tuple(self.label_names[index] for index in probabilities.argmax(axis=1))
         return Predictions(labels, probabilities)
 
-    def count_tokens(self, texts: Sequence[str], *, batch_size: int = 4096) -> TokenCounts:
-        """Returns how much of the texts the model reads."""
+    def count_tokens(self, texts: many_texts.Texts, *, batch_size: int = 4096) -> TokenCounts:
+        """Returns how many tokens of the texts the model reads.
+
+        The arguments and errors are those of `predict`.
+        """
         counts = np.zeros([len(texts), 3], np.int64)
-        for rows, batch in _batches(texts, batch_size):
-            outputs = self._model.signatures["count_tokens"](texts=batch)
+        for rows, batch in self._batches(texts, batch_size):
+            outputs = self._model.signatures["count_tokens"](**batch)
             counts[rows] = np.stack(
                 [outputs[name].numpy() for name in ("tokens", "read", "unknown")], axis=1
             )
@@ -82,32 +89,46 @@ class Predictor:
             tokens_unknown=int(unknown.sum()),
         )
 
-
-def _batches(texts: Sequence[str], size: int) -> Iterator[tuple[np.ndarray, tf.Tensor]]:
-    """Yields int64[batch] positions and string[batch] texts, like lengths together."""
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of strings, not one string")
-    # Batches of like lengths hold less padding.
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    for start in range(0, len(texts), size):
-        rows = order[start : start + size]
-        yield rows, tf.constant(as_bytes(texts[row] for row in rows), tf.string)
+    def _batches(
+        self, texts: many_texts.Texts, size: int
+    ) -> Iterator[tuple[np.ndarray, dict[str, tf.Tensor]]]:
+        """Yields int64[batch] positions and string[batch] inputs, with similar lengths together."""
+        columns = many_texts.columns(texts, pairs=self.reads_pairs)
+        # Batches of similar lengths have less padding.
+        order = np.argsort(
+            [sum(map(len, row)) for row in zip(*columns, strict=True)], kind="stable"
+        )
+        for start in range(0, len(texts), size):
+            rows = order[start : start + size]
+            yield (
+                rows,
+                {
+                    name: tf.constant(as_bytes(column[row] for row in rows), tf.string)
+                    for name, column in zip(saved_models.TEXT_INPUTS, columns, strict=False)
+                },
+            )
 
 
 def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
-    """Loads what `export` wrote.
+    """Loads a classifier that `export.export` wrote.
 
     Args:
-      folder: The exported model.
-      flag: What an error message starts with.
+      folder: Folder of the exported model.
+      flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
-        longer what its run wrote.
+      UserError: If the folder is missing or damaged, if it holds another kind of model, or if the
+        model has changed since its run.
     """
     signatures = {"serving_default", "count_tokens", "label_names"}
     model = saved_models.load(pathlib.Path(folder), flag, "text classifier", signatures)
     names = model.signatures["label_names"]()["label_names"].numpy()
-    counted = model.signatures["count_tokens"](texts=tf.constant([], tf.string))
-    max_tokens = int(counted["max_tokens"])
-    return Predictor(tuple(name.decode("utf-8") for name in names), max_tokens, model)
+    count_tokens = model.signatures["count_tokens"]
+    inputs = count_tokens.structured_input_signature[1]
+    counted = count_tokens(**{name: tf.constant([], tf.string) for name in inputs})
+    return Predictor(
+        label_names=tuple(name.decode("utf-8") for name in names),
+        max_tokens=int(counted["max_tokens"]),
+        reads_pairs=len(inputs) == 2,
+        _model=model,
+    )

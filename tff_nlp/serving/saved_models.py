@@ -1,4 +1,4 @@
-"""Folders of SavedModels: written in one step, and loaded with every mistake in one line."""
+"""Writes and loads folders of SavedModels. Every mistake gives an error of one line."""
 
 import json
 import pathlib
@@ -11,8 +11,10 @@ import tensorflow as tf
 from tff_nlp.errors import UserError, WriteError
 from tff_nlp.serving import model_fingerprint, model_folder
 
-# Beside the SavedModel, for people and other programs.
+# A description of the model for people and other programs, in the same folder.
 INFO_FILE = "info.json"
+# Names of a classifier's inputs. Only models of pairs have the second one.
+TEXT_INPUTS = ("texts", "second_texts")
 
 
 def write(
@@ -23,13 +25,13 @@ def write(
 ) -> str:
     """Writes a SavedModel and its info.json.
 
-    The folder appears only when it is complete; an older export in its place is replaced.
+    The folder appears only when it is complete. It replaces an older export.
 
     Args:
-      folder: Where to.
-      module: What is saved.
-      signatures: Functions of the module by the names they are called by.
-      info: The content of info.json.
+      folder: Folder to write.
+      module: Module to save.
+      signatures: Name of a signature -> function of the module.
+      info: Content of info.json.
 
     Returns:
       The model's fingerprint, see `model_fingerprint`.
@@ -63,14 +65,14 @@ def load(folder: pathlib.Path, flag: str, kind: str, signatures: Set[str]) -> An
     """Loads a SavedModel.
 
     Args:
-      folder: The exported model.
-      flag: What an error message starts with.
-      kind: What it should be, for messages.
-      signatures: The functions that such a model has.
+      folder: Folder of the exported model.
+      flag: Flag that named the folder, for messages.
+      kind: Expected kind of model, for messages.
+      signatures: Names of the signatures that such a model has.
 
     Raises:
-      UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
-        longer what its run wrote.
+      UserError: If the folder is missing or damaged, if it holds another kind of model, or if the
+        model has changed since its run.
     """
     import tensorflow_text  # noqa: F401 (registers the operations that tokenize)
 

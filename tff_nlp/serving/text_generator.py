@@ -18,8 +18,8 @@ class LoadedGenerator:
     """A loaded language model.
 
     Attributes:
-      max_tokens: The most tokens that a prompt and what follows on it may have.
-      max_new_tokens: How many tokens it writes where nothing else is asked for.
+      max_tokens: Maximum number of tokens of a prompt and its continuation together.
+      max_new_tokens: Default maximum number of new tokens.
     """
 
     max_tokens: int
@@ -37,24 +37,24 @@ class LoadedGenerator:
         batch_size: int = 16,
         done: Callable[[int], object] | None = None,
     ) -> list[str]:
-        """Continues texts; the same arguments give the same texts.
+        """Continues texts. The same arguments give the same texts.
 
         Args:
-          prompts: How the texts begin.
-          max_new_tokens: The most tokens to write for each; the model's own number if None.
-          top_p: 0 takes the most probable token at each place; else tokens are drawn, see
-            `generation.sample`.
+          prompts: Beginnings of the texts.
+          max_new_tokens: Maximum number of new tokens per prompt. None for the model's default.
+          top_p: Probability mass of top-p sampling, see `generation.sample`. 0 takes the most
+            probable token at each position.
           temperature: The logits are divided by it before a token is drawn.
-          seed: The seed of what is drawn.
-          batch_size: Prompts at a time.
-          done: Is called after each batch with its number of prompts.
+          seed: Seed of the draws.
+          batch_size: Number of prompts at a time.
+          done: Function that is called after each batch with its number of prompts.
 
         Returns:
-          What follows on each prompt, without it.
+          The continuation of each prompt, without the prompt itself.
 
         Raises:
           UserError: If a number is not possible.
-          TypeError: If the prompts are one string.
+          TypeError: If `prompts` is one string.
         """
         if isinstance(prompts, str):
             raise TypeError("prompts must be a sequence of strings, not one string")
@@ -79,15 +79,15 @@ class LoadedGenerator:
 
 
 def load(folder: str | pathlib.Path, *, flag: str = "--model") -> LoadedGenerator:
-    """Loads what `export_text.export` wrote.
+    """Loads a language model that `export_text.export` wrote.
 
     Args:
-      folder: The exported model.
-      flag: What an error message starts with.
+      folder: Folder of the exported model.
+      flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If the folder is missing, damaged, holds another kind of model, or one that is no
-        longer what its run wrote.
+      UserError: If the folder is missing or damaged, if it holds another kind of model, or if the
+        model has changed since its run.
     """
     signatures = {"serving_default", "sample", "limits"}
     model = saved_models.load(pathlib.Path(folder), flag, "language model", signatures)

@@ -1,1 +1,1 @@
-"""What a model is trained for, one file each."""
+"""Tasks: what a model is trained for. Each task is one file."""

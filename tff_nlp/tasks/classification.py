@@ -1,4 +1,4 @@
-"""Classification of a text: one label each, cross-entropy, accuracy."""
+"""The classification task: one label for each text, cross-entropy, accuracy."""
 
 import collections
 import dataclasses
@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tff_nlp import errors
 from tff_nlp.models import classifier
-from tff_nlp.tasks import classification_scores, padded_texts, prediction, task
+from tff_nlp.tasks import classification_scores, dependence, padded_texts, prediction, task
 
-# int32[batch, length] padded token ids and int32[batch] labels, both dynamic.
+# int32[batch, length] padded token ids and int32[batch] labels. Both dimensions are dynamic.
 BATCH_SPEC = collections.OrderedDict(
     x=tf.TensorSpec([None, None], tf.int32), y=tf.TensorSpec([None], tf.int32)
 )
@@ -19,6 +19,9 @@ _SUMS = {"num_correct": tf.TensorSpec([], tf.float32)}
 REPORT = task.Report(
     headline="accuracy",
     higher_is_better=True,
+    is_share=True,
+    baseline="majority_accuracy",
+    baseline_name="most frequent label",
     panels=(
         task.Panel(
             "cross-entropy (nats)",
@@ -29,6 +32,7 @@ REPORT = task.Report(
             (
                 task.Curve("train_accuracy", "while training"),
                 task.Curve("test_accuracy", "test"),
+                task.Curve("validation_accuracy", "validation"),
                 task.Curve("clients_mean_accuracy", "clients, mean"),
                 task.Curve("clients_worst_decile_accuracy", "clients, worst tenth"),
                 task.Curve("held_out_mean_accuracy", "held-out clients, mean"),
@@ -44,8 +48,8 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
 
     Args:
       model: The classifier.
-      logit_adjustment: How much of the logarithm of a client's label frequencies is added to its
-        logits in training, against label skew (see `log_prior`); 0 for none.
+      logit_adjustment: Factor of the client's log label frequencies, which are added to the logits
+        in training against label skew (see `log_prior`). 0 for no adjustment.
 
     Raises:
       UserError: If the adjustment is negative or not finite.
@@ -61,9 +65,14 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         frozen_names=model.frozen_names,
         weight_specs=model.weight_specs,
         initial_weights=model.initial_weights,
-        inputs=lambda x: padded_texts.masked(x, model.tokenizer.pad_id),
-        predict=lambda trainable, frozen, inputs, seed: model.logits(
-            list(trainable), list(frozen), inputs["ids"], inputs["mask"], seed=seed
+        inputs=lambda x: inputs(model, x),
+        predict=lambda trainable, frozen, read, seed: model.logits(
+            list(trainable),
+            list(frozen),
+            read["ids"],
+            read["mask"],
+            seed=seed,
+            segment_ids=read.get("segments"),
         ),
         score=lambda output, y, statistics: score(output, y),
         sum_specs=_SUMS,
@@ -82,18 +91,31 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         score=lambda output, y, statistics: score(
             output, y, offset=logit_adjustment * log_prior(statistics[0])
         ),
-        examples_independent=False,
-        dependence=(
-            f"--logit_adjustment={logit_adjustment:g}: a client's label frequencies depend on "
-            "all its examples, and change every gradient when one of them changes; take 0"
-        ),
+        dependence=dependence.of_labels(logit_adjustment),
     )
+
+
+def inputs(model: classifier.Classifier, x: tf.Tensor) -> task.Inputs:
+    """Returns the inputs of a classifier.
+
+    Args:
+      model: The classifier.
+      x: Padded token ids, int32[batch, length].
+
+    Returns:
+      "ids" (int32[batch, length]) and "mask" (bool[batch, length], false at padding). If the
+      classifier reads pairs of texts, also "segments" (int32[batch, length]).
+    """
+    read = padded_texts.masked(x, model.tokenizer.pad_id)
+    if not model.reads_pairs:
+        return read
+    return collections.OrderedDict(read, segments=model.tokenizer.segment_ids(x))
 
 
 def scorer(
     model: classifier.Classifier,
 ) -> Callable[[Any, classification_scores.EvaluationSet], classification_scores.Scores]:
-    """Returns the function that scores weights on an evaluation set."""
+    """Returns the function (weights, evaluation set) -> scores."""
     predict = predictor(model)
 
     def score_set(
@@ -105,13 +127,16 @@ def scorer(
 
 
 def predictor(model: classifier.Classifier) -> Callable[[Any], prediction.Predict]:
-    """Returns the function from weights to the function from token ids to logits."""
+    """Returns a function that takes weights and returns the function token ids -> logits."""
     trainable, frozen = (list(specs) for specs in model.weight_specs())
 
     @tf.function(input_signature=[trainable, frozen, tf.TensorSpec([None, None], tf.int32)])
     def logits(trainable: Any, frozen: Any, tokens: tf.Tensor) -> tf.Tensor:
-        inputs = padded_texts.masked(tokens, model.tokenizer.pad_id)
-        return model.logits(trainable, frozen, inputs["ids"], inputs["mask"], seed=None)
+        read = inputs(model, tokens)
+        segments = read.get("segments")
+        return model.logits(
+            trainable, frozen, read["ids"], read["mask"], seed=None, segment_ids=segments
+        )
 
     def predict(weights: Any) -> prediction.Predict:
         trained, fixed = (
@@ -124,12 +149,13 @@ def predictor(model: classifier.Classifier) -> Callable[[Any], prediction.Predic
 
 
 def score(logits: tf.Tensor, y: tf.Tensor, offset: tf.Tensor | None = None) -> task.Losses:
-    """Returns cross-entropies and the number of right predictions.
+    """Returns the cross-entropies in nats, and the number of right predictions.
 
     Args:
       logits: float32[batch, labels].
-      y: int32[batch].
-      offset: float32[labels], added to the logits of the losses only.
+      y: Labels, int32[batch].
+      offset: Numbers that are added to the logits for the losses, float32[labels]. The predictions
+        do not change. None for no offset.
     """
     shifted = logits if offset is None else logits + offset
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, shifted)
@@ -140,21 +166,22 @@ def score(logits: tf.Tensor, y: tf.Tensor, offset: tf.Tensor | None = None) -> t
 
 
 def finalize(sums: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns "accuracy" from the sums."""
+    """Returns the metric "accuracy", computed from the sums."""
     accuracy = tf.math.divide_no_nan(sums["num_correct"], sums["weight_sum"])
     return collections.OrderedDict(accuracy=accuracy)
 
 
 def log_prior(label_counts: tf.Tensor) -> tf.Tensor:
-    """Returns the logarithm of a client's label frequencies, with one more of each label.
+    """Returns the log label frequencies of a client, float32[labels], with add-one smoothing.
 
-    Added to the logits in training it takes over what the frequencies explain, so that a client
-    with nearly one label does not teach the model that this label is frequent (logit adjustment,
-    Menon et al. 2021, equation 10, with each client's own frequencies as in Zhang et al. 2022,
-    "Federated Learning with Label Distribution Skew via Logits Calibration").
+    They are added to the logits in training. They explain the client's label frequencies, so the
+    model does not learn them. Without them, a client with almost only one label would teach the
+    model that this label is frequent. This is logit adjustment (Menon et al. 2021, equation 10)
+    with each client's own frequencies, as in Zhang et al. 2022, "Federated Learning with Label
+    Distribution Skew via Logits Calibration".
 
     Args:
-      label_counts: float32[labels], over all local epochs.
+      label_counts: Counts of the labels over all local epochs, float32[labels].
     """
     counts = label_counts + 1.0
     return tf.math.log(counts / tf.reduce_sum(counts))

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import sklearn.metrics
 
-from tff_nlp.tasks import prediction
+from tff_nlp.tasks import client_scores, prediction
 
-# What metrics.csv has of each evaluation set, and of its clients.
+# The columns of metrics.csv for each evaluation set, and for its clients.
 _COLUMNS = ("accuracy", "macro_f1", "loss")
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
@@ -18,12 +19,12 @@ class EvaluationSet:
     """Labelled examples to score a model on.
 
     Attributes:
-      name: "test", "clients" or "held_out": the key of its scores in result.json.
-      labels: int32[examples], the true labels.
-      batches: Gives the examples anew at every call, as int32[batch, length] padded token ids and
-        int64[batch] positions in `labels`.
-      clients: int64[examples], the number of the client that holds each example, or None.
-      domains: Domain of each example, where scores by domain are wanted, or None.
+      name: "test", "clients" or "held_out": key of the scores in result.json.
+      labels: True labels, int32[examples].
+      batches: Function that returns the batches of the examples: int32[batch, length] padded token
+        ids, and int64[batch] positions in `labels`.
+      clients: Number of the client that holds each example, int64[examples], or None.
+      domains: Domain of each example, for scores by domain, or None.
     """
 
     name: str
@@ -40,7 +41,7 @@ class EvaluationSet:
         return len(self.labels)
 
     def columns(self) -> list[str]:
-        """Returns the names of the set's columns in metrics.csv."""
+        """Returns the names of this set's columns in metrics.csv."""
         names = [f"{self.name}_{name}" for name in _COLUMNS]
         if self.clients is not None:
             names += [f"{self.name}_{name}_accuracy" for name in _CLIENTS]
@@ -53,16 +54,17 @@ class Scores:
 
     Attributes:
       examples: Number of examples.
-      accuracy: Share of right predictions.
-      macro_f1: Unweighted mean of F1 over the labels that are present or predicted. A label that
-        is neither, such as one whose only example trains, says nothing about the model.
+      accuracy: Fraction of right predictions.
+      macro_f1: Unweighted mean of F1 over the labels that are present or predicted. Other labels
+        are left out. For example, all examples of a rare label may be in the training set.
       loss: Mean cross-entropy in nats.
-      majority_accuracy: Accuracy of always predicting the set's most frequent label: the best that
-        a model can do without reading the texts.
-      predicted_labels: How many different labels were predicted.
-      confusion: Row i, column j: examples of label i that were predicted as j.
-      clients: Scores over clients, or None where the set has no clients.
-      domains: Scores by domain, or None where the set has no domains.
+      majority_accuracy: Accuracy of always predicting the set's most frequent label. A model that
+        does not read the texts cannot do better.
+      predicted_labels: Number of different labels that were predicted.
+      confusion: Confusion matrix. Row i, column j is the number of examples of label i that were
+        predicted as j.
+      clients: Scores over clients, or None if the set has no clients.
+      domains: Domain -> scores, or None if the set has no domains.
     """
 
     examples: int
@@ -72,18 +74,47 @@ class Scores:
     majority_accuracy: float
     predicted_labels: int
     confusion: tuple[tuple[int, ...], ...]
-    clients: "ClientScores | None" = None
+    clients: client_scores.ClientScores | None = None
     domains: "Mapping[str, DomainScores] | None" = None
 
     def columns(self, name: str) -> Mapping[str, float]:
-        """Returns the numbers of `EvaluationSet.columns`, for the set of this name."""
+        """Returns the values of `EvaluationSet.columns` for the set with this name."""
         row = {f"{name}_{column}": getattr(self, column) for column in _COLUMNS}
         if self.clients is not None:
             row |= {f"{name}_{n}_accuracy": getattr(self.clients, n) for n in _CLIENTS}
         return row
 
+    @property
+    def baseline(self) -> float:
+        """Accuracy of always predicting the most frequent label."""
+        return self.majority_accuracy
+
+    def line(self) -> str:
+        """Returns the scores as one line of text."""
+        return (
+            f"accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}; always the most "
+            f"frequent label: {self.majority_accuracy:.4f} ({self.examples:,} examples)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the scores as in result.json."""
+        values: dict[str, Any] = {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "loss": self.loss,
+            "majority_accuracy": self.majority_accuracy,
+            "examples": self.examples,
+            "confusion": [list(row) for row in self.confusion],
+            "warning": self.warning(),
+        }
+        if self.clients is not None:
+            values["over_clients"] = dataclasses.asdict(self.clients)
+        if self.domains is not None:
+            values["domains"] = {n: dataclasses.asdict(found) for n, found in self.domains.items()}
+        return values
+
     def warning(self) -> str | None:
-        """Returns a plain sentence if the model has not learned to tell labels apart."""
+        """Returns a warning if the model is no better than one constant label, else None."""
         if self.predicted_labels == 1:
             return "the model predicts one single label for every text"
         if self.accuracy <= self.majority_accuracy:
@@ -95,29 +126,12 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClientScores:
-    """Accuracy per client, summed up.
-
-    Attributes:
-      clients: Number of clients that have examples in the set.
-      mean: Unweighted mean of the clients' accuracies.
-      worst_decile: Mean accuracy of the worst tenth of the clients, one client at least.
-      standard_deviation: Of the clients' accuracies.
-    """
-
-    clients: int
-    mean: float
-    worst_decile: float
-    standard_deviation: float
-
-
-@dataclasses.dataclass(frozen=True)
 class DomainScores:
     """How well a model does on the examples of one domain.
 
     Attributes:
       examples: Number of examples.
-      accuracy: Share of right predictions.
+      accuracy: Fraction of right predictions.
       majority_accuracy: Accuracy of always predicting the domain's most frequent label.
     """
 
@@ -127,7 +141,13 @@ class DomainScores:
 
 
 def score(evaluation_set: EvaluationSet, predict: prediction.Predict, num_labels: int) -> Scores:
-    """Scores a model (arguments as for `prediction.predict_all`)."""
+    """Scores a model on an evaluation set.
+
+    Args:
+      evaluation_set: The evaluation set.
+      predict: Function int32[batch, length] token ids -> float32[batch, labels] logits.
+      num_labels: Number of labels.
+    """
     logits = prediction.predict_all(evaluation_set, predict, num_labels)
     scores = score_logits(logits, evaluation_set.labels, evaluation_set.clients)
     if evaluation_set.domains is None:
@@ -138,7 +158,13 @@ def score(evaluation_set: EvaluationSet, predict: prediction.Predict, num_labels
 
 
 def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | None) -> Scores:
-    """Scores float32[examples, labels] logits against int32[examples] labels."""
+    """Scores logits against the true labels.
+
+    Args:
+      logits: float32[examples, labels].
+      labels: int32[examples].
+      clients: Number of each example's client, int64[examples], or None.
+    """
     names = np.arange(logits.shape[1])
     predicted = logits.argmax(axis=1)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
@@ -168,8 +194,8 @@ def score_domains(
     """Returns the scores of each domain, sorted by name.
 
     Args:
-      right: bool[examples], whether the prediction was right.
-      labels: int32[examples], the true labels.
+      right: Whether each prediction was right, bool[examples].
+      labels: True labels, int32[examples].
       domains: Domain of each example.
     """
     of_example = np.array(domains)
@@ -181,19 +207,12 @@ def score_domains(
     return found
 
 
-def score_clients(right: np.ndarray, clients: np.ndarray) -> ClientScores:
-    """Sums up per-client accuracies.
+def score_clients(right: np.ndarray, clients: np.ndarray) -> client_scores.ClientScores:
+    """Summarizes the accuracies of clients.
 
     Args:
-      right: bool[examples], whether the prediction was right.
-      clients: int64[examples], each example's client.
+      right: Whether each prediction was right, bool[examples].
+      clients: Number of each example's client, int64[examples].
     """
-    _, positions, counts = np.unique(clients, return_inverse=True, return_counts=True)
-    accuracies = np.sort(np.bincount(positions, weights=right) / counts)
-    worst = max(1, len(accuracies) // 10)
-    return ClientScores(
-        clients=len(accuracies),
-        mean=float(accuracies.mean()),
-        worst_decile=float(accuracies[:worst].mean()),
-        standard_deviation=float(accuracies.std()),
-    )
+    sums, counts = client_scores.sums_by_client(right, clients)
+    return client_scores.over_clients(sums / counts)

@@ -1,4 +1,4 @@
-"""A `tff.learning.models.FunctionalModel` that somebody else wrote, as a task."""
+"""Makes a task from any `tff.learning.models.FunctionalModel`."""
 
 import collections
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from tff_nlp.tasks import task as tasks
 def from_functional_model(
     model: tff.learning.models.FunctionalModel, *, name: str = "functional_model"
 ) -> tasks.Task:
-    """Returns the task of a functional model, so that the algorithms here train it.
+    """Returns the task of a functional model, so that the algorithms of this package can train it.
 
-    The model's loss is the mean over a batch's examples. Its metrics are added up over batches and
-    clients and then finalized, as TFF's `sum_then_finalize` does. It knows no seed: its dropout, if
-    it has one, is as random as the model makes it.
+    The model's loss must be the mean over a batch's examples. Its metrics are summed over batches
+    and clients and then finalized, as in TFF's `sum_then_finalize`. Such a model takes no seed, so
+    its dropout, if it has any, is not reproducible.
 
     Args:
       model: The model.
-      name: What the task is called.
+      name: Name of the task.
 
     Example:
       ```
@@ -45,7 +45,7 @@ def from_functional_model(
             batch_output=tff.learning.models.BatchOutput(loss, output, size),
         )
         sums = dict(zip(flat, tf.nest.flatten(found), strict=True))
-        # Each example is given the mean of all: their own losses are not to be had.
+        # The losses of single examples are unknown, so each example gets the mean of the batch.
         losses = tf.fill([size], tf.cast(loss, tf.float32))
         return tasks.Losses(losses, tf.ones_like(losses), sums)
 
@@ -71,7 +71,14 @@ def from_functional_model(
         finalize=finalize,
         metrics=tuple(model.finalize_metrics(metrics)),
         score_set=_not_scored,
-        report=tasks.Report("loss", False, ()),
+        report=tasks.Report(
+            headline="loss",
+            higher_is_better=False,
+            is_share=False,
+            baseline="",
+            baseline_name="",
+            panels=(),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""A model's output on an evaluation set, batch by batch, on all cores."""
+"""Computes a model's outputs on an evaluation set, batch by batch, on all cores."""
 
 import collections
 import concurrent.futures
@@ -8,21 +8,21 @@ from typing import Protocol
 
 import numpy as np
 
-# Gives int32[batch, length] padded token ids and int64[batch] positions, anew at every call.
+# Each call returns the batches: int32[batch, length] padded token ids and int64[batch] positions.
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-# int32[batch, length] token ids to float32[batch, numbers].
+# Function int32[batch, length] token ids -> float32[batch, numbers].
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
 class Examples(Protocol):
-    """What is predicted."""
+    """Examples to predict."""
 
     @property
     def batches(self) -> Batches:
-        """Gives the examples."""
+        """Function that returns the batches of the examples."""
 
     def __len__(self) -> int:
-        """Returns how many there are."""
+        """Returns the number of examples."""
 
 
 def predict_all(
@@ -31,13 +31,13 @@ def predict_all(
     numbers: int,
     done: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Returns float32[examples, numbers], in the order of the set.
+    """Returns a model's outputs, float32[examples, numbers], in the order of the set.
 
     Args:
-      examples: What to predict.
-      predict: What the model says of a batch. It is called from several threads.
-      numbers: How many numbers it gives per example, such as a logit per label.
-      done: Is called after each batch with its number of examples.
+      examples: Examples to predict.
+      predict: Function that returns the outputs of a batch. It is called from several threads.
+      numbers: Number of outputs per example, such as one logit per label.
+      done: Function that is called after each batch with its number of examples.
     """
     found = np.zeros([len(examples), numbers], np.float32)
 
@@ -56,7 +56,7 @@ def predict_all(
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
         for batch in examples.batches():
             waiting.append(pool.submit(run, batch))
-            if len(waiting) > 2 * threads:  # bounds what is held in memory
+            if len(waiting) > 2 * threads:  # Limits the memory.
                 wait(waiting.popleft())
         for future in waiting:
             wait(future)

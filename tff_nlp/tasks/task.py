@@ -3,24 +3,26 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp.tasks.client_scores import ClientScores
+
 Specs = tuple[tf.TensorSpec, ...]
-# Named tensors; their first dimension is the example.
+# Named tensors. Their first dimension is the example.
 Inputs = Mapping[str, tf.Tensor]
 
 
 class Losses(NamedTuple):
-    """What a batch costs.
+    """The losses of a batch.
 
     Attributes:
-      losses: float32[examples], the mean loss of each example.
-      weights: float32[examples], how much each counts: 1, or the number of its tokens.
-      sums: Named scalars to be added up over batches and clients, see `Task.sum_specs`.
+      losses: Mean loss of each example, float32[examples].
+      weights: Weight of each example, float32[examples]: 1, or its number of tokens.
+      sums: Named scalars to sum over batches and clients, see `Task.sum_specs`.
     """
 
     losses: tf.Tensor
@@ -30,11 +32,11 @@ class Losses(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A trainable weight that is read by gathering rows and in no other way.
+    """A trainable weight that is read only by gathering rows.
 
     Attributes:
-      weight: Its place among the trainable weights.
-      ids: The name of the input, int32[examples, ...], that says which rows are read.
+      weight: Index of the weight in the trainable weights.
+      ids: Name of the input with the row numbers to gather, int32[examples, ...].
     """
 
     weight: int
@@ -42,23 +44,47 @@ class Table:
 
 
 def rows_at(inputs: Any, index: tf.Tensor) -> Any:
-    """Returns the inputs of one example, as a batch of one."""
+    """Returns the inputs of the example at an index, as a batch of one example."""
     return tf.nest.map_structure(lambda part: part[index : index + 1], inputs)
 
 
 def no_statistics(x: Any, y: Any) -> tuple[tf.Tensor, ...]:
-    """Returns the statistics of a task that asks for none."""
+    """Returns empty statistics, for tasks that do not need any."""
     del x, y
     return ()
 
 
+class Scores(Protocol):
+    """The scores of a model on an evaluation set."""
+
+    @property
+    def baseline(self) -> float:
+        """Headline score of a model that does not read the texts."""
+
+    @property
+    def clients(self) -> ClientScores | None:
+        """Summary of the clients' headline scores. None if the set has no clients."""
+
+    def columns(self, name: str) -> Mapping[str, float]:
+        """Returns the columns of metrics.csv for the set with this name."""
+
+    def line(self) -> str:
+        """Returns the scores as one line of text."""
+
+    def warning(self) -> str | None:
+        """Returns a warning if the model is no better than the baseline, else None."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the scores as in result.json."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A line in the picture of a run.
+    """A curve in the plot of a run.
 
     Attributes:
-      column: The column of metrics.csv.
-      label: What the line is called.
+      column: Column of metrics.csv.
+      label: Label of the curve.
     """
 
     column: str
@@ -67,12 +93,12 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One pair of axes in the picture of a run.
+    """One pair of axes in the plot of a run.
 
     Attributes:
-      quantity: What is drawn, with its unit.
-      curves: The lines.
-      baseline: What the level of the baseline is called; empty where none is drawn.
+      quantity: Quantity on the vertical axis, with its unit.
+      curves: The curves.
+      baseline: Label of the baseline. Empty to draw no baseline.
     """
 
     quantity: str
@@ -82,49 +108,56 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """How the results of a task are told.
+    """How the results of a task are shown.
 
     Attributes:
-      headline: The score by which models are compared, as metrics.csv names it after the set.
-      higher_is_better: Whether more of it is better.
-      panels: The picture of a run, from left to right.
+      headline: Name of the score that models are compared by, in metrics.csv and result.json.
+      higher_is_better: Whether a higher headline score is better.
+      is_share: Whether the headline score is a fraction. Tables show it in percent.
+      baseline: Name, in result.json, of the same score of a model that does not read the texts.
+      baseline_name: Name of that model in messages and plots.
+      panels: Panels of the plot of a run, from left to right.
     """
 
     headline: str
     higher_is_better: bool
+    is_share: bool
+    baseline: str
+    baseline_name: str
     panels: tuple[Panel, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """A model and what it is trained for.
+    """A model and its training objective, as pure functions.
 
-    A batch is `(x, y)` or `{"x": x, "y": y}`, structures of tensors whose first dimension is the
-    example.
+    A batch is `(x, y)` or `{"x": x, "y": y}`. Both are structures of tensors, and the first
+    dimension of each tensor is the example.
 
     Attributes:
-      name: What the task is called.
-      batch_spec: The specs of a batch.
-      trainable_names: Unique names of the weights that train.
-      frozen_names: Unique names of the weights that are used but do not train.
-      weight_specs: Gives the specs of trainable and frozen weights, without copying a weight.
-      initial_weights: Gives NumPy arrays of these specs.
-      inputs: From `x` to what `predict` reads.
-      predict: (trainable, frozen, inputs, int32[2] seed) to the model's output; without dropout
-        where the seed is None.
-      score: (output, y, statistics) to the batch's losses.
+      name: Name of the task.
+      batch_spec: Specs of a batch.
+      trainable_names: Unique names of the trainable weights.
+      frozen_names: Unique names of the frozen weights.
+      weight_specs: Function () -> specs of the trainable and of the frozen weights. It copies no
+        weights.
+      initial_weights: Function () -> NumPy arrays with these specs.
+      inputs: Function x -> inputs of `predict`.
+      predict: Function (trainable, frozen, inputs, seed) -> the model's output. The seed of the
+        dropout masks is int32[2], or None for no dropout.
+      score: Function (output, y, statistics) -> losses of the batch.
       sum_specs: Names and specs of `Losses.sums`.
-      finalize: From the sums, to which "loss_sum" and "weight_sum" are added, to metrics. The mean
-        loss is among the metrics already.
-      metrics: The names of what `finalize` gives.
-      score_set: (weights, evaluation set) to the model's scores, for `program.training`.
-      report: How the results are told.
-      statistics: (x, y) to tensors that a client adds up over all its batches before it trains,
-        and that `score` then reads.
-      one_example: (inputs, index) to the inputs of one example as a batch of one.
-      table: The weight that is read by gathering alone; None where there is none.
-      examples_independent: Whether the loss of an example depends on no other example.
-      dependence: Why not, as the end of a message to the user.
+      finalize: Function sums -> metrics. The sums include "loss_sum" and "weight_sum". The mean
+        loss is always a metric, so `finalize` does not return it.
+      metrics: Names of the metrics that `finalize` returns.
+      score_set: Function (weights, evaluation set) -> scores, for `program.training`.
+      report: How the results are shown.
+      statistics: Function (x, y) -> tensors. A client sums them over all its batches before it
+        trains. Then `score` reads the sums.
+      one_example: Function (inputs, index) -> inputs of one example, as a batch of one.
+      table: The weight that is read only by gathering rows, or None.
+      dependence: The reason why the loss of an example depends on other examples, as a sentence to
+        the user that names the setting. It is empty if the loss does not depend on them.
     """
 
     name: str
@@ -144,7 +177,6 @@ class Task:
     statistics: Callable[[Any, Any], tuple[tf.Tensor, ...]] = no_statistics
     one_example: Callable[[Any, tf.Tensor], Any] = rows_at
     table: Table | None = None
-    examples_independent: bool = True
     dependence: str = ""
 
     def losses(
@@ -161,21 +193,25 @@ class Task:
         Args:
           trainable: Tensors in the order of `trainable_names`.
           frozen: Tensors in the order of `frozen_names`.
-          inputs: What `self.inputs` gives for the batch.
-          y: The batch's targets.
-          statistics: Of the client, see the attribute of this name.
-          seed: int32[2], seed of the dropout; None for none.
+          inputs: Inputs of the batch, from `self.inputs`.
+          y: Targets of the batch.
+          statistics: Sums of the client's statistics, see the attribute `statistics`.
+          seed: Seed of the dropout masks, int32[2]. None for no dropout.
         """
         return self.score(self.predict(trainable, frozen, inputs, seed), y, statistics)
 
     def weights_type(self) -> tff.StructWithPythonType:
-        """Returns the type of the weights, `tff.learning.models.ModelWeights` of tuples."""
+        """Returns the TFF type of the weights: `tff.learning.models.ModelWeights` of tuples."""
         return tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(*self.weight_specs()))
 
     def functional_model(self) -> tff.learning.models.FunctionalModel:
-        """Returns the task as TFF's `FunctionalModel`, which every TFF algorithm trains.
+        """Returns the task as a TFF `FunctionalModel`, which every TFF algorithm can train.
 
-        Dropout masks derive from the inputs of each batch, as such a model knows no seed.
+        Such a model takes no seed, so the dropout masks derive from the inputs of each batch.
+
+        Raises:
+          TypeError: If the task needs statistics of a client. It is raised only when the loss or
+            the metrics are computed.
         """
         trainable, frozen = self.initial_weights()
 
@@ -218,7 +254,7 @@ class Task:
         )
 
     def no_totals(self) -> "collections.OrderedDict[str, tf.Tensor]":
-        """Returns zeros in place of what `with_totals` gives."""
+        """Returns zeros with the names and specs of the result of `with_totals`."""
         scalar = tf.TensorSpec([], tf.float32)
         specs = {"loss_sum": scalar, "weight_sum": scalar, **self.sum_specs}
         return collections.OrderedDict(
@@ -229,12 +265,12 @@ class Task:
         if self.statistics is no_statistics:
             return ()
         raise TypeError(
-            f"the task {self.name} reads statistics of a client, which TFF has no place for"
+            f"the task {self.name} needs statistics of a client, but TFF's models cannot take them"
         )
 
 
 def with_totals(found: Losses) -> Mapping[str, tf.Tensor]:
-    """Returns the sums of a batch with "loss_sum" and "weight_sum" before them."""
+    """Returns "loss_sum" and "weight_sum" of a batch, followed by its other sums."""
     return {
         "loss_sum": tf.reduce_sum(found.weights * found.losses),
         "weight_sum": tf.reduce_sum(found.weights),
@@ -251,10 +287,10 @@ def split_batch(batch: Any) -> tuple[Any, Any]:
 
 
 def fingerprint(values: Any) -> tf.Tensor:
-    """Returns int32[2] that differs where the values do, most likely."""
+    """Returns a hash, int32[2], of a structure of tensors, for use as a seed."""
     total = tf.zeros([], tf.int32)
     for part in tf.nest.flatten(values):
-        # int32 wraps around, which is what a hash does.
+        # int32 overflow wraps around, as wanted for a hash.
         total = total * 31 + _hashed(part)
     return tf.stack([total, 7 * total + 1])
 

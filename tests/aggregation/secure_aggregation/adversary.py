@@ -1,4 +1,4 @@
-"""A server that lies to real client halves, with clients on its side, and counts what it learns."""
+"""A lying server with colluding clients. It attacks real clients and reports what it learns."""
 
 import numpy as np
 
@@ -18,29 +18,30 @@ from tff_nlp.aggregation.secure_aggregation import (
 from tff_nlp.aggregation.secure_aggregation.client import Client, pair_sign, point
 from tff_nlp.aggregation.secure_aggregation.envelope import Kind
 
-# Clients on the server's side accept whatever it says.
+# Colluding clients accept every message of the server.
 _NONE = demands.Demands(fewest_clients=2, colluders=0)
 VECTORS = (session.Vector(2, 2**20), session.Vector(1, 1009))
 
 
 class LyingServer:
-    """The server's signing key, the colluders' secrets, and all that honest clients answer.
+    """A server that may send different messages to each client in every step.
 
-    Every step may be played with a story of its own for each client. What a client refuses is kept
-    in `refused`, and the attack goes on without it.
+    It has its signing key, the colluders' secrets, and all answers of honest clients. If a client
+    refuses a message, the error is stored in `refused` and the attack goes on without the client.
 
     Attributes:
-      honest: The clients that follow the protocol.
-      colluders: Those that give the server all that they have; they are the last ids.
-      inputs: By honest client, what it sends; random.
-      refused: By client, the error.
+      honest: Ids of the clients that follow the protocol.
+      colluders: Ids of the clients that give all their secrets to the server. They are the last
+        ids.
+      inputs: Honest client -> its random input.
+      refused: Client -> the error with which it refused a message.
     """
 
     def __init__(self, clients, colluders, threshold, demanded=demands.DEFAULT, seed=0):
         ids = tuple(range(clients))
         self.threshold = threshold
         self.honest, self.colluders = ids[: clients - colluders], ids[clients - colluders :]
-        # Not by `session.new`: no check of the server's own stands in its way.
+        # `session.new` would check the parameters; a lying server does not.
         self.session = session.Session(bytes(16), ids, threshold, VECTORS)
         self.id = self.session.id
         self.identity, self.members, self.directory = identities.enrol(ids)
@@ -58,11 +59,11 @@ class LyingServer:
                 self.halves[c] = half
 
     def join(self, client, demanded=demands.DEFAULT):
-        """Returns a half that was invited."""
+        """Returns an invited client."""
         return Client(self.invitation, client, self.members[client], self.directory, demanded)
 
     def _try(self, client, answer):
-        """Returns a client's answer; None if it refuses."""
+        """Returns a client's answer, or None if it refuses."""
         if client in self.refused:
             return None
         try:
@@ -72,18 +73,18 @@ class LyingServer:
             return None
 
     def seal(self, kind, payload, receiver=envelope.EVERYONE):
-        """Returns a message that the server really signed."""
+        """Returns a message with the server's signature."""
         return envelope.seal(self.identity, kind, self.id, envelope.SERVER, receiver, payload)
 
     def share_keys(self):
-        """Plays the first two steps as the protocol has them."""
+        """Runs the first two steps as in the protocol."""
         advertised = {c: half.advertise_keys() for c, half in self.halves.items()}
         roster = self.roster_of(advertised)
         shared = {c: half.share_keys(roster) for c, half in self.halves.items()}
         self.take_shares(advertised, shared, roster)
 
     def roster_of(self, advertised):
-        """Returns the message that hands on the clients' keys."""
+        """Returns the message with the clients' keys."""
         return self.seal(Kind.ROSTER, messages.encode_roster(advertised))
 
     def take_shares(self, advertised, shared, roster):
@@ -102,7 +103,8 @@ class LyingServer:
         """Lets honest clients send inputs.
 
         Args:
-          sharers: By client, the clients that it hears shared keys; everybody if left out.
+          sharers: Client -> the clients that shared keys, as the server claims to this client. The
+            default is all clients.
         """
         for c in self.honest:
             heard = set((sharers or {}).get(c, self.shared))
@@ -118,51 +120,51 @@ class LyingServer:
                 self.masked[c] = messages.decode_vectors(payload_of(answer), VECTORS)
 
     def unmask(self, dropped):
-        """Tells each honest client its own story of who vanished, and asks it for shares.
+        """Claims different dropped clients to each honest client, and asks it for shares.
 
         Args:
-          dropped: By honest client that is asked, the clients that are said to have vanished.
+          dropped: Honest client -> the dropped clients, as the server claims to this client.
         """
-        stories = {
+        claims = {
             c: messages.Survivors(tuple(sorted(self.heard[c] - gone)), tuple(sorted(gone)))
             for c, gone in dropped.items()
             if c in self.heard
         }
         signed = {}
-        for c, story in stories.items():
-            message = self.seal(Kind.SURVIVORS, story.encode())
+        for c, claim in claims.items():
+            message = self.seal(Kind.SURVIVORS, claim.encode())
             answer = self._try(c, lambda c=c, m=message: self.halves[c].check_consistency(m))
             if answer is not None:
                 signed[c] = envelope.signature_of(answer)
-        for c, story in stories.items():
-            payload = messages.encode_signatures(self._signatures(story, stories, signed))
+        for c, claim in claims.items():
+            payload = messages.encode_signatures(self._signatures(claim, claims, signed))
             message = self.seal(Kind.CONSISTENCY_SIGNATURES, payload)
             answer = self._try(c, lambda c=c, m=message: self.halves[c].unmask(m))
             if answer is not None:
                 self.answers[c] = messages.decode_unmask_shares(payload_of(answer))
 
-    def _signatures(self, story, stories, signed):
-        """All signatures under a story: of the clients that heard it, and of colluders."""
-        heard_it = {c: signature for c, signature in signed.items() if stories[c] == story}
-        for c in set(self.colluders) & set(story.survivors):
-            heard_it[c] = envelope.signature_of(
+    def _signatures(self, claim, claims, signed):
+        """Returns all signatures over a claim: of the clients that got it, and of colluders."""
+        recipients = {c: signature for c, signature in signed.items() if claims[c] == claim}
+        for c in set(self.colluders) & set(claim.survivors):
+            recipients[c] = envelope.signature_of(
                 envelope.seal(
                     self.members[c],
                     Kind.CONSISTENCY_SIGNATURE,
                     self.id,
                     c,
                     envelope.SERVER,
-                    story.digest,
+                    claim.digest,
                 )
             )
-        return heard_it
+        return recipients
 
     def learned(self):
-        """Returns the sums that server and colluders can work out.
+        """Returns the sums that the server and the colluders can compute.
 
         Returns:
-          By the set of honest clients that are summed: the sums, as lists. The sets are disjoint;
-          of what is not in one of them the server has uniformly random numbers.
+          Set of honest clients -> the sums of their inputs, as lists. The sets are disjoint. The
+          other inputs are hidden by uniformly random masks.
         """
         seeds, mask_keys = self._secrets()
         rest, hidden = {}, {}
@@ -176,7 +178,7 @@ class LyingServer:
         return {
             group: self._sum(rest, group)
             for group in _groups(hidden)
-            # A mask that only one of a pair has on its input stays in every sum.
+            # If only one client of a pair applied their mask, the mask stays in every sum.
             if all(c in hidden.get(p, ()) for c in group for p in hidden.get(c, ()))
         }
 
@@ -188,7 +190,7 @@ class LyingServer:
         ]
 
     def _secrets(self):
-        """Returns, by honest client, the self seeds and the mask keys that the shares give."""
+        """Returns the self seeds and mask keys that the shares reconstruct, by honest client."""
         seeds, mask_keys = {}, dict(self._mask_keys)
         for c in self.honest:
             sealed = self.shared[c].sealed
@@ -232,7 +234,7 @@ class LyingServer:
 
 
 def _groups(hidden):
-    """Yields the clients that are connected by masks that nobody can remove."""
+    """Yields the groups of clients that are connected by masks that the server cannot remove."""
     left = set(hidden)
     while left:
         group, new = set(), {left.pop()}
@@ -244,21 +246,22 @@ def _groups(hidden):
 
 
 def scattered(lying, target):
-    """Returns, by honest client, the clients that it hears vanished.
+    """Returns the dropped clients that the server claims to each honest client.
 
-    The story is another one for each: every honest client outside of the target is said to have
-    vanished to so many others that server and colluders get its mask key, while no client hears of
-    more than it would accept.
+    The claims differ: every honest client outside of the target is claimed as dropped to enough
+    clients that the server and the colluders reconstruct its mask key. No client gets a claim with
+    more dropped clients than it accepts.
     """
     wanted = lying.threshold - len(lying.colluders)
     each = len(lying.halves) - lying.threshold
     ring = sorted(set(lying.honest) - set(target))
-    # Each client of the ring hears of those after it; the target's clients go round it once more.
-    stories = {
+    # To each client of the ring, the server claims the clients after it. The target's clients get
+    # the claims of another turn around the ring.
+    claims = {
         c: {ring[(i + k) % len(ring)] for k in range(1, each + 1)} for i, c in enumerate(ring)
     }
     for i, c in enumerate(target):
-        stories[c] = {ring[(i * each + k) % len(ring)] for k in range(each)}
-    heard = [sum(p in gone for gone in stories.values()) for p in ring]
+        claims[c] = {ring[(i * each + k) % len(ring)] for k in range(each)}
+    heard = [sum(p in gone for gone in claims.values()) for p in ring]
     assert min(heard) >= wanted, "the target is too small for this threshold"
-    return stories
+    return claims

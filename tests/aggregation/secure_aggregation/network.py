@@ -1,4 +1,4 @@
-"""A server, its clients and the messages between them, each of which a test may see and change."""
+"""A server, its clients and the messages between them. A test can read and change each message."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tff_nlp.aggregation.secure_aggregation import demands, envelope, identities
 from tff_nlp.aggregation.secure_aggregation.client import Client
 from tff_nlp.aggregation.secure_aggregation.server import Server
 
-# For tests that are not about demands: small cohorts, and nobody on the server's side.
+# Conditions for other tests: small cohorts without colluders.
 LENIENT = demands.Demands(fewest_clients=2, colluders=0)
 VECTORS = (session.Vector(6, 2**20), session.Vector(3, 1_000_003), session.Vector(2, 2**62))
 
@@ -28,7 +28,7 @@ class Network:
 
     @property
     def id(self):
-        """What messages are under at the moment."""
+        """The session id or round id that messages have now."""
         return self.server._id
 
     def random_inputs(self, seed=0):
@@ -43,7 +43,7 @@ class Network:
         self.seen.append(message)
 
     def advertise(self, without=()):
-        """Lets clients advertise keys; returns the roster."""
+        """Runs the first step and returns the message with all keys."""
         for c in sorted(set(self.ids) - set(without)):
             self.deliver(self.server.add_advertised_keys, self.clients[c].advertise_keys())
         self.listed = set(self.ids) - set(without)
@@ -51,14 +51,14 @@ class Network:
         return self.roster
 
     def share(self, without=()):
-        """Lets clients share keys; returns by client what is forwarded to it."""
+        """Runs the second step and returns the forwarded message of each client."""
         for c in sorted(self.listed - set(without)):
             self.deliver(self.server.add_shared_keys, self.clients[c].share_keys(self.roster))
         self.forwarded = dict(self.server.forwarded_shares())
         return self.forwarded
 
     def mask(self, inputs, without=()):
-        """Lets clients send inputs; returns who survived."""
+        """Runs the third step and returns the announcement of the survivors."""
         for c in sorted(self.forwarded.keys() - set(without)):
             message = self.clients[c].masked_input(self.forwarded[c], inputs[c])
             self.deliver(self.server.add_masked_input, message)
@@ -66,7 +66,7 @@ class Network:
         return self.announcement
 
     def check(self, without=()):
-        """Lets clients sign who survived; returns the signatures."""
+        """Runs the fourth step and returns the message with the signatures."""
         self.signing = set(self.server.survivors) - set(without)
         for c in sorted(self.signing):
             message = self.clients[c].check_consistency(self.announcement)
@@ -75,7 +75,7 @@ class Network:
         return self.signatures
 
     def unmask(self, without=()):
-        """Lets clients unmask; returns the sums."""
+        """Runs the last step and returns the sums."""
         for c in sorted(self.signing - set(without)):
             message = self.clients[c].unmask(self.signatures)
             self.deliver(self.server.add_unmask_shares, message)
@@ -83,14 +83,14 @@ class Network:
 
 
 def payload_of(message):
-    """What is inside a message."""
+    """Returns the payload of a message."""
     return memoryview(message)[envelope.BYTES - identities.SIGNATURE_BYTES :][
         : -identities.SIGNATURE_BYTES
     ]
 
 
 def plain_sums(inputs, clients, vectors):
-    """The sums by Python's own integers."""
+    """Returns the sums, computed with Python's integers."""
     return [
         [sum(int(inputs[c][k][i]) for c in clients) % v.modulus for i in range(v.length)]
         for k, v in enumerate(vectors)

@@ -1,4 +1,4 @@
-"""What the client half refuses, whoever signed it."""
+"""Messages that a client refuses, although the right party signed them."""
 
 import concurrent.futures
 import dataclasses
@@ -23,7 +23,7 @@ def network():
 
 
 def from_server(network, kind, payload, receiver=envelope.EVERYONE):
-    """A message that the server really signs: what a server that breaks the protocol could send."""
+    """Returns a message that the server signs, as a server that breaks the protocol could do."""
     return envelope.seal(
         network.server_identity, kind, network.id, envelope.SERVER, receiver, payload
     )
@@ -98,7 +98,7 @@ def test_a_roster_with_other_keys_for_the_client(network, advertised):
 
 
 def test_a_roster_with_a_peer_twice(network, advertised):
-    refuses_roster(network, {**advertised, 1: advertised[2]}, "client 2 is twice")
+    refuses_roster(network, {**advertised, 1: advertised[2]}, "client 2 appears twice")
 
 
 def test_a_roster_with_a_key_of_two_peers(network, advertised):
@@ -120,7 +120,7 @@ def test_a_roster_with_keys_that_the_server_made_up(network, advertised):
     advertised[1] = envelope.seal(
         lying, Kind.ADVERTISED_KEYS, network.session.id, 1, envelope.SERVER, payload
     )
-    refuses_roster(network, advertised, "not a peer's: the signature")
+    refuses_roster(network, advertised, "no peer signed: the signature")
 
 
 def test_a_roster_with_keys_of_an_earlier_session(network, advertised):
@@ -129,7 +129,7 @@ def test_a_roster_with_keys_of_an_earlier_session(network, advertised):
     earlier.server_identity = network.server_identity
     earlier.invitation = invite(network, earlier.session)
     advertised[3] = earlier.join(3).advertise_keys()
-    refuses_roster(network, advertised, "not a peer's: .*another session")
+    refuses_roster(network, advertised, "no peer signed: .*another session")
 
 
 def test_a_roster_with_a_client_that_is_not_invited():
@@ -146,7 +146,7 @@ def test_a_roster_with_a_client_that_is_not_invited():
         network.members[5], Kind.ADVERTISED_KEYS, fewer.id, 5, envelope.SERVER, payload
     )
     del advertised[4]
-    refuses_roster(network, advertised, "client 5 is twice .* or not invited")
+    refuses_roster(network, advertised, "client 5 appears twice .* or is not invited")
 
 
 def test_a_peers_key_of_low_order(network, advertised):
@@ -158,11 +158,11 @@ def test_a_peers_key_of_low_order(network, advertised):
         envelope.SERVER,
         bytes(32) + b"\2" * 32,
     )
-    refuses_roster(network, advertised, "no key can be agreed on with client 1")
+    refuses_roster(network, advertised, "the public key of client 1 is unusable")
 
 
 def shares_for(network, receiver):
-    """What is forwarded to a client, as a dictionary to be changed."""
+    """Returns the shares that are forwarded to a client, as a dictionary that a test can change."""
     return messages.decode_sealed(payload_of(network.forwarded[receiver]))
 
 
@@ -215,13 +215,13 @@ def test_shares_from_a_client_without_keys(shared, stranger):
 def test_one_input_only(shared):
     client, inputs = shared.clients[0], shared.random_inputs()[0]
     client.masked_input(shared.forwarded[0], inputs)
-    with pytest.raises(REJECTED, match="MASKED_INPUT is not due"):
+    with pytest.raises(REJECTED, match="not MASKED_INPUT"):
         client.masked_input(shared.forwarded[0], inputs)
 
 
 def test_inputs_of_another_size_or_type_leave_the_client_ready(shared):
     client, inputs = shared.clients[0], shared.random_inputs()[0]
-    with pytest.raises(ValueError, match="not the session's"):
+    with pytest.raises(ValueError, match="entries, not"):
         client.masked_input(shared.forwarded[0], inputs[:2])
     with pytest.raises(TypeError, match="integers"):
         client.masked_input(shared.forwarded[0], [v.astype(np.float64) for v in inputs])
@@ -230,7 +230,7 @@ def test_inputs_of_another_size_or_type_leave_the_client_ready(shared):
 
 @pytest.fixture
 def masked():
-    """A session of 7: client 6 sent no keys, client 5 vanished before it sent its input."""
+    """A session of 7 clients. Client 6 sent no keys; client 5 dropped out before its input."""
     network = Network(7, threshold=4)
     network.advertise(without=[6])
     network.share()
@@ -258,7 +258,7 @@ def test_sets_of_survivors_that_would_unmask_a_client(masked, survivors, dropped
     client = masked.clients[0]
     with pytest.raises(ABORTED, match=reason):
         client.check_consistency(announcement_of(masked, survivors, dropped))
-    # The client has forgotten its shares: not even the right sets are signed now.
+    # The client has deleted its shares, so it does not even sign the right sets now.
     with pytest.raises(ABORTED, match="has given up"):
         client.check_consistency(masked.announcement)
     assert client._secrets is None
@@ -268,19 +268,19 @@ def test_one_signature_only(masked):
     client = masked.clients[0]
     client.check_consistency(masked.announcement)
     for again in (masked.announcement, announcement_of(masked, (0, 1, 2, 3, 5), (4,))):
-        with pytest.raises(REJECTED, match="CONSISTENCY_CHECK is not due"):
+        with pytest.raises(REJECTED, match="not CONSISTENCY_CHECK"):
             client.check_consistency(again)
 
 
 @pytest.fixture
 def signed(masked):
-    """The same session; its clients have signed who survived."""
+    """The same session, after its clients have signed the sets of survivors."""
     masked.check()
     return masked
 
 
 def signatures_of(network):
-    """The signatures that are handed on, as a dictionary to be changed."""
+    """Returns the forwarded signatures, as a dictionary that a test can change."""
     return messages.decode_signatures(payload_of(network.signatures))
 
 
@@ -322,13 +322,13 @@ def test_signatures_of_a_client_that_vanished(signed):
         signed.members[5], Kind.CONSISTENCY_SIGNATURE, signed.id, 5, envelope.SERVER, digest
     )
     signatures = {**signatures_of(signed), 5: envelope.signature_of(message)}
-    refuses_signatures(signed, signatures, "no survivor signed")
+    refuses_signatures(signed, signatures, "not a survivor signed")
 
 
 def test_one_answer_only(signed):
     client = signed.clients[0]
     client.unmask(signed.signatures)
-    with pytest.raises(REJECTED, match="UNMASK is not due"):
+    with pytest.raises(REJECTED, match="not UNMASK"):
         client.unmask(signed.signatures)
     assert client._secrets is None
 
@@ -353,16 +353,16 @@ def test_two_calls_at_once_answer_once(shared):
 def test_steps_come_in_order(network):
     client = network.clients[0]
     assert client.due == Step.ADVERTISE_KEYS
-    with pytest.raises(REJECTED, match="client 0 is at ADVERTISE_KEYS: SHARE_KEYS is not due"):
+    with pytest.raises(REJECTED, match="client 0 expects ADVERTISE_KEYS, not SHARE_KEYS"):
         client.share_keys(b"")
-    with pytest.raises(REJECTED, match="CONSISTENCY_CHECK is not due"):
+    with pytest.raises(REJECTED, match="not CONSISTENCY_CHECK"):
         client.check_consistency(b"")
-    with pytest.raises(REJECTED, match="UNMASK is not due"):
+    with pytest.raises(REJECTED, match="not UNMASK"):
         client.unmask(b"")
     client.advertise_keys()
-    with pytest.raises(REJECTED, match="ADVERTISE_KEYS is not due"):
+    with pytest.raises(REJECTED, match="not ADVERTISE_KEYS"):
         client.advertise_keys()
-    with pytest.raises(REJECTED, match="MASKED_INPUT is not due"):
+    with pytest.raises(REJECTED, match="not MASKED_INPUT"):
         client.masked_input(b"", [])
 
 

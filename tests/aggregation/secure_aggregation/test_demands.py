@@ -1,4 +1,4 @@
-"""What a client demands, and that it looks before it allocates."""
+"""The conditions of a client, and that it checks sizes before it allocates memory."""
 
 import dataclasses
 import tracemalloc
@@ -74,7 +74,7 @@ BOUNDED = demands.Demands(most_clients=8, most_vectors=2, most_entries=100)
         ({"vectors": (session.Vector(101, 2),)}, "Aborted", "101 integers are longer"),
         ({"vectors": (session.Vector(2**63, 2),)}, "Aborted", "longer than the 100"),
         ({"vectors": (session.Vector(60, 2),) * 2}, "Aborted", "120 integers are longer"),
-        # What cannot be in an accepted invitation is not even read.
+        # Lists that are too long for an acceptable invitation are not even read.
         ({"vectors": (session.Vector(1, 2),) * 30}, "Rejected", "bytes is not INVITATION"),
         ({"clients": tuple(range(2**16))}, "Rejected", "bytes is not INVITATION"),
         ({"clients": tuple(range(9)), "vectors": ()}, "Aborted", "demands 5 to 8 clients"),
@@ -106,5 +106,5 @@ def test_sizes_are_looked_at_before_anything_is_allocated(changes, error, reason
 def test_a_number_of_clients_that_is_not_there():
     """The count at the front of a list is compared with the bytes that follow."""
     payload = bytes(session.NONCE_BYTES) + wire.u32(5) + wire.u32(2**32 - 1) + bytes(80)
-    with pytest.raises(refusals.MessageRejectedError, match="shorter"):
+    with pytest.raises(refusals.MessageRejectedError, match="too short"):
         session.decode(payload)

@@ -1,4 +1,4 @@
-"""What a message must have on its outside."""
+"""The envelope of a message: header and signature."""
 
 import pytest
 

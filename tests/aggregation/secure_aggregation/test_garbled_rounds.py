@@ -1,4 +1,4 @@
-"""Whole rounds in which clients vanish and messages are lies: the right sum, or one clear error."""
+"""Rounds with dropouts and changed messages end with the right sum or with one clear error."""
 
 import collections
 
@@ -26,7 +26,7 @@ def flipped(data, generator):
 
 
 def swapped(data, generator):
-    """Two stretches of 8 bytes change places: ids, parts of keys, of shares, of signatures."""
+    """Swaps two stretches of 8 bytes: ids, or parts of keys, shares or signatures."""
     changed, size = bytearray(data), 8
     one, other = (4 + size * int(i) for i in generator.integers(0, max(len(data) // size, 1), 2))
     changed[one : one + size], changed[other : other + size] = (
@@ -49,21 +49,22 @@ CHANGES = (flipped, swapped, repeated, cut)
 
 
 class Garbled:
-    """A session on a network that garbles, with a server that signs what it garbled.
+    """A session on a network that changes messages, also before the server signs them.
 
-    Each message of the server comes after up to some lies in its place; clients may vanish at each
-    step, and what they send may arrive changed.
+    Before each message of the server, a client may get some changed messages. Clients may drop out
+    in each step, and their own messages may be changed.
 
     Attributes:
-      likely: How likely a client vanishes at a step, and that its answer is changed on the way.
-      outcomes: How often each kind of lie was answered, rejected, or made a client give up.
-      answers: By client, the payloads of its answers, by kind.
+      likely: Probability that a client drops out in a step, and that its answer is changed.
+      outcomes: How often each kind of changed message was answered, rejected, or made a client give
+        up.
+      answers: Client -> kind -> the payloads of its answers.
     """
 
     def __init__(self, generator, likely):
         self.generator, self.likely = generator, likely
         self.network = Network(6, 4, demanded=demands.Demands(colluders=0))
-        # The same parties in another session, from which messages come astray.
+        # The same parties in another session. Some messages come from that session.
         self.other = Network(6, 4)
         self.other.members, self.other.directory = self.network.members, self.network.directory
         self.other.server = Server(
@@ -80,7 +81,7 @@ class Garbled:
         return self.generator.random() < self.likely
 
     def lie(self, message, astray):
-        """Returns a message in the place of a server's message, and what kind of lie it is."""
+        """Returns a changed message of the server, and the kind of the change."""
         kind = Kind(message[5])
         change = CHANGES[self.generator.integers(len(CHANGES))]
         choice = self.generator.random()
@@ -97,7 +98,11 @@ class Garbled:
         return lied, "signed by the server"
 
     def ask(self, clients, question, astray, answer, add):
-        """Gives clients their messages, or lies; returns those that answered and were heard."""
+        """Sends changed and true messages to clients.
+
+        Returns:
+          The clients with answers that the server accepted.
+        """
         heard = []
         for c in clients:
             if self.chance():
@@ -115,7 +120,7 @@ class Garbled:
                 self.answers[c][sent] = payload_of(said)
                 heard += [c] * self.hand_in(said, add)
                 if sent == Kind.ADVERTISED_KEYS:
-                    break  # It is in a session now, be it the wrong one.
+                    break  # The client has joined a session, possibly the wrong one.
             self.earlier.append(question[c])
         return heard
 
@@ -125,7 +130,7 @@ class Garbled:
         yield message, "true"
 
     def hand_in(self, message, add):
-        """Gives a client's message to the server, or a garbled one; returns whether it took it."""
+        """Sends a client's message, maybe changed. Returns whether the server accepted it."""
         if self.chance():
             message = flipped(message, self.generator)
         try:
@@ -135,7 +140,7 @@ class Garbled:
         return True
 
     def run(self):
-        """Plays the round; returns the survivors and their sums."""
+        """Runs the round and returns the survivors and their sums."""
         network, server, other = self.network, self.network.server, self.other
         ids, clients = network.ids, network.clients
 
@@ -190,8 +195,8 @@ class Garbled:
 
 
 @pytest.fixture(scope="module")
-def played():
-    """Rounds with more and more lies, and how each ended."""
+def finished_rounds():
+    """Rounds with more and more changed messages, and how each round ended."""
     found = []
     for case in range(16):
         generator = seeds.generator(3, "test_garbled_rounds", case)
@@ -204,18 +209,18 @@ def played():
     return found
 
 
-def test_the_right_sum_or_one_clear_error(played):
-    sums = [(g, e) for g, e in played if isinstance(e, tuple)]
+def test_the_right_sum_or_one_clear_error(finished_rounds):
+    sums = [(g, e) for g, e in finished_rounds if isinstance(e, tuple)]
     for garbled, (survivors, total) in sums:
         expected = plain_sums(garbled.inputs, survivors, garbled.network.session.vectors)
         assert [s.tolist() for s in total] == expected
-    aborted = [str(e) for _, e in played if not isinstance(e, tuple)]
+    aborted = [str(e) for _, e in finished_rounds if not isinstance(e, tuple)]
     assert all("the threshold is 4; nothing is revealed" in reason for reason in aborted)
     assert len(sums) > 3 and len(aborted) > 3
 
 
-def test_no_lie_is_answered_but_the_truth(played):
-    outcomes = sum((garbled.outcomes for garbled, _ in played), collections.Counter())
+def test_only_true_messages_are_answered(finished_rounds):
+    outcomes = sum((garbled.outcomes for garbled, _ in finished_rounds), collections.Counter())
     kinds = {kind for kind, _ in outcomes}
     assert kinds == {
         "true",
@@ -230,13 +235,13 @@ def test_no_lie_is_answered_but_the_truth(played):
     assert outcomes["signed by the server", "SecureAggregationAborted"] > 0
 
 
-def test_all_answers_to_unmasking_are_about_the_same_sets(played):
-    for garbled, _ in played:
-        stories = set()
+def test_all_answers_to_unmasking_are_about_the_same_sets(finished_rounds):
+    for garbled, _ in finished_rounds:
+        claims = set()
         for client, sent in garbled.answers.items():
             if Kind.UNMASK_SHARES in sent:
                 shares = messages.decode_unmask_shares(sent[Kind.UNMASK_SHARES])
                 assert not shares.self_seeds.keys() & shares.mask_keys.keys()
                 assert client in shares.self_seeds
-                stories.add((frozenset(shares.self_seeds), frozenset(shares.mask_keys)))
-        assert len(stories) <= 1
+                claims.add((frozenset(shares.self_seeds), frozenset(shares.mask_keys)))
+        assert len(claims) <= 1

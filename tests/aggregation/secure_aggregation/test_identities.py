@@ -18,7 +18,7 @@ def test_enrolled_parties_are_in_the_directory():
 
 
 def test_a_key_of_two_parties_is_refused():
-    """One party with two names would sign twice, and answer twice."""
+    """One party with two ids could sign and answer twice."""
     one, two = identities.Identity().public, identities.Identity().public
     for server, clients in ((one, {0: two, 1: two}), (one, {0: two, 1: one})):
         with pytest.raises(errors.UserError, match="two parties have the same"):
@@ -27,5 +27,5 @@ def test_a_key_of_two_parties_is_refused():
 
 @pytest.mark.parametrize("key", [b"", b"k" * 31, b"k" * 64])
 def test_keys_of_another_length_are_refused(key):
-    with pytest.raises(errors.UserError, match="not of 32 bytes"):
+    with pytest.raises(errors.UserError, match="must have 32 bytes"):
         identities.Directory(identities.Identity().public, {0: key})

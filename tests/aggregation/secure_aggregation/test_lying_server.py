@@ -1,7 +1,7 @@
-"""What a server that lies learns from real client halves, with clients on its side.
+"""What a lying server with colluding clients learns from real clients.
 
-Without consistency check and demands the attacks by scattered stories gave the exact sum over so
-few honest clients as their cases name.
+Without the consistency check and the clients' demands, the attacks with different claims would
+reveal the exact sum over as few honest clients as their cases say.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from tff_nlp.aggregation.secure_aggregation.envelope import Kind
     [(21, 11, 0), (21, 11, 1), (100, 51, 0), (100, 51, 2), (2, 2, 0), (2, 2, 1), (4, 3, 1)],
 )
 def test_a_threshold_that_the_server_chose(clients, threshold, colluders):
-    """Clients refuse it by default, and if they count on just these colluders."""
+    """Clients refuse it by default, and also if they expect exactly these colluders."""
     counted = [demands.DEFAULT]
     if colluders and clients > 4:
         counted.append(demands.Demands(colluders=colluders))
@@ -28,10 +28,10 @@ def test_a_threshold_that_the_server_chose(clients, threshold, colluders):
         assert all("refuses the session" in str(error) for error in lying.refused.values())
 
 
-def play(lying, stories, sharers=None):
+def play(lying, claims, sharers=None):
     lying.share_keys()
     lying.mask(sharers)
-    lying.unmask(stories)
+    lying.unmask(claims)
     return lying.learned()
 
 
@@ -44,8 +44,8 @@ def play(lying, stories, sharers=None):
         pytest.param(100, 67, 33, 2, demands.DEFAULT, marks=pytest.mark.slow),
     ],
 )
-def test_another_story_for_each_client(clients, threshold, colluders, left, demanded):
-    """Each client hears of other survivors, so that the mask keys of nearly all get together."""
+def test_different_claims_to_each_client(clients, threshold, colluders, left, demanded):
+    """Each client gets other survivors, so that the server can reconstruct nearly all mask keys."""
     lying = LyingServer(clients, colluders, threshold, demanded)
     assert play(lying, scattered(lying, lying.honest[:left])) == {}
     assert lying.refused.keys() == set(lying.honest)
@@ -54,7 +54,7 @@ def test_another_story_for_each_client(clients, threshold, colluders, left, dema
 
 @pytest.mark.parametrize(("colluders", "exposed"), [(0, False), (4, False), (5, True)])
 def test_an_honest_but_curious_server_learns_one_sum(colluders, exposed):
-    """With the colluders' shares it opens nothing, as long as they are fewer than the threshold."""
+    """The colluders' shares reveal nothing while they are fewer than the threshold."""
     lying = LyingServer(7, colluders, 5, demands.Demands(colluders=0))
     learned = play(lying, dict.fromkeys(lying.honest, frozenset()))
     if exposed:
@@ -63,29 +63,29 @@ def test_an_honest_but_curious_server_learns_one_sum(colluders, exposed):
         assert learned == {frozenset(lying.honest): lying.true_sums(lying.honest)}
 
 
-def two_stories(lying, split):
-    """Half of the clients hear that 1 vanished, the others that 0 did."""
+def two_claims(lying, split):
+    """The server claims to half of the clients that 1 dropped out, and to the others that 0 did."""
     return {c: {1} if c < split and c != 1 else {0} for c in lying.honest if c != 0} | {0: {1}}
 
 
-def test_two_stories_find_signatures_for_one_of_them_at_most():
+def test_at_most_one_of_two_claims_gets_enough_signatures():
     lying = LyingServer(21, 6, 14)
     everybody = frozenset(lying.honest)
-    learned = play(lying, two_stories(lying, 9))
-    # Clients 0 and 2 to 8 heard the first story: eight, and six colluders.
+    learned = play(lying, two_claims(lying, 9))
+    # Clients 0 and 2 to 8 got the first claim: eight clients and six colluders.
     assert learned == {everybody - {1}: lying.true_sums(everybody - {1})}
     assert lying.refused.keys() == {1, *range(9, 15)}
 
 
 def test_the_number_of_colluders_is_exact():
-    """With one colluder more than the clients count on, both stories find enough signatures."""
+    """With one colluder more than the clients expect, both claims get enough signatures."""
     lying = LyingServer(21, 7, 14)
-    learned = play(lying, two_stories(lying, 8))
+    learned = play(lying, two_claims(lying, 8))
     assert learned[frozenset({0})] == lying.true_sums([0])
     assert learned[frozenset({1})] == lying.true_sums([1])
 
 
-def test_the_one_sum_of_a_liar_is_over_at_least_the_threshold_less_its_colluders():
+def test_the_revealed_sum_has_at_least_threshold_minus_colluders_clients():
     lying = LyingServer(21, 6, 14)
     gone = set(lying.honest[8:])
     rest = frozenset(lying.honest[:8])
@@ -98,10 +98,11 @@ def test_the_one_sum_of_a_liar_is_over_at_least_the_threshold_less_its_colluders
 
 
 def cut_off(lying, friends):
-    """Views in which client 0 masks its input with clients that then count as vanished.
+    """Claims with which client 0 masks its input with clients that then count as dropped.
 
     Returns:
-      By client, the clients that it hears shared keys; and those that it hears vanished.
+      Client -> the clients that shared keys, and client -> the dropped clients. Both are what the
+      server claims to this client.
     """
     sharers = {0: {0, *friends, *lying.colluders}}
     others = set(lying.honest) - {0} - friends
@@ -110,21 +111,21 @@ def cut_off(lying, friends):
 
 @pytest.mark.parametrize(("colluders", "exposed"), [(6, False), (7, True)])
 def test_another_set_of_sharers_for_one_client(colluders, exposed):
-    """Its masks are with other clients than those in the sum; one colluder more and it is bare."""
+    """Its masks are with clients that are not in the sum. One more colluder reveals its input."""
     lying = LyingServer(21, colluders, 14)
-    sharers, stories = cut_off(lying, set(range(1, 14 - colluders)))
-    learned = play(lying, stories, sharers)
+    sharers, claims = cut_off(lying, set(range(1, 14 - colluders)))
+    learned = play(lying, claims, sharers)
     assert learned == ({frozenset({0}): lying.true_sums([0])} if exposed else {})
 
 
 def test_another_roster_for_one_client():
-    """Its shares are under a round of its own, in which nobody else is."""
+    """Its shares belong to a different round id, which no other client has."""
     lying = LyingServer(7, 0, 5)
     advertised = {c: half.advertise_keys() for c, half in lying.halves.items()}
     whole, part = lying.roster_of(advertised), lying.roster_of({c: advertised[c] for c in range(6)})
     shared = {c: half.share_keys(part if c == 0 else whole) for c, half in lying.halves.items()}
     lying.take_shares(advertised, shared, whole)
-    # Client 0 has no share for client 6, which is not on its roster.
+    # Client 0 has no share for client 6, because client 6 is not in its roster.
     lying.mask({6: range(1, 7)})
     assert lying.masked.keys() == {6}
     assert "another session or roster" in str(lying.refused[0])
@@ -132,7 +133,7 @@ def test_another_roster_for_one_client():
 
 
 def test_an_old_session_is_of_no_use():
-    """A client makes new keys for an old invitation; what was said under its old keys is void."""
+    """A client makes new keys for an old invitation, so messages with old keys are useless."""
     lying = LyingServer(7, 0, 5)
     assert play(lying, dict.fromkeys(range(6), {6}))
     roster = lying.roster_of(lying.advertised)
@@ -155,10 +156,10 @@ def test_an_old_session_is_of_no_use():
 
 
 def random_lies(case, colluders, clients=7):
-    """Plays a server with up to three stories of survivors, and two of sharers.
+    """Runs a server with up to three claims about survivors, and two about sharers.
 
     Returns:
-      How many honest clients a sum must have, and what the server learned.
+      The minimum number of honest clients in a sum, and what the server learned.
     """
     generator = np.random.default_rng(case)
     demanded = demands.Demands(colluders=2)
@@ -172,11 +173,11 @@ def random_lies(case, colluders, clients=7):
     def pick(of):
         return of[generator.integers(len(of))]
 
-    stories = [some(clients - threshold) for _ in range(pick([1, 2, 3]))]
+    claims = [some(clients - threshold) for _ in range(pick([1, 2, 3]))]
     missing = [frozenset(), some(clients - threshold)]
     lying.share_keys()
     lying.mask({c: set(range(clients)) - pick(missing) for c in lying.honest})
-    fitting = {c: [gone for gone in stories if c not in gone] or stories for c in lying.honest}
+    fitting = {c: [gone for gone in claims if c not in gone] or claims for c in lying.honest}
     lying.unmask({c: pick(fitting[c]) & lying.heard.get(c, set()) for c in lying.honest})
     learned = lying.learned()
     for group, sums in learned.items():
@@ -192,7 +193,7 @@ def test_random_lies_give_one_sum_over_enough_clients_or_none(colluders):
     assert any(learned for _, learned in outcomes)
 
 
-def test_the_random_lies_would_find_more():
-    """With more colluders than the clients count on, some of them expose smaller sums."""
+def test_random_lies_reveal_more_with_more_colluders():
+    """With more colluders than the clients expect, some attacks reveal smaller sums."""
     outcomes = [random_lies(case, 3) for case in range(15)]
     assert any(len(group) < 3 for _, learned in outcomes for group in learned)

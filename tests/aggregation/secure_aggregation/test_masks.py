@@ -1,4 +1,4 @@
-"""Mask expansion against AES block by block, and against the probabilities that it promises."""
+"""Mask expansion against AES block by block, and its probabilities."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ MODULI = [2, 3, 2**8, 1_000_003, 2**24, 2**24 + 1, 2**32, 2**32 + 15, 3 * 2**60,
 
 
 def keystream(seed, size):
-    """The generator by its definition: the encryption of 0, 1, 2, ..."""
+    """Returns the generator's output by definition: the encryption of 0, 1, 2, ..."""
     encryptor = ciphers.Cipher(algorithms.AES(seed), modes.ECB()).encryptor()
     blocks = b"".join(i.to_bytes(16, "big") for i in range(-(-size // 16)))
     return encryptor.update(blocks)[:size]
 
 
 def by_definition(seed, vectors):
-    """The masks of the vectors, one word at a time."""
+    """Returns the masks of the vectors, computed one word at a time."""
     stream = iter(keystream(seed, 40 * sum(v.length for v in vectors) + 4096))
 
     def draw(width):
@@ -73,7 +73,7 @@ def chi_square(residues, modulus, cells):
 def test_residues_are_uniform(modulus):
     [residues] = expand(b"u" * 32, [session.Vector(40_000, modulus)])
     assert residues.max() < modulus
-    # 11 degrees of freedom: 37.4 is passed by chance once in 10,000 times.
+    # With 11 degrees of freedom, 37.4 is exceeded by chance once in 10,000 runs.
     assert chi_square(residues, modulus, 12) < 37.4
 
 
@@ -101,6 +101,6 @@ def test_other_seeds_give_other_masks():
     assert np.mean(one == other) < 0.1
 
 
-def test_no_vector_and_no_entry_are_no_trouble():
+def test_vectors_and_entries_may_be_missing():
     masks.apply([], [], [(b"1" * 32, 1)])
     assert expand(b"1" * 32, [session.Vector(0, 7)])[0].size == 0

@@ -1,4 +1,4 @@
-"""Payloads come back as they were, and have one form only."""
+"""Payloads are unchanged after encoding and decoding, and have only one encoding."""
 
 import numpy as np
 import pytest

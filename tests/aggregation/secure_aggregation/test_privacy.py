@@ -1,4 +1,4 @@
-"""What a server could learn: it is given all that it receives, and the state that it keeps."""
+"""What a server could learn from all messages that it receives and from its state."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ VECTORS = (session.Vector(LENGTH, MODULUS), session.Vector(LENGTH, 12 * 2**16))
 
 
 def received(network, kind):
-    """The payloads of one kind that the server received, by sender."""
+    """Returns the payloads of one kind that the server received, by sender."""
     found = {}
     for message in network.seen:
         if message[5] == kind:
@@ -36,7 +36,7 @@ def masked_inputs(network):
 
 
 def inside(value, seen=None):
-    """Yields every array, byte string and integer that an object holds, however deep."""
+    """Yields every array, byte string and integer inside of an object, at any depth."""
     seen = set() if seen is None else seen
     if id(value) in seen:
         return
@@ -60,15 +60,16 @@ def chi_square(residues, modulus, cells=12):
     return float(np.sum((counts - expected) ** 2 / expected))
 
 
-# 11 degrees of freedom, and keys that are drawn afresh: passed by chance once in 10^9 times.
+# The keys are new in each run. With 11 degrees of freedom, the bound is exceeded by chance once in
+# 10^9 runs.
 UNIFORM = 65.2
 
 
 @pytest.fixture(scope="module")
 def finished():
-    """A round of 7 in which 6 vanishes after sharing keys and 5 before unmasking."""
+    """A round of 7 clients. Client 6 drops out after step 2, and client 5 before the last step."""
     network = Network(7, threshold=5, vectors=VECTORS)
-    # The same small numbers everywhere: nothing random but the masks.
+    # All inputs are the same small numbers, so that only the masks are random.
     inputs = {c: [np.full(LENGTH, c + 1), np.arange(LENGTH) % 3] for c in network.ids}
     network.advertise()
     network.share()
@@ -87,7 +88,7 @@ def test_the_sum_is_right(finished):
     assert finished.server.survivors == (0, 1, 2, 3, 4, 5)
 
 
-def test_each_masked_input_is_uniform_and_says_nothing_of_the_input(finished):
+def test_each_masked_input_is_uniform_and_independent_of_the_input(finished):
     for client, vectors in masked_inputs(finished).items():
         for masked, vector, plain in zip(vectors, VECTORS, finished.inputs[client], strict=True):
             assert chi_square(masked, vector.modulus) < UNIFORM
@@ -103,7 +104,7 @@ def test_the_test_of_uniformity_sees_inputs_that_are_not_masked(finished):
 
 def test_the_state_holds_one_sum_and_no_input(finished):
     arrays = [value for value in finished.state if isinstance(value, np.ndarray)]
-    # One running sum for each vector, whatever the number of clients, and that is masked.
+    # There is only one running sum per vector, which is masked.
     assert [len(a) for a in arrays] == [LENGTH, LENGTH]
     for total, vector in zip(finished.kept, VECTORS, strict=True):
         assert chi_square(modular.residues(total, vector.modulus), vector.modulus) < UNIFORM
@@ -116,13 +117,13 @@ def test_the_state_holds_one_sum_and_no_input(finished):
             assert not any(np.array_equal(a, plain) for a in arrays)
             packed = messages.encode_vectors([plain], [vector])
             assert not any(packed in s for s in [*strings, *map(bytes, finished.seen)])
-            # Not even the masked one is kept by itself.
+            # The server does not even keep the masked input of a single client.
             if client in own:
                 assert not any(np.array_equal(a, own[client][index]) for a in arrays)
 
 
 def known_shares(network):
-    """By client, how many shares of its self seed and of its mask key the server has received."""
+    """Returns the numbers of shares of each client's self seed and mask key at the server."""
     answers = map(messages.decode_unmask_shares, received(network, Kind.UNMASK_SHARES).values())
     counts = {c: [0, 0] for c in network.ids}
     for answer in answers:
@@ -135,12 +136,12 @@ def known_shares(network):
 
 def test_for_each_client_the_server_has_shares_of_one_secret_only(finished):
     counts = known_shares(finished)
-    # Client 5 did not answer any more, so that five shares of each are there.
+    # Client 5 did not answer, so there are five shares of each secret.
     assert counts == {c: [5, 0] for c in range(6)} | {6: [0, 5]}
 
 
 def test_what_the_server_can_reconstruct_leaves_each_input_masked(finished):
-    """With everything that the server may reconstruct removed, each input is still uniform."""
+    """Each input is still uniform after all masks that the server can compute are removed."""
     answers = {
         point(c): messages.decode_unmask_shares(payload)
         for c, payload in received(finished, Kind.UNMASK_SHARES).items()
@@ -163,8 +164,8 @@ def test_what_the_server_can_reconstruct_leaves_each_input_masked(finished):
             rest = modular.residues(masked, vector.modulus)
             assert chi_square(rest, vector.modulus) < UNIFORM
             assert np.mean(rest == plain) < 0.01
-    # So it is for sums over some of them, and it ends with the sum over all: the pairwise masks
-    # of the survivors cancel there and nowhere else.
+    # This also holds for sums over some of the clients. Only in the sum over all survivors do their
+    # pairwise masks cancel.
     for subset, uniform in [((0, 1), True), ((0, 1, 2, 3, 4), True), ((0, 1, 2, 3, 4, 5), False)]:
         total = modular.zeros(VECTORS)
         for client in subset:
@@ -175,7 +176,7 @@ def test_what_the_server_can_reconstruct_leaves_each_input_masked(finished):
             assert (chi_square(rest, vector.modulus) < UNIFORM) == uniform
 
 
-def test_the_same_input_is_masked_otherwise_in_another_session():
+def test_the_same_input_has_other_masks_in_another_session():
     seen = []
     for _ in range(2):
         network = Network(3, vectors=VECTORS)
@@ -188,7 +189,7 @@ def test_the_same_input_is_masked_otherwise_in_another_session():
     assert chi_square(difference, MODULUS) < UNIFORM
 
 
-def test_after_an_abort_no_secret_can_be_put_together():
+def test_after_an_abort_no_secret_can_be_reconstructed():
     network = Network(5, threshold=4, vectors=VECTORS)
     inputs = {c: [np.zeros(LENGTH, int)] * 2 for c in network.ids}
     network.advertise()
@@ -198,7 +199,7 @@ def test_after_an_abort_no_secret_can_be_put_together():
     for c in range(3):
         message = network.clients[c].unmask(network.signatures)
         network.deliver(network.server.add_unmask_shares, message)
-    # With one share less than the threshold, what the shares combine to is not the secret.
+    # With one share less than the threshold, the shares do not combine to the secret.
     answers = {
         point(c): messages.decode_unmask_shares(payload)
         for c, payload in received(network, Kind.UNMASK_SHARES).items()

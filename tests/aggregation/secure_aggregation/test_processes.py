@@ -1,4 +1,4 @@
-"""Client halves in processes of their own: nothing but bytes passes between them and the server."""
+"""Clients in separate processes, which exchange only bytes with the server."""
 
 import multiprocessing
 
@@ -16,9 +16,9 @@ def input_of(client):
 
 
 def run_client(client, pipe):
-    """The client's machine: its key never leaves it, and all that comes in and goes out is bytes.
+    """Runs a client's machine. Its key never leaves it, and it exchanges only bytes.
 
-    The directory comes at first, as from a public-key infrastructure.
+    It first receives the directory, as from a public-key infrastructure.
     """
     identity = identities.Identity()
     pipe.send_bytes(identity.public)

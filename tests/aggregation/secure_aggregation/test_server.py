@@ -1,4 +1,4 @@
-"""What the server half rejects, and when it gives up."""
+"""Messages that the server rejects, and when it gives up."""
 
 import pytest
 
@@ -20,7 +20,7 @@ ABORTED, REJECTED = refusals.SecureAggregationAborted, refusals.MessageRejectedE
 
 
 def answers(network, step, inputs):
-    """Each client's message of a step; the steps before are taken."""
+    """Runs the earlier steps and returns each client's message of a step."""
     if step > Step.ADVERTISE_KEYS:
         network.advertise()
     if step > Step.SHARE_KEYS:
@@ -94,17 +94,17 @@ def test_messages_of_other_steps_are_rejected():
     inputs = network.random_inputs()
     early = answers(network, Step.ADVERTISE_KEYS, inputs)
     for step in simulation.STEPS[1:]:
-        with pytest.raises(REJECTED, match=f"the server is at ADVERTISE_KEYS: {step.name}"):
+        with pytest.raises(REJECTED, match=f"the server expects ADVERTISE_KEYS, not {step.name}"):
             add(network, step, early[0])
-    with pytest.raises(REJECTED, match="not due"):
+    with pytest.raises(REJECTED, match="the server expects ADVERTISE_KEYS"):
         network.server.announcement()
     for message in early.values():
         add(network, Step.ADVERTISE_KEYS, message)
     close(network, Step.ADVERTISE_KEYS)
-    # A message of an earlier step, in the place of one that is due.
+    # A message of an earlier step in place of the expected one.
     with pytest.raises(REJECTED, match="another session or roster"):
         add(network, Step.SHARE_KEYS, early[0])
-    with pytest.raises(REJECTED, match="ADVERTISE_KEYS is not due"):
+    with pytest.raises(REJECTED, match="not ADVERTISE_KEYS"):
         add(network, Step.ADVERTISE_KEYS, early[0])
 
 
@@ -121,7 +121,7 @@ def test_late_inputs_are_rejected_and_their_owners_count_as_vanished():
     network.share()
     late = network.clients[3].masked_input(network.forwarded[3], inputs[3])
     network.mask(inputs, without=[3])
-    with pytest.raises(REJECTED, match="MASKED_INPUT is not due"):
+    with pytest.raises(REJECTED, match="not MASKED_INPUT"):
         network.server.add_masked_input(late)
     network.check()
     sums = network.unmask()
@@ -157,7 +157,7 @@ def test_clients_that_are_not_invited_or_left_earlier():
     network.advertise(without=[4])
     shares = network.clients[0].share_keys(network.roster)
     payload = bytes(payload_of(shares))
-    with pytest.raises(REJECTED, match="client 4 does not have one share for each"):
+    with pytest.raises(REJECTED, match="client 4 did not send exactly one share for each"):
         network.server.add_shared_keys(from_client(network, 4, Kind.SHARED_KEYS, payload))
     network.server.add_shared_keys(shares)
     for c in (1, 2):
@@ -207,7 +207,7 @@ def test_shares_for_other_clients_than_asked():
         messages.UnmaskShares({0: 1, 1: 1, 2: 1, 3: 1}, {3: 1}),
     ):
         message = from_client(network, 0, Kind.UNMASK_SHARES, wrong.encode())
-        with pytest.raises(REJECTED, match="other clients than it was asked for"):
+        with pytest.raises(REJECTED, match="other clients than those that were announced"):
             network.server.add_unmask_shares(message)
     network.server.add_unmask_shares(from_client(network, 0, Kind.UNMASK_SHARES, right.encode()))
 
@@ -248,7 +248,7 @@ def test_below_the_threshold_the_round_aborts_and_nothing_stays(step):
     assert server.due == Step.ABORTED
     assert (server._totals, server._answers, server._sealed) == ([], {}, {})
     assert issubclass(ABORTED, errors.RunError)
-    # A client that comes late does not bring the round back.
+    # A late client does not restart the round.
     with pytest.raises(ABORTED, match="has given up"):
         add(network, step, good[3])
     with pytest.raises(ABORTED, match="has given up"):

@@ -1,4 +1,4 @@
-"""The parameters of a round: thresholds, ranges, and one id for all of them."""
+"""The parameters of a round: thresholds, ranges, and the session id."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ VECTORS = (session.Vector(4, 2**20), session.Vector(0, 3))
 
 
 def test_no_two_sets_of_survivors_find_enough_signatures():
-    """Counted out: honest clients sign for one of two sets, colluders for both."""
+    """Counts the signatures: honest clients sign one of two sets, colluders sign both."""
     for clients in range(2, 12):
         for colluders in range(clients - 1):
             honest = clients - colluders
@@ -29,7 +29,7 @@ def test_by_default_colluders_below_a_third_are_withstood(clients, threshold, ho
     colluders = session.fewer_than_a_third(clients)
     assert 3 * colluders < clients <= 3 * (colluders + 1)
     assert session.new(range(clients), VECTORS).threshold == threshold
-    # Bonawitz et al. 2017 name floor(2 n / 3) + 1; for multiples of 3 one less is enough.
+    # Bonawitz et al. 2017 use floor(2 n / 3) + 1. For multiples of 3, one less is enough.
     assert threshold == 2 * clients // 3 + 1 - (clients % 3 == 0)
     assert threshold - colluders == honest
 
@@ -43,7 +43,7 @@ def test_by_default_colluders_below_a_third_are_withstood(clients, threshold, ho
         (10, 0, "--secure_aggregation_threshold=0: is not from 1 to 10"),
     ],
 )
-def test_thresholds_that_do_not_do(clients, threshold, message):
+def test_thresholds_out_of_range(clients, threshold, message):
     with pytest.raises(errors.UserError, match=message) as caught:
         session.new(range(clients), VECTORS, threshold)
     assert "\n" not in str(caught.value)
@@ -89,9 +89,9 @@ def test_each_parameter_is_in_the_id():
 def test_every_cut_is_refused():
     data = session.new(range(3), VECTORS).encode()
     for end in range(len(data)):
-        with pytest.raises(refusals.MessageRejectedError, match="shorter"):
+        with pytest.raises(refusals.MessageRejectedError, match="too short"):
             session.decode(data[:end])
-    with pytest.raises(refusals.MessageRejectedError, match="longer"):
+    with pytest.raises(refusals.MessageRejectedError, match="too long"):
         session.decode(data + b"\0")
 
 

@@ -1,4 +1,4 @@
-"""Shamir's sharing against published numbers and against interpolation by other means."""
+"""Shamir's sharing against published numbers and other methods of interpolation."""
 
 import fractions
 import itertools
@@ -29,7 +29,7 @@ def is_probable_prime(number, bases):
 
 
 def rational_constant(points):
-    """The constant term of the polynomial through integer points, in exact fractions."""
+    """Returns the constant term of the polynomial through integer points, in exact fractions."""
     total = fractions.Fraction(0)
     for x, y in points.items():
         term = fractions.Fraction(y)
@@ -41,7 +41,7 @@ def rational_constant(points):
 
 
 def eliminated_constant(points):
-    """The same in the field, by Gaussian elimination of the equations of the coefficients."""
+    """Returns the constant term in the field, by Gaussian elimination for the coefficients."""
     rows = [[pow(x, k, P) for k in range(len(points))] + [y] for x, y in points.items()]
     for k in range(len(rows)):
         pivot = next(i for i in range(k, len(rows)) if rows[i][k])
@@ -95,8 +95,8 @@ def test_fewer_shares_fit_every_secret():
     points = [3, 8, 9, 20]
     shares = dict(zip(points, sharing.split(77, 4, points), strict=True))
     known = {x: shares[x] for x in points[:3]}
-    # Through the known shares and any other secret goes a polynomial of the same degree, which
-    # gives the fourth place another share: nothing tells the secrets apart.
+    # For every possible secret there is a polynomial of the same degree through the known shares.
+    # It only gives another fourth share, so the known shares fit all secrets.
     fourth = {
         candidate: eliminated_constant(
             {(x - 20) % P: y for x, y in known.items()} | {P - 20: candidate}
@@ -112,7 +112,8 @@ def test_shares_of_the_same_secret_are_uniform_and_new():
     for _ in range(3200):
         share, _ = sharing.split(5, 2, [1, 2])
         low[share * 16 // P] += 1
-    # The shares are drawn afresh; 15 degrees of freedom: passed by chance once in 10^9 times.
+    # The shares are new in each run. With 15 degrees of freedom, the bound is exceeded by chance
+    # once in 10^9 runs.
     assert sum((n - 200) ** 2 / 200 for n in low) < 73.6
 
 

@@ -1,4 +1,4 @@
-"""Whole rounds: exact sums over whoever is left, whoever vanishes and when."""
+"""Whole rounds give exact sums over the survivors, whichever clients drop out in any step."""
 
 import concurrent.futures
 import time
@@ -23,7 +23,7 @@ STEPS = simulation.STEPS
 
 
 def draw_inputs(generator, clients, moduli=MODULI):
-    """Tensors over the whole range of their types, negative numbers included."""
+    """Returns tensors over the whole range of their types, with negative numbers."""
     return {
         c: [
             generator.integers(-(2**31), 2**31, 5, dtype=np.int32)
@@ -44,7 +44,7 @@ def exact_sums(inputs, clients, moduli=MODULI):
 
 @pytest.mark.parametrize("case", range(40))
 def test_random_rounds(case):
-    """Either the exact sum over the clients whose input came, or an abort, as the counts say."""
+    """A round gives the exact sum over the clients that sent inputs, or aborts if too few did."""
     generator = seeds.generator(7, "test_random_rounds", case)
     count = int(generator.integers(2, 9))
     ids = [int(i) for i in generator.choice(10**6, count, replace=False)]
@@ -126,12 +126,12 @@ def test_bytes_are_counted_for_each_client_and_step():
     assert result.bytes_up[0][Step.MASKED_INPUT] == 54 + 64 + packing.packed_bytes(1000, 20)
     # A commitment and, for each of 5 peers, its id and two encrypted shares.
     assert result.bytes_up[0][Step.SHARE_KEYS] == 54 + 64 + 32 + 4 + 5 * (8 + 12 + 64 + 16)
-    # The server has no way to know who vanished before it waited.
+    # The server does not know who dropped out before it has waited.
     assert result.bytes_down[3][Step.SHARE_KEYS] == 54 + 64 + 4 + 6 * 182
     assert result.bytes_down[3][Step.MASKED_INPUT] == 0
     assert result.bytes_down[4][Step.MASKED_INPUT] > 0
     assert result.bytes_down[4][Step.CONSISTENCY_CHECK] == 0
-    # A digest; the sets of four survivors and one vanished client; four signatures.
+    # A digest; the sets of four survivors and one dropped client; four signatures.
     assert result.bytes_up[0][Step.CONSISTENCY_CHECK] == 54 + 64 + 32
     assert result.bytes_down[0][Step.CONSISTENCY_CHECK] == 54 + 64 + 2 * 4 + 5 * 8
     assert result.bytes_down[0][Step.UNMASK] == 54 + 64 + 4 + 4 * (8 + 64)
@@ -168,9 +168,9 @@ def test_inputs_may_come_from_several_threads_in_any_order():
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda c: current.add_input(c, inputs[c]), reversed(current.expected)))
     assert current.expected == ()
-    with pytest.raises(ValueError, match="no input of client 3 is awaited"):
+    with pytest.raises(ValueError, match="no input of client 3 is expected"):
         current.add_input(3, inputs[3])
-    with pytest.raises(ValueError, match="no input of client 2 is awaited"):
+    with pytest.raises(ValueError, match="no input of client 2 is expected"):
         current.add_input(2, inputs[2])
     result = current.finish()
     assert [s.tolist() for s in result.sums] == exact_sums(
@@ -210,7 +210,7 @@ def test_an_input_that_does_not_come_counts_as_vanished():
 
 
 def test_memory_does_not_grow_with_the_cohort():
-    """The server folds inputs as they come: the peak is the same for 5 clients and for 16."""
+    """The server adds inputs as they come, so the peak is the same for 5 clients and for 16."""
     length = 300_000
 
     def peak(clients):

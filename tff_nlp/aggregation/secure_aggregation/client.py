@@ -26,14 +26,14 @@ from tff_nlp.aggregation.secure_aggregation.steps import Step
 
 @dataclasses.dataclass
 class _Secrets:
-    """What a client must not reveal; dropped as soon as a step no longer needs it.
+    """The secrets of a client. Each one is deleted as soon as no step needs it.
 
     Attributes:
-      share_key: c^SK, for encrypting shares.
-      mask_key: s^SK, for pairwise masks.
-      self_seed: b, behind the self mask.
-      boxes: By peer, the encryption of shares.
-      held: By client, this one included, the shares of its mask key and its self seed.
+      share_key: Private key for the encryption of shares; c^SK in the paper.
+      mask_key: Private key for pairwise masks; s^SK in the paper.
+      self_seed: Seed of the self mask; b in the paper.
+      boxes: Peer -> the encryption of shares between the peer and this client.
+      held: Client (including this one) -> this client's shares of its mask key and self seed.
     """
 
     share_key: x25519.X25519PrivateKey | None
@@ -47,8 +47,9 @@ class Client:
     """One client in one session.
 
     Each method takes the server's message of a step and returns the answer. A message that is not
-    authentic or not due raises MessageRejectedError and changes nothing. An authentic one that
-    breaks the protocol raises SecureAggregationAborted: the client forgets its secrets and is done.
+    authentic, or does not belong to the next step, raises MessageRejectedError and changes nothing.
+    An authentic message that breaks the protocol raises SecureAggregationAborted: the client
+    deletes its secrets and ends its part in the session.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class Client:
         Args:
           invitation: The server's message.
           client: The client's id.
-          identity: Its signing key.
-          directory: The verification keys, from somebody other than the server.
-          demanded: The client's own conditions, from somebody other than the server, too.
+          identity: The client's signing key.
+          directory: The verification keys. They must not come from the server.
+          demanded: The client's own conditions. They must not come from the server.
 
         Raises:
-          MessageRejectedError: If the message is not the server's or not an invitation.
-          SecureAggregationAborted: If its parameters are not defined or not as demanded, or do not
-            invite the client.
+          MessageRejectedError: If the message is not an invitation from the server.
+          SecureAggregationAborted: If its parameters are invalid, do not meet the client's
+            conditions, or do not invite the client.
         """
         largest = session.encoded_bytes(demanded.most_clients, demanded.most_vectors)
         _, payload = envelope.unseal(
@@ -85,7 +86,9 @@ class Client:
                 f"client {client} refuses the session: {error}"
             ) from None
         if self._session.id != envelope.session_id_of(invitation):
-            raise refusals.MessageRejectedError("an invitation's session id is not its own")
+            raise refusals.MessageRejectedError(
+                "the session id of an invitation does not match its content"
+            )
         if client not in self._session.clients:
             raise refusals.SecureAggregationAborted(f"client {client} is not invited")
         self.id, self._identity, self._directory = client, identity, directory
@@ -94,7 +97,7 @@ class Client:
         self._peers: dict[int, messages.AdvertisedKeys] = {}
         self._sharers: frozenset[int] = frozenset()
         self._announced = messages.Survivors((), ())
-        # Under which all messages and keys are; the round's own id from the second step on.
+        # The id in all messages and keys. From the second step on it is the round id.
         self._id = self._session.id
 
     @property
@@ -103,7 +106,7 @@ class Client:
         return self._progress.due
 
     def advertise_keys(self) -> bytes:
-        """Makes the session's keys and returns the message with their public halves."""
+        """Makes the client's keys for the session and returns a message with the public keys."""
         with self._progress.taking(Step.ADVERTISE_KEYS):
             share_key, mask_key = keys.generate(), keys.generate()
             self._secrets = _Secrets(share_key, mask_key, keys.new_self_seed())
@@ -112,12 +115,15 @@ class Client:
             return self._seal(Kind.ADVERTISED_KEYS, own.encode())
 
     def share_keys(self, roster: bytes) -> bytes:
-        """Takes the peers' public keys; returns a share of both secrets for each, encrypted.
+        """Takes all clients' public keys and returns encrypted shares of both secrets, per peer.
+
+        Args:
+          roster: The server's message with the public keys.
 
         Raises:
-          MessageRejectedError: If the message is not authentic or not due.
-          SecureAggregationAborted: If there are fewer peers than the threshold, two have the same
-            key, this client is missing or has other keys than its own, or a peer's key is bad.
+          MessageRejectedError: If the message is not authentic or belongs to another step.
+          SecureAggregationAborted: If there are fewer clients than the threshold, two keys are
+            equal, this client's keys are missing or changed, or a peer's key is unusable.
         """
         with self._progress.taking(Step.SHARE_KEYS):
             payload = self._unseal(roster, Kind.ROSTER, envelope.EVERYONE)
@@ -143,18 +149,20 @@ class Client:
             return answer
 
     def masked_input(self, forwarded: bytes, tensors: Sequence[np.ndarray]) -> bytes:
-        """Takes the peers' encrypted shares; returns the input with all masks on it.
+        """Takes the peers' encrypted shares and returns the input with all masks added.
 
-        A client answers once: two inputs under the same masks would reveal their difference.
+        A client answers only once, because two inputs with the same masks would reveal their
+        difference.
 
         Args:
-          forwarded: The server's message.
-          tensors: Integers, of any shape with as many entries as the session's vectors have; each
-            stands for its remainder.
+          forwarded: The server's message with the encrypted shares.
+          tensors: Integer tensors, one per vector of the session. Each tensor has any shape with as
+            many entries as its vector. Entries are taken modulo the vector's modulus.
 
         Raises:
-          ValueError, TypeError: If the tensors are not of the session's sizes, or not integers.
-          MessageRejectedError: If the message is not authentic or not due.
+          ValueError: If a tensor has another number of entries than its vector.
+          TypeError: If a tensor does not hold integers.
+          MessageRejectedError: If the message is not authentic or belongs to another step.
           SecureAggregationAborted: If fewer peers than the threshold shared their keys, or a share
             does not decrypt.
         """
@@ -167,20 +175,24 @@ class Client:
             answer = self._seal(
                 Kind.MASKED_INPUT, messages.encode_vectors(totals, self._session.vectors)
             )
-            # Nothing that could mask, or unmask, this client's input stays, but its peers' shares.
+            # All secrets that could mask or unmask this client's input are deleted. Only shares of
+            # the clients' secrets stay.
             secrets.mask_key, secrets.self_seed, secrets.boxes = None, 0, {}
             secrets.held, self._sharers = held, frozenset(held)
             return answer
 
     def check_consistency(self, announcement: bytes) -> bytes:
-        """Takes the sets of survivors and vanished peers; returns a signature over both.
+        """Takes the sets of survivors and dropped clients and returns a signature over both.
 
-        A client signs once. Its signature shows its peers which sets the server gave it.
+        A client signs only once. Its signature shows its peers which sets it got from the server.
+
+        Args:
+          announcement: The server's message with the two sets.
 
         Raises:
-          MessageRejectedError: If the message is not authentic or not due.
-          SecureAggregationAborted: If the server names a peer as both, leaves one out or adds one,
-            does not count this client as a survivor, or has too few survivors.
+          MessageRejectedError: If the message is not authentic or belongs to another step.
+          SecureAggregationAborted: If a client is in both sets, the sets have other clients than
+            those that shared keys, this client is not a survivor, or there are too few survivors.
         """
         with self._progress.taking(Step.CONSISTENCY_CHECK):
             announced = messages.decode_survivors(
@@ -191,17 +203,21 @@ class Client:
             return self._seal(Kind.CONSISTENCY_SIGNATURE, announced.digest)
 
     def unmask(self, signatures: bytes) -> bytes:
-        """Takes the survivors' signatures; returns a share for each peer that shared its keys.
+        """Takes the survivors' signatures and returns one share per client that shared its keys.
 
-        It is a share of a survivor's self mask, or of a vanished peer's mask key. A client answers
-        once, and for each peer with one of the two: with both, the server could unmask that peer's
-        input. It answers only if as many survivors as the threshold signed the sets that it signed
-        itself, so that no two clients answer for different sets (see `session.least_threshold`).
+        It is a share of a survivor's self seed, or a share of a dropped client's mask key. A client
+        answers only once and never returns both shares for one client, because with both the server
+        could unmask that client's input. It answers only if at least `threshold` survivors signed
+        the same sets as this client, so no two clients answer for different sets (see
+        `session.least_threshold`).
+
+        Args:
+          signatures: The server's message with the signatures.
 
         Raises:
-          MessageRejectedError: If the message is not authentic or not due.
-          SecureAggregationAborted: If there are too few signatures, or one of them is not a
-            survivor's under these sets.
+          MessageRejectedError: If the message is not authentic or belongs to another step.
+          SecureAggregationAborted: If there are too few signatures, or one of them is not the
+            signature of a survivor over these sets.
         """
         with self._progress.taking(Step.UNMASK):
             payload = self._unseal(signatures, Kind.CONSISTENCY_SIGNATURES, envelope.EVERYONE)
@@ -223,7 +239,7 @@ class Client:
         return payload
 
     def _known_secrets(self) -> _Secrets:
-        assert self._secrets is not None, "set by the first step and forgotten by the last"
+        assert self._secrets is not None, "the first step makes them and the last one deletes them"
         return self._secrets
 
     def _forget(self) -> None:
@@ -247,10 +263,12 @@ class Client:
                 )
             except refusals.MessageRejectedError as error:
                 raise self._abort(
-                    f"the server hands on keys that are not a peer's: {error}"
+                    f"the list of keys from the server has keys that no peer signed: {error}"
                 ) from None
             if peer in peers or peer not in invited:
-                raise self._abort(f"client {peer} is twice among the keys, or not invited")
+                raise self._abort(
+                    f"client {peer} appears twice in the list of keys, or is not invited"
+                )
             peers[peer] = messages.decode_advertised_keys(advertised)
         return peers
 
@@ -258,7 +276,7 @@ class Client:
         if len(peers) < self._session.threshold:
             raise self._abort(self._too_few(len(peers), "advertised keys"))
         if peers.get(self.id) != self._peers[self.id]:
-            raise self._abort("its own keys are not among those that the server hands on")
+            raise self._abort("its own keys are not in the list of keys from the server")
         public = [key for peer in peers.values() for key in (peer.share_key, peer.mask_key)]
         if len(set(public)) < len(public):
             raise self._abort("two of the peers' keys are the same")
@@ -276,7 +294,7 @@ class Client:
             try:
                 box = keys.ShareBox(own, self.id, advertised.share_key, peer, round_id)
             except ValueError:
-                raise self._abort(f"no key can be agreed on with client {peer}") from None
+                raise self._abort(f"the public key of client {peer} is unusable") from None
             yield peer, box
 
     def _split(self, secret: int, ids: Sequence[int]) -> list[int]:
@@ -286,7 +304,8 @@ class Client:
         vectors = self._session.vectors
         sizes = [tensor.size for tensor in tensors]
         if sizes != [vector.length for vector in vectors]:
-            raise ValueError(f"client {self.id}'s tensors have {sizes} entries, not the session's")
+            expected = [vector.length for vector in vectors]
+            raise ValueError(f"client {self.id}'s tensors have {sizes} entries, not {expected}")
         return [
             modular.from_integers(tensor, vector.modulus)
             for tensor, vector in zip(tensors, vectors, strict=True)
@@ -318,7 +337,7 @@ class Client:
             try:
                 seed = keys.pair_mask_seed(own, self.id, public, peer, self._id)
             except ValueError:
-                raise self._abort(f"no key can be agreed on with client {peer}") from None
+                raise self._abort(f"the public key of client {peer} is unusable") from None
             yield seed, pair_sign(self.id, peer)
 
     def _check_survivors(self, announced: messages.Survivors) -> None:
@@ -335,7 +354,7 @@ class Client:
 
     def _check_signatures(self, signatures: Mapping[int, bytes]) -> None:
         if not signatures.keys() <= set(self._announced.survivors):
-            raise self._abort("a client that is no survivor signed the sets of survivors")
+            raise self._abort("a client that is not a survivor signed the sets of survivors")
         if len(signatures) < self._session.threshold:
             raise self._abort(self._too_few(len(signatures), "signed the same sets of survivors"))
         kind, digest = Kind.CONSISTENCY_SIGNATURE, self._announced.digest
@@ -354,15 +373,15 @@ class Client:
 
 
 def point(client: int) -> int:
-    """Returns a client's place in the field, where its shares are; 0 is the secret's."""
+    """Returns the point of the field at which a client's shares are. The secret is at 0."""
     return client + 1
 
 
 def pair_sign(client: int, peer: int) -> int:
-    """Returns how a client applies the mask that it has with a peer; the peer does the opposite."""
+    """Returns the sign with which a client adds its mask with a peer. The peer negates it."""
     return 1 if client > peer else -1
 
 
 def _present(key: x25519.X25519PrivateKey | None) -> x25519.X25519PrivateKey:
-    assert key is not None, "the step before made it, and no step after its last use is taken"
+    assert key is not None, "an earlier step made it, and no later step deleted it"
     return key

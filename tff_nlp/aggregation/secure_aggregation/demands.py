@@ -1,4 +1,4 @@
-"""What a client demands of a session before it takes part, whatever the server asks for."""
+"""The conditions under which a client takes part in a session. The server cannot change them."""
 
 import dataclasses
 
@@ -8,20 +8,20 @@ from tff_nlp.aggregation.secure_aggregation import session
 
 @dataclasses.dataclass(frozen=True)
 class Demands:
-    """A client's own conditions; the server has no say in them.
+    """The conditions of a client. The server cannot change them.
 
-    A server that lies, together with `colluders` of the invited clients, learns at most one sum,
-    over at least threshold - colluders honest clients. The defaults withstand colluders that are
-    fewer than a third of the clients: 1 of 5 (at least 3 honest inputs in the sum), 3 of 10 (4), 33
-    of 100 (34).
+    A lying server that colludes with `colluders` of the invited clients learns at most one sum over
+    at least threshold - colluders honest clients. The defaults protect against fewer colluders than
+    a third of the clients: 1 of 5 (with at least 3 honest inputs in the sum), 3 of 10 (4), 33 of
+    100 (34).
 
     Attributes:
-      fewest_clients: Smallest cohort.
-      colluders: How many of the invited clients may side with a lying server; None for any number
-        below a third of them.
-      most_clients: Largest cohort; a client's work grows with it.
-      most_vectors: How many vectors a session may have.
-      most_entries: How many integers all vectors of a session may have together.
+      fewest_clients: Size of the smallest cohort.
+      colluders: Number of invited clients that may collude with a lying server. None for every
+        number below a third of the invited clients.
+      most_clients: Size of the largest cohort. The work of a client grows with it.
+      most_vectors: Maximum number of vectors in a session.
+      most_entries: Maximum total number of integers in all vectors of a session.
     """
 
     fewest_clients: int = 5
@@ -41,20 +41,20 @@ class Demands:
             )
 
     def colluders_among(self, clients: int) -> int:
-        """Returns how many of so many clients may side with the server."""
+        """Returns how many of this number of clients may collude with the server."""
         if self.colluders is None:
             return session.fewer_than_a_third(clients)
         return self.colluders
 
     def least_threshold(self, clients: int) -> int:
-        """Returns the smallest threshold that is accepted for so many clients."""
+        """Returns the smallest threshold that the client accepts for this number of clients."""
         return session.least_threshold(clients, self.colluders_among(clients))
 
     def check(self, parameters: session.Session) -> None:
-        """Refuses a session in which this client's input is not safe enough.
+        """Refuses a session that does not protect this client's input well enough.
 
         Raises:
-          UserError: If the cohort, the threshold or the vectors are not as demanded.
+          UserError: If the cohort, the threshold or the vectors do not meet the conditions.
         """
         count = len(parameters.clients)
         if not self.fewest_clients <= count <= self.most_clients:
@@ -84,8 +84,8 @@ class Demands:
         if threshold < least:
             raise errors.UserError(
                 f"--secure_aggregation_threshold={threshold}: must be at least {least} of"
-                f" {clients} clients, or a lying server with {colluders} of them on its side could"
-                " unmask sums over a few"
+                f" {clients} clients; otherwise a lying server that colludes with {colluders} of"
+                " them could unmask sums over a few clients"
             )
 
 

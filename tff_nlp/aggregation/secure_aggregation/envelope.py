@@ -1,9 +1,9 @@
-"""The outside of each message: what it is, of which session, from whom, to whom, and a signature.
+"""The envelope of each message: kind, session, sender, receiver and signature.
 
 bytes  4      magic
        1      version of the format
        1      kind
-       32     session id; after the first step the round id (see `session`)
+       32     session id in the first step, then the round id (see `session`)
        8      sender
        8      receiver
        ...    payload (see `messages`)
@@ -20,13 +20,13 @@ VERSION = 2
 _HEADER = struct.Struct("<4sBB32sQQ")
 BYTES = _HEADER.size + identities.SIGNATURE_BYTES
 
-# Ids of no client: the server, and all clients of the session.
+# Ids that no client has. They stand for the server and for all clients of the session.
 SERVER = 2**64 - 1
 EVERYONE = 2**64 - 2
 
 
 class Kind(enum.IntEnum):
-    """What a message is; odd kinds go to clients, even ones to the server."""
+    """The kind of a message. Odd kinds go to clients, even kinds to the server."""
 
     INVITATION = 1
     ADVERTISED_KEYS = 2
@@ -41,7 +41,7 @@ class Kind(enum.IntEnum):
 
     @property
     def from_server(self) -> bool:
-        """Whether the server sends it."""
+        """Whether the server sends messages of this kind."""
         return self % 2 == 1
 
 
@@ -53,7 +53,16 @@ def seal(
     receiver: int,
     payload: bytes,
 ) -> bytes:
-    """Returns a signed message."""
+    """Returns a signed message.
+
+    Args:
+      identity: The sender's signing key.
+      kind: Kind of the message.
+      session_id: The session id or round id, 32 bytes.
+      sender: Id of the sender.
+      receiver: Id of the receiver.
+      payload: Content of the message.
+    """
     signed = _HEADER.pack(MAGIC, VERSION, kind, session_id, sender, receiver) + payload
     return signed + identity.sign(signed)
 
@@ -61,7 +70,10 @@ def seal(
 def with_signature(
     kind: Kind, session_id: bytes, sender: int, receiver: int, payload: bytes, signature: bytes
 ) -> bytes:
-    """Returns a message of which somebody else handed on the signature only, for `unseal`."""
+    """Builds a message from its parts and a signature that another party passed on.
+
+    `unseal` can then check the signature. The arguments are those of `seal`.
+    """
     return _HEADER.pack(MAGIC, VERSION, kind, session_id, sender, receiver) + payload + signature
 
 
@@ -73,19 +85,21 @@ def unseal(
     receiver: int,
     largest: int,
 ) -> tuple[int, memoryview]:
-    """Returns sender and payload of a message that is authentic and the one that is due.
+    """Checks a message and returns its sender and payload.
 
     Args:
-      message: What came over the network.
-      directory: Verification keys; a sender that is not in it is refused.
-      kind: The kind that is due.
-      session_id: The session; None for an invitation, whose payload is the session.
-      receiver: Who the message must be for.
-      largest: How many bytes its payload may have; a longer one is not even hashed.
+      message: The bytes from the network.
+      directory: Verification keys. A sender that is not in the directory is refused.
+      kind: The expected kind.
+      session_id: The expected session id or round id. None for an invitation, because its payload
+        defines the session.
+      receiver: The expected receiver.
+      largest: Maximum size of the payload in bytes. A longer message is refused before its
+        signature is checked.
 
     Raises:
-      MessageRejectedError: If it is of another form, version, session, kind or receiver, or the
-        signature is not its sender's.
+      MessageRejectedError: If the form, version, session, kind or receiver is another one, or the
+        signature is not the sender's.
     """
     if not 0 <= len(message) - BYTES <= largest:
         raise refusals.MessageRejectedError(
@@ -118,12 +132,12 @@ def unseal(
 
 
 def signature_of(message: bytes) -> bytes:
-    """Returns the signature under a message that `unseal` took, 64 bytes."""
+    """Returns the signature of a message that `unseal` accepted, 64 bytes."""
     return bytes(message[-identities.SIGNATURE_BYTES :])
 
 
 def session_id_of(message: bytes) -> bytes:
-    """Returns the session id in a message that `unseal` took."""
+    """Returns the session id of a message that `unseal` accepted."""
     return _HEADER.unpack_from(message)[3]
 
 

@@ -1,7 +1,8 @@
-"""Who is who: long-lived Ed25519 keys, and the directory of their public halves.
+"""The identities of the parties: long-lived Ed25519 keys and a directory of the public keys.
 
-The directory is the public-key infrastructure of the paper. The party that hands it out is trusted
-not to put keys of its own in a client's place, so it must not be the server of the sums.
+The directory is the public-key infrastructure of the paper. The party that distributes it could
+replace a client's key by its own key. So it must be trusted, and must not be the server of the
+sums.
 """
 
 import dataclasses
@@ -38,28 +39,30 @@ class Directory:
     """The verification keys of all parties, 32 bytes each.
 
     Attributes:
-      server: The server's.
-      clients: The clients', by id.
+      server: The verification key of the server.
+      clients: The verification keys of the clients, by id.
     """
 
     server: bytes
     clients: Mapping[int, bytes]
 
     def __post_init__(self) -> None:
-        """Refuses keys that are not of 32 bytes, and a key of two parties: one could be both.
+        """Refuses keys of a wrong length, and keys that two parties share.
+
+        With a shared key, one party could act as both.
 
         Raises:
-          UserError: If there is such a key.
+          UserError: If a key does not have 32 bytes, or two parties have the same key.
         """
         public = [self.server, *self.clients.values()]
         if any(len(key) != PUBLIC_BYTES for key in public):
-            raise errors.UserError(f"directory: a verification key is not of {PUBLIC_BYTES} bytes")
+            raise errors.UserError(f"directory: a verification key must have {PUBLIC_BYTES} bytes")
         if len(set(public)) < len(public):
             raise errors.UserError("directory: two parties have the same verification key")
 
 
 def verifies(public: bytes, signature: bytes, data: bytes | memoryview) -> bool:
-    """Returns whether a signature is of these bytes, by the owner of a verification key."""
+    """Whether a signature of some data is valid for a verification key."""
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except exceptions.InvalidSignature:
@@ -68,7 +71,11 @@ def verifies(public: bytes, signature: bytes, data: bytes | memoryview) -> bool:
 
 
 def enrol(clients: Iterable[int]) -> tuple[Identity, dict[int, Identity], Directory]:
-    """Makes identities for a server and clients, and their directory: a trusted third party."""
+    """Makes identities for a server and clients, and their directory, as a trusted third party.
+
+    Returns:
+      The server's identity, the clients' identities by id, and the directory.
+    """
     server, members = Identity(), {client: Identity() for client in clients}
     public = {client: identity.public for client, identity in members.items()}
     return server, members, Directory(server.public, public)

@@ -1,7 +1,7 @@
-"""Secrets of one round: key agreement, the encryption of shares, and commitments.
+"""The secrets of one round: key agreement, the encryption of shares, and commitments.
 
-Every derived key depends on the round's id and on a purpose, so that no two uses share one. The
-round's id covers every client's public keys (see `session.round_id`).
+Every derived key depends on the round id and on a purpose, so no two uses share a key. The round id
+depends on the public keys of all clients (see `session.round_id`).
 """
 
 import hashlib
@@ -19,14 +19,15 @@ from tff_nlp.aggregation.secure_aggregation import sharing, wire
 PUBLIC_BYTES = 32
 COMMITMENT_BYTES = 32
 _NONCE_BYTES, _TAG_BYTES = 12, 16
-# A pair of field elements, encrypted.
+# Size of an encrypted pair of field elements.
 SEALED_BYTES = _NONCE_BYTES + 2 * sharing.ELEMENT_BYTES + _TAG_BYTES
 
 
 def generate() -> x25519.X25519PrivateKey:
     """Returns a new key for key agreement, in the clamped form of RFC 7748, section 5.
 
-    Clamping leaves the key the same; it makes the integer of `as_integer` smaller than the field.
+    X25519 clamps every key before its use, so clamping does not change the key. It makes the
+    integer of `as_integer` an element of the field.
     """
     raw = bytearray(os.urandom(PUBLIC_BYTES))
     raw[0] &= 248
@@ -35,12 +36,12 @@ def generate() -> x25519.X25519PrivateKey:
 
 
 def public(key: x25519.X25519PrivateKey) -> bytes:
-    """Returns the public half, 32 bytes."""
+    """Returns the public key of a private key, 32 bytes."""
     return key.public_key().public_bytes_raw()
 
 
 def is_usable(public_half: bytes) -> bool:
-    """Returns whether a secret can be agreed on: not with a public half of low order."""
+    """Whether a public key can be used for key agreement. Points of low order cannot."""
     try:
         _exchange(generate(), public_half)
     except ValueError:
@@ -49,26 +50,26 @@ def is_usable(public_half: bytes) -> bool:
 
 
 def as_integer(key: x25519.X25519PrivateKey) -> int:
-    """Returns the private half as an element of the field, to be shared."""
+    """Returns a private key as an element of the field, so that it can be shared."""
     return int.from_bytes(key.private_bytes_raw(), "little")
 
 
 def from_integer(value: int) -> x25519.X25519PrivateKey:
-    """Returns the key of `as_integer`."""
+    """Reverses `as_integer`."""
     raw = value.to_bytes(sharing.ELEMENT_BYTES, "little")
     return x25519.X25519PrivateKey.from_private_bytes(raw)
 
 
 def new_self_seed() -> int:
-    """Returns the secret behind a client's self mask, uniform over the field."""
+    """Returns a new seed of a client's self mask, uniform over the field."""
     return secrets.randbelow(sharing.PRIME)
 
 
 def commitment(round_id: bytes, client: int, self_seed: int) -> bytes:
-    """Returns what binds a client to its self mask without revealing it.
+    """Returns a commitment to the seed of a client's self mask, 32 bytes.
 
-    The seed has 256 random bits, so that a hash of it hides it. The server compares the seed that
-    it puts together from shares: a wrong share is noticed and does not spoil the sum in silence.
+    The commitment is a hash. It hides the seed, because the seed has 256 random bits. The server
+    compares it with the seed that it reconstructs from shares, so it detects wrong shares.
     """
     seed = self_seed.to_bytes(sharing.ELEMENT_BYTES, "little")
     return hashlib.sha256(
@@ -77,7 +78,7 @@ def commitment(round_id: bytes, client: int, self_seed: int) -> bytes:
 
 
 def self_mask_seed(round_id: bytes, client: int, self_seed: int) -> bytes:
-    """Returns the mask generator's seed (32 bytes) of a client's self mask."""
+    """Returns the seed of the mask generator for a client's self mask, 32 bytes."""
     seed = self_seed.to_bytes(sharing.ELEMENT_BYTES, "little")
     return _derive(seed, round_id, b"self mask", client)
 
@@ -85,24 +86,24 @@ def self_mask_seed(round_id: bytes, client: int, self_seed: int) -> bytes:
 def pair_mask_seed(
     key: x25519.X25519PrivateKey, owner: int, peer_public: bytes, peer: int, round_id: bytes
 ) -> bytes:
-    """Returns the mask generator's seed (32 bytes) that a pair of clients shares.
+    """Returns the seed of the mask generator that two clients share, 32 bytes.
 
     Args:
-      key: The private half of one of them.
-      owner: Its id.
-      peer_public: The other's public half.
-      peer: The other's id.
-      round_id: The session and its roster.
+      key: Private key of one client.
+      owner: Id of this client.
+      peer_public: Public key of the other client, 32 bytes.
+      peer: Id of the other client.
+      round_id: The round id.
 
     Raises:
-      ValueError: If the public half is a point of low order, with which there is no secret.
+      ValueError: If the public key is a point of low order, which gives no shared secret.
     """
     shared = _exchange(key, peer_public)
     return _derive(shared, round_id, b"pair mask", min(owner, peer), max(owner, peer))
 
 
 class ShareBox:
-    """Encrypts pairs of shares between two clients by AES-256-GCM; nobody else can read them."""
+    """Encrypts pairs of shares between two clients with AES-256-GCM. Only they can read them."""
 
     def __init__(
         self,
@@ -112,20 +113,20 @@ class ShareBox:
         peer: int,
         round_id: bytes,
     ) -> None:
-        """Agrees on one key for each direction (arguments as for `pair_mask_seed`).
+        """Derives one key per direction. The arguments are those of `pair_mask_seed`.
 
         Raises:
-          ValueError: If the peer's public half is a point of low order.
+          ValueError: If the peer's public key is a point of low order.
         """
         shared = _exchange(key, peer_public)
         self._out = _derive(shared, round_id, b"shares", owner, peer)
         self._in = _derive(shared, round_id, b"shares", peer, owner)
 
     def seal(self, first: int, second: int) -> bytes:
-        """Returns two field elements, encrypted for the peer.
+        """Encrypts two field elements for the peer.
 
-        The key is for this direction and this pair only, so that no associated data is needed to
-        say from whom to whom the shares go.
+        The key is used only for this pair and direction, so associated data with the sender and the
+        receiver is not needed.
         """
         plain = b"".join(
             share.to_bytes(sharing.ELEMENT_BYTES, "little") for share in (first, second)
@@ -134,7 +135,7 @@ class ShareBox:
         return nonce + aead.AESGCM(self._out).encrypt(nonce, plain, None)
 
     def unseal(self, sealed: bytes) -> tuple[int, int]:
-        """Returns the two elements that the peer sealed.
+        """Decrypts the two field elements that the peer sealed.
 
         Raises:
           ValueError: If the peer did not seal these bytes for this client in this round.
@@ -149,7 +150,7 @@ class ShareBox:
         first = int.from_bytes(plain[:size], "little")
         second = int.from_bytes(plain[size:], "little")
         if max(first, second) >= sharing.PRIME:
-            raise ValueError("a share is no element of the field")
+            raise ValueError("a share is not an element of the field")
         return first, second
 
 
@@ -158,7 +159,7 @@ def _exchange(key: x25519.X25519PrivateKey, peer_public: bytes) -> bytes:
 
 
 def _derive(secret: bytes, round_id: bytes, purpose: bytes, *clients: int) -> bytes:
-    # The purpose ends at the zero byte, and ids have a fixed width: no two lists of arguments give
-    # the same bytes.
+    # The purpose ends with a zero byte and ids have a fixed width, so different arguments give
+    # different bytes.
     info = b"tff_nlp secure aggregation " + purpose + b"\0" + b"".join(map(wire.u64, clients))
     return hkdf.HKDF(hashes.SHA256(), 32, salt=round_id, info=info).derive(secret)

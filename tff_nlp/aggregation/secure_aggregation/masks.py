@@ -1,10 +1,10 @@
-"""Masks: a seed of 32 bytes expanded to vectors of integers, uniform modulo each modulus.
+"""Masks: a seed of 32 bytes is expanded to vectors of integers that are uniform modulo a modulus.
 
-The generator is AES-256 in counter mode over a key that is used for nothing else. Its words are
-taken in stretches of `STRETCH` entries, vector after vector. For a modulus that is no power of two
-a word at or above the largest multiple of the modulus is replaced by one drawn after the stretch,
-again and again until none is left, so that each residue has the same probability. Both owners of a
-seed follow this rule: it is part of the messages' version.
+The generator is AES-256 in counter mode, with a key that is used for nothing else. Its words are
+taken in stretches of `STRETCH` entries, one vector after another. If the modulus is not a power of
+two, a word at or above the largest multiple of the modulus is replaced by a word drawn after the
+stretch. This repeats until no such word is left, so each residue has the same probability. Both
+owners of a seed must follow this rule, so it belongs to the version of the messages.
 """
 
 import itertools
@@ -17,27 +17,29 @@ from cryptography.hazmat.primitives.ciphers import algorithms, modes
 from tff_nlp.aggregation.secure_aggregation import modular, session
 
 STRETCH = 2**15
-# How many masks are expanded at a time: each keeps a cipher open, a stretch of the sum stays in the
-# processor's cache meanwhile.
+# Number of masks that are expanded at a time. Each keeps a cipher open, and a stretch of the sum
+# stays in the processor's cache for all of them.
 _AT_ONCE = 64
 _BLOCK_BYTES = 16
 _ZEROS = memoryview(bytes(STRETCH * 8))
 
 
 class Keystream:
-    """The words of one seed, in order."""
+    """The random words of one seed, in order."""
 
     def __init__(self, seed: bytes) -> None:
         cipher = ciphers.Cipher(algorithms.AES(seed), modes.CTR(bytes(_BLOCK_BYTES)))
         self._encryptor = cipher.encryptor()
 
     def residues(self, count: int, modulus: int, scratch: bytearray) -> np.ndarray:
-        """Returns word[count] that are uniform modulo a modulus: any words for a power of two.
+        """Returns the next words, word[count], which are uniform modulo a modulus.
+
+        For a power of two, words may be larger than the modulus. Otherwise they are below it.
 
         Args:
-          count: At most STRETCH.
-          modulus: From 2 to 2^62.
-          scratch: From `new_scratch`; the result lives in it until the next call.
+          count: Number of words, at most STRETCH.
+          modulus: The modulus, from 2 to 2^62.
+          scratch: Buffer from `new_scratch`. It holds the result until the next call.
         """
         kind = modular.word(modulus)
         self._encryptor.update_into(_ZEROS[: count * kind.itemsize], scratch)
@@ -50,13 +52,13 @@ class Keystream:
             fresh = self._encryptor.update(bytes(outside.size * kind.itemsize))
             words[outside] = np.frombuffer(fresh, kind)
             outside = outside[words[outside] >= kind.type(multiple)]
-        # NumPy divides by a scalar several times faster than it takes remainders.
+        # In NumPy, dividing by a scalar is several times faster than taking remainders.
         words -= words // kind.type(modulus) * kind.type(modulus)
         return words
 
 
 def new_scratch() -> bytearray:
-    """Returns room for one stretch, with the reserve that ciphers ask for."""
+    """Returns a buffer for one stretch, with the extra block that ciphers need."""
     return bytearray(STRETCH * 8 + _BLOCK_BYTES)
 
 
@@ -65,12 +67,12 @@ def apply(
     vectors: Sequence[session.Vector],
     masks: Iterable[tuple[bytes, int]],
 ) -> None:
-    """Adds and subtracts masks to and from sums, in place.
+    """Adds masks to sums, or subtracts them, in place.
 
     Args:
-      totals: A sum (see `modular`) for each vector.
-      vectors: Their lengths and moduli.
-      masks: Seeds, each with 1 to add its mask or -1 to subtract it.
+      totals: One sum per vector, word[length] (see `modular`).
+      vectors: The lengths and moduli of the sums.
+      masks: Pairs of a seed and a sign: 1 adds the mask, -1 subtracts it.
     """
     masks = iter(masks)
     scratch = new_scratch()

@@ -1,6 +1,7 @@
-"""What is inside each message, as frozen values that turn into bytes and back.
+"""The payloads of messages, as frozen values that can be encoded to bytes and decoded.
 
-Decoding takes one form only: lists ascend by client and do not repeat, and no byte is left over.
+Each value has exactly one encoding, and decoding refuses all others: lists ascend by client without
+repetition, and no bytes are left over. Decoders raise MessageRejectedError.
 """
 
 import dataclasses
@@ -31,8 +32,8 @@ class AdvertisedKeys:
     """A client's public keys of this session.
 
     Attributes:
-      share_key: For encrypting shares; c^PK in the paper.
-      mask_key: For pairwise masks; s^PK in the paper.
+      share_key: Public key for the encryption of shares; c^PK in the paper.
+      mask_key: Public key for pairwise masks; s^PK in the paper.
     """
 
     share_key: bytes
@@ -52,7 +53,7 @@ def decode_advertised_keys(payload: memoryview) -> AdvertisedKeys:
 
 
 def encode_roster(messages: Mapping[int, bytes]) -> bytes:
-    """Returns the payload that hands on the clients' own messages, with their signatures."""
+    """Returns the payload with the clients' own signed messages, in the order of their ids."""
     return wire.u32(len(messages)) + b"".join(messages[client] for client in sorted(messages))
 
 
@@ -67,11 +68,11 @@ def decode_roster(payload: memoryview) -> list[bytes]:
 
 @dataclasses.dataclass(frozen=True)
 class SharedKeys:
-    """A client's secrets, shared out.
+    """The encrypted shares of a client's secrets.
 
     Attributes:
-      commitment: Binds the client to its self mask (see `keys.commitment`).
-      sealed: By recipient, a share of the mask key and one of the self mask's seed, encrypted.
+      commitment: Commitment to the seed of the self mask (see `keys.commitment`).
+      sealed: Recipient -> an encrypted share of the mask key and of the self seed.
     """
 
     commitment: bytes
@@ -85,13 +86,13 @@ class SharedKeys:
 def decode_shared_keys(payload: memoryview) -> SharedKeys:
     """Returns the shares of a payload."""
     if len(payload) < keys.COMMITMENT_BYTES:
-        raise refusals.MessageRejectedError("a message is shorter than its form")
+        raise refusals.MessageRejectedError("a message is too short")
     commitment = bytes(payload[: keys.COMMITMENT_BYTES])
     return SharedKeys(commitment, decode_sealed(payload[keys.COMMITMENT_BYTES :]))
 
 
 def encode_sealed(sealed: Mapping[int, bytes]) -> bytes:
-    """Returns encrypted shares by client (sender or recipient) as a payload."""
+    """Returns a payload with encrypted shares, by client (sender or recipient)."""
     return _encode_by_client(sealed)
 
 
@@ -104,7 +105,7 @@ def decode_sealed(payload: memoryview) -> dict[int, bytes]:
 
 
 def encode_vectors(totals: Sequence[np.ndarray], vectors: Sequence[session.Vector]) -> bytes:
-    """Returns masked vectors as a payload, each entry in as many bits as its modulus has."""
+    """Returns masked vectors as a payload. Each entry takes as many bits as its modulus needs."""
     return b"".join(
         packing.pack(modular.residues(total, vector.modulus), vector.bits)
         for total, vector in zip(totals, vectors, strict=True)
@@ -121,21 +122,23 @@ def decode_vectors(payload: memoryview, vectors: Sequence[session.Vector]) -> li
         except ValueError as error:
             raise refusals.MessageRejectedError(f"a masked input is malformed: {error}") from None
         if not modular.is_power_of_two(vector.modulus) and np.any(values >= vector.modulus):
-            raise refusals.MessageRejectedError("a masked input is not below its modulus")
+            raise refusals.MessageRejectedError(
+                "an entry of a masked input is not below its modulus"
+            )
         found.append(values.astype(modular.word(vector.modulus)))
         start = end
     if start != len(payload):
-        raise refusals.MessageRejectedError("a message is longer than its form")
+        raise refusals.MessageRejectedError("a message is too long")
     return found
 
 
 @dataclasses.dataclass(frozen=True)
 class Survivors:
-    """What the server says of the clients that shared keys.
+    """The server's division of the clients that shared keys into survivors and dropped clients.
 
     Attributes:
-      survivors: Clients whose inputs are in the sum: a share of each one's self mask is wanted.
-      dropped: Clients that vanished since: a share of each one's mask key is wanted.
+      survivors: Clients with an input in the sum. The server needs shares of their self seeds.
+      dropped: Clients without an input in the sum. The server needs shares of their mask keys.
     """
 
     survivors: tuple[int, ...]
@@ -150,7 +153,7 @@ class Survivors:
 
     @property
     def digest(self) -> bytes:
-        """What clients sign to show each other that they were given the same sets, 32 bytes."""
+        """The digest of the two sets, 32 bytes. Clients sign it to show that they got them."""
         return hashlib.sha256(b"tff_nlp secure aggregation survivors" + self.encode()).digest()
 
 
@@ -179,11 +182,11 @@ def decode_signatures(payload: memoryview) -> dict[int, bytes]:
 
 @dataclasses.dataclass(frozen=True)
 class UnmaskShares:
-    """A client's answer: for each peer a share of one of its two secrets.
+    """A client's answer in the last step: for each client, a share of one of its two secrets.
 
     Attributes:
-      self_seeds: By survivor, a share of its self mask's seed.
-      mask_keys: By dropped client, a share of its mask key.
+      self_seeds: Survivor -> a share of its self seed.
+      mask_keys: Dropped client -> a share of its mask key.
     """
 
     self_seeds: Mapping[int, int]
@@ -203,12 +206,12 @@ def decode_unmask_shares(payload: memoryview) -> UnmaskShares:
 
 
 def largest_payload(kind: Kind, clients: int, vectors: Sequence[session.Vector]) -> int:
-    """Returns how many bytes a payload has at most: when no client has vanished.
+    """Returns the maximum size of a payload in bytes, which it has if no client drops out.
 
     Args:
-      kind: What it is.
-      clients: The cohort.
-      vectors: What is summed.
+      kind: Kind of the message.
+      clients: Number of invited clients.
+      vectors: The vectors to sum.
     """
     count, name = len(wire.u32(0)), len(wire.u64(0))
     sealed = count + (clients - 1) * (name + keys.SEALED_BYTES)
@@ -227,13 +230,16 @@ def largest_payload(kind: Kind, clients: int, vectors: Sequence[session.Vector])
 
 
 def overhead(clients: int, vectors: int) -> tuple[int, int]:
-    """Returns the bytes that a client sends, and receives, beside its masked vectors.
+    """Returns the bytes that a client sends and receives in addition to its masked vectors.
 
-    Nobody vanishes: where clients vanish, less is sent.
+    The numbers hold if no client drops out. Otherwise less is sent.
 
     Args:
-      clients: The cohort.
-      vectors: How many vectors are summed.
+      clients: Number of invited clients.
+      vectors: Number of vectors to sum.
+
+    Returns:
+      The bytes that the client sends and the bytes that it receives.
     """
     empty = [session.Vector(0, 2)] * vectors
     sizes = {k: envelope.BYTES + largest_payload(k, clients, empty) for k in Kind}
@@ -250,7 +256,7 @@ def _decode_shares(reader: wire.Reader) -> dict[int, int]:
     found = _decode_by_client(reader, sharing.ELEMENT_BYTES)
     shares = {client: int.from_bytes(share, "little") for client, share in found.items()}
     if any(share >= sharing.PRIME for share in shares.values()):
-        raise refusals.MessageRejectedError("a share is no element of the field")
+        raise refusals.MessageRejectedError("a share is not an element of the field")
     return shares
 
 
@@ -269,4 +275,4 @@ def _decode_by_client(reader: wire.Reader, size: int) -> dict[int, bytes]:
 def _check_ascending(ids: Iterable[int]) -> None:
     ids = list(ids)
     if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
-        raise refusals.MessageRejectedError("a message's clients do not ascend")
+        raise refusals.MessageRejectedError("the client ids in a message do not ascend")

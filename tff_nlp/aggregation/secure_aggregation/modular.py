@@ -1,11 +1,11 @@
 """Vectors of integers modulo a number, in unsigned words.
 
-The word is 32 bits wide for powers of two up to 2^32 and for moduli up to 2^24, else 64: so random
-words rarely fall outside of the largest multiple of the modulus (see `masks`), and the sum of two
-residues fits.
+A word has 32 bits for powers of two up to 2^32 and for other moduli up to 2^24, otherwise 64 bits.
+So random words are rarely above the largest multiple of the modulus (see `masks`), and the sum of
+two residues fits into a word.
 
-For a power of two a sum may hold any word: the machine's own wrapping keeps it right modulo every
-smaller power, until `residues` cuts it. For other moduli a sum is always reduced.
+For a power of two, a sum may hold any word: the machine's arithmetic wraps at a multiple of the
+modulus, and `residues` reduces the sum at the end. For other moduli a sum is always reduced.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _WIDEST_REDUCED_MODULUS_IN_32_BITS = 2**24
 
 
 def is_power_of_two(modulus: int) -> bool:
-    """Returns whether sums may wrap at the word."""
+    """Whether a modulus is a power of two, so that sums may wrap at the word size."""
     return modulus & (modulus - 1) == 0
 
 
@@ -29,17 +29,17 @@ def word(modulus: int) -> np.dtype:
 
 
 def zeros(vectors: Iterable[session.Vector]) -> list[np.ndarray]:
-    """Returns empty sums, word[length] each."""
+    """Returns sums of zero, word[length] each."""
     return [np.zeros(vector.length, word(vector.modulus)) for vector in vectors]
 
 
 def from_integers(values: np.ndarray, modulus: int) -> np.ndarray:
-    """Returns a sum, word[length], of one vector.
+    """Returns integers as a sum of one vector, word[length].
 
     Args:
-      values: Integers of any type and shape; negative ones and those above the modulus stand for
-        their remainder, as in Python.
-      modulus: From 2 to 2^62.
+      values: Integers of any type and shape. Each stands for its remainder, as in Python, which is
+        not negative.
+      modulus: The modulus, from 2 to 2^62.
 
     Raises:
       TypeError: If the values are not integers.
@@ -59,7 +59,7 @@ def add(total: np.ndarray, addend: np.ndarray, modulus: int) -> None:
     """Adds to a sum in place."""
     np.add(total, addend, out=total)
     if not is_power_of_two(modulus):
-        # Where the total is below the modulus, the difference wraps to a larger number.
+        # If the total is below the modulus, the difference wraps to a larger number.
         np.minimum(total, total - total.dtype.type(modulus), out=total)
 
 
@@ -67,12 +67,12 @@ def subtract(total: np.ndarray, subtrahend: np.ndarray, modulus: int) -> None:
     """Subtracts from a sum in place."""
     np.subtract(total, subtrahend, out=total)
     if not is_power_of_two(modulus):
-        # Where the difference wrapped, adding the modulus wraps back to a smaller number.
+        # If the difference wrapped, adding the modulus wraps back to a smaller number.
         np.minimum(total, total + total.dtype.type(modulus), out=total)
 
 
 def residues(total: np.ndarray, modulus: int) -> np.ndarray:
-    """Returns a sum with each entry from 0 to modulus - 1."""
+    """Returns a sum with all entries reduced to 0 to modulus - 1, word[length]."""
     if is_power_of_two(modulus):
         return total & total.dtype.type(modulus - 1)
     return total

@@ -1,24 +1,24 @@
 """Integers of any width up to 64 bits, packed without gaps.
 
-Entry i takes the bits from i * bits on, counted from the lowest bit of the first byte.
+Entry i begins at bit i * bits, counted from the lowest bit of the first byte.
 """
 
 import numpy as np
 
 # 64 integers of b bits fill b words of 64 bits.
 _BLOCK = 64
-# Blocks that are packed at a time, so that they stay in the processor's cache.
+# Number of blocks that are packed at a time. They fit into the processor's cache.
 _BLOCKS_AT_ONCE = 256
 _WHOLE_WORDS = (8, 16, 32, 64)
 
 
 def packed_bytes(length: int, bits: int) -> int:
-    """Returns how many bytes so many integers of so many bits need."""
+    """Returns the number of bytes that `length` integers of `bits` bits need."""
     return -(-length * bits // 8)
 
 
 def pack(values: np.ndarray, bits: int) -> bytes:
-    """Returns unsigned integers below 2^bits, [length], as `packed_bytes` bytes."""
+    """Packs unsigned integers below 2^bits, [length], into `packed_bytes` bytes."""
     if bits in _WHOLE_WORDS:
         return values.astype(f"<u{bits // 8}").tobytes()
     blocks = -(-len(values) // _BLOCK)
@@ -38,10 +38,10 @@ def pack(values: np.ndarray, bits: int) -> bytes:
 
 
 def unpack(data: bytes | memoryview, length: int, bits: int) -> np.ndarray:
-    """Returns the integers of `pack`, uint64[length].
+    """Reverses `pack` and returns uint64[length].
 
     Raises:
-      ValueError: If the bytes are not as many as `packed_bytes`, or bits after the last are set.
+      ValueError: If the number of bytes is wrong, or a bit after the last integer is set.
     """
     if len(data) != packed_bytes(length, bits):
         raise ValueError(f"{len(data)} bytes are not {length} integers of {bits} bits")

@@ -1,17 +1,17 @@
-"""How a half says no: it ignores one message, or it gives up the round."""
+"""The two errors of a client or server: it rejects one message, or it gives up the round."""
 
 from tff_nlp import errors
 
 
 class MessageRejectedError(errors.RunError):
-    """One message is not authentic, not for this half, or not due now.
+    """A message is not authentic, is for another party, or belongs to another step.
 
-    The half is as it was before the message; the right message may still come.
+    The party that rejects it is unchanged and can still accept the right message.
     """
 
 
 class SecureAggregationAborted(errors.RunError):  # noqa: N818 - an outcome of a round
-    """The round cannot end without revealing more than a sum over enough clients.
+    """The round cannot go on without revealing more than a sum over enough clients.
 
-    The half has forgotten its secrets and takes part in the session no more.
+    The party has deleted its secrets and no longer takes part in the session.
     """

@@ -1,6 +1,7 @@
-"""The server half: collects, hands on, and unmasks the sum (Bonawitz et al. 2017, figure 4).
+"""The server half: collects messages, forwards them and unmasks the sum.
 
-It keeps one running sum of masked inputs, whatever the number of clients, and no input by itself.
+It follows Bonawitz et al. 2017, figure 4. It keeps one running sum of masked inputs and no single
+input, so its memory for inputs does not grow with the number of clients.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,10 +28,11 @@ from tff_nlp.aggregation.secure_aggregation.steps import Step
 class Server:
     """The server in one session.
 
-    For each step there is a method that adds one client's message and one that closes the step and
-    returns what goes out next. A message that is not authentic, not due or a second one raises
-    MessageRejectedError and changes nothing: go on without it. Closing a step with fewer clients
-    than the threshold raises SecureAggregationAborted and forgets what was collected.
+    Each step has a method that adds one client's message, and a method that closes the step and
+    returns the next messages. A message that is not authentic, belongs to another step or is a
+    client's second one raises MessageRejectedError and changes nothing. The caller may go on
+    without it. Closing a step with fewer clients than the threshold raises SecureAggregationAborted
+    and deletes the collected data.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Server:
         self._announced = messages.Survivors((), ())
         self._signatures: dict[int, bytes] = {}
         self._answers: dict[int, messages.UnmaskShares] = {}
-        # Under which all messages and keys are; the round's own id once the roster is closed.
+        # The id in all messages and keys. After the first step it is the round id.
         self._id = parameters.id
 
     @property
@@ -62,7 +64,7 @@ class Server:
 
     @property
     def survivors(self) -> tuple[int, ...]:
-        """The clients whose inputs are in the sum, ascending."""
+        """Ids of the clients with an input in the sum, ascending."""
         return tuple(sorted(self._survivors))
 
     def invitation(self) -> bytes:
@@ -86,7 +88,10 @@ class Server:
         self._mask_keys[sender] = found.mask_key
 
     def roster(self) -> bytes:
-        """Closes the first step; returns all public keys, for the clients that sent some."""
+        """Closes the first step and returns a message with all public keys.
+
+        It is for the clients that sent keys.
+        """
         with self._progress.taking(Step.ADVERTISE_KEYS):
             self._check_enough(len(self._advertised), "advertised keys")
             payload = messages.encode_roster(self._advertised)
@@ -101,13 +106,17 @@ class Server:
         found = messages.decode_shared_keys(payload)
         if found.sealed.keys() | {sender} != self._advertised.keys() or sender in found.sealed:
             raise refusals.MessageRejectedError(
-                f"client {sender} does not have one share for each of the others"
+                f"client {sender} did not send exactly one share for each other client"
             )
         self._commitments[sender] = found.commitment
         self._sealed[sender] = found.sealed
 
     def forwarded_shares(self) -> Iterator[tuple[int, bytes]]:
-        """Closes the second step; yields each client that shared keys with its message."""
+        """Closes the second step and yields a message for each client that shared keys.
+
+        Yields:
+          The client's id and the message with the encrypted shares of its peers.
+        """
         with self._progress.taking(Step.SHARE_KEYS):
             self._check_enough(len(self._sealed), "shared keys")
             self._totals = modular.zeros(self._session.vectors)
@@ -118,7 +127,7 @@ class Server:
         )
 
     def add_masked_input(self, message: bytes) -> None:
-        """Folds a client's masked input into the running sum, and keeps nothing else of it."""
+        """Adds a client's masked input to the running sum. The input itself is not kept."""
         self._progress.expect(Step.MASKED_INPUT)
         sender, payload = self._unseal(message, Kind.MASKED_INPUT, self._survivors)
         if sender not in self._commitments:
@@ -130,20 +139,20 @@ class Server:
         self._survivors.add(sender)
 
     def announcement(self) -> bytes:
-        """Closes the third step; returns who survived and who vanished, for the survivors.
+        """Closes the third step and returns a message with the survivors and dropped clients.
 
-        Later inputs are rejected: their owners count as vanished, and asking for both secrets of a
-        client would unmask it.
+        It is for the survivors. Later inputs are rejected, because their senders count as dropped
+        and clients must never reveal shares of both secrets of a client.
         """
         with self._progress.taking(Step.MASKED_INPUT):
             self._check_enough(len(self._survivors), "sent masked inputs")
-            # Clients that shared their keys have masks in the others' inputs.
+            # The survivors' inputs have masks with all clients that shared keys.
             dropped = self._commitments.keys() - self._survivors
             self._announced = messages.Survivors(self.survivors, tuple(sorted(dropped)))
             return self._seal(Kind.SURVIVORS, envelope.EVERYONE, self._announced.encode())
 
     def add_consistency_signature(self, message: bytes) -> None:
-        """Takes a survivor's signature over the sets of survivors and vanished clients."""
+        """Takes a survivor's signature over the sets of survivors and dropped clients."""
         self._progress.expect(Step.CONSISTENCY_CHECK)
         sender, payload = self._unseal(message, Kind.CONSISTENCY_SIGNATURE, self._signatures)
         if sender not in self._survivors:
@@ -153,7 +162,10 @@ class Server:
         self._signatures[sender] = envelope.signature_of(message)
 
     def signatures(self) -> bytes:
-        """Closes the fourth step; returns the signatures, for the clients that signed."""
+        """Closes the fourth step and returns a message with the signatures.
+
+        It is for the clients that signed.
+        """
         with self._progress.taking(Step.CONSISTENCY_CHECK):
             self._check_enough(len(self._signatures), "signed the sets of survivors")
             return self._seal(
@@ -172,19 +184,19 @@ class Server:
         asked = self._announced
         if (tuple(answer.self_seeds), tuple(answer.mask_keys)) != (asked.survivors, asked.dropped):
             raise refusals.MessageRejectedError(
-                f"client {sender} answers for other clients than it was asked for"
+                f"client {sender} sent shares for other clients than those that were announced"
             )
         self._answers[sender] = answer
 
     def sums(self) -> list[np.ndarray]:
-        """Closes the last step; returns the sums of the survivors' inputs.
+        """Closes the last step and returns the sums of the survivors' inputs.
 
         Returns:
-          int64[length] for each vector, from 0 to its modulus - 1.
+          The sum of each vector, int64[length], from 0 to modulus - 1.
 
         Raises:
-          SecureAggregationAborted: If fewer clients than the threshold answered, or their shares
-            give other secrets than their owners committed to.
+          SecureAggregationAborted: If fewer clients than the threshold answered, or the secrets
+            from their shares do not match the owners' commitments and public keys.
         """
         with self._progress.taking(Step.UNMASK):
             self._check_enough(len(self._answers), "sent shares for unmasking")
@@ -195,7 +207,7 @@ class Server:
             ]
 
     def _masks_to_remove(self) -> Iterator[tuple[bytes, int]]:
-        """Yields the seeds of the masks that are left in the sum, with signs that remove them."""
+        """Yields the seeds of the masks that are still in the sum, with signs that remove them."""
         holders = sorted(self._answers)[: self._session.threshold]
         weights = sharing.weights([point(holder) for holder in holders])
         answers = {point(holder): self._answers[holder] for holder in holders}
@@ -223,7 +235,7 @@ class Server:
 
     def _wrong_shares(self, client: int) -> refusals.SecureAggregationAborted:
         return refusals.SecureAggregationAborted(
-            f"the shares of client {client}'s secret do not fit what it announced"
+            f"the shares of client {client}'s secret do not match its commitment or public key"
         )
 
     def _check_enough(self, count: int, what: str) -> None:
@@ -239,7 +251,7 @@ class Server:
     def _unseal(
         self, message: bytes, kind: Kind, known: Mapping[int, object] | set[int]
     ) -> tuple[int, memoryview]:
-        """Returns sender and payload of a message that is not the sender's second one."""
+        """Returns sender and payload of a message. A sender's second message is rejected."""
         largest = messages.largest_payload(kind, len(self._invited), self._session.vectors)
         sender, payload = envelope.unseal(
             message, self._directory, kind, self._id, envelope.SERVER, largest

@@ -1,4 +1,4 @@
-"""The public parameters of a round: who is invited, the threshold, and the vectors."""
+"""The public parameters of a round: the invited clients, the threshold, and the vectors."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from tff_nlp.aggregation.secure_aggregation import wire
 
 NONCE_BYTES = 16
 LARGEST_MODULUS = 2**62
-# Ids are shares' places in the field and eight bytes on the wire, of which `envelope` keeps some.
+# Ids are points of the field and eight bytes in messages. `envelope` reserves some of them.
 LARGEST_CLIENT_ID = 2**63 - 1
 FEWEST_CLIENTS = 2
 _WORD_BYTES = 8
@@ -22,8 +22,8 @@ class Vector:
     """One vector that every client sends.
 
     Attributes:
-      length: How many integers it has.
-      modulus: The sum of each entry is taken modulo this, from 2 to 2^62.
+      length: Number of integers.
+      modulus: Modulus of the sums, from 2 to 2^62.
     """
 
     length: int
@@ -31,7 +31,7 @@ class Vector:
 
     @property
     def bits(self) -> int:
-        """How many bits an entry needs, masked or not."""
+        """The number of bits of an entry, with or without a mask."""
         return (self.modulus - 1).bit_length()
 
 
@@ -42,8 +42,8 @@ class Session:
     Attributes:
       nonce: Random bytes that no other session has.
       clients: Ids of the invited clients, ascending.
-      threshold: How many clients must answer in each step; the t of the paper.
-      vectors: What is summed.
+      threshold: Number of clients that must answer in each step; t in the paper.
+      vectors: The vectors to sum.
     """
 
     nonce: bytes
@@ -53,11 +53,11 @@ class Session:
 
     @functools.cached_property
     def id(self) -> bytes:
-        """32 bytes that no session with other parameters, or another nonce, has."""
+        """The session id, 32 bytes. Sessions with other parameters or nonces have other ids."""
         return hashlib.sha256(b"tff_nlp secure aggregation session" + self.encode()).digest()
 
     def encode(self) -> bytes:
-        """Returns the parameters as bytes, the same ones for the same parameters only."""
+        """Returns the parameters as bytes. Different parameters give different bytes."""
         parts = [self.nonce, wire.u32(self.threshold), wire.u32(len(self.clients))]
         parts += [wire.u64(client) for client in self.clients]
         parts.append(wire.u32(len(self.vectors)))
@@ -66,10 +66,10 @@ class Session:
 
 
 def decode(payload: bytes | memoryview) -> Session:
-    """Returns the session of `Session.encode`.
+    """Reverses `Session.encode`.
 
     Raises:
-      MessageRejectedError: If the bytes are of another form.
+      MessageRejectedError: If the bytes do not have the right form.
       UserError: If a parameter is out of its range (see `check`).
     """
     reader = wire.Reader(payload)
@@ -84,48 +84,53 @@ def decode(payload: bytes | memoryview) -> Session:
 
 
 def encoded_bytes(clients: int, vectors: int) -> int:
-    """Returns how many bytes `Session.encode` takes for so many clients and vectors."""
+    """Returns the size of `Session.encode` in bytes for this number of clients and vectors."""
     counts = 3 * len(wire.u32(0))
     return NONCE_BYTES + counts + _WORD_BYTES * clients + 2 * _WORD_BYTES * vectors
 
 
 def round_id(session_id: bytes, roster: bytes | memoryview) -> bytes:
-    """Returns 32 bytes that identify a session together with the keys that its clients made for it.
+    """Returns the round id, 32 bytes. It depends on the session and on all clients' public keys.
 
-    Every key and every message after the first step depends on it. A client's two fresh public
-    keys are in the roster, so that they are the client's own nonce: what was said in another
-    session, or under another roster of this one, is of no use here.
+    Every later key and message depends on the round id. The roster has two new public keys of each
+    client, which serve as the client's own nonce. So a message from another session, or from
+    another roster of the same session, cannot be replayed.
 
     Args:
       session_id: `Session.id`.
-      roster: The payload with all public keys.
+      roster: The payload of the message with all public keys.
     """
     return hashlib.sha256(b"tff_nlp secure aggregation roster" + session_id + roster).digest()
 
 
 def fewer_than_a_third(clients: int) -> int:
-    """Returns the largest number of colluders that is below a third of the clients."""
+    """Returns the largest integer below a third of the number of clients."""
     return max(clients - 1, 0) // 3
 
 
 def least_threshold(clients: int, colluders: int) -> int:
-    """Returns the smallest t with 2 t > n + c, for n clients of which c side with the server.
+    """Returns the smallest threshold t with 2 t > n + c, for n clients and c colluders.
 
-    Honest clients sign one set of survivors, colluders sign any. Two sets with t signatures each
-    take 2 t signatures, of which there are at most n - c + 2 c = n + c (Bonawitz et al. 2017,
-    section 6.2, where t = floor(2 n / 3) + 1 and c < n / 3).
+    An honest client signs only one set of survivors, a colluder may sign several. Two sets with t
+    signatures each need 2 t signatures, but there are at most (n - c) + 2 c = n + c. So the server
+    cannot get enough signatures for two sets (Bonawitz et al. 2017, section 6.2, where
+    t = floor(2 n / 3) + 1 and c < n / 3).
+
+    Args:
+      clients: Number of invited clients, n.
+      colluders: Number of clients that collude with the server, c.
     """
     return (clients + colluders) // 2 + 1
 
 
 def new(clients: Iterable[int], vectors: Sequence[Vector], threshold: int | None = None) -> Session:
-    """Returns a session with a nonce of its own.
+    """Returns a session with a new nonce.
 
     Args:
       clients: Ids of the invited clients.
-      vectors: What is summed.
-      threshold: How many clients must answer in each step; by default the least that withstands
-        colluders who are fewer than a third of the clients.
+      vectors: The vectors to sum.
+      threshold: Number of clients that must answer in each step. The default is the smallest
+        threshold that protects against fewer colluders than a third of the clients.
 
     Raises:
       UserError: If a parameter is out of its range (see `check`).
@@ -139,24 +144,24 @@ def new(clients: Iterable[int], vectors: Sequence[Vector], threshold: int | None
 
 
 def check(session: Session) -> None:
-    """Refuses parameters with which the protocol is not defined.
+    """Refuses parameters for which the protocol is not defined.
 
-    Whether a session is private enough is for each client to say: see `demands`.
+    Each client decides by itself whether a session is private enough: see `demands`.
 
     Raises:
-      UserError: If there are fewer than two clients, the threshold is not from 1 to their number,
-        ids repeat or are out of range, or a modulus or length is.
+      UserError: If there are fewer than two clients, the threshold is not from 1 to the number of
+        clients, ids repeat, or an id, a modulus or a length is out of range.
     """
     count = len(session.clients)
     if count < FEWEST_CLIENTS:
         raise errors.UserError(
-            f"secure aggregation: needs at least {FEWEST_CLIENTS} clients, here are {count}: the"
-            " sum over one client is its input"
+            f"secure aggregation: needs at least {FEWEST_CLIENTS} clients, here are {count};"
+            " the sum over one client would reveal its input"
         )
     if not 1 <= session.threshold <= count:
         raise errors.UserError(
             f"--secure_aggregation_threshold={session.threshold}: is not from 1 to {count}, the"
-            " clients of the round"
+            " number of clients in the round"
         )
     if any(a >= b for a, b in zip(session.clients, session.clients[1:], strict=False)):
         raise errors.UserError("secure aggregation: client ids must ascend and not repeat")

@@ -3,25 +3,25 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-# The largest prime below 2^256: an element is 32 bytes, and holds a 32-byte X25519 key, which never
-# has its highest bit set.
+# The largest prime below 2^256. An element takes 32 bytes. A 32-byte X25519 key is an element,
+# because its highest bit is never set.
 PRIME = 2**256 - 189
 ELEMENT_BYTES = 32
 
 
 def split(secret: int, threshold: int, points: Sequence[int]) -> list[int]:
-    """Returns a share for each point; any `threshold` of them give the secret, fewer give nothing.
+    """Returns a share for each point. Any `threshold` of them give the secret; fewer give nothing.
 
     The shares are the values, at the points, of a polynomial of degree threshold - 1. Its constant
     term is the secret, and its other coefficients are random.
 
     Args:
       secret: An element of the field.
-      threshold: How many shares give the secret back.
-      points: Different elements of the field, none of them 0.
+      threshold: Number of shares that are needed to reconstruct the secret.
+      points: Distinct elements of the field, without 0.
 
     Raises:
-      ValueError: If an argument is out of its range.
+      ValueError: If an argument is out of range.
     """
     if not 0 <= secret < PRIME:
         raise ValueError("a secret must be an element of the field")
@@ -40,10 +40,10 @@ def _evaluate(constant: int, coefficients: Sequence[int], point: int) -> int:
 
 
 def weights(points: Sequence[int]) -> dict[int, int]:
-    """Returns, by point, what its share is multiplied with: Lagrange's polynomials at 0.
+    """Returns the weight of each point's share in `combine`: Lagrange's polynomials at 0.
 
     Raises:
-      ValueError: If points repeat or are no non-zero elements of the field.
+      ValueError: If points repeat, are 0 or are not elements of the field.
     """
     _check_points(points)
     found = {}
@@ -58,10 +58,15 @@ def weights(points: Sequence[int]) -> dict[int, int]:
 
 
 def combine(weights_of_points: Mapping[int, int], shares: Mapping[int, int]) -> int:
-    """Returns the secret from the weights of threshold points and their shares, by point."""
+    """Reconstructs the secret from as many shares as the threshold.
+
+    Args:
+      weights_of_points: Result of `weights` for the points.
+      shares: The share at each of these points.
+    """
     return sum(weight * shares[point] for point, weight in weights_of_points.items()) % PRIME
 
 
 def _check_points(points: Sequence[int]) -> None:
     if len(set(points)) < len(points) or not all(0 < point < PRIME for point in points):
-        raise ValueError("points must be different elements of the field, and not 0")
+        raise ValueError("points must be distinct elements of the field other than 0")

@@ -1,7 +1,7 @@
-"""A server and its clients in one process, each talking to the other in bytes only.
+"""A server and its clients in one process, which exchange only bytes.
 
-For simulations and measurements: a client that shares a process with the server is not protected
-from it.
+Use it for simulations and measurements only. A client in the same process as the server is not
+protected from it.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ _Number = typing.TypeVar("_Number", int, float)
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a round gave and cost; seconds are processor time of the threads that did the work.
+    """The result and the cost of a round. Seconds are processor time of the working threads.
 
     Attributes:
-      sums: int64 arrays from 0 to modulus - 1.
-      survivors: The clients whose inputs are in the sums, ascending.
-      bytes_up: By invited client and step, sent by the client.
-      bytes_down: By invited client and step, sent to the client.
-      client_seconds: By invited client and step.
-      server_seconds: By step.
+      sums: The sums of the vectors, int64[length] each, from 0 to modulus - 1.
+      survivors: Ids of the clients with an input in the sums, ascending.
+      bytes_up: Bytes that each invited client sent, by client and step.
+      bytes_down: Bytes that were sent to each invited client, by client and step.
+      client_seconds: Seconds of each invited client, by client and step.
+      server_seconds: Seconds of the server, by step.
     """
 
     sums: tuple[np.ndarray, ...]
@@ -51,10 +51,10 @@ class Result:
 
 
 class Round:
-    """One round whose inputs may come one by one, in any order and from several threads.
+    """One round. Inputs may come one by one, in any order and from several threads.
 
-    The constructor takes the first two steps, before any input is there; `add_input` takes the
-    third for one client, `finish` the others.
+    The constructor runs the first two steps, which need no input. `add_input` runs the third step
+    for one client, and `finish` runs the last two steps.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class Round:
         drop_out: Mapping[int, Step] | None = None,
         demanded: demands.Demands = demands.DEFAULT,
     ) -> None:
-        """Agrees on keys and shares them.
+        """Runs the steps that make and share the keys.
 
         Args:
           clients: Ids of the cohort.
-          vectors: What is summed.
-          threshold: How many clients must answer in each step; by default the least that the
-            clients accept.
-          drop_out: By client, the step from which on it does not answer any more.
-          demanded: What each client demands.
+          vectors: The vectors to sum.
+          threshold: Number of clients that must answer in each step. The default is the smallest
+            threshold that the clients accept.
+          drop_out: Client -> the first step that it does not answer.
+          demanded: The conditions of each client.
 
         Raises:
-          UserError: If a parameter is out of its range (see `session.check`) or not as the clients
-            demand.
+          UserError: If a parameter is out of range (see `session.check`) or does not meet the
+            clients' conditions.
           SecureAggregationAborted: If too many clients drop out.
         """
         ids = tuple(clients)
@@ -118,7 +118,7 @@ class Round:
                 self._server.add_advertised_keys(message)
 
     def _share_keys(self) -> dict[int, bytes]:
-        """Returns the encrypted shares that each client is to receive."""
+        """Returns the message with encrypted shares for each client."""
         step = Step.SHARE_KEYS
         with self._server_at(Step.ADVERTISE_KEYS):
             roster = self._server.roster()
@@ -155,23 +155,25 @@ class Round:
 
     @property
     def expected(self) -> tuple[int, ...]:
-        """The clients whose inputs are awaited, ascending."""
+        """Ids of the clients that have not sent their input yet, ascending."""
         return tuple(sorted(self._answering(Step.MASKED_INPUT, tuple(self._forwarded))))
 
     def add_input(self, client: int, tensors: Sequence[np.ndarray]) -> None:
-        """Masks a client's input and folds it into the server's sum.
+        """Masks a client's input and adds it to the server's sum.
 
         Args:
-          client: One of `expected`.
-          tensors: Integers with as many entries as the vectors; each stands for its remainder.
+          client: Id of a client in `expected`.
+          tensors: Integer tensors, one per vector and with as many entries. Entries are taken
+            modulo the vector's modulus.
 
         Raises:
-          ValueError: If the client is none of `expected`, or a tensor has another size.
+          ValueError: If the client is not in `expected`, or a tensor has another size.
+          TypeError: If a tensor does not hold integers.
         """
         step = Step.MASKED_INPUT
         if client not in self._forwarded or not self._answering(step, [client]):
-            raise ValueError(f"no input of client {client} is awaited")
-        # Outside of the lock: masking takes most of the time.
+            raise ValueError(f"no input of client {client} is expected")
+        # Masking takes most of the time, so it does not hold the lock.
         with self._client_at(step, client):
             message = self._clients[client].masked_input(self._forwarded[client], tensors)
         del self._forwarded[client]
@@ -180,10 +182,11 @@ class Round:
             self._server.add_masked_input(message)
 
     def finish(self) -> Result:
-        """Unmasks the sum; clients whose inputs have not come count as vanished.
+        """Unmasks the sum. Clients that sent no input count as dropped.
 
         Raises:
-          SecureAggregationAborted: If fewer clients than the threshold sent inputs or answer now.
+          SecureAggregationAborted: If fewer clients than the threshold sent inputs, or answer in
+            the last two steps.
         """
         with self._server_at(Step.MASKED_INPUT):
             announcement = self._server.announcement()
@@ -210,7 +213,7 @@ class Round:
         )
 
     def _answering(self, step: Step, clients: Iterable[int]) -> list[int]:
-        """Returns those of the clients that answer in a step."""
+        """Returns the clients that still answer in a step."""
         return [c for c in clients if self._drop_out.get(c, Step.FINISHED) > step]
 
     def _count_up(self, step: Step, client: int, message: bytes) -> None:
@@ -244,23 +247,25 @@ def secure_sum(
     drop_out: Mapping[int, Step] | None = None,
     demanded: demands.Demands = demands.DEFAULT,
 ) -> Result:
-    """Sums the clients' tensors by the protocol.
+    """Sums the clients' tensors with the protocol.
 
     Args:
-      inputs_by_client: By id, integer tensors, in the same number and shapes for every client.
-      moduli: The modulus of each tensor's sums, from 2 to 2^62.
-      threshold: How many clients must answer in each step; by default the least that the clients
-        accept.
-      drop_out: By client, the step from which on it does not answer any more.
-      demanded: What each client demands.
+      inputs_by_client: Client id -> integer tensors. All clients have the same number of tensors
+        and the same shapes.
+      moduli: The modulus of each tensor's sum, from 2 to 2^62.
+      threshold: Number of clients that must answer in each step. The default is the smallest
+        threshold that the clients accept.
+      drop_out: Client -> the first step that it does not answer.
+      demanded: The conditions of each client.
 
     Returns:
-      The result, with sums in the shapes of the tensors.
+      The result. Its sums have the shapes of the tensors.
 
     Raises:
-      ValueError: If clients have tensors of different shapes, or of another number than the moduli.
-      UserError: If a parameter is out of its range (see `session.check`) or not as the clients
-        demand.
+      ValueError: If clients have tensors of different shapes, or the number of tensors differs from
+        the number of moduli.
+      UserError: If a parameter is out of range (see `session.check`) or does not meet the clients'
+        conditions.
       SecureAggregationAborted: If too many clients drop out.
     """
     shapes = {tuple(t.shape for t in tensors) for tensors in inputs_by_client.values()}

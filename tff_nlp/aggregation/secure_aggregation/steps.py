@@ -1,4 +1,4 @@
-"""The five steps of a round, and the order that both halves keep."""
+"""The five steps of a round, and their order in the client and in the server."""
 
 import contextlib
 import enum
@@ -9,7 +9,7 @@ from tff_nlp.aggregation.secure_aggregation import refusals
 
 
 class Step(enum.IntEnum):
-    """A step of the protocol; a half stands in the one that comes next."""
+    """A step of the protocol."""
 
     ADVERTISE_KEYS = 1
     SHARE_KEYS = 2
@@ -21,41 +21,47 @@ class Step(enum.IntEnum):
 
 
 class Progress:
-    """Where a half stands; what is not due is rejected, and an aborted round stays aborted."""
+    """The next step of a client or server. Other steps are rejected, and an abort is final.
+
+    Attributes:
+      who: Name of the party, for messages.
+      due: The next step.
+    """
 
     def __init__(self, who: str, forget: Callable[[], None]) -> None:
-        """Stands before the first step.
+        """Begins before the first step.
 
         Args:
-          who: The half's name, for messages.
-          forget: Drops its secrets.
+          who: Name of the party, for messages.
+          forget: Deletes the secrets of the party.
         """
         self.who, self._forget = who, forget
         self.due = Step.ADVERTISE_KEYS
-        # Two calls at once would both find the step due, and answer it twice.
+        # Without a lock, two simultaneous calls could both do the same step.
         self._lock = threading.Lock()
 
     def expect(self, step: Step) -> None:
-        """Checks that a step is due.
+        """Checks that a step is the next one.
 
         Raises:
-          SecureAggregationAborted: If the half has given up the round.
-          MessageRejectedError: If another step is due.
+          SecureAggregationAborted: If the party has given up the round.
+          MessageRejectedError: If the next step is another one.
         """
         if self.due == Step.ABORTED:
             raise refusals.SecureAggregationAborted(f"{self.who} has given up this round")
         if self.due != step:
             raise refusals.MessageRejectedError(
-                f"{self.who} is at {self.due.name}: {step.name} is not due"
+                f"{self.who} expects {self.due.name}, not {step.name}"
             )
 
     @contextlib.contextmanager
     def taking(self, step: Step) -> Iterator[None]:
-        """Does a step: it counts as done if the block ends without an error.
+        """The context of one step. The step is done if the block ends without an error.
 
         Raises:
-          SecureAggregationAborted: If the block does; the secrets are forgotten.
-          MessageRejectedError: If another step is due, or the block does; nothing changes.
+          SecureAggregationAborted: If the block raises it. The party then deletes its secrets.
+          MessageRejectedError: If the next step is another one, or the block raises it. Nothing
+            changes then.
         """
         with self._lock:
             self.expect(step)

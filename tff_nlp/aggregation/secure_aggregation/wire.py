@@ -1,4 +1,4 @@
-"""Integers and byte strings in messages: little-endian, of fixed width, read with bounds."""
+"""Integers and byte strings in messages: little-endian, fixed width, with checks of the length."""
 
 from tff_nlp.aggregation.secure_aggregation import refusals
 
@@ -14,7 +14,7 @@ def u64(value: int) -> bytes:
 
 
 class Reader:
-    """Reads bytes from the front; every method raises MessageRejectedError when they end early."""
+    """Reads bytes from the front. Methods raise MessageRejectedError if there are too few bytes."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = memoryview(data)
@@ -22,7 +22,7 @@ class Reader:
     def take(self, size: int) -> bytes:
         """Returns the next `size` bytes."""
         if size > len(self._data):
-            raise refusals.MessageRejectedError("a message is shorter than its form")
+            raise refusals.MessageRejectedError("a message is too short")
         taken, self._data = self._data[:size], self._data[size:]
         return bytes(taken)
 
@@ -35,13 +35,21 @@ class Reader:
         return int.from_bytes(self.take(8), "little")
 
     def count(self, item_bytes: int) -> int:
-        """Returns the next 4 bytes as the number of items that follow, if they can be there."""
+        """Returns the next 4 bytes as a number of items, if so many items can follow.
+
+        Args:
+          item_bytes: Minimum size of an item in bytes.
+        """
         number = self.u32()
         if number * item_bytes > len(self._data):
-            raise refusals.MessageRejectedError("a message is shorter than its form")
+            raise refusals.MessageRejectedError("a message is too short")
         return number
 
     def end(self) -> None:
-        """Checks that nothing is left."""
+        """Checks that no bytes are left.
+
+        Raises:
+          MessageRejectedError: If bytes are left.
+        """
         if len(self._data):
-            raise refusals.MessageRejectedError("a message is longer than its form")
+            raise refusals.MessageRejectedError("a message is too long")

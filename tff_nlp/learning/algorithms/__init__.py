@@ -1,1 +1,1 @@
-"""Federated algorithms: a function and a file each, which returns a process."""
+"""Federated algorithms. Each file has one function, which returns a process."""

@@ -1,4 +1,4 @@
-"""FedAvg, and with another server optimizer than SGD FedOpt.
+"""FedAvg. With a server optimizer other than SGD, it is FedOpt.
 
 McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
 algorithm 1; Reddi et al. 2021, "Adaptive Federated Optimization", algorithm 2.
@@ -18,21 +18,22 @@ def fed_avg(
     aggregator: composition.Aggregator | None = None,
     allow_dp_mismatch: bool = False,
 ) -> tff.learning.templates.LearningProcess:
-    """Builds the process: clients train, the server takes a step along the mean of their updates.
+    """Builds the process: clients train, and the server steps along the mean of their updates.
 
     Args:
-      task: What is trained for.
-      local: How clients train; by default with SGD.
-      server_optimizer: The server's optimizer; by default the mean update is applied as it is.
-      aggregator: Combines the clients' updates; by default their mean, weighted as `local` says.
-      allow_dp_mismatch: Whether a mechanism may go with settings that void its epsilon.
+      task: The task.
+      local: How clients train. The default is SGD.
+      server_optimizer: Optimizer of the server. The default is SGD with step size 1.
+      aggregator: Aggregator of the clients' updates. The default is the mean, with the weights that
+        `local` defines.
+      allow_dp_mismatch: Whether to permit settings that make the epsilon of a mechanism invalid.
 
     Returns:
-      The process. `next` takes a list with one data set of batches per client; see
-      `composition.initial_state` for the state to begin with.
+      The process. `next` takes a list with one data set of batches per client.
+      `composition.initial_state` returns the state before the first round.
 
     Raises:
-      UserError: If settings and mechanism do not go together.
+      UserError: If settings and mechanism are not compatible.
 
     Example:
       ```
@@ -42,8 +43,8 @@ def fed_avg(
       ```
     """
     local = local or client_work.LocalWork()
-    composition.check(task, local, aggregator, allow_dp_mismatch=allow_dp_mismatch)
+    conduct = composition.check(task, local, aggregator, allow_dp_mismatch=allow_dp_mismatch)
     work = client_work.build_client_work(task, local, keyed=composition.keyed(aggregator))
     return composition.compose(
-        task, work, aggregator, server_optimizer or optimizers.ServerOptimizer()
+        task, work, aggregator, server_optimizer or optimizers.ServerOptimizer(), conduct
     )

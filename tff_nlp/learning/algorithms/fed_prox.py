@@ -1,7 +1,7 @@
-"""FedProx: FedAvg whose clients are held near the weights that they began with.
+"""FedProx: FedAvg with a term that keeps the clients near their initial weights.
 
 Li et al. 2020, "Federated Optimization in Heterogeneous Networks", algorithm 2. The proximal
-term of TFF 0.87 has the other sign.
+term of TFF 0.87 has the opposite sign.
 """
 
 import dataclasses
@@ -26,21 +26,21 @@ def fed_prox(
     """Builds the process: `fed_avg` with a proximal term at the clients.
 
     Args:
-      task: What is trained for.
+      task: The task.
       local: How clients train.
-      proximal_strength: mu of the paper, above 0.
-      server_optimizer: As for `fed_avg`.
-      aggregator: As for `fed_avg`.
-      allow_dp_mismatch: As for `fed_avg`.
+      proximal_strength: The factor mu of the paper, above 0.
+      server_optimizer: See `fed_avg`.
+      aggregator: See `fed_avg`.
+      allow_dp_mismatch: See `fed_avg`.
 
     Raises:
-      UserError: If the strength is out of range, or as for `fed_avg`.
+      UserError: If the strength is out of range, or for the reasons of `fed_avg`.
     """
     local = local or client_work.LocalWork()
-    pulled = (proximal.proximal(proximal_strength), *local.transforms)
+    transforms = (proximal.proximal(proximal_strength), *local.transforms)
     return fed_avg.fed_avg(
         task,
-        dataclasses.replace(local, transforms=pulled),
+        dataclasses.replace(local, transforms=transforms),
         server_optimizer=server_optimizer,
         aggregator=aggregator,
         allow_dp_mismatch=allow_dp_mismatch,

@@ -1,4 +1,4 @@
-"""MimeLite: clients step by the server's optimizer, whose state stays fixed while they train.
+"""MimeLite: clients use the server's optimizer with a state that stays fixed while they train.
 
 Karimireddy et al. 2021, "Breaking the Centralized Barrier for Cross-Device Federated Learning",
 algorithm 1, without the control variates of Mime.
@@ -12,7 +12,6 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp import errors
 from tff_nlp.learning import (
     client_batches,
     client_input,
@@ -22,7 +21,6 @@ from tff_nlp.learning import (
     optimizers,
 )
 from tff_nlp.learning.transforms import transform as transforms
-from tff_nlp.privacy import contract, properties
 from tff_nlp.tasks import task as tasks
 
 _RATE = tff.learning.optimizers.LEARNING_RATE_KEY
@@ -37,46 +35,46 @@ def mime_lite(
 ) -> tff.learning.templates.LearningProcess:
     """Builds the process.
 
-    The optimizer of `local` (SGD with momentum, or AdamW without decay, which is Adam) belongs to
-    the server: clients step with its state as it is broadcast, and send the gradient at the weights
-    that they began with, too, from which the server moves that state on. Twice the bytes of
-    `fed_avg` up, and those of the state down.
+    The server keeps the state of the optimizer of `local`: SGD with momentum, or AdamW without
+    decay, which is Adam. It broadcasts the state, and clients step with it. A client also sends its
+    gradient at the initial weights, and the server updates the state with the mean of these
+    gradients. A client sends twice the bytes of `fed_avg`, and receives the state in addition.
 
     Args:
-      task: What is trained for.
+      task: The task.
       local: How clients train.
-      server_optimizer: How the server applies the mean update; by default as it is.
-      aggregator: Combines the clients' updates, and their gradients, too.
+      server_optimizer: Optimizer that applies the mean update. The default is SGD with step size 1.
+      aggregator: Aggregator of the clients' updates, and also of their gradients.
 
     Raises:
-      UserError: If the optimizer cannot be one of TFF's, or a mechanism is asked for: it would
-        count one of the two things that a client sends.
+      UserError: If the optimizer has settings that TFF's optimizers do not have, or if there is a
+        privacy mechanism: it would account for only one of the two values that a client sends.
     """
     local = local or client_work.LocalWork()
-    if properties.of(aggregator).protects_clients or local.example_privacy is not None:
-        raise errors.UserError(contract.algorithm_violation("mime_lite"))
+    conduct = composition.check(task, local, aggregator, algorithm="mime_lite")
     return composition.compose(
         task,
         _build_client_work(task, local, composition.weighted(aggregator)),
         aggregator,
         server_optimizer or optimizers.ServerOptimizer(),
+        conduct,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class _FixedState:
-    """A client's optimizer that has the server's state, and does not change it.
+    """A client's optimizer that uses the server's state and does not change it.
 
     Attributes:
       optimizer: The server's base optimizer.
-      state: Its state, as broadcast.
+      state: The state of the base optimizer, from the broadcast.
     """
 
     optimizer: tff.learning.optimizers.Optimizer
     state: Any
 
     def initial_state(self, weights: Sequence[tf.Tensor]) -> tuple:
-        """Returns nothing: no step changes the state."""
+        """Returns an empty state, because no step changes it."""
         del weights
         return ()
 
@@ -88,7 +86,7 @@ class _FixedState:
         learning_rate: tf.Tensor,
         decayed: Sequence[bool],
     ) -> tuple[tuple, tuple[tf.Tensor, ...]]:
-        """Takes one step (arguments as for `optimizers.ClientOptimizer`)."""
+        """Takes one step (arguments: see `optimizers.ClientOptimizer.step`)."""
         del decayed
         present = collections.OrderedDict(self.state, **{_RATE: learning_rate})
         _, moved = self.optimizer.next(present, tuple(weights), tuple(gradients))
@@ -100,7 +98,7 @@ def _build_client_work(
     local: client_work.LocalWork,
     factory: tff.aggregators.WeightedAggregationFactory,
 ) -> tff.learning.templates.ClientWorkProcess:
-    """Builds the client work; its state is round, optimizer's state and aggregator's state."""
+    """Builds the client work. Its state: round, state of the optimizer, state of the aggregator."""
     optimizer = local.optimizer.base()
     specs = task.weight_specs()[0]
     model_type = task.weights_type()
@@ -143,9 +141,9 @@ def _build_client_work(
     def advance(own: Any, gradient: Any) -> Any:
         number, state = own
         # The optimizer's next state does not depend on the weights.
-        nowhere = tuple(map(tf.zeros_like, gradient))
-        moved, _ = optimizer.next(state, nowhere, tuple(gradient))
-        return number + 1, moved
+        any_weights = tuple(map(tf.zeros_like, gradient))
+        new_state, _ = optimizer.next(state, any_weights, tuple(gradient))
+        return number + 1, new_state
 
     finalize = client_work.build_summary(task, sums_type)
 

@@ -1,4 +1,4 @@
-"""SCAFFOLD: control variates take the drift of each client out of its steps.
+"""SCAFFOLD: control variates correct the drift of each client.
 
 Karimireddy et al. 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning",
 algorithm 1 with option II for the clients' variates.
@@ -24,7 +24,6 @@ from tff_nlp.learning import (
 )
 from tff_nlp.learning.transforms import correction
 from tff_nlp.learning.transforms import transform as transforms
-from tff_nlp.privacy import contract, properties
 from tff_nlp.tasks import task as tasks
 
 
@@ -36,25 +35,27 @@ def scaffold(
     server_optimizer: optimizers.ServerOptimizer | None = None,
     aggregator: composition.Aggregator | None = None,
 ) -> stateful.StatefulProcess:
-    """Builds the process: clients step along their gradients, less their drift.
+    """Builds the process: clients step along their gradients minus their drift.
 
-    A client keeps its control variate c_i, as large as the trainable weights, and sends its change
-    beside the update: twice the bytes of `fed_avg`, up and down.
+    A client keeps its control variate c_i, which is as large as the trainable weights. It sends the
+    change of c_i together with the update. It sends and receives twice the bytes of `fed_avg`.
 
     Args:
-      task: What is trained for.
-      local: How clients train; the optimizer must be plain SGD, since c_i is read off its steps.
-      population: How many clients there are in all: N of the paper. The server's variate is the
-        mean of all of theirs, also of those that have not taken part yet.
-      server_optimizer: As for `fed_avg`; SGD with the global step size of the paper.
-      aggregator: Combines the clients' updates, and the changes of their variates, too.
+      task: The task.
+      local: How clients train. The optimizer must be plain SGD, because c_i is computed from its
+        steps.
+      population: Number of all clients, N of the paper. The server's variate is the mean over all
+        of them, including those that have not taken part yet.
+      server_optimizer: See `fed_avg`. The paper uses SGD; its step size is the global step size.
+      aggregator: Aggregator of the clients' updates, and also of the changes of their variates.
 
     Raises:
-      UserError: If the optimizer is another one, or the aggregator claims differential privacy:
-        what a client keeps would depend on all rounds in which it took part.
+      UserError: If the optimizer is not plain SGD, or the aggregator claims differential privacy. A
+        client's state depends on all rounds in which it took part, and no accountant supports this.
     """
     local = local or client_work.LocalWork()
-    _check(local, population, aggregator)
+    _check(local, population)
+    conduct = composition.check(task, local, aggregator, algorithm="scaffold")
     specs = task.weight_specs()[0]
     variates = tff.types.tensorflow_to_type(specs)
     model_type = task.weights_type()
@@ -76,22 +77,22 @@ def scaffold(
     def advance(state: Any, mean_change: Any, clients: Any) -> Any:
         number, variate = state
         share = clients / float(population)
-        # The mean over nobody is not a number.
-        moved = tuple(
+        # The mean over no clients is NaN.
+        new_variate = tuple(
             c + tf.math.multiply_no_nan(change, share)
             for c, change in zip(variate, mean_change, strict=True)
         )
-        return number + 1, moved
+        return number + 1, new_variate
 
     summarize = client_work.build_summary(task, sums_type)
 
-    weights_of_nobody = composition.no_weights(model_type)
+    nan_weights = composition.no_weights(model_type)
 
     @tff.federated_computation
     def initialize() -> Any:
         return tff.federated_zip(
             tff.learning.templates.LearningAlgorithmState(
-                tff.federated_eval(weights_of_nobody, tff.SERVER),
+                tff.federated_eval(nan_weights, tff.SERVER),
                 tff.federated_value((), tff.SERVER),
                 tff.federated_eval(first, tff.SERVER),
                 tff.federated_zip((updates.initialize(), changes.initialize())),
@@ -139,22 +140,20 @@ def scaffold(
 
     state_type = initialize.type_signature.result.member
     get_weights, set_weights = composition.weight_accessors(state_type)
-    return stateful.StatefulProcess(initialize, next_fn, get_weights, set_weights, specs)
+    process = stateful.StatefulProcess(initialize, next_fn, get_weights, set_weights, specs)
+    process.conduct = conduct
+    return process
 
 
-def _check(
-    local: client_work.LocalWork, population: int, aggregator: composition.Aggregator | None
-) -> None:
+def _check(local: client_work.LocalWork, population: int) -> None:
     optimizer = local.optimizer
     if optimizer.name != "sgd" or optimizer.momentum or optimizer.clip_norm is not None:
         raise errors.UserError(
-            f"--client_optimizer={optimizer.name}: --algorithm=scaffold reads a client's control "
-            "variate off the steps of plain sgd, without momentum and clipping"
+            f"--client_optimizer={optimizer.name}: --algorithm=scaffold computes a client's "
+            "control variate from the steps of plain sgd, without momentum and clipping"
         )
     if population < 1:
         raise errors.UserError(f"--num_clients={population}: must be 1 or more")
-    if properties.of(aggregator).protects_clients or local.example_privacy is not None:
-        raise errors.UserError(contract.algorithm_violation("scaffold"))
 
 
 def _build_work(
@@ -166,8 +165,8 @@ def _build_work(
 ) -> tff.Computation:
     """Returns the client's computation.
 
-    It returns the update, its weight, the client's sums, the change of its control variate, 1.0 if
-    that counts, and what the client keeps.
+    It returns the update, its weight, the client's sums, the change of its control variate, the
+    weight of this change (1.0 or 0.0), and the client's new state.
     """
     server_type = tff.StructType([np.int32, variates])
 
@@ -175,8 +174,8 @@ def _build_work(
     def work(server: Any, weights: Any, client: Any) -> Any:
         round_number, variate = server[0], tuple(server[1])
         trainable = tuple(weights.trainable)
-        nothing = tuple(map(tf.zeros_like, trainable))
-        own = tuple(client_input.value_of(client, client_input.STATE, nothing))
+        zeros = tuple(map(tf.zeros_like, trainable))
+        own = tuple(client_input.value_of(client, client_input.STATE, zeros))
         batches = client_batches.read(task, client_input.batches_of(client))
         rate = local.optimizer.learning_rate * local.schedule.factor(round_number)
         drift = [c - mine for c, mine in zip(variate, own, strict=True)]
@@ -190,7 +189,7 @@ def _build_work(
             round_seed=client_work.round_seed(local.seed, round_number),
             transform=transforms.chain([*local.transforms, correction.correction(drift)]),
         )
-        # A client without a batch, or with one that overflowed, has learned nothing of its drift.
+        # A client without batches, or with an overflow, learned nothing about its drift.
         counts = (1.0 - sums["non_finite"]) * tf.cast(batches.count > 0, tf.float32)
         steps = tf.cast(batches.count, tf.float32) * rate
         change = tuple(

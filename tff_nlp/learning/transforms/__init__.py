@@ -1,1 +1,1 @@
-"""What changes a gradient on its way to the optimizer, one file each."""
+"""Transforms of a gradient before the optimizer gets it, one file each."""

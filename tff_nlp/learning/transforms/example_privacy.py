@@ -1,9 +1,9 @@
-"""DP-SGD inside a client: every example's gradient is clipped, then the sum gets noise.
+"""DP-SGD inside a client: each example's gradient is clipped, then noise is added to the sum.
 
 Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1. The batches must be drawn
-by Poisson sampling (`clients.batching.plan_poisson_steps`): their size varies, and the sum is
-divided by the expected one. The noise comes from a key of 256 bits that the client's data bring:
-neither the server nor a reader has it.
+by Poisson sampling (`clients.batching.plan_poisson_steps`). Their size varies, and the sum is
+divided by the expected size. The noise derives from a key of 256 bits in the client's data. The
+server and readers of the model do not have the key.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from tff_nlp.learning import local_training
 from tff_nlp.privacy import clipped_mean, keystream, mechanism_checks, noise
 from tff_nlp.tasks import task as tasks
 
-# Sums of up to 2^13 examples are exact in float64, whose 53 bits hold these and those.
+# float64 has 53 bits: 40 for each value, and 13 so that sums of up to 2^13 examples are exact.
 _SUM_BITS = 40
 
 
@@ -26,8 +26,9 @@ class ExamplePrivacy:
 
     Attributes:
       clipping_norm: L2 norm to which each example's gradient is clipped.
-      noise_multiplier: Standard deviation of the noise on the sum of a batch over that norm.
-      expected_batch_size: By which the sum is divided.
+      noise_multiplier: Standard deviation of the noise on the sum of a batch, divided by the
+        clipping norm.
+      expected_batch_size: Expected number of examples of a batch. The sum is divided by it.
     """
 
     clipping_norm: float
@@ -44,14 +45,15 @@ class ExamplePrivacy:
 def private_gradient(
     task: tasks.Task, key: tf.Tensor, privacy: ExamplePrivacy
 ) -> local_training.GradientOf:
-    """Returns what gives the noisy mean of the clipped gradients of a batch's examples.
+    """Returns the function that computes the noisy mean of a batch's clipped gradients.
 
-    Each example goes forward and backward by itself, so that memory does not grow with the batch.
+    It computes the gradient of one example at a time, so that memory does not grow with the batch.
 
     Args:
-      task: What is trained for; gives single examples, without their padding.
-      key: uint32[8], key of the noise of this client in this round, and of its dropout, which must
-        not depend on the other examples either; all zeros, which is no key, make the gradient NaN.
+      task: The task. Its `one_example` returns single examples without padding.
+      key: uint32[8], key of the noise of this client in this round. The dropout also derives from
+        it, because it must not depend on the other examples. Zeros are not a key and make the
+        gradient NaN.
       privacy: Clipping and noise.
     """
     norm = tf.constant(privacy.clipping_norm, tf.float32)
@@ -68,9 +70,9 @@ def private_gradient(
             inputs = task.one_example(step.inputs, index)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
-                found = step.losses(weights, inputs, tasks.rows_at(step.y, index), example_seed)
-                # The mean over the example's own tokens: no example weighs more than another.
-                own = tf.reduce_sum(found.losses)
+                losses = step.losses(weights, inputs, tasks.rows_at(step.y, index), example_seed)
+                # The mean over the example's own tokens: all examples have the same weight.
+                own = tf.reduce_sum(losses.losses)
             gradients = [
                 tf.convert_to_tensor(g)
                 for g in tape.gradient(
@@ -79,11 +81,11 @@ def private_gradient(
             ]
             clipped, _ = clipped_mean.clip(gradients, norm, grid)
             total = tuple(t + tf.cast(g, tf.float64) for t, g in zip(total, clipped, strict=True))
-            # One example that is not finite must not take its client's other examples with it.
+            # An example that is not finite must not spoil the sums of the other examples.
             finite = tf.math.is_finite(own)
-            found_sums = tasks.with_totals(found)
+            own_sums = tasks.with_totals(losses)
             sums = {
-                name: value + tf.where(finite, found_sums[name], tf.zeros_like(value))
+                name: value + tf.where(finite, own_sums[name], tf.zeros_like(value))
                 for name, value in sums.items()
             }
             return index + 1, total, sums
@@ -112,8 +114,8 @@ def _noisy_mean(
     noisy = list(total)
     if privacy.noise_multiplier:
         stddev = tf.constant(privacy.noise_multiplier * privacy.clipping_norm, tf.float64)
-        drawn = noise.standard_normals(key, [t.shape for t in total], number)
+        normals = noise.standard_normals(key, [t.shape for t in total], number)
         noisy = [
-            noise.snap(t + stddev * part, stddev) for t, part in zip(total, drawn, strict=True)
+            noise.snap(t + stddev * part, stddev) for t, part in zip(total, normals, strict=True)
         ]
     return [tf.cast(t / privacy.expected_batch_size, tf.float32) for t in noisy]

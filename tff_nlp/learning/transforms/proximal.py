@@ -13,10 +13,12 @@ from tff_nlp.learning.transforms import transform
 
 
 def proximal(strength: float) -> transform.GradientTransform:
-    """Returns the gradient of `strength / 2 * |weights - initial weights|^2`, added.
+    """Returns the transform that adds `strength * (weights - initial weights)` to the gradient.
+
+    This is the gradient of the term `strength / 2 * |weights - initial weights|^2`.
 
     Args:
-      strength: mu of the paper, above 0 and finite.
+      strength: The factor mu of the paper, above 0 and finite.
 
     Raises:
       UserError: If the strength is out of range.
@@ -27,9 +29,9 @@ def proximal(strength: float) -> transform.GradientTransform:
     def update(
         gradients: transform.Gradients, state: Any, weights: Sequence[tf.Tensor]
     ) -> tuple[transform.Gradients, Any]:
-        pulled = [
+        with_term = [
             g + strength * (w - w0) for g, w, w0 in zip(gradients, weights, state, strict=True)
         ]
-        return pulled, state
+        return with_term, state
 
     return transform.GradientTransform(lambda weights: tuple(map(tf.identity, weights)), update)

@@ -1,4 +1,4 @@
-"""The shape of a gradient transform: that of optax, with what composition has to know."""
+"""Gradient transforms: the interface of optax, and an attribute that local training reads."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,14 +9,15 @@ Gradients = Sequence[tf.Tensor]
 
 
 class GradientTransform(NamedTuple):
-    """A pair of pure functions, as `optax.GradientTransformation` is one.
+    """A pair of pure functions, like `optax.GradientTransformation`.
 
     Attributes:
-      init: From the weights before the first local step to the transform's state, a structure of
-        tensors.
-      update: (gradients, state, weights) to the new gradients and the new state.
-      sparse: Whether a weight that has no gradient and has not moved keeps a zero gradient. Tables
-        that are read by gathering are then trained on the rows of the client alone.
+      init: Function from the weights before the first local step to the state of the transform, a
+        structure of tensors.
+      update: Function (gradients, state, weights) -> new gradients, new state.
+      sparse: Whether the gradient stays zero for a weight that has a zero gradient and has not
+        moved. If it does, tables that are read by gathering are trained on the client's own rows
+        only.
     """
 
     init: Callable[[Sequence[tf.Tensor]], Any]
@@ -25,7 +26,7 @@ class GradientTransform(NamedTuple):
 
 
 def chain(transforms: Sequence[GradientTransform]) -> GradientTransform:
-    """Returns the transform that applies several, the first one first."""
+    """Returns the transform that applies several transforms, in this order."""
 
     def init(weights: Sequence[tf.Tensor]) -> tuple[Any, ...]:
         return tuple(transform.init(weights) for transform in transforms)

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory, compared with other implementations of the same work."""

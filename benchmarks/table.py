@@ -1,0 +1,52 @@
+"""Prints the figures of a shape as a table."""
+
+from collections.abc import Sequence
+
+from benchmarks.figures import Figures, find
+
+_COLUMNS = (
+    "context",
+    "examples/s",
+    "min",
+    "max",
+    "/ fit",
+    "/ ceiling",
+    "CPU s/round",
+    "peak GB",
+    "1st round s",
+)
+
+
+def table(figures: Sequence[Figures]) -> str:
+    """Returns a table with a row per context, and a line on the contender that is the ceiling."""
+    fit, ceiling = find(figures, "fit"), find(figures, "ceiling")
+    rows = [
+        (
+            f.context,
+            _rate(f.rate),
+            _rate(min(f.rates)),
+            _rate(max(f.rates)),
+            f"{f.rate / fit.rate:.2f}" if fit else "-",
+            f"{f.rate / ceiling.rate:.2f}" if ceiling else "-",
+            f"{f.cpu_seconds_per_round:.2f}",
+            f"{f.peak_bytes / 1e9:.2f}",
+            f"{f.first_round_after:.1f}",
+        )
+        for f in figures
+    ]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (_COLUMNS, *rows)
+    ]
+    if ceiling:
+        slower = "".join(f"; {v}: {_rate(rate)}" for v, rate in ceiling.other_variants.items())
+        lines.append(f"ceiling is {ceiling.variant}{slower}")
+    return "\n".join(lines)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"

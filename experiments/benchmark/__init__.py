@@ -1,1 +1,0 @@
-"""What scripts/benchmark_rounds measures, and how."""

@@ -1,0 +1,1 @@
+"""The start, the end and the help text of every script."""

@@ -1,0 +1,1 @@
+"""Flags from the configs of a run, and paths in flags."""

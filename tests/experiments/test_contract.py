@@ -1,0 +1,210 @@
+"""A composition is refused with one sentence, from the command line as from Python."""
+
+import dataclasses
+
+import pytest
+import tensorflow_federated as tff
+import tensorflow_privacy as tfp
+from absl import flags
+
+from experiments import train as script
+from experiments.flags import groups
+from tests.learning import quadratics
+from tff_nlp import errors
+from tff_nlp.aggregation.quantized_mean import QuantizedMeanFactory
+from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
+from tff_nlp.learning.client_work import LocalWork
+from tff_nlp.learning.optimizers import ClientOptimizer
+from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
+from tff_nlp.privacy import contract, mechanism, names
+from tff_nlp.runs import conduct, configs, privacy_plan
+from tff_nlp.tasks import dependence
+
+UNIFORM = LocalWork(ClientOptimizer("sgd", 0.1), weighting="uniform")
+BY_EXAMPLES = dataclasses.replace(UNIFORM, weighting="examples")
+DP_SGD = dataclasses.replace(UNIFORM, example_privacy=ExamplePrivacy(1.0, 1.0, 4))
+MEANS = {
+    name: mechanism.build_aggregator(mechanism.Mechanism(name, 1.0, 40))
+    for name in names.CLIENT_LEVEL
+}
+QUERY = tfp.NormalizedQuery(tfp.GaussianSumQuery(1.0, 1.0), 4.0)
+
+
+class EightBits(tff.aggregators.UnweightedAggregationFactory):
+    """Somebody's own sum, which rounds as `QuantizedMeanFactory` does."""
+
+    properties = QuantizedMeanFactory(8, 0).properties
+
+    def create(self, value_type):
+        return tff.aggregators.SumFactory().create(value_type)
+
+
+def from_flags(*given):
+    """Returns what the training script does with flags before it reads a corpus or TensorFlow."""
+    parsed = flags.FlagValues()
+    for group in script.GROUPS:
+        groups.define(group, parsed)
+    noise = ["--noise_multiplier=1"] if any(flag.startswith("--dp=") for flag in given) else []
+    try:
+        parsed(["train.py", *noise, *given])
+        run = configs.FederatedRun(*(groups.parse(group, parsed) for group in script.GROUPS))
+        conduct.check(privacy_plan.resolve(run))
+    except errors.UserError as error:
+        return str(error)
+    return ""
+
+
+def from_python(algorithm=fed_avg.fed_avg, local=UNIFORM, aggregator=None, drawn=None, **arguments):
+    """Returns what building a process says, or what training it then does."""
+    task = arguments.pop("task", quadratics.task())
+    try:
+        process = algorithm(task, local, aggregator=aggregator, **arguments)
+        if drawn:
+            contract.check(process.conduct, drawn)
+    except errors.UserError as error:
+        return str(error)
+    return ""
+
+
+def skewed(adjustment):
+    return dataclasses.replace(quadratics.task(), dependence=dependence.of_labels(adjustment))
+
+
+REFUSED = {
+    "a mechanism and weights by examples": (
+        ["--dp=gaussian", "--weighting=examples"],
+        {"local": BY_EXAMPLES, "aggregator": MEANS[names.GAUSSIAN]},
+    ),
+    "the same of FedProx": (
+        ["--dp=tree_aggregation", "--weighting=examples", "--algorithm=fedprox"],
+        {
+            "algorithm": fed_prox.fed_prox,
+            "local": BY_EXAMPLES,
+            "aggregator": MEANS[names.TREE_AGGREGATION],
+        },
+    ),
+    "DP-SGD and weights by examples": (
+        ["--dp=example_level", "--weighting=examples"],
+        {"local": dataclasses.replace(DP_SGD, weighting="examples")},
+    ),
+    "DP-SGD and logit adjustment": (
+        ["--dp=example_level", "--logit_adjustment=0.5"],
+        {"local": DP_SGD, "task": skewed(0.5)},
+    ),
+    "a mechanism whose clipped updates are rounded": (
+        ["--dp=gaussian", "--upload_bits=8"],
+        {"aggregator": tff.aggregators.DifferentiallyPrivateFactory(QUERY, EightBits())},
+    ),
+    "a mechanism of floats and a secure sum": (
+        ["--dp=gaussian", "--secure_aggregation=plain"],
+        {
+            "aggregator": tff.aggregators.DifferentiallyPrivateFactory(
+                QUERY, tff.aggregators.SecureSumFactory(1.0)
+            )
+        },
+    ),
+    "SCAFFOLD and a mechanism": (
+        ["--dp=adaptive_clipping", "--algorithm=scaffold"],
+        {
+            "algorithm": scaffold.scaffold,
+            "population": 9,
+            "aggregator": MEANS[names.ADAPTIVE_CLIPPING],
+        },
+    ),
+    "MimeLite and DP-SGD": (
+        ["--dp=example_level", "--algorithm=mime_lite"],
+        {"algorithm": mime_lite.mime_lite, "local": DP_SGD},
+    ),
+    "a cohort of a fixed size": (
+        ["--dp=gaussian", "--sampling=fixed"],
+        {"aggregator": MEANS[names.GAUSSIAN], "drawn": contract.Rounds("fixed")},
+    ),
+    "a random cohort for a tree": (
+        ["--dp=tree_aggregation", "--sampling=poisson"],
+        {"aggregator": MEANS[names.TREE_AGGREGATION], "drawn": contract.Rounds("poisson")},
+    ),
+    "neighbours of another kind": (
+        ["--dp=gaussian", "--sampling=poisson", "--adjacency=replace_one"],
+        {
+            "aggregator": MEANS[names.GAUSSIAN],
+            "drawn": contract.Rounds("poisson", adjacency="replace_one"),
+        },
+    ),
+    "noise of clients that vanish": (
+        ["--dp=distributed", "--max_failed_clients=2"],
+        {
+            "aggregator": MEANS[names.DISTRIBUTED],
+            "drawn": contract.Rounds("fixed", max_failed_clients=2),
+        },
+    ),
+    "noise of clients where nothing adds up secure sums": (
+        ["--dp=distributed", "--context=tff"],
+        {
+            "aggregator": MEANS[names.DISTRIBUTED],
+            "drawn": contract.Rounds("fixed", context="tff"),
+        },
+    ),
+    "a secure sum where nothing adds it up": (
+        ["--secure_aggregation=plain", "--context=tff"],
+        {
+            "aggregator": tff.learning.secure_aggregator(zeroing=False, weighted=False),
+            "drawn": contract.Rounds("fixed", context="tff"),
+        },
+    ),
+    "masked sums over random cohorts": (
+        ["--secure_aggregation=masked", "--sampling=poisson"],
+        {
+            "aggregator": tff.learning.secure_aggregator(zeroing=False, weighted=False),
+            "drawn": contract.Rounds("poisson", secure_sums="masked"),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_flags_and_calls_are_refused_with_the_same_sentence(name):
+    given, arguments = REFUSED[name]
+    sentence = from_flags(*given)
+    assert sentence.startswith("--") and from_python(**arguments) == sentence
+
+
+ALLOWED = {
+    "SCAFFOLD and rounded updates": (
+        ["--algorithm=scaffold", "--upload_bits=8"],
+        {
+            "algorithm": scaffold.scaffold,
+            "population": 9,
+            "aggregator": QuantizedMeanFactory(8, 0),
+        },
+    ),
+    "MimeLite and a secure sum": (
+        ["--algorithm=mime_lite", "--secure_aggregation=plain", "--weighting=uniform"],
+        {
+            "algorithm": mime_lite.mime_lite,
+            "aggregator": tff.learning.secure_aggregator(zeroing=False, weighted=False),
+        },
+    ),
+    "DP-SGD and rounded updates": (
+        ["--dp=example_level", "--upload_bits=8"],
+        {
+            "local": DP_SGD,
+            "aggregator": QuantizedMeanFactory(8, 0),
+            "drawn": contract.Rounds("fixed", poisson_batches=True),
+        },
+    ),
+    "what is allowed to void its epsilon": (
+        ["--dp=gaussian", "--weighting=examples", "--sampling=cyclic", "--allow_dp_mismatch"],
+        {
+            "local": BY_EXAMPLES,
+            "aggregator": MEANS[names.GAUSSIAN],
+            "drawn": contract.Rounds("cyclic"),
+            "allow_dp_mismatch": True,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_one_of_them_takes_the_other_takes(name):
+    given, arguments = ALLOWED[name]
+    assert from_flags(*given) == from_python(**arguments) == ""

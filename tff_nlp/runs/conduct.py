@@ -1,0 +1,65 @@
+"""Derives from a config what a run does with its clients, for the check of `privacy.contract`.
+
+This file needs no TensorFlow. `composition.check` derives the same from objects.
+"""
+
+from tff_nlp.aggregation.secure_aggregation import demands
+from tff_nlp.privacy import contract, names, properties
+from tff_nlp.runs import configs
+from tff_nlp.runs.configs import federated, task_names
+from tff_nlp.tasks import dependence
+
+
+def check(run: configs.FederatedRun) -> tuple[str, ...]:
+    """Refuses settings that would make an epsilon or a secure sum wrong, before training.
+
+    Args:
+      run: The configuration, from `privacy_plan.resolve`.
+
+    Returns:
+      The reasons why the run may claim no epsilon, if --allow_dp_mismatch permits them.
+
+    Raises:
+      UserError: If a setting is refused, with the sentence of `contract.check`.
+    """
+    return contract.check(of_process(run), of_rounds(run))
+
+
+def of_process(run: configs.FederatedRun) -> contract.Conduct:
+    """Returns what the process of a run does with its clients."""
+    bits, dp = run.federated.upload_bits, run.privacy.dp
+    has_labels = run.corpus.task != task_names.LANGUAGE_MODEL
+    return contract.Conduct(
+        algorithm=run.federated.algorithm,
+        aggregator=properties.configured(
+            dp,
+            upload_bits=None if bits == federated.FLOAT_BITS else bits,
+            secure_sum=run.federated.secure_aggregation != names.NONE,
+        ),
+        by_example=dp == names.EXAMPLE_LEVEL,
+        weighting=run.federated.weighting,
+        dependence=dependence.of_labels(run.federated.logit_adjustment if has_labels else 0.0),
+        allow_dp_mismatch=run.privacy.allow_dp_mismatch,
+    )
+
+
+def of_rounds(run: configs.FederatedRun) -> contract.Rounds:
+    """Returns how the rounds of a run are drawn and run."""
+    is_masked = run.federated.secure_aggregation == names.MASKED
+    masked = contract.Masked(
+        run.clients.clients_per_round, demanded(run), run.federated.secure_aggregation_threshold
+    )
+    return contract.Rounds(
+        sampling=run.clients.sampling,
+        poisson_batches=run.privacy.dp == names.EXAMPLE_LEVEL,
+        adjacency=run.privacy.adjacency,
+        max_failed_clients=run.execution.max_failed_clients,
+        context=run.execution.context,
+        secure_sums=names.MASKED if is_masked else names.PLAIN,
+        masked=masked if is_masked else None,
+    )
+
+
+def demanded(run: configs.FederatedRun) -> demands.Demands:
+    """Returns the demands of each client. In a simulation, all clients have the same demands."""
+    return demands.Demands(colluders=run.federated.secure_aggregation_colluders)

@@ -1,0 +1,33 @@
+"""The configuration of a run: one frozen dataclass for each part, without TensorFlow."""
+
+from tff_nlp.runs.configs.central import CentralConfig
+from tff_nlp.runs.configs.central_run import CentralRun
+from tff_nlp.runs.configs.client_training import ClientTrainingConfig
+from tff_nlp.runs.configs.clients import ClientsConfig
+from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.execution import ExecutionConfig
+from tff_nlp.runs.configs.federated import FederatedConfig
+from tff_nlp.runs.configs.federated_run import FederatedRun
+from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.place import PlaceConfig
+from tff_nlp.runs.configs.privacy import PrivacyConfig
+from tff_nlp.runs.configs.reading import ReadingConfig
+from tff_nlp.runs.configs.rounds import RoundsConfig
+from tff_nlp.runs.configs.unused import without_effect
+
+__all__ = [
+    "CentralConfig",
+    "CentralRun",
+    "ClientTrainingConfig",
+    "ClientsConfig",
+    "CorpusConfig",
+    "ExecutionConfig",
+    "FederatedConfig",
+    "FederatedRun",
+    "ModelConfig",
+    "PlaceConfig",
+    "PrivacyConfig",
+    "ReadingConfig",
+    "RoundsConfig",
+    "without_effect",
+]

@@ -1,0 +1,20 @@
+"""The configuration of a central run."""
+
+import dataclasses
+
+from tff_nlp.runs.configs.central import CentralConfig
+from tff_nlp.runs.configs.client_training import ClientTrainingConfig
+from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.place import PlaceConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class CentralRun:
+    """All parts of a central run. Each field is a group of flags of the training script."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    model: ModelConfig = ModelConfig()
+    training: ClientTrainingConfig = ClientTrainingConfig()
+    central: CentralConfig = CentralConfig()
+    place: PlaceConfig = PlaceConfig()

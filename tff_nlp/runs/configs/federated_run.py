@@ -1,0 +1,42 @@
+"""The configuration of a federated run."""
+
+import dataclasses
+
+from tff_nlp.runs.configs.client_training import ClientTrainingConfig
+from tff_nlp.runs.configs.clients import ClientsConfig
+from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.execution import ExecutionConfig
+from tff_nlp.runs.configs.federated import FederatedConfig
+from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.place import PlaceConfig
+from tff_nlp.runs.configs.privacy import PrivacyConfig
+from tff_nlp.runs.configs.rounds import RoundsConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class FederatedRun:
+    """All parts of a federated run. Each field is a group of flags of the training script."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    clients: ClientsConfig = ClientsConfig()
+    model: ModelConfig = ModelConfig()
+    client_training: ClientTrainingConfig = ClientTrainingConfig()
+    federated: FederatedConfig = FederatedConfig()
+    rounds: RoundsConfig = RoundsConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    place: PlaceConfig = PlaceConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+    def why_not_longer(self) -> str:
+        """Returns why this run cannot get more rounds later; empty if it can."""
+        if self.federated.decay_learning_rate:
+            return "--decay_learning_rate lets the learning rate reach 0 at the last round"
+        if self.privacy.target_epsilon is not None and self.privacy.noise_multiplier is None:
+            return "the noise for --target_epsilon was computed for the old number of rounds"
+        return ""
+
+    def recorded(self) -> tuple[object, ...]:
+        """Returns the groups that a run records: all but `place`."""
+        return tuple(
+            getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "place"
+        )

@@ -1,0 +1,47 @@
+"""Finds options that have no effect because of the values of other options."""
+
+import dataclasses
+from typing import Any
+
+from tff_nlp.runs import options
+from tff_nlp.runs.configs import task_names
+
+_CLASSIFIERS = (task_names.CLASSIFICATION, task_names.PAIRS)
+# Options that have an effect only for some values of another option, and these values.
+_MEANT_FOR = {
+    "negative_at_most": ("corpus", ("vader",)),
+    "positive_at_least": ("corpus", ("vader",)),
+    "num_clients": ("partition", ("grouped", "iid", "dirichlet", "shards", "quantity")),
+    "clients_per_domain": ("partition", ("domains",)),
+    "dirichlet_alpha": ("partition", ("dirichlet", "quantity")),
+    "shards_per_client": ("partition", ("shards",)),
+    "pooling": ("task", _CLASSIFIERS),
+    "lowercase": ("task", _CLASSIFIERS),
+    "strip_accents": ("task", _CLASSIFIERS),
+    "decode_html_entities": ("task", _CLASSIFIERS),
+    "logit_adjustment": ("task", _CLASSIFIERS),
+    "encoder_layers": ("encoder", ("random",)),
+    "encoder_width": ("encoder", ("random",)),
+    "encoder_heads": ("encoder", ("random",)),
+    "vocabulary_size": ("encoder", ("random",)),
+    "proximal_strength": ("algorithm", ("fedprox",)),
+    "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
+}
+
+
+def without_effect(*groups: Any) -> list[str]:
+    """Returns a sentence for each option that was set but has no effect.
+
+    Args:
+      *groups: Config groups. The values "auto" are already replaced.
+    """
+    defaults = {f.name: f.default for group in groups for f in dataclasses.fields(group)}
+    values = options.record(*groups)
+    return [
+        f"--{name}={values[name]} has no effect with --{other}={values[other]}"
+        for name, (other, choices) in _MEANT_FOR.items()
+        if name in values
+        and other in values
+        and values[name] != defaults[name]
+        and values[other] not in choices
+    ]

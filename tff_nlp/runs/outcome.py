@@ -1,0 +1,37 @@
+"""Writes the results of a run: pictures, the exported model and result.json."""
+
+from tff_nlp.program import pictures, run_directory, training
+from tff_nlp.runs import reporter, result
+
+
+def write(
+    directory: run_directory.RunDirectory, outcome: training.Outcome, facts: result.Facts
+) -> None:
+    """Writes all results of a finished run. result.json is written last."""
+    reporter.say("saving", ["pictures and the model"])
+    learner, title = facts.learner, facts.data.title
+    test = outcome.scores["test"]
+    pictures.draw_curves(
+        outcome.rows,
+        directory.path / run_directory.CURVES,
+        learner.task.report.panels,
+        title=title,
+        baseline=test.baseline,
+    )
+    drawings = learner.draw(test, directory.path, f"{title}: test")
+    fingerprint = learner.export(
+        facts.weights,
+        directory.path / run_directory.MODEL,
+        strip_prefix=facts.strip_prefix,
+        info={
+            "corpus": facts.data.train.name,
+            "synthetic": facts.data.train.synthetic,
+            "tokens": facts.tokens["train"].to_json(),
+        },
+    )
+    values = result.build(outcome, facts)
+    values["fingerprints"]["model"] = fingerprint
+    directory.save_result(values)
+    reporter.show(values["summary"])
+    files = ("result.json", "curves.png", *drawings, "metrics.csv", "model/")
+    reporter.say("saved", [f"{directory.path}: {', '.join(files)}"])

@@ -1,0 +1,191 @@
+"""result.json: the results of a finished run (see docs/result.md), and a summary of them."""
+
+import dataclasses
+import importlib.metadata
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tff_nlp.printable import printable
+from tff_nlp.program import checkpoints, run_directory
+from tff_nlp.runs import reporter, score_table
+
+if TYPE_CHECKING:  # The summary of a finished run is printed without loading TensorFlow.
+    from tff_nlp.execution.ledger import ByteLedger
+    from tff_nlp.privacy import audit_report
+    from tff_nlp.program.training import Outcome
+    from tff_nlp.runs.alone import Alone
+    from tff_nlp.runs.data import Data
+    from tff_nlp.runs.learner import Learner
+    from tff_nlp.runs.token_report import TokenReport
+    from tff_nlp.tasks.task import Report
+
+_VERSIONS = ("tff_nlp", "tensorflow", "tensorflow-federated", "keras-nlp", "numpy")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Facts:
+    """The values that result.json needs in addition to the scores.
+
+    Attributes:
+      began: Start time of the program, from `time.monotonic`.
+      config: The recorded configuration.
+      data: The corpora.
+      learner: The trained model.
+      strip_prefix: Prefix that the exported model removes from texts.
+      tokens: Token reports of the corpora, for "train" and "test".
+      partition_checksum: Checksum of the training partition; None without clients.
+      bytes_per_client: Bytes to and from a client per round; None without clients.
+      rounds: Number of rounds, or of epochs of central training.
+      weights: Final weights, `trainable` and `non_trainable`.
+      audit: Report on the canaries; None without canaries.
+      alone: Result of the domain that trained alone; None without --alone.
+    """
+
+    began: float
+    config: Mapping[str, Any]
+    data: "Data"
+    learner: "Learner"
+    strip_prefix: str
+    tokens: "Mapping[str, TokenReport]"
+    partition_checksum: str | None
+    bytes_per_client: "ByteLedger | None"
+    rounds: int
+    weights: Any
+    audit: "audit_report.Report | None" = None
+    alone: "Alone | None" = None
+
+
+def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
+    """Returns the content of result.json."""
+    learner = facts.learner
+    report = learner.task.report
+    result: dict[str, Any] = {"task": learner.task.name}
+    result.update({name: scores.to_json() for name, scores in outcome.scores.items()})
+    result["test"] = learner.describe_scores(outcome.scores["test"])
+    best = _best(outcome.rows, report)
+    if best is not None:
+        result["best"] = best
+    seconds = [float(row["seconds"]) for row in outcome.rows]
+    result.update(
+        rounds=facts.rounds,
+        trainable_parameters=learner.model.trainable_parameters,
+        frozen_parameters=learner.model.frozen_parameters,
+        seconds={
+            "total": round(sum(seconds), 3),
+            "per_round": round(statistics.median(seconds), 3),
+            "this_program": round(time.monotonic() - facts.began, 3),
+        },
+        tokenizer=_tokenizer(learner.model.tokenizer),
+        tokens={name: report.to_json() for name, report in facts.tokens.items()},
+        synthetic=facts.data.train.synthetic,
+        fingerprints={
+            "train": facts.data.train.fingerprint,
+            "test": facts.data.test.fingerprint,
+        },
+        versions={name: _version(name) for name in _VERSIONS},
+        config=dict(facts.config),
+    )
+    if outcome.privacy is not None:
+        result["privacy"] = {**outcome.privacy.to_json(), "line": outcome.privacy.line()}
+    if facts.alone is not None:
+        result["alone"] = {"domain": facts.alone.domain, "test": facts.alone.test.to_json()}
+    if facts.audit is not None:
+        result["audit"] = facts.audit.to_json()
+    if facts.bytes_per_client is not None:
+        result["bytes_per_client"] = _bytes(facts.bytes_per_client)
+        result["fingerprints"]["partition"] = facts.partition_checksum
+    result["summary"] = _summary(outcome, result, report)
+    return result
+
+
+def _summary(outcome: "Outcome", result: Mapping[str, Any], report: "Report") -> list[str]:
+    """Returns a readable summary of a result, a few lines."""
+    lines = [f"test      {outcome.scores['test'].line()}"]
+    if "best" in result:
+        best, name = result["best"], report.headline
+        lines.append(
+            f"best      round {best['round']} by the validation part: {name} "
+            f"{best[f'validation_{name}']:.4f} on it, {best[f'test_{name}']:.4f} on the test set"
+        )
+    for name in ("clients", "held_out"):
+        if name in outcome.scores and outcome.scores[name].clients is not None:
+            lines.append(f"{name:9} {outcome.scores[name].clients.line()}")
+    if "privacy" in result:
+        lines.append(f"privacy   {result['privacy']['line']}")
+    if "audit" in result:
+        lines.append(f"audit     {result['audit']['line'].removeprefix('audit ')}")
+    if result["test"]["warning"]:
+        lines.append(f"warning   {result['test']['warning']}")
+    return lines + score_table.lines(result, report)
+
+
+def print_status(directory: run_directory.RunDirectory) -> bool:
+    """Prints the summary of a finished run, or the folder of an unfinished one.
+
+    Returns:
+      Whether the run is finished.
+
+    Raises:
+      UserError: If result.json is damaged.
+    """
+    done = directory.result()
+    if done is None:
+        rounds = checkpoints.latest(directory.checkpoints)
+        after = "" if rounds is None else f": continues after round {rounds}"
+        reporter.say("output", [f"{directory.path}{after}"])
+        return False
+    try:
+        lines = [printable(str(line)) for line in done["summary"]]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise run_directory.damaged(directory.path) from error
+    reporter.say("finished", [f"{directory.path}: nothing to do"])
+    reporter.show(lines)
+    return True
+
+
+def _bytes(sent: "ByteLedger") -> dict[str, int]:
+    """Returns the bytes of weights and updates, as papers report them, and the other bytes."""
+    down = sent.bytes_of("down", "weights")
+    up = sent.bytes_of("up", "update") + sent.bytes_of("up", "secure update")
+    return {
+        "down": down,
+        "up": up,
+        "other_down": sent.down - down,
+        "other_up": sent.up - up,
+        "once": sent.once,
+    }
+
+
+def _best(rows: Sequence[Mapping[str, str]], report: "Report") -> dict[str, Any] | None:
+    """Returns the best round by the validation scores; None without a validation part.
+
+    The test set never selects the round. Its score in the best of many rounds would be too good.
+    """
+    column = f"validation_{report.headline}"
+    scored = [row for row in rows if row.get(column)]
+    if not scored:
+        return None
+    choose = max if report.higher_is_better else min
+    best = choose(scored, key=lambda row: float(row[column]))
+    test = f"test_{report.headline}"
+    return {
+        "round": int(best["round"]),
+        column: float(best[column]),
+        test: float(best[test]),
+        "chosen_on": "validation",
+    }
+
+
+def _tokenizer(tokenizer: Any) -> dict[str, Any]:
+    """Returns the word rules of a tokenizer. A tokenizer of byte pairs has none."""
+    rules = getattr(tokenizer, "rules", None)
+    return {} if rules is None else dataclasses.asdict(rules)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # The package is on the path but not installed, for example in a clone.

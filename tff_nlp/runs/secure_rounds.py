@@ -1,0 +1,60 @@
+"""Secure aggregation in a run: the aggregator of integers, and the protocol that adds them up."""
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tff_nlp.aggregation.secure_aggregation import messages, session, simulation
+from tff_nlp.privacy import names
+from tff_nlp.runs import conduct, configs
+
+if TYPE_CHECKING:  # Flags are checked before TensorFlow is imported.
+    from tff_nlp.execution.ledger import Overhead
+    from tff_nlp.execution.secure_sums import Protocols
+
+
+def aggregator(run: configs.FederatedRun) -> Any:
+    """Returns TFF's aggregator of integers, with an adaptive range; None for sums of floats."""
+    if run.federated.secure_aggregation == names.NONE or run.privacy.dp == names.DISTRIBUTED:
+        return None
+    import tensorflow_federated as tff
+
+    # No zeroing: clients already send zeros if an update is not finite.
+    return tff.learning.secure_aggregator(
+        zeroing=False, clipping=True, weighted=run.federated.weighting == "examples"
+    )
+
+
+def protocols(run: configs.FederatedRun) -> "Protocols | None":
+    """Returns the protocol that computes secure sums; None for sums in the clear."""
+    if run.federated.secure_aggregation != names.MASKED:
+        return None
+    threshold, demanded = run.federated.secure_aggregation_threshold, conduct.demanded(run)
+
+    def begin(clients: Sequence[int], vectors: Sequence[tuple[int, int]]) -> _Masked:
+        shapes = [session.Vector(size, modulus) for size, modulus in vectors]
+        return _Masked(simulation.Round(clients, shapes, threshold, demanded=demanded))
+
+    return begin
+
+
+def overhead(run: configs.FederatedRun) -> "Overhead | None":
+    """Returns the function that counts the protocol's other bytes; None without a protocol."""
+    if run.federated.secure_aggregation != names.MASKED:
+        return None
+    return functools.partial(messages.overhead, run.clients.clients_per_round)
+
+
+class _Masked:
+    """One round of the protocol, with the interface of the streaming context."""
+
+    def __init__(self, current: simulation.Round) -> None:
+        self._current = current
+
+    def add_input(self, client: int, tensors: Sequence[np.ndarray]) -> None:
+        self._current.add_input(client, tensors)
+
+    def finish(self) -> Sequence[np.ndarray]:
+        return self._current.finish().sums
