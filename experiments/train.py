@@ -1,7 +1,8 @@
-"""Trains a federated text classifier, evaluates it and saves it.
+"""Trains a classifier or a language model over many clients, evaluates it and saves it.
 
   experiments/train.py --output_dir=runs/demo
   experiments/train.py --corpus=reviews.csv --client_column=author --output_dir=runs/reviews
+  experiments/train.py --task=language_model --corpus=texts.txt --format=lines --output_dir=runs/lm
 
 If a run was stopped, the same command continues it. If it is finished, the command says so. With
 more --rounds, a finished run continues.
