@@ -78,7 +78,7 @@ def test_every_output_has_the_epsilon(private_run, values):
     assert f"epsilon (rdp) {epsilons[-1]:.3f}" in run.ended.err
     assert stated["line"].startswith(f"epsilon {epsilons[-1]:.4f} (rdp)")
     if values["dp"] not in ("example_level", "distributed"):
-        # The secret of the run may draw nobody into a round, which then is noise alone.
+        # A round may have no clients, because a secret draws them. Its result is only noise.
         signals = [(int(row["clients"]) > 0, float(row["signal_to_noise"]) > 0) for row in rows]
         assert all(anybody == signal for anybody, signal in signals)
         assert all(0 <= float(row["clipped_share"]) <= 1 for row in rows)

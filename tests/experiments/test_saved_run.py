@@ -25,7 +25,7 @@ def test_members_are_what_took_part(audited):
     """The cohorts drawn again are those whose data training asked for, canaries left out."""
     read = saved_run.load(audited.folder)
     found = saved_run.examples(read)
-    # A secret draws them: now and then it leaves nobody out.
+    # A secret draws the clients. In a few runs it draws all of them.
     assert audited.trained
     assert set(np.flatnonzero(found.drawn)) == audited.trained
     train = read.split.train

@@ -71,7 +71,7 @@ def test_pairs_are_learned_predicted_and_exported(tmp_path):
     )
     with pytest.raises(tff_nlp.UserError, match="has single texts, but the model reads pairs"):
         trained.evaluate(single)
-    with pytest.raises(tff_nlp.UserError, match="has pairs of texts, the model reads single"):
+    with pytest.raises(tff_nlp.UserError, match="has pairs of texts, but the model reads single"):
         tff_nlp.build_language_model(
             train, encoder_layers=1, encoder_width=8, encoder_heads=1, vocabulary_size=280
         )

@@ -126,7 +126,7 @@ def test_cohorts_and_batches_are_drawn_as_the_accountant_assumes(
         train(build(dp), seed=3)
     assert drawn["sampling"] == sampling
     assert drawn["poisson_batches"] == (dp == names.EXAMPLE_LEVEL)
-    # The epsilon of these counts on nobody knowing who was drawn.
+    # The epsilon of these mechanisms assumes that the cohorts are secret.
     assert (drawn["seed"] != 3) == (dp in (names.GAUSSIAN, names.DISTRIBUTED))
 
 

@@ -1,9 +1,6 @@
 """A saved model takes texts and gives the same predictions as the classifier."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -133,26 +130,8 @@ def test_info(model, saved):
     assert (info["tokenizer"]["lowercase"], info["tokenizer"]["strip_accents"]) == (True, False)
 
 
-def test_fresh_process(model, weights, saved, tmp_path):
-    served = json.loads((saved / saved_models.INFO_FILE).read_text("utf-8"))["serving_code"]
-    code = "\n".join(served) + (
-        "\nimport sys, json; assert not [m for m in sys.modules if m.startswith('tff_nlp')];"
-        "from tff_nlp.serving import predictor;"
-        "p = predictor.load(sys.argv[1]).predict(json.load(open(sys.argv[2])));"
-        "assert not {'keras_nlp', 'tensorflow_federated'} & set(sys.modules);"
-        "print(json.dumps(p.probabilities.tolist()))"
-    )
-    texts = tmp_path / "texts.json"
-    texts.write_text(json.dumps(ODD))
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(saved), str(texts)],
-        cwd=saved.parent,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    alone, probabilities = done.stdout.splitlines()[-2:]
+def test_fresh_process(model, weights, saved, serve_in_fresh_process):
+    alone, probabilities = serve_in_fresh_process(saved, ODD)
     assert any(name in alone for name in (repr(label.encode()) for label in LABELS))
     probabilities = json.loads(probabilities)
     np.testing.assert_allclose(probabilities, expected(model, weights, ODD), atol=ROUNDING)

@@ -1,9 +1,6 @@
 """A saved model of pairs takes two texts and gives the same predictions as the classifier."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -110,26 +107,8 @@ def test_info_names_the_inputs(saved):
 
 
 @pytest.mark.slow
-def test_fresh_process(model, weights, saved, tmp_path):
-    served = json.loads((saved / saved_models.INFO_FILE).read_text("utf-8"))["serving_code"]
-    code = "\n".join(served) + (
-        "\nimport sys, json; assert not [m for m in sys.modules if m.startswith('tff_nlp')];"
-        "from tff_nlp.serving import predictor;"
-        "p = predictor.load(sys.argv[1]).predict(json.load(open(sys.argv[2])));"
-        "assert not {'keras_nlp', 'tensorflow_federated'} & set(sys.modules);"
-        "print(json.dumps(p.probabilities.tolist()))"
-    )
-    pairs = tmp_path / "pairs.json"
-    pairs.write_text(json.dumps(PAIRS))
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(saved), str(pairs)],
-        cwd=saved.parent,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    alone, probabilities = done.stdout.splitlines()[-2:]
+def test_fresh_process(model, weights, saved, serve_in_fresh_process):
+    alone, probabilities = serve_in_fresh_process(saved, PAIRS)
     assert any(repr(label.encode()) in alone for label in LABELS)
     found = json.loads(probabilities)
     np.testing.assert_allclose(found, expected(model, weights, PAIRS), atol=ROUNDING)

@@ -1,7 +1,7 @@
 """Gaussian noise for sums of updates, derived from the key of a round.
 
 There is no hidden random state: the noise of a round is a function of its key and the number of the
-draw. So a resumed run draws the same noise, and nobody can compute it without the key.
+draw. So a resumed run draws the same noise. Without the key, the noise cannot be computed.
 """
 
 import dataclasses

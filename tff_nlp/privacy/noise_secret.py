@@ -76,16 +76,16 @@ class NoiseSecret:
 
 
 def cohort_seed(sampling: str, mechanism: str, seed: int, secret: NoiseSecret | None) -> int:
-    """Returns what cohorts are drawn from.
+    """Returns the seed of the cohorts.
 
-    Where an epsilon counts on nobody knowing who was drawn, that is the secret of the noise: a
-    run's seed can be guessed.
+    Some accountants assume that the cohorts are secret. Then the seed derives from the secret of
+    the noise, because the run's seed can be guessed.
 
     Args:
       sampling: How cohorts are drawn.
-      mechanism: The mechanism; any other name where there is none.
+      mechanism: The mechanism; any other name if there is none.
       seed: The run's seed.
-      secret: What the noise derives from; None without privacy.
+      secret: The secret of the noise; None without privacy.
     """
     amplified = mechanism in (*names.CLIENT_LEVEL, names.OTHER) and sampling != names.CYCLIC
     if secret is None or secret.repeatable or not amplified:

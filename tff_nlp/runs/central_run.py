@@ -34,11 +34,7 @@ def run(config: configs.CentralRun, began: float | None = None) -> None:
     reporter.say("note", configs.without_effect(*recorded))
     saved = {**options.record(*recorded), **texts.fingerprints()}
     described = options.record(config.corpus)
-    path = run_paths.output_dir(
-        config.place.output_dir,
-        config.corpus.corpus,
-        {name: value for name, value in saved.items() if name not in described},
-    )
+    path = run_paths.output_dir(config.place.output_dir, config.corpus.corpus, saved, described)
     rules = configuration.Rules(described=described)
     with run_directory.RunDirectory(path, saved, rules) as directory:
         if result.print_status(directory):

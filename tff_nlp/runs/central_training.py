@@ -1,13 +1,12 @@
 """The part of a central run that needs TensorFlow: plain Keras `fit` on all texts."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, partitions
@@ -65,11 +64,11 @@ def train(
         "test": learner.report_tokens(texts.test),
     }
     reporter.say("tokens", token_reports["train"].lines())
-    epochs = _datasets(run, texts, learner)
+    objective = learner.keras_objective()
+    epochs = _datasets(run, texts, learner, objective)
     test = learner.evaluation_set("test", texts.test)
     directory.begin()
-    rows, scores = _fit(run, learner, epochs, test, directory)
-    trainable, frozen = learner.model.initial_weights()
+    rows, scores = _fit(run, learner, objective, epochs, test, directory)
     outcome.write(
         directory,
         training.Outcome(None, {"test": scores}, rows),
@@ -83,12 +82,17 @@ def train(
             partition_checksum=None,
             bytes_per_client=None,
             rounds=run.central.epochs,
-            weights=_Weights(trainable, frozen),
+            weights=_weights(learner),
         ),
     )
 
 
-def _datasets(run: configs.CentralRun, texts: data.Data, learner: Learner) -> list[tf.data.Dataset]:
+def _datasets(
+    run: configs.CentralRun,
+    texts: data.Data,
+    learner: Learner,
+    objective: keras_objectives.Objective,
+) -> list[tf.data.Dataset]:
     """Returns a data set for each epoch."""
     holder = client_data.TokenClientData(
         learner.tokens(texts.train),
@@ -98,9 +102,7 @@ def _datasets(run: configs.CentralRun, texts: data.Data, learner: Learner) -> li
         batch_size=run.training.batch_size,
     )
     return [
-        holder.round_dataset(0, seeds.derive(run.central.seed, "order", epoch)).map(
-            keras_objectives.batches(learner)
-        )
+        holder.round_dataset(0, seeds.derive(run.central.seed, "order", epoch)).map(objective.batch)
         for epoch in range(run.central.epochs)
     ]
 
@@ -108,6 +110,7 @@ def _datasets(run: configs.CentralRun, texts: data.Data, learner: Learner) -> li
 def _fit(
     run: configs.CentralRun,
     learner: Learner,
+    objective: keras_objectives.Objective,
     epochs: Sequence[tf.data.Dataset],
     test: Any,
     directory: run_directory.RunDirectory,
@@ -116,7 +119,8 @@ def _fit(
     model, headline = learner.model, learner.task.report.headline
     model.keras_model.compile(
         _optimizer(run, model, sum(int(dataset.cardinality()) for dataset in epochs)),
-        *keras_objectives.loss_and_metrics(learner),
+        objective.loss,
+        list(objective.metrics),
     )
     trained = ("loss", *learner.task.metrics)
     columns = ("epoch", *(f"train_{name}" for name in trained), *test.columns(), "seconds")
@@ -126,9 +130,8 @@ def _fit(
     with progress.Progress(len(parts), 0, "part") as shown:
         for number, (epoch, part) in enumerate(parts):
             began = time.monotonic()
-            measured = _fit_part(learner, part, epoch)
-            weights = _Weights(*model.initial_weights())
-            scores = learner.task.score_set(weights, test)
+            measured = _fit_part(model, objective, part, epoch)
+            scores = learner.task.score_set(_weights(learner), test)
             log.append(
                 {
                     "round": number + 1,
@@ -155,14 +158,16 @@ def _parts(epochs: Sequence[tf.data.Dataset], wanted: int) -> list[tuple[float, 
     return parts
 
 
-def _fit_part(learner: Learner, part: tf.data.Dataset, epoch: float) -> dict[str, float]:
+def _fit_part(
+    model: Any, objective: keras_objectives.Objective, part: tf.data.Dataset, epoch: float
+) -> dict[str, float]:
     """Trains on a part and returns the loss and the metrics.
 
     Raises:
       RunError: If the loss is not finite.
     """
-    history = learner.model.keras_model.fit(part, verbose=0).history
-    measured = keras_objectives.metrics(learner, {name: history[name][0] for name in history})
+    history = model.keras_model.fit(part, verbose=0).history
+    measured = objective.read({name: values[0] for name, values in history.items()})
     if not math.isfinite(measured["loss"]):
         raise errors.RunError(
             f"epoch {math.ceil(epoch)}: the loss is not a number (NaN); lower "
@@ -203,10 +208,9 @@ def _optimizer(run: configs.CentralRun, model: Any, steps: int) -> Any:
     return optimizer
 
 
-@dataclasses.dataclass(frozen=True)
-class _Weights:
-    trainable: list[np.ndarray]
-    non_trainable: list[np.ndarray]
+def _weights(learner: Learner) -> tff.learning.models.ModelWeights:
+    """Returns the weights of the Keras model now."""
+    return tff.learning.models.ModelWeights(*learner.model.initial_weights())
 
 
 class _Schedule(tf.keras.optimizers.schedules.LearningRateSchedule):

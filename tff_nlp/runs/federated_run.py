@@ -43,11 +43,7 @@ def run(config: configs.FederatedRun, began: float | None = None) -> None:
     reporter.say("note", configs.without_effect(*resolved.recorded()))
     recorded = {**options.record(*resolved.recorded()), **texts.fingerprints()}
     described = options.record(config.corpus)
-    path = run_paths.output_dir(
-        config.place.output_dir,
-        config.corpus.corpus,
-        {name: value for name, value in recorded.items() if name not in described},
-    )
+    path = run_paths.output_dir(config.place.output_dir, config.corpus.corpus, recorded, described)
     # A resumed run keeps its clients.
     holders = saved_partitions.read(path, texts.train)
     if holders is None:

@@ -3,48 +3,65 @@
 They do not use the code of the tasks, so that central and federated training check each other.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-
-from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
-from tff_nlp.runs.learner import Learner
 
 # The target of a position where there is nothing to predict.
 _NOTHING = -1
 
 
-def batches(learner: Learner) -> Callable[[Mapping[str, tf.Tensor]], tuple[Any, Any]]:
-    """Returns the function from a client's batch to inputs and targets for Keras."""
-    if learner.task.name != LANGUAGE_MODEL:
-        return lambda batch: (batch["x"], batch["y"])
-    pad_id = learner.model.tokenizer.pad_id
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What plain Keras `fit` minimizes and measures.
 
-    def next_tokens(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    Attributes:
+      batch: Function from a client's batch to inputs and targets for Keras.
+      loss: The loss, for `compile`.
+      metrics: The metrics, for `compile`.
+      read: Function from the metrics that Keras measured, by name, to the loss and the task's
+        metrics.
+    """
+
+    batch: Callable[[Mapping[str, tf.Tensor]], tuple[Any, Any]]
+    loss: Any
+    metrics: Sequence[Any]
+    read: Callable[[Mapping[str, float]], dict[str, float]]
+
+
+def labels() -> Objective:
+    """Returns the objective of a classifier."""
+    return Objective(
+        batch=lambda batch: (batch["x"], batch["y"]),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        read=dict,
+    )
+
+
+def next_tokens(pad_id: int) -> Objective:
+    """Returns the objective of a language model.
+
+    Args:
+      pad_id: Id of the padding.
+    """
+
+    def shifted(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         targets = batch["x"][:, 1:]
         return batch["x"][:, :-1], tf.where(tf.equal(targets, pad_id), _NOTHING, targets)
 
-    return next_tokens
+    return Objective(
+        batch=shifted,
+        loss=_mean_loss,
+        metrics=[_TokenMean(_token_losses, "token_loss"), _TokenMean(_right, "accuracy")],
+        read=_language_metrics,
+    )
 
 
-def loss_and_metrics(learner: Learner) -> tuple[Any, list[Any]]:
-    """Returns the loss and the metrics to compile a Keras model with."""
-    if learner.task.name != LANGUAGE_MODEL:
-        return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
-    return _mean_loss, [_TokenMean(_token_losses, "token_loss"), _TokenMean(_right, "accuracy")]
-
-
-def metrics(learner: Learner, measured: Mapping[str, float]) -> dict[str, float]:
-    """Returns the loss and the task's metrics.
-
-    Args:
-      learner: The model.
-      measured: The metrics that Keras measured, by name.
-    """
-    if learner.task.name != LANGUAGE_MODEL:
-        return {name: measured[name] for name in ("loss", *learner.task.metrics)}
+def _language_metrics(measured: Mapping[str, float]) -> dict[str, float]:
     # Keras takes the mean of the batches' losses, but batches have different numbers of tokens.
     loss = measured["token_loss"]
     # A loss that is NaN gives infinity, too.

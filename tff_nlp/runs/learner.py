@@ -12,7 +12,7 @@ from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.execution import streaming
-from tff_nlp.runs import token_report
+from tff_nlp.runs import keras_objectives, token_report
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.unused import without_effect
 from tff_nlp.tasks import prediction
@@ -38,6 +38,9 @@ class Learner(Protocol):
 
     def targets(self, corpus: Corpus) -> np.ndarray:
         """Returns the target of each text, int32[examples]."""
+
+    def keras_objective(self) -> keras_objectives.Objective:
+        """Returns the loss and the metrics of the task for plain Keras."""
 
     def evaluation_set(
         self,
@@ -118,39 +121,47 @@ def model_config(task: str, options: Mapping[str, Any]) -> ModelConfig:
     return config
 
 
-def tokenize(
-    corpus: Corpus,
-    tokenizer: Any,
-    max_tokens: int,
-    cache_dir: pathlib.Path,
-    *,
-    pairs: bool = False,
-) -> token_cache.TokenCache:
-    """Returns the tokens of a corpus, from the cache if they are there.
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenStore:
+    """Opens the token cache of each corpus once.
 
-    Args:
-      corpus: The texts.
+    Attributes:
       tokenizer: The tokenizer, with `encode`, `fingerprint` and `vocabulary`.
       max_tokens: Maximum number of tokens of a text. Longer texts are cut.
       cache_dir: Folder of the token caches.
       pairs: Whether the model reads pairs of texts.
-
-    Raises:
-      UserError: If the corpus has pairs of texts and the model reads single texts, or the opposite.
     """
-    if corpus.has_pairs != pairs:
-        held, read = ("single texts", "pairs of texts")[:: 1 if pairs else -1]
-        raise UserError(
-            f"--second_text_column: {corpus.name} has {held}, but the model reads {read}"
-        )
-    return token_cache.open_token_cache(
-        cache_dir,
-        corpus,
-        tokenizer.encode,
-        tokenizer_fingerprint=tokenizer.fingerprint,
-        vocabulary_size=len(tokenizer.vocabulary),
-        max_tokens=max_tokens,
+
+    tokenizer: Any
+    max_tokens: int
+    cache_dir: pathlib.Path
+    pairs: bool = False
+    _opened: dict[str, token_cache.TokenCache] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
     )
+
+    def tokens(self, corpus: Corpus) -> token_cache.TokenCache:
+        """Returns the tokens of a corpus.
+
+        Raises:
+          UserError: If the corpus has pairs of texts and the model reads single texts, or the
+            opposite.
+        """
+        if corpus.has_pairs != self.pairs:
+            held, read = ("single texts", "pairs of texts")[:: 1 if self.pairs else -1]
+            raise UserError(
+                f"--second_text_column: {corpus.name} has {held}, but the model reads {read}"
+            )
+        if corpus.fingerprint not in self._opened:
+            self._opened[corpus.fingerprint] = token_cache.open_token_cache(
+                self.cache_dir,
+                corpus,
+                self.tokenizer.encode,
+                tokenizer_fingerprint=self.tokenizer.fingerprint,
+                vocabulary_size=len(self.tokenizer.vocabulary),
+                max_tokens=self.max_tokens,
+            )
+        return self._opened[corpus.fingerprint]
 
 
 def batches(

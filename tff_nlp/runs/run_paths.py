@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tff_nlp.program import run_directory
@@ -13,17 +13,21 @@ from tff_nlp.runs import configs, user_folders
 _RUNS = pathlib.Path("runs")
 
 
-def output_dir(flag: str, corpus: str, config: Mapping[str, Any]) -> pathlib.Path:
+def output_dir(
+    flag: str, corpus: str, config: Mapping[str, Any], described: Collection[str] = ()
+) -> pathlib.Path:
     """Returns --output_dir, or a folder in runs/ that is the same for the same flags and texts.
 
     Args:
       flag: The value of --output_dir.
       corpus: The value of --corpus. It is part of the folder's name.
-      config: The configuration, with fingerprints of the texts instead of their paths.
+      config: The configuration, with fingerprints of the texts.
+      described: Names in the configuration that only say where the texts are and how they are read.
     """
     if flag:
         return pathlib.Path(flag)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    facts = {name: value for name, value in config.items() if name not in described}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     stem = pathlib.PurePath(corpus.split(",")[0]).name.split(".")[0].strip("*") or "run"
     return _RUNS / f"{stem}-{digest[:8]}"
 

@@ -23,6 +23,8 @@ from tff_nlp.runs import configs, data, options, saved_partitions, user_folders
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
+    from tensorflow_federated.learning.models import ModelWeights
+
     from tff_nlp.models.classifier import Classifier
 
 # The sources of examples that a run did not train on.
@@ -248,15 +250,10 @@ def _unseen(
     return {source: rows for source, rows in kept.items() if len(rows)}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Weights:
-    trainable: list[np.ndarray]
-    non_trainable: list[np.ndarray]
-
-
-def _weights(run: SavedRun, model: "Classifier") -> _Weights:
+def _weights(run: SavedRun, model: "Classifier") -> "ModelWeights":
     """Returns the exported weights, in the order of the model's names."""
     import tensorflow as tf
+    import tensorflow_federated as tff
 
     from tff_nlp.serving import model_fingerprint, saved_models
 
@@ -279,7 +276,7 @@ def _weights(run: SavedRun, model: "Classifier") -> _Weights:
         if [shapes.get(name) for name in names] != [spec.shape.as_list() for spec in specs]:
             _refuse(run.folder, f"--encoder={run.model.encoder} has changed since the run")
         parts.append([reader.get_tensor(name) for name in names])
-    return _Weights(*parts)
+    return tff.learning.models.ModelWeights(*parts)
 
 
 def _bar(total: int, name: str) -> tqdm.tqdm:

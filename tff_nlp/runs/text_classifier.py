@@ -11,7 +11,7 @@ from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import classifier, encoders, many_texts, pretrained, tokenizer
-from tff_nlp.runs import confusion_picture, learner, token_report, user_folders
+from tff_nlp.runs import confusion_picture, keras_objectives, learner, token_report, user_folders
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import CLASSIFICATION
 from tff_nlp.serving import export
@@ -30,14 +30,14 @@ class TextClassifier:
       task: The task, the argument of algorithms.
       label_names: Names of the labels, in their order.
       config: The config of the model.
-      cache_dir: Folder of the token caches.
+      store: The tokens of corpora.
     """
 
     model: classifier.Classifier
     task: tasks.Task
     label_names: tuple[str, ...]
     config: ModelConfig
-    cache_dir: pathlib.Path
+    store: learner.TokenStore
 
     def describe(self) -> str:
         """Returns a readable description of the classifier, one sentence."""
@@ -55,13 +55,7 @@ class TextClassifier:
           UserError: If the corpus has pairs of texts and the model reads single texts, or the
             opposite.
         """
-        return learner.tokenize(
-            corpus,
-            self.model.tokenizer,
-            self.config.max_tokens,
-            self.cache_dir,
-            pairs=self.model.reads_pairs,
-        )
+        return self.store.tokens(corpus)
 
     def report_tokens(self, corpus: Corpus) -> token_report.TokenReport:
         """Returns what the tokenizer leaves out of a corpus."""
@@ -78,6 +72,10 @@ class TextClassifier:
     def targets(self, corpus: Corpus) -> np.ndarray:
         """Returns the labels of a corpus, int32[examples]."""
         return corpus.labels
+
+    def keras_objective(self) -> keras_objectives.Objective:
+        """Returns the loss and the metrics of the task for plain Keras."""
+        return keras_objectives.labels()
 
     def evaluation_set(
         self,
@@ -248,7 +246,9 @@ def build(
         task=make_task(model, logit_adjustment=logit_adjustment),
         label_names=tuple(corpus.label_names),
         config=config,
-        cache_dir=cache_dir,
+        store=learner.TokenStore(
+            model.tokenizer, config.max_tokens, cache_dir, pairs=model.reads_pairs
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import causal, decoders, encoders, generation, next_token, pretrained
-from tff_nlp.runs import learner, token_report, user_folders
+from tff_nlp.runs import keras_objectives, learner, token_report, user_folders
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.serving import export_text
@@ -32,14 +32,14 @@ class TextGenerator:
       model: The network as a pure function of its weights.
       task: The task, the argument of algorithms.
       config: The config of the model.
-      cache_dir: Folder of the token caches.
+      store: The tokens of corpora.
       seen: int64[vocabulary], the frequency of each token as a target in the training texts.
     """
 
     model: causal.CausalModel
     task: tasks.Task
     config: ModelConfig
-    cache_dir: pathlib.Path
+    store: learner.TokenStore
     seen: np.ndarray
 
     def describe(self) -> str:
@@ -52,7 +52,7 @@ class TextGenerator:
 
     def tokens(self, corpus: Corpus) -> token_cache.TokenCache:
         """Returns the tokens of a corpus, from the cache if they are there."""
-        return _tokenize(corpus, self.model, self.config, self.cache_dir)
+        return self.store.tokens(corpus)
 
     def report_tokens(self, corpus: Corpus) -> token_report.TokenReport:
         """Returns what the tokenizer leaves out of a corpus."""
@@ -69,6 +69,10 @@ class TextGenerator:
     def targets(self, corpus: Corpus) -> np.ndarray:
         """Returns zeros, int32[examples]: a text is its own target."""
         return np.zeros(len(corpus), np.int32)
+
+    def keras_objective(self) -> keras_objectives.Objective:
+        """Returns the loss and the metrics of the task for plain Keras."""
+        return keras_objectives.next_tokens(self.model.tokenizer.pad_id)
 
     def evaluation_set(
         self,
@@ -210,13 +214,13 @@ def build(
         raise UserError(
             f"--max_tokens={config.max_tokens}: the model reads at most {model.max_tokens}"
         )
-    cache = _tokenize(corpus, model, config, cache_dir)
+    store = learner.TokenStore(model.tokenizer, config.max_tokens, cache_dir)
     return TextGenerator(
         model=model,
         task=language_model.language_model(model),
         config=config,
-        cache_dir=cache_dir,
-        seen=_count(cache, model, np.arange(len(corpus))),
+        store=store,
+        seen=_count(store.tokens(corpus), model, np.arange(len(corpus))),
     )
 
 
@@ -235,18 +239,10 @@ def _decoder(corpus: Corpus, config: ModelConfig, seed: int) -> decoders.Decoder
     )
 
 
-def _tokenize(
-    corpus: Corpus, model: causal.CausalModel, config: ModelConfig, cache_dir: pathlib.Path
-) -> token_cache.TokenCache:
-    return learner.tokenize(corpus, model.tokenizer, config.max_tokens, cache_dir)
-
-
 def _count(
     cache: token_cache.TokenCache, model: causal.CausalModel, rows: np.ndarray
 ) -> np.ndarray:
     """Returns the frequency of each token as a target in rows of a corpus, int64[vocabulary]."""
-    lengths = cache.lengths[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    starts = np.asarray(cache.offsets)[rows]
-    places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return next_token.count_targets(cache.tokens[places], offsets, model.vocabulary_size)
+    offsets = np.concatenate([[0], np.cumsum(cache.lengths[rows])])
+    tokens = cache.gather(rows, offsets[:-1], offsets[-1], model.tokenizer.pad_id)
+    return next_token.count_targets(tokens, offsets, model.vocabulary_size)
