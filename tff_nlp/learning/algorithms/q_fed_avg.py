@@ -86,9 +86,7 @@ def _check(
         )
 
 
-def _build_work(
-    task: tasks.Task, local: client_work.LocalWork, fairness: float
-) -> tff.Computation:
+def _build_work(task: tasks.Task, local: client_work.LocalWork, fairness: float) -> tff.Computation:
     """Returns the client's computation, see `client_work.build_process`."""
     data_type = client_input.client_type(task.batch_spec, {})
 
@@ -111,9 +109,7 @@ def _build_work(
         loss = tf.maximum(loss, _LEAST_LOSS)
         # Delta_k = L F^q d and h_k = L F^q * growth, with L = 1 / rate and the update d. L is the
         # same for all clients, so it is left out of the weight.
-        growth = 1.0 + fairness * tf.math.divide_no_nan(
-            sums["update_norm_squared"], rate * loss
-        )
+        growth = 1.0 + fairness * tf.math.divide_no_nan(sums["update_norm_squared"], rate * loss)
         update = tuple(d / growth for d in deltas)
         if local.send is not None:
             update = local.send(update, sums)

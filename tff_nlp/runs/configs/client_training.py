@@ -9,6 +9,9 @@ from tff_nlp.runs.options import option
 # Default learning rates of clients, by optimizer.
 LEARNING_RATES = {"adamw": 1e-4, "sgd": 0.1}
 
+# Algorithms that compute with the steps of plain sgd.
+_PLAIN_SGD = ("scaffold", "qfedavg")
+
 
 @dataclasses.dataclass(frozen=True)
 class ClientTrainingConfig:
@@ -19,7 +22,7 @@ class ClientTrainingConfig:
     )
     client_optimizer: str = option(
         "auto",
-        "Optimizer of a client; auto: sgd with --algorithm=scaffold, else adamw.",
+        "Optimizer of a client; auto: sgd with --algorithm=scaffold or qfedavg, else adamw.",
         ("auto", "sgd", "adamw"),
     )
     client_learning_rate: float | None = option(
@@ -54,7 +57,7 @@ class ClientTrainingConfig:
         """
         name = self.client_optimizer
         if name == "auto":
-            name = "sgd" if algorithm == "scaffold" else "adamw"
+            name = "sgd" if algorithm in _PLAIN_SGD else "adamw"
         rate = self.client_learning_rate
         return dataclasses.replace(
             self,

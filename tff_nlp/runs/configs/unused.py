@@ -25,6 +25,9 @@ _MEANT_FOR = {
     "encoder_heads": ("encoder", ("random",)),
     "vocabulary_size": ("encoder", ("random",)),
     "proximal_strength": ("algorithm", ("fedprox",)),
+    "ditto_strength": ("algorithm", ("ditto",)),
+    "fairness_q": ("algorithm", ("qfedavg",)),
+    "fine_tune_steps": ("personalize", ("fine_tune",)),
     "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
 }
 
