@@ -11,16 +11,21 @@ from tests.experiments.test_resume import check_same
 SMALL = {"num_clients": 8, "rounds": 3, "client_test_fraction": 0, "trainable": "head"}
 
 
-@pytest.mark.parametrize("algorithm", ["scaffold", "mime_lite"])
+KEEP_STATES = ("scaffold", "fedper", "ditto")
+
+
+@pytest.mark.parametrize("algorithm", ["scaffold", "mime_lite", "fedper", "ditto", "qfedavg"])
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm):
     folder, flags = tmp_path / "stopped", {**SMALL, "algorithm": algorithm}
+    if algorithm == "fedper":  # It shares what is not the head.
+        flags["trainable"] = "biases"
     with conftest.copying(folder):
         ended = run_train(tmp_path / "whole", **flags)
     assert ended.code == 0, ended.err
     assert run_train(folder, **flags).code == 0
     check_same(folder, tmp_path / "whole", 3)
     states = list((folder / "client_states").glob("*/*.npz"))
-    if algorithm == "scaffold":
+    if algorithm in KEEP_STATES:
         kept = sorted(p.relative_to(folder).as_posix() for p in states)
         whole = tmp_path / "whole"
         assert kept == sorted(
@@ -28,7 +33,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm
         )
         for path in kept:
             assert (folder / path).read_bytes() == (whole / path).read_bytes()
-    assert bool(states) == (algorithm == "scaffold")
+    assert bool(states) == (algorithm in KEEP_STATES)
 
 
 def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
@@ -52,6 +57,31 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         (
             {"algorithm": "mime_lite", "dp": "gaussian", "noise_multiplier": 1},
             "--algorithm=mime_lite: .*no accountant",
+        ),
+        (
+            {"algorithm": "ditto", "dp": "example_level", "noise_multiplier": 1},
+            "--algorithm=ditto: .*no accountant",
+        ),
+        ({"algorithm": "ditto", "ditto_strength": 0}, "--ditto_strength=0"),
+        ({"algorithm": "qfedavg", "fairness_q": -1}, "--fairness_q=-1"),
+        ({"algorithm": "qfedavg", "client_optimizer": "adamw"}, "plain sgd"),
+        ({"algorithm": "fedper"}, "--algorithm=fedper: only the head trains"),
+        ({"personalize": "fine_tune"}, "--personalize=fine_tune: needs test examples"),
+        (
+            {
+                "personalize": "fine_tune",
+                "client_test_fraction": 0.1,
+                "client_validation_fraction": 0,
+            },
+            "--personalize=fine_tune: chooses the steps on validation examples",
+        ),
+        (
+            {"personalize": "own_model", "client_test_fraction": 0.1},
+            "--personalize=own_model: .*--algorithm=fedavg",
+        ),
+        (
+            {"personalize": "fine_tune", "algorithm": "ditto", "client_test_fraction": 0.1},
+            "--personalize=fine_tune: .*--algorithm=ditto",
         ),
     ],
 )

@@ -1,0 +1,76 @@
+"""--personalize in whole runs: files, sums, resume, and what is published."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests.experiments import conftest, test_result
+
+BY_AUTHOR = {"client_column": "author", "num_clients": None, "rounds": 2, "trainable": "biases"}
+
+
+def read(folder):
+    with (folder / "personal.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows, json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, run_train):
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    flags = {**BY_AUTHOR, "personalize": "fine_tune", "fine_tune_steps": 3}
+    ended = run_train(folder, **flags)
+    assert ended.code == 0, ended.err
+    return conftest.Finished(folder, ended, flags)
+
+
+def test_fine_tuning_needs_no_other_flag(tuned):
+    rows, result = read(tuned.folder)
+    assert result["config"]["client_validation_fraction"] == 0.1
+    assert "validation" in result
+    found = result["personal"]
+    assert found["how"] == "fine_tune"
+    assert {row["steps"] for row in rows} <= {"0", "1", "2", "3"}
+    for name in ("before", "after"):
+        scores = np.array([float(row[name]) for row in rows])
+        assert found[name]["mean"] == pytest.approx(scores.mean())
+        assert found[name]["worst_decile"] == pytest.approx(scores.min())
+    # The score of the final model is that of the set of clients' test texts.
+    assert found["before"]["mean"] == pytest.approx(result["clients"]["over_clients"]["mean"])
+    assert sum(int(row["examples"]) for row in rows) == result["clients"]["examples"]
+    assert any(line.startswith("personal  fine_tune") for line in result["summary"])
+    assert test_result.keys({"personal": found}) == test_result.documented("personal")
+    for name in ("personal.csv", "personal.png"):
+        assert (tuned.folder / name).stat().st_mode & 0o077 == 0
+
+
+def test_the_rounds_are_those_without_fine_tuning(tuned, tmp_path, run_train):
+    """Only the final model is tuned, and tuning it again gives the same scores."""
+    flags = {**tuned.flags, "personalize": None, "fine_tune_steps": None}
+    ended = run_train(tmp_path / "plain", **flags, client_validation_fraction=0.1)
+    assert ended.code == 0, ended.err
+    plain = json.loads((tmp_path / "plain" / "result.json").read_text())
+    rows, result = read(tuned.folder)
+    assert plain["test"] == result["test"] and "personal" not in plain
+    (tuned.folder / "result.json").unlink()
+    assert run_train(tuned.folder, **tuned.flags).code == 0
+    assert read(tuned.folder)[0] == rows
+
+
+@pytest.mark.parametrize("algorithm", ["fedper", "ditto"])
+def test_clients_keep_models_of_their_own(tmp_path, run_train, algorithm):
+    flags = {**BY_AUTHOR, "client_learning_rate": 0.05, "clients_per_round": 3}
+    ended = run_train(tmp_path / "run", **flags, algorithm=algorithm)
+    assert ended.code == 0, ended.err
+    rows, result = read(tmp_path / "run")
+    assert result["personal"]["how"] == "own_model"
+    never = [row for row in rows if row["took_part"] == "False"]
+    assert len(never) == result["personal"]["never_sampled"] > 0
+    # They count with the final model.
+    assert all(row["before"] == row["after"] for row in never)
+    trained = [row for row in rows if row["took_part"] == "True"]
+    assert any(row["before"] != row["after"] for row in trained)
+    states = len(list((tmp_path / "run" / "client_states").iterdir()))
+    assert states >= len(trained)
