@@ -30,10 +30,9 @@ def personalize():
         for batch in train_data.batch(4).take(STEPS):
             with tf.GradientTape() as tape:
                 loss = model.forward_pass(batch, training=True).loss
-            for weight, gradient in zip(
-                model.trainable_variables, tape.gradient(loss, model.trainable_variables)
-            ):
-                weight.assign_sub(RATE * tf.convert_to_tensor(gradient))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            for place, weight in enumerate(model.trainable_variables):
+                weight.assign_sub(RATE * tf.convert_to_tensor(gradients[place]))
         return evaluate(model, test_data)
 
     return train
