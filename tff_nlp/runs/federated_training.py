@@ -96,6 +96,9 @@ def train(
         "test": model.report_tokens(texts.test),
     }
     reporter.say("tokens", token_reports["train"].lines())
+    if run.federated.algorithm == "fedper":
+        note = "clients keep their heads, so the final and exported model has an untrained head"
+        reporter.say("note", [note])
     secret = _noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
     program = _program(run, texts, split, model, plan, secret)
