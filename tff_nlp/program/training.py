@@ -53,6 +53,10 @@ class EvaluationSet(Protocol):
     def name(self) -> str:
         """The name of the set."""
 
+    @property
+    def clients(self) -> np.ndarray | None:
+        """The number of each example's client, int64[examples]; None without clients."""
+
     def columns(self) -> Sequence[str]:
         """Returns the names of its columns in metrics.csv."""
 

@@ -125,15 +125,7 @@ def train(
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(run, trained, initial, weights.trainable, _mechanism(run, plan))
     personal = personalization.of_run(
-        run,
-        model,
-        weights,
-        program,
-        local_work(run, plan),
-        texts.train,
-        split,
-        directory,
-        _some_clients(split.test, run),
+        run, model, weights, program, local_work(run, plan), texts.train, split, directory
     )
     outcome.write(
         directory,
@@ -244,10 +236,8 @@ def _program(
     if split.validation.num_examples:
         sets.append(model.evaluation_set("validation", texts.train, rows=split.validation.rows))
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
-        chosen = _some_clients(part, run)
-        if len(chosen):
-            rows = np.concatenate([part.client_rows(int(client)) for client in chosen])
-            holders = np.repeat(chosen, part.sizes[chosen])
+        rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
+        if len(rows):
             sets.append(model.evaluation_set(name, texts.train, rows=rows, clients=holders))
     trained = model.task
     process = build_process(run, trained, split.train.num_clients, plan)
@@ -359,15 +349,15 @@ def _mechanism(run: configs.FederatedRun, plan: PrivacyPlan | None) -> mechanism
     )
 
 
-def _some_clients(part: partition.Partition, run: configs.FederatedRun) -> np.ndarray:
-    """Returns random clients that have at least --client_eval_examples rows together, if possible.
-
-    Returns:
-      int64[clients], their positions in the partition, ascending.
-    """
-    order = seeds.generator(run.rounds.seed, "evaluated_clients").permutation(part.num_clients)
-    enough = np.searchsorted(np.cumsum(part.sizes[order]), run.rounds.client_eval_examples) + 1
-    return np.sort(order[:enough])
+def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all rows of random clients, at least `wanted` if possible, and the rows' clients."""
+    order = seeds.generator(seed, "evaluated_clients").permutation(part.num_clients)
+    enough = np.searchsorted(np.cumsum(part.sizes[order]), wanted) + 1
+    chosen = np.sort(order[:enough])
+    if not len(chosen):
+        return np.zeros([0], np.int64), np.zeros([0], np.int64)
+    rows = [part.client_rows(int(client)) for client in chosen]
+    return np.concatenate(rows), np.repeat(chosen, [len(r) for r in rows])
 
 
 def _devices(execution: configs.ExecutionConfig) -> tuple[str, ...]:

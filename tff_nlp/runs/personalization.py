@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,9 +135,10 @@ def of_run(
     corpus: Corpus,
     split: splits.ClientSplits,
     directory: run_directory.RunDirectory,
-    clients: Iterable[int],
 ) -> PersonalScores | None:
     """Returns the scores of a run's clients; None if it asks for none or no client has test rows.
+
+    The clients are those of the evaluation set "clients".
 
     Args:
       run: The configuration.
@@ -148,12 +149,17 @@ def of_run(
       corpus: The training texts.
       split: The examples of the clients.
       directory: Directory of the run, with the clients' states.
-      clients: Positions of the clients to score in the test split.
     """
     how = run.personalization.personalize
-    members = [split.test.client_ids[int(client)] for client in clients]
     if how == NONE:
         return None
+    scored = [s.clients for s in program.evaluation_sets if s.name == "clients"]
+    members = [
+        split.test.client_ids[client]
+        for holders in scored
+        if holders is not None
+        for client in np.unique(holders)
+    ]
     if not members:
         reporter.say("note", [f"--personalize={how}: no client has test examples"])
         return None
