@@ -74,3 +74,40 @@ def test_clients_keep_models_of_their_own(tmp_path, run_train, algorithm):
     assert any(row["before"] != row["after"] for row in trained)
     states = len(list((tmp_path / "run" / "client_states").iterdir()))
     assert states >= len(trained)
+
+
+@pytest.mark.slow
+def test_airlines_with_models_of_their_own(tmp_path, run_train, shared_corpora):
+    """Six airlines: Ditto shares the model of FedAvg, and heads of clients are better than none."""
+    flags = {
+        "text_column": "text",
+        "label_column": "airline_sentiment",
+        "client_column": "airline",
+        "label_map": "negative:negative,neutral:neutral,positive:positive",
+        "strip_prefix": "=",
+        "encoding": "utf-8,latin-1",
+        "corpus": shared_corpora / "airline_tweets" / "Tweets.csv",
+        "clients_per_round": 6,
+        "num_clients": None,
+        "local_steps": 30,
+        "encoder_width": 64,
+        "client_test_fraction": 0.3,
+        "client_eval_examples": 4000,
+    }
+    found = {}
+    for algorithm in ("fedavg", "ditto", "fedper"):
+        ended = run_train(tmp_path / algorithm, **flags, algorithm=algorithm)
+        assert ended.code == 0, ended.err
+        found[algorithm] = json.loads((tmp_path / algorithm / "result.json").read_text())
+    assert found["ditto"]["test"] == found["fedavg"]["test"]
+    for algorithm in ("ditto", "fedper"):
+        rows, result = read(tmp_path / algorithm)
+        assert len(rows) == 6 and result["personal"]["never_sampled"] == 0
+    heads = found["fedper"]["personal"]
+    assert heads["after"]["mean"] > heads["before"]["mean"]
+    # Whatever a client keeps, it does not travel.
+    head = 4 * (64 + 1) * 3
+    sent = {name: found[name]["bytes_per_client"] for name in found}
+    assert sent["ditto"] == sent["fedavg"]
+    for way in ("down", "up"):
+        assert sent["fedavg"][way] - sent["fedper"][way] == head
