@@ -30,7 +30,7 @@ def members(*numbers, steps=STEPS):
 
 def test_the_models_of_clients_end_between_their_optimum_and_the_shared_model():
     federation = begin()
-    for _ in range(80):
+    for _ in range(30):
         federation.round(members(0, 1))
     shared = float(federation.weights.trainable[0])
     assert shared == pytest.approx(quadratics.fixed_point_of_fed_avg(STEPS, RATE), abs=1e-5)

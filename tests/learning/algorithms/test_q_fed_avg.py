@@ -43,7 +43,7 @@ def by_hand(weight, q, shares=(1.0, 1.0)):
     return weight - np.sum(shares * delta) / np.sum(shares * h)
 
 
-@pytest.mark.parametrize("q", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("q", [0.5, 2.0])
 def test_each_round_is_algorithm_2(q):
     weight, expected = START, []
     for _ in range(3):
@@ -64,7 +64,7 @@ def test_a_larger_q_makes_the_losses_more_equal():
     spreads = []
     for q in (0.0, 5.0):
         process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=q)
-        spreads.append(np.ptp(losses(train(process, 60)[-1])))
+        spreads.append(np.ptp(losses(train(process, 20)[-1])))
     assert spreads[1] < spreads[0] / 2
 
 
