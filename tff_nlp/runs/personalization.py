@@ -1,6 +1,7 @@
 """Scores the clients with models of their own: fine-tuned, or kept from the rounds."""
 
 import concurrent.futures
+import dataclasses
 import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -72,9 +73,10 @@ def fine_tune(
     tune = fine_tuning.fine_tuner(learner.task, local)
     tried = numbers_of_steps(most_steps)
 
-    def own_model(client: str) -> tuple[Any, int]:
+    def own_model(client: str) -> _Own:
+        took_part = None if sampled is None else client in sampled
         if client not in split.validation.index:
-            return weights, 0
+            return _Own(weights, 0, took_part)
         batches = population.round_dataset(client, order)
         best, fewest, least = weights, 0, np.inf
         for steps in tried:
@@ -82,9 +84,9 @@ def fine_tune(
             loss = _score(learner, tuned, corpus, split.validation, client)["loss"]
             if loss < least:
                 best, fewest, least = tuned, steps, loss
-        return best, fewest
+        return _Own(best, fewest, took_part)
 
-    return _scores(FINE_TUNE, learner, weights, own_model, corpus, split.test, clients, sampled)
+    return _scores(FINE_TUNE, learner, weights, own_model, corpus, split.test, clients)
 
 
 def own_models(
@@ -117,13 +119,14 @@ def own_models(
     if process.own_model is None:
         raise ValueError("the clients of this process have no models of their own")
     make = process.own_model
-    sampled = [client for client in test.client_ids if state_of(client) is not None]
 
-    def own_model(client: str) -> tuple[Any, None]:
+    def own_model(client: str) -> _Own:
         state = state_of(client)
-        return (weights if state is None else make(weights, state)), None
+        if state is None:
+            return _Own(weights, None, took_part=False)
+        return _Own(make(weights, state), None, took_part=True)
 
-    return _scores(OWN_MODEL, learner, weights, own_model, corpus, test, clients, sampled)
+    return _scores(OWN_MODEL, learner, weights, own_model, corpus, test, clients)
 
 
 def of_run(
@@ -204,33 +207,41 @@ def numbers_of_steps(most: int) -> list[int]:
     return [0, *(power for power in powers if power < most), most]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Own:
+    """A client's own model, and what `ClientScore` says of it."""
+
+    weights: Any
+    steps: int | None
+    took_part: bool | None
+
+
 def _scores(
     how: str,
     learner: learners.Learner,
     weights: Any,
-    own_model: Callable[[str], tuple[Any, int | None]],
+    own_model: Callable[[str], _Own],
     corpus: Corpus,
     test: partition.Partition,
     clients: Collection[str] | None,
-    sampled: Collection[str] | None,
 ) -> PersonalScores:
     """Returns the scores of the clients, which are trained and scored on all cores."""
     members = list(test.client_ids if clients is None else clients)
     if not members:
         raise ValueError("no client has test examples")
     headline = learner.task.report.headline
-    known = None if sampled is None else frozenset(sampled)
 
     def score(client: str) -> ClientScore:
-        own, steps = own_model(client)
+        own = own_model(client)
         before, after = (
-            _score(learner, model, corpus, test, client)[headline] for model in (weights, own)
+            _score(learner, model, corpus, test, client)[headline]
+            for model in (weights, own.weights)
         )
         return ClientScore(
             client=client,
             examples=len(test.client_rows(test.index[client])),
-            took_part=None if known is None else client in known,
-            steps=steps,
+            took_part=own.took_part,
+            steps=own.steps,
             before=before,
             after=after,
         )

@@ -1,5 +1,7 @@
 """q-FedAvg on quadratics, against algorithm 2 of the paper by hand."""
 
+import collections
+
 import numpy as np
 import pytest
 import tensorflow_federated as tff
@@ -95,6 +97,14 @@ def test_a_loss_of_zero_is_no_division_by_zero():
     state = composition.initial_state(process, quadratics.task(centre))
     state = process.next(state, [quadratics.client(0, STEPS)]).state
     assert float(process.get_model_weights(state).trainable[0]) == centre
+
+
+def test_a_client_with_a_loss_of_nan_is_left_out():
+    rows = quadratics.client(0, STEPS)
+    broken = rows.map(lambda batch: collections.OrderedDict(batch, x=batch["x"] * np.nan))
+    process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL)
+    alone = train(process, 1, [quadratics.client(1, STEPS)])
+    assert train(process, 1, [broken, quadratics.client(1, STEPS)]) == alone
 
 
 @pytest.mark.parametrize(

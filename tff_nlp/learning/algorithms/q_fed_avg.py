@@ -106,7 +106,9 @@ def _build_work(task: tasks.Task, local: client_work.LocalWork, fairness: float)
             transform=transforms.chain(local.transforms),
         )
         loss = local_training.mean_loss(task, trainable, frozen, batches)
-        loss = tf.maximum(loss, _LEAST_LOSS)
+        # A client with a loss that is not a number has the weight 0, but its update must be zero.
+        finite = tf.math.is_finite(loss)
+        loss = tf.where(finite, tf.maximum(loss, _LEAST_LOSS), 1.0)
         # Delta_k = L F^q d and h_k = L F^q * growth, with L = 1 / rate and the update d. L is the
         # same for all clients, so it is left out of the weight.
         growth = 1.0 + fairness * tf.math.divide_no_nan(sums["update_norm_squared"], rate * loss)
@@ -114,7 +116,7 @@ def _build_work(task: tasks.Task, local: client_work.LocalWork, fairness: float)
         if local.send is not None:
             update = local.send(update, sums)
         weight = client_work.weight_of(sums, local.weighting) * tf.pow(loss, fairness) * growth
-        weight = tf.where(tf.math.is_finite(weight), weight, 0.0)
+        weight = tf.where(finite & tf.math.is_finite(weight), weight, 0.0)
         return tff.learning.templates.ClientResult(update, weight), sums
 
     return work
