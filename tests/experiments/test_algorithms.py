@@ -18,7 +18,10 @@ OWN = {"rounds": 2, "clients_per_round": 2, "client_test_fraction": 0.3}
 FLAGS = {"fedper": {**OWN, "trainable": "biases"}, "ditto": {**OWN, "client_learning_rate": 0.05}}
 
 
-@pytest.mark.parametrize("algorithm", ["scaffold", "mime_lite", "fedper", "ditto", "qfedavg"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["scaffold", "mime_lite", "fedper", "ditto", pytest.param("qfedavg", marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm):
     flags = {**SMALL, **FLAGS.get(algorithm, {}), "algorithm": algorithm}
     folder = tmp_path / "stopped"
