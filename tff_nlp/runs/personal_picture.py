@@ -42,7 +42,7 @@ def draw(scores: PersonalScores, path: pathlib.Path, *, title: str) -> None:
     name = scores.report.headline
     axes.set(
         xlabel=f"{name}, final model",
-        ylabel=f"{name}, own model ({scores.how})",
+        ylabel=f"{name}, own model",
         title=picture.wrapped(title, 45),
     )
     axes.set_aspect("equal", adjustable="datalim")
