@@ -11,14 +11,17 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
+from tff_nlp.models.adapters.adapter import Adapter, attach
+from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.encoders import Encoder, truncated_normal, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
 
 POOLINGS = ("mean", "cls", "pooler")
-TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head")
+TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head", "adapter")
 
 _TOKEN_EMBEDDING = "token_embedding/embeddings"
-_HEAD = "head/"
+# The pooler is part of the head where the pooling reads it.
+_HEAD = ("head/", "pooled_dense/")
 
 # Backbones that belong to a classifier. Two classifiers with one backbone would change each other:
 # both set which weights train, and `fit` changes the weights.
@@ -38,6 +41,7 @@ class Classifier(functional.WeightsAsValues):
       token_embedding: Index of the token embedding table in the trainable weights, or None if it
         does not train. The model reads the table only by gathering rows for `token_ids`.
       reads_pairs: Whether the model reads pairs of texts. Segment ids distinguish the two texts.
+      factors: The low-rank factors that train.
     """
 
     tokenizer: Tokenizer
@@ -47,6 +51,7 @@ class Classifier(functional.WeightsAsValues):
     frozen_names: tuple[str, ...]
     token_embedding: int | None
     reads_pairs: bool
+    factors: tuple[Factors, ...]
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
 
@@ -111,6 +116,7 @@ def build(
     dropout: float | None = None,
     seed: int = 0,
     pairs: bool = False,
+    adapter: Adapter | None = None,
 ) -> Classifier:
     """Builds a classifier from an encoder.
 
@@ -125,10 +131,12 @@ def build(
       trainable: Which weights train. "all"; "no_embeddings" (all except the three tables and their
         layer norm); "top_K", for example top_2 (the last K transformer layers, the pooler and the
         head); "biases" (every bias and layer norm offset, and the head: BitFit, Ben Zaken et al.
-        2022, section 3); or "head".
+        2022, section 3); "head" (with the pooler if the pooling reads it); or "adapter" (the
+        adapter and the head). An adapter always trains.
       dropout: Dropout rate before the head. None for the encoder's own rate.
       seed: Seed of the run, for the head's initial weights.
       pairs: Whether the classifier reads pairs of texts.
+      adapter: The adapter in the encoder; None for none.
 
     Raises:
       UserError: If an argument is not possible.
@@ -155,10 +163,8 @@ def build(
     network.get_layer("head").kernel.assign(
         truncated_normal((encoder.backbone.hidden_dim, num_labels), seed, "head")
     )
-    weights = functional.weights_of(network)
-    chosen = [weight for weight in weights if trains(weight.name)]
-    rest = [weight for weight in weights if not trains(weight.name)]
-    functional.set_trainable(chosen, rest)
+    attached = attach(encoder.backbone, adapter or Adapter(), seed)
+    chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
     trainable_names = tuple(weight.name for weight in chosen)
     return Classifier(
         tokenizer=encoder.tokenizer,
@@ -170,6 +176,7 @@ def build(
             trainable_names.index(_TOKEN_EMBEDDING) if _TOKEN_EMBEDDING in trainable_names else None
         ),
         reads_pairs=pairs,
+        factors=attached.factors(chosen, rest),
         _network=network,
         _weights=(*chosen, *rest),
     )
@@ -246,7 +253,7 @@ def _selection(trainable: str, num_layers: int) -> Any:
         return lambda name: "embedding" not in name.partition("/")[0]
     if trainable == "biases":
         return lambda name: name.startswith(_HEAD) or name.endswith(("/bias", "/beta"))
-    if trainable == "head":
+    if trainable in ("head", "adapter"):
         return lambda name: name.startswith(_HEAD)
     if not top:
         raise UserError(

@@ -8,7 +8,7 @@ or resources, and the embedding's gradient stays sparse.
 import dataclasses
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,13 +97,35 @@ def weights_of(model: tf.keras.Model) -> tuple[Weight, ...]:
     return tuple(found.values())
 
 
-def set_trainable(chosen: Sequence[Weight], rest: Sequence[Weight]) -> None:
-    """Sets which weights Keras trains. Its own switch works only for whole layers.
+def divide(
+    model: tf.keras.Model,
+    trains: Callable[[str], bool],
+    also: Sequence[tf.Variable] = (),
+    never: Sequence[tf.Variable] = (),
+) -> tuple[list[Weight], list[Weight]]:
+    """Divides the weights of a model into those that train and the others, also for Keras.
 
     Args:
-      chosen: Weights to train.
-      rest: Weights to freeze.
+      model: A built Keras model.
+      trains: Function that says, for a weight's name, whether it trains.
+      also: Variables that train in any case.
+      never: Variables that do not train in any case.
+
+    Returns:
+      The weights that train, and the others, both in the order of `weights_of`.
     """
+    fixed = {**{id(v): True for v in also}, **{id(v): False for v in never}}
+    chosen: list[Weight] = []
+    rest: list[Weight] = []
+    for weight in weights_of(model):
+        kept = fixed.get(id(weight.variable))
+        (chosen if (trains(weight.name) if kept is None else kept) else rest).append(weight)
+    _set_trainable(chosen, rest)
+    return chosen, rest
+
+
+def _set_trainable(chosen: Sequence[Weight], rest: Sequence[Weight]) -> None:
+    """Sets which weights Keras trains. Its own switch works only for whole layers."""
     for weight in (*chosen, *rest):
         layer = weight.layer
         for kept in (layer._trainable_weights, layer._non_trainable_weights):

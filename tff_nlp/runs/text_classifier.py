@@ -11,7 +11,14 @@ from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import classifier, encoders, many_texts, pretrained, tokenizer
-from tff_nlp.runs import confusion_picture, keras_objectives, learner, token_report, user_folders
+from tff_nlp.runs import (
+    adapters,
+    confusion_picture,
+    keras_objectives,
+    learner,
+    token_report,
+    user_folders,
+)
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import CLASSIFICATION
 from tff_nlp.serving import export
@@ -235,6 +242,7 @@ def build(
             dropout=config.dropout,
             seed=seed,
             pairs=corpus.has_pairs,
+            adapter=adapters.adapter_of(config),
         )
     if config.max_tokens > model.max_tokens:
         raise UserError(

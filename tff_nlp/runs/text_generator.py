@@ -11,7 +11,7 @@ from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import causal, decoders, encoders, generation, next_token, pretrained
-from tff_nlp.runs import keras_objectives, learner, token_report, user_folders
+from tff_nlp.runs import adapters, keras_objectives, learner, token_report, user_folders
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.serving import export_text
@@ -209,7 +209,12 @@ def build(
       UserError: If the model cannot be loaded, or an option is not possible for it.
     """
     with encoders.computing_in(config.compute_dtype):
-        model = causal.build(_decoder(corpus, config, seed), trainable=config.trainable)
+        model = causal.build(
+            _decoder(corpus, config, seed),
+            trainable=config.trainable,
+            adapter=adapters.adapter_of(config),
+            seed=seed,
+        )
     if config.max_tokens > model.max_tokens:
         raise UserError(
             f"--max_tokens={config.max_tokens}: the model reads at most {model.max_tokens}"
