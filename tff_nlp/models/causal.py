@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
-from tff_nlp.models.adapters.adapter import Adapter, attach
+from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
 from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.adapters.names import NONE
 from tff_nlp.models.byte_pairs import BytePairTokenizer
@@ -47,6 +47,8 @@ class CausalModel(functional.WeightsAsValues):
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _cached: "CachedNetwork" = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+    _attached: Attached = dataclasses.field(repr=False)
+    _fixed: tuple[functional.Fixed, ...] = dataclasses.field(default=(), repr=False)
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
@@ -55,7 +57,12 @@ class CausalModel(functional.WeightsAsValues):
         The logits are float32[batch, length, vocabulary]. The model is built at its first use,
         which must be outside of graphs. It is not compiled. Its trainable weights have the order of
         `trainable_names`.
+
+        Raises:
+          TypeError: If the model is the result of `folding.fold`.
         """
+        if self._fixed:
+            raise TypeError("a model with folded factors has no Keras model")
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
         return tf.keras.Model(token_ids, self._network(inputs), name="causal_model")
@@ -88,7 +95,9 @@ class CausalModel(functional.WeightsAsValues):
         """
         inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
         values = (*trainable, *frozen)
-        found = functional.call(self._network, self._weights, values, inputs, seed=seed)
+        found = functional.call(
+            self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
+        )
         return tf.cast(found, tf.float32)
 
     def empty_cache(self, batch: Any, length: Any) -> tf.Tensor:
@@ -117,7 +126,9 @@ class CausalModel(functional.WeightsAsValues):
         """
         values = (*trainable, *frozen)
         inputs = (token_ids, cache, place)
-        found, cache = functional.call(self._cached, self._weights, values, inputs, seed=None)
+        found, cache = functional.call(
+            self._cached, self._weights, values, inputs, seed=None, fixed=self._fixed
+        )
         return tf.cast(found, tf.float32), cache
 
 
@@ -162,6 +173,7 @@ def build(
         _network=network,
         _cached=CachedNetwork(backbone, name="cached_network"),
         _weights=(*chosen, *rest),
+        _attached=attached,
     )
 
 

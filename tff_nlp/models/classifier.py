@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError
 from tff_nlp.models import functional
-from tff_nlp.models.adapters.adapter import Adapter, attach
+from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
 from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.encoders import Encoder, truncated_normal, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
@@ -54,6 +54,8 @@ class Classifier(functional.WeightsAsValues):
     factors: tuple[Factors, ...]
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+    _attached: Attached = dataclasses.field(repr=False)
+    _fixed: tuple[functional.Fixed, ...] = dataclasses.field(default=(), repr=False)
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
@@ -62,7 +64,12 @@ class Classifier(functional.WeightsAsValues):
         The logits are float32[batch, labels]. The model is built at its first use, which must be
         outside of graphs. It is not compiled. Its trainable weights have the order of
         `trainable_names`.
+
+        Raises:
+          TypeError: If the model is the result of `folding.fold`.
         """
+        if self._fixed:
+            raise TypeError("a model with folded factors has no Keras model")
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         pairs = self.tokenizer if self.reads_pairs else None
         inputs = PaddedInputs(self.tokenizer.pad_id, pairs, name="padded_inputs")(token_ids)
@@ -104,7 +111,9 @@ class Classifier(functional.WeightsAsValues):
             tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask), segment_ids
         )
         values = (*trainable, *frozen)
-        return functional.call(self._network, self._weights, values, inputs, seed=seed)
+        return functional.call(
+            self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
+        )
 
 
 def build(
@@ -179,6 +188,7 @@ def build(
         factors=attached.factors(chosen, rest),
         _network=network,
         _weights=(*chosen, *rest),
+        _attached=attached,
     )
 
 

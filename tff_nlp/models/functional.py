@@ -16,6 +16,9 @@ import tensorflow as tf
 
 from tff_nlp import seeds
 
+# A layer, the name of an attribute, and a value for it.
+Fixed = tuple[tf.keras.layers.Layer, str, Any]
+
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
@@ -41,11 +44,22 @@ class WeightsAsValues:
 
     Attributes:
       trainable_names: Unique names of the trainable weights.
+      frozen_names: Unique names of the frozen weights.
     """
 
     trainable_names: tuple[str, ...]
+    frozen_names: tuple[str, ...]
     # The trainable weights, then the frozen weights.
     _weights: tuple[Weight, ...]
+    # The adapter in the network.
+    _attached: Any
+    # Attributes of layers, with the values that they have while the network is called.
+    _fixed: tuple[Fixed, ...]
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is an adapter in the network."""
+        return bool(self._attached.trains)
 
     @property
     def trainable_parameters(self) -> int:
@@ -143,6 +157,7 @@ def call(
     inputs: Any,
     *,
     seed: Any | None,
+    fixed: Sequence[Fixed] = (),
 ) -> Any:
     """Calls a model with other weights. No variable is created, read or written.
 
@@ -153,6 +168,7 @@ def call(
         it: an embedding table may have other rows.
       inputs: Inputs of the model.
       seed: Seed of the dropout masks, int32[2]. None for inference without dropout.
+      fixed: Other attributes of layers that have these values during the call.
 
     Returns:
       The model's output.
@@ -174,6 +190,8 @@ def call(
             vars(layer)[attribute] = value
 
         try:
+            for layer, attribute, value in fixed:
+                swap(layer, attribute, value)
             for weight, value in zip(weights, values, strict=True):
                 swap(weight.layer, weight.attribute, _as_read(weight.layer, value))
             if seed is not None:

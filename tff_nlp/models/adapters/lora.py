@@ -112,6 +112,11 @@ class LowRankDense(tf.keras.layers.Layer):
             plain += self.dense.bias
         return self.dense.activation(plain + added)
 
+    def factors(self) -> list[tf.Variable]:
+        """Returns the variables of A, of the matrix between them if there is one, and of B."""
+        core = [] if self.lora_core is None else [self.lora_core]
+        return [self.lora_a, *core, self.lora_b]
+
     def _weight(self, name: str, value: np.ndarray) -> tf.Variable:
         variable = self.add_weight(name, value.shape, tf.float32, "zeros")
         variable.assign(value)

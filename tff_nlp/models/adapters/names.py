@@ -2,6 +2,8 @@
 
 NONE, LORA, HOULSBY, PREFIX = "none", "lora", "houlsby", "prefix"
 KINDS = (NONE, LORA, HOULSBY, PREFIX)
+# The choice of weights that trains the adapter and the head only.
+ADAPTER = "adapter"
 
 # Name of a matrix -> attributes of a transformer layer of KerasNLP that lead to it.
 MATRICES = {

@@ -99,15 +99,20 @@ class ModelConfig:
         for name in self.parsed_matrices():
             known = ", ".join(names.MATRICES)
             checks.check(name in names.MATRICES, "lora_matrices", name, f"one of {known}")
-        if self.adapter == names.NONE and self.trainable == "adapter":
+        if not self.has_adapter and self.trainable == names.ADAPTER:
             checks.refuse("trainable", self.trainable, "there is no adapter without --adapter")
-        if self.adapter != names.NONE and self.trainable == "all":
+        if self.has_adapter and self.trainable == "all":
             checks.refuse("trainable", self.trainable, "an adapter is for a network that is frozen")
         for name in ("lowercase", "strip_accents"):
             value = getattr(self, name)
             if value is not None and self.encoder != "random":
                 why = "a pretrained encoder has its own setting; only --encoder=random can choose"
                 checks.refuse(name, value, why)
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the model has an adapter."""
+        return self.adapter != names.NONE
 
     def parsed_matrices(self) -> tuple[str, ...]:
         """Returns the names of the matrices that get factors, without duplicates."""
@@ -124,5 +129,5 @@ class ModelConfig:
         if encoder == AUTO:
             encoder = "random" if task == LANGUAGE_MODEL else "minilm"
         if trainable == AUTO:
-            trainable = "all" if self.adapter == names.NONE else "adapter"
+            trainable = names.ADAPTER if self.has_adapter else "all"
         return dataclasses.replace(self, encoder=encoder, trainable=trainable)
