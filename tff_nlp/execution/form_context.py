@@ -68,7 +68,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
           UserError: If `max_failed_clients` is negative.
         """
         if max_failed_clients < 0:
-            raise errors.UserError(f"--max_failed_clients={max_failed_clients}: must be 0 or more")
+            raise errors.UserError(f"`max_failed_clients`={max_failed_clients}: must be 0 or more")
         self.failed_clients: tuple[int, ...] = ()
         self.max_failed_clients = max_failed_clients
         # The compiled program of each computation, by the id of the computation. An entry is

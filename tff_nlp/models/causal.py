@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.decoders import Decoder
@@ -229,11 +229,12 @@ def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
         return lambda name: name.endswith(("/bias", "/beta"))
     if not top:
         raise UserError(
-            f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
+            f"{setting('trainable', trainable)}: must be one of {', '.join(TRAINABLE)} (for "
+            "example top_2)"
         )
     count = int(top[1])
     if not 1 <= count <= num_layers:
-        raise UserError(f"--trainable={trainable}: the decoder has {num_layers} layers")
+        raise UserError(f"{setting('trainable', trainable)}: the decoder has {num_layers} layers")
     parts = {"layer_norm"}
     parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
     return lambda name: name.partition("/")[0] in parts
