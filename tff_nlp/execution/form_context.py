@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 from tff_nlp import errors
 from tff_nlp.execution import (
     forms,
+    freed_memory,
     graphs,
     interpreter,
     lane_runs,
@@ -200,6 +201,7 @@ class _Round:
             [sums.client_values[position][number] for position in sorted(sums.client_values)]
             for number in range(len(self.form.client_values))
         ]
+        freed_memory.give_back()
         return forms.pack_result(outputs, values, self._signature)
 
 
