@@ -46,9 +46,9 @@ def compose(
     """
     if server_optimizer != optimizers.ServerOptimizer():
         raise errors.UserError(
-            f"--lora_aggregation={aggregator.method}: the mean of the products is exact only if "
-            "the server takes whole steps; take --server_optimizer=sgd, --server_learning_rate=1, "
-            "--server_momentum=0"
+            f"{errors.setting('lora_aggregation', aggregator.method)}: the mean of the products is exact only if "
+            "the server takes whole steps; take `server_optimizer`=sgd, `server_learning_rate`=1, "
+            "`server_momentum`=0"
         )
     model_type = task.weights_type()
     result_type = work.next.type_signature.result.result.member

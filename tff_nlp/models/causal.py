@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
 from tff_nlp.models.adapters.lora import Factors
@@ -156,7 +156,7 @@ def build(
     backbone = decoder.backbone
     trains = _selection(trainable, backbone.num_layers)
     if trainable == "adapter" and (adapter or Adapter()).kind == NONE:
-        raise UserError("--trainable=adapter: nothing trains without --adapter")
+        raise UserError("`trainable`=adapter: nothing trains without `adapter`")
     if backbone in _taken:
         raise ValueError("this decoder belongs to another model already: load it once more")
     _taken.add(backbone)
@@ -254,11 +254,12 @@ def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
         return lambda name: False
     if not top:
         raise UserError(
-            f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
+            f"{setting('trainable', trainable)}: must be one of {', '.join(TRAINABLE)} (for "
+            "example top_2)"
         )
     count = int(top[1])
     if not 1 <= count <= num_layers:
-        raise UserError(f"--trainable={trainable}: the decoder has {num_layers} layers")
+        raise UserError(f"{setting('trainable', trainable)}: the decoder has {num_layers} layers")
     parts = {"layer_norm"}
     parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
     return lambda name: name.partition("/")[0] in parts

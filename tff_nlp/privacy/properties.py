@@ -15,13 +15,13 @@ class Properties:
       mechanism: The mechanism that bounds each client's part and adds noise: one of
         `names.CLIENT_LEVEL`, or `names.OTHER`; `names.NONE` for an aggregator without privacy.
       clips: Whether it clips updates to a fixed norm without being a mechanism.
-      rounded_by: The flag, as --name=value, that rounds numbers at random after the clipping; empty
+      rounded_by: The argument that rounds numbers at random after clipping, as marked text; empty
         without rounding.
       secure_sum: Whether updates are added up as integers by a secure sum.
       sums_suffice: Whether it needs only the sum of the clients' values.
       takes_keys: Whether clients add the noise, each with its own key (`KeyedUpdate`).
-      multiplies: The flag, as --name=value, by which the server multiplies the factors of each
-        client; empty if it does not.
+      multiplies: The argument by which the server multiplies the factors of each client, as marked
+        text; empty if it does not.
     """
 
     mechanism: str = names.NONE
@@ -56,9 +56,9 @@ def configured(
     """
     return Properties(
         mechanism=mechanism if mechanism in names.CLIENT_LEVEL else names.NONE,
-        rounded_by="" if upload_bits is None else f"--upload_bits={upload_bits}",
+        rounded_by="" if upload_bits is None else f"`upload_bits`={upload_bits}",
         secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
         sums_suffice=not products,
         takes_keys=mechanism == names.DISTRIBUTED,
-        multiplies=f"--lora_aggregation={products}" if products else "",
+        multiplies=f"`lora_aggregation`={products}" if products else "",
     )

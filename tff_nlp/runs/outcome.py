@@ -1,5 +1,6 @@
 """Writes the results of a run: pictures, the exported model and result.json."""
 
+from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
 from tff_nlp.runs import adapters, reporter, result
 
@@ -38,4 +39,4 @@ def write(
     directory.save_result(values)
     reporter.show(values["summary"])
     listed = ", ".join([*files, f"{run_directory.MODEL}/"])
-    reporter.say("saved", [f"{directory.path}: {listed}"])
+    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {listed}"])

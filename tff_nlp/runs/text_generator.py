@@ -225,7 +225,7 @@ def build(
         )
     if config.max_tokens > model.max_tokens:
         raise UserError(
-            f"--max_tokens={config.max_tokens}: the model reads at most {model.max_tokens}"
+            f"`max_tokens`={config.max_tokens}: the model reads at most {model.max_tokens}"
         )
     store = learner.TokenStore(model.tokenizer, config.max_tokens, cache_dir)
     return TextGenerator(

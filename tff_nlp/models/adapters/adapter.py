@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.adapters import houlsby, lora, prefix
 from tff_nlp.models.adapters.names import HOULSBY, KINDS, LORA, NONE, PREFIX
@@ -87,7 +87,7 @@ def attach(backbone: Any, adapter: Adapter, seed: int) -> Attached:
     if adapter.kind == PREFIX:
         prefixes = prefix.attach(backbone, adapter.prefix_length, seed)
         return Attached(tuple(v for part in prefixes for v in (part.prefix_key, part.prefix_value)))
-    raise UserError(f"--adapter={adapter.kind}: must be one of {', '.join(KINDS)}")
+    raise UserError(f"{setting('adapter', adapter.kind)}: must be one of {', '.join(KINDS)}")
 
 
 def _low_rank(layers: list[lora.LowRankDense], options: lora.Lora) -> Attached:

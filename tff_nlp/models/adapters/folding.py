@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tff_nlp import durable_files
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, message, verbatim
 from tff_nlp.models import functional
 from tff_nlp.models.adapters import lora
 from tff_nlp.models.adapters.adapter import Attached
@@ -116,13 +116,19 @@ def load(
         for name, value in zip(names, values, strict=True):
             given = members.pop(name, None)
             if given is None and names is model.trainable_names:
-                raise UserError(f"{path}: has no weight {name}; it belongs to another adapter")
+                raise UserError(
+                    f"{verbatim(path)}: has no weight {name}; it belongs to another adapter"
+                )
             if given is not None and (given.shape != value.shape or given.dtype != value.dtype):
-                raise UserError(f"{path}: {name} has another shape; it belongs to another network")
+                raise UserError(
+                    f"{verbatim(path)}: {name} has another shape; it belongs to another network"
+                )
             part.append(value if given is None else given)
         parts.append(part)
     if members:
-        raise UserError(f"{path}: has the weight {min(members)}; it belongs to another adapter")
+        raise UserError(
+            f"{verbatim(path)}: has the weight {min(members)}; it belongs to another adapter"
+        )
     return parts[0], parts[1]
 
 
@@ -131,5 +137,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             members: Mapping[str, Any] = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as an adapter ({error})") from error
+        raise UserError(
+            f"{verbatim(path)}: cannot be read as an adapter ({message(error)})"
+        ) from error
     return dict(members)

@@ -69,7 +69,7 @@ def attach(backbone: Any, bottleneck: int, seed: int) -> list[Bottleneck]:
       UserError: If the width is below 1.
     """
     if bottleneck < 1:
-        raise UserError(f"--adapter_width={bottleneck}: must be 1 or more")
+        raise UserError(f"`adapter_width`={bottleneck}: must be 1 or more")
     added = []
     for place, layer in enumerate(backbone.transformer_layers):
         for name, attribute in _ENDS.items():

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models.adapters.names import MATRICES
 
 
@@ -79,7 +79,7 @@ class LowRankDense(tf.keras.layers.Layer):
         rows, columns = int(np.prod(inputs)), int(np.prod(outputs))
         if not 1 <= options.rank <= min(rows, columns):
             raise UserError(
-                f"--lora_rank={options.rank}: must be from 1 to {min(rows, columns)} for the "
+                f"`lora_rank`={options.rank}: must be from 1 to {min(rows, columns)} for the "
                 f"matrix {dense.name}"
             )
         self.scale = options.alpha / options.rank
@@ -194,7 +194,7 @@ def _owner(layer: Any, name: str) -> tuple[Any, str]:
     if not hasattr(owner, attribute):
         found = [n for n in MATRICES if _has(layer, n)]
         raise UserError(
-            f"--lora_matrices={name}: this network has no such matrix; it has {', '.join(found)}"
+            f"{setting('lora_matrices', name)}: this network has no such matrix; it has {', '.join(found)}"
         )
     return owner, attribute
 

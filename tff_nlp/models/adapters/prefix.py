@@ -88,9 +88,9 @@ def attach(backbone: Any, length: int, seed: int) -> list[Prefix]:
         a cache and offers no place for a prefix.
     """
     if any("cache" in _arguments(layer) for layer in backbone.transformer_layers):
-        raise UserError("--adapter=prefix: is for encoders; take lora or houlsby for a decoder")
+        raise UserError("`adapter`=prefix: is for encoders; take lora or houlsby for a decoder")
     if length < 1:
-        raise UserError(f"--prefix_length={length}: must be 1 or more")
+        raise UserError(f"`prefix_length`={length}: must be 1 or more")
     added = []
     for place, layer in enumerate(backbone.transformer_layers):
         attention = layer._self_attention_layer

@@ -27,19 +27,19 @@ class ModelConfig:
     encoder: str = option(
         AUTO,
         "minilm, random, a Hugging Face checkpoint folder, or the name of a KerasNLP preset; auto: "
-        "random with --task=language_model, else minilm.",
+        "random with `task`=language_model, else minilm.",
         path=True,
     )
-    encoder_layers: int = option(2, "Number of layers of --encoder=random.")
-    encoder_width: int = option(128, "Width of --encoder=random.")
-    encoder_heads: int = option(2, "Number of attention heads of --encoder=random.")
-    vocabulary_size: int = option(8000, "Maximum size of the vocabulary of --encoder=random.")
+    encoder_layers: int = option(2, "Number of layers of `encoder`=random.")
+    encoder_width: int = option(128, "Width of `encoder`=random.")
+    encoder_heads: int = option(2, "Number of attention heads of `encoder`=random.")
+    vocabulary_size: int = option(8000, "Maximum size of the vocabulary of `encoder`=random.")
     lowercase: bool | None = option(
-        None, "Whether --encoder=random converts texts to lower case; empty: yes."
+        None, "Whether `encoder`=random converts texts to lower case; empty: yes."
     )
     strip_accents: bool | None = option(
         None,
-        "Whether --encoder=random removes the accents of Latin, Greek and Cyrillic letters; "
+        "Whether `encoder`=random removes the accents of Latin, Greek and Cyrillic letters; "
         "empty: no.",
     )
     decode_html_entities: bool = option(
@@ -60,8 +60,8 @@ class ModelConfig:
         "Small trained weights in a frozen network: LoRA, bottlenecks or a prefix.",
         names.KINDS,
     )
-    lora_rank: int = option(8, "Rank of the factors of --adapter=lora.")
-    lora_alpha: float = option(16.0, "Their product is multiplied by this number / --lora_rank.")
+    lora_rank: int = option(8, "Rank of the factors of `adapter`=lora.")
+    lora_alpha: float = option(16.0, "Their product is multiplied by this number / `lora_rank`.")
     lora_matrices: str = option(
         "query,value",
         f"Matrices of each layer that get factors, of {', '.join(names.MATRICES)}.",
@@ -73,8 +73,8 @@ class ModelConfig:
         "matrix; flora: the same, all of it in the frozen matrix, and A and B start anew.",
         names.AGGREGATIONS,
     )
-    adapter_width: int = option(64, "Width of the bottlenecks of --adapter=houlsby.")
-    prefix_length: int = option(16, "Number of positions of --adapter=prefix.")
+    adapter_width: int = option(64, "Width of the bottlenecks of `adapter`=houlsby.")
+    prefix_length: int = option(16, "Number of positions of `adapter`=prefix.")
     max_tokens: int = option(64, "Maximum number of tokens of a text; longer texts are cut.")
     compute_dtype: str = option(
         "float32",
@@ -100,13 +100,13 @@ class ModelConfig:
             known = ", ".join(names.MATRICES)
             checks.check(name in names.MATRICES, "lora_matrices", name, f"one of {known}")
         if not self.has_adapter and self.trainable == names.ADAPTER:
-            checks.refuse("trainable", self.trainable, "there is no adapter without --adapter")
+            checks.refuse("trainable", self.trainable, "there is no adapter without `adapter`")
         if self.has_adapter and self.trainable == "all":
             checks.refuse("trainable", self.trainable, "an adapter is for a network that is frozen")
         for name in ("lowercase", "strip_accents"):
             value = getattr(self, name)
             if value is not None and self.encoder != "random":
-                why = "a pretrained encoder has its own setting; only --encoder=random can choose"
+                why = "a pretrained encoder has its own setting; only `encoder`=random can choose"
                 checks.refuse(name, value, why)
 
     @property
