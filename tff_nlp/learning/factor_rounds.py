@@ -46,7 +46,7 @@ def compose(
     """
     if server_optimizer != optimizers.ServerOptimizer():
         raise errors.UserError(
-            f"{errors.setting('lora_aggregation', aggregator.method)}: the mean of the products is exact only if "
+            f"`lora_aggregation`={aggregator.method}: the mean of the products is exact only if "
             "the server takes whole steps; take `server_optimizer`=sgd, `server_learning_rate`=1, "
             "`server_momentum`=0"
         )
