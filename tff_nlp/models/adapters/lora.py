@@ -194,7 +194,8 @@ def _owner(layer: Any, name: str) -> tuple[Any, str]:
     if not hasattr(owner, attribute):
         found = [n for n in MATRICES if _has(layer, n)]
         raise UserError(
-            f"{setting('lora_matrices', name)}: this network has no such matrix; it has {', '.join(found)}"
+            f"{setting('lora_matrices', name)}: this network has no such matrix; it has "
+            f"{', '.join(found)}"
         )
     return owner, attribute
 
