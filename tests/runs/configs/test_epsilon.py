@@ -1,0 +1,27 @@
+"""The order grids of the config of epsilon's script. Its other checks are tested by the script."""
+
+import pytest
+
+from tff_nlp.errors import UserError
+from tff_nlp.runs.configs.epsilon import EpsilonConfig
+
+
+@pytest.mark.parametrize(
+    ("text", "orders"),
+    [
+        ("", None),
+        ("2..5", (2, 3, 4, 5)),
+        ("1.1..1.4:0.1", (1.1, 1.2, 1.3, 1.4)),
+        ("1.5,8,64", (1.5, 8, 64)),
+    ],
+)
+def test_order_grids(text, orders):
+    assert EpsilonConfig(population=100, orders=text).order_grid() == orders
+
+
+@pytest.mark.parametrize(
+    "text", [",", "a", "2..", "2..5:0", "1..3", "0.5", "5..2", "2..1e9", "nan", "inf", "2..inf"]
+)
+def test_bad_order_grids(text):
+    with pytest.raises(UserError, match="orders="):
+        EpsilonConfig(population=100, orders=text)
