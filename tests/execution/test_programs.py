@@ -27,7 +27,7 @@ def _start(source, on_interrupt="default_int_handler"):
     )
 
 
-def _run(source, on_interrupt):
+def _run(source, on_interrupt="default_int_handler"):
     """Runs a program and returns its last line. Its pipes must close when it ends."""
     process = _start(source, on_interrupt)
     try:

@@ -1,4 +1,4 @@
-"""The order grids of the config of epsilon's script. Its other checks are tested by the script."""
+"""The config of the question about epsilon: choices and order grids. The script tests the rest."""
 
 import pytest
 
@@ -25,3 +25,9 @@ def test_order_grids(text, orders):
 def test_bad_order_grids(text):
     with pytest.raises(UserError, match="orders="):
         EpsilonConfig(population=100, orders=text)
+
+
+@pytest.mark.parametrize("name", ["accountant", "dp", "sampling", "unit"])
+def test_other_names_are_refused_in_python_too(name):
+    with pytest.raises(UserError, match=f"{name}=other: must be one of "):
+        EpsilonConfig(population=100, **{name: "other"})

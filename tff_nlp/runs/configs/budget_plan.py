@@ -3,7 +3,7 @@
 import dataclasses
 
 from tff_nlp.privacy import names
-from tff_nlp.runs import checks
+from tff_nlp.runs import checks, options
 from tff_nlp.runs.options import option
 
 
@@ -42,6 +42,7 @@ class BudgetPlanConfig:
     json: bool = option(False, "Print JSON.")
 
     def __post_init__(self) -> None:
+        options.check_choices(self)
         for name in ("population", "target_epsilon"):
             if getattr(self, name) is None:
                 checks.refuse_missing(name)

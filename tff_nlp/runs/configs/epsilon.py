@@ -3,7 +3,7 @@
 import dataclasses
 
 from tff_nlp.privacy import names
-from tff_nlp.runs import checks
+from tff_nlp.runs import checks, options
 from tff_nlp.runs.options import option
 
 _MOST_ORDERS = _LARGEST_ORDER = 10_000
@@ -58,6 +58,7 @@ class EpsilonConfig:
     json: bool = option(False, "Print JSON.")
 
     def __post_init__(self) -> None:
+        options.check_choices(self)
         if self.population is None:
             checks.refuse_missing("population")
         checks.at_least(2, "population", self.population)
