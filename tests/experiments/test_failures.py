@@ -236,7 +236,16 @@ def test_an_encoder_error_is_alone_on_stderr(tmp_path, reviews, cache):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.fixture
+def interruptible():
+    """Programs that a test starts do not ignore SIGINT, even if the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_at_once_and_the_run_goes_on_later(tmp_path, reviews, cache):
     folder = tmp_path / "run"
     process = subprocess.Popen(
