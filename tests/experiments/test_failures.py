@@ -214,7 +214,7 @@ def test_a_run_prints_nothing_but_its_own_words(tmp_path, reviews, cache):
         check=True,
     )
     subjects = ("corpus", "clients", "output", "model", "round", "device", "test", "held_out")
-    subjects += ("warning", "saved", "note", "finished", "loading")
+    subjects += ("warning", "saved", "note", "finished", "loading", "tokens", "compiling", "saving")
     strange = [line for line in done.stdout.splitlines() if line.split()[0] not in subjects]
     assert strange == []
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
