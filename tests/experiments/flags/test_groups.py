@@ -9,7 +9,7 @@ import pathlib
 import pytest
 from absl import flags
 
-from experiments import train, train_centralized
+from experiments import epsilon, plan_budget, predict, train, train_centralized
 from experiments.flags import groups
 from tff_nlp.clients import partitions
 from tff_nlp.errors import UserError
@@ -20,7 +20,10 @@ from tff_nlp.runs import configs, options
 from tff_nlp.runs.configs import execution, unused
 
 RUNS = pathlib.Path(configs.__file__).parents[1]
-SCRIPTS = {"train": train, "train_centralized": train_centralized}
+SCRIPTS = {
+    script.__name__.rpartition(".")[2]: script
+    for script in (train, train_centralized, predict, epsilon, plan_budget)
+}
 
 
 def parsed(group, *arguments):
