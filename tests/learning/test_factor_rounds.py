@@ -38,7 +38,9 @@ def aggregator_of(model, aggregation):
     if aggregation not in names.BY_PRODUCTS:
         return None
     pairs = [(factors.a, factors.b) for factors in model.factors]
-    return factor_products.FactorMeanFactory(aggregation, pairs)
+    return factor_products.FactorMeanFactory(
+        aggregation, pairs, starts_anew=aggregation == names.FLORA
+    )
 
 
 def effective(model, weights):

@@ -23,15 +23,20 @@ class FactorMeanFactory(tff.aggregators.WeightedAggregationFactory):
     the shape of A without its last axis and of B without its first. There is no state.
     """
 
-    def __init__(self, method: str, pairs: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, method: str, pairs: Sequence[tuple[int, int]], *, starts_anew: bool = False
+    ) -> None:
         """Initializes the factory.
 
         Args:
-          method: Name of the method, one of `names.BY_PRODUCTS` of `models.adapters`.
+          method: Name of the method, for messages.
           pairs: The index of A and the index of B in the update, for each pair of factors.
+          starts_anew: Whether the server puts the whole product into the frozen matrix, and A and B
+            start anew (FLoRA). Otherwise A and B become their means (FedEx-LoRA).
         """
         self.method = method
         self.pairs = tuple(pairs)
+        self.starts_anew = starts_anew
         self.properties = properties.configured(products=method)
 
     def create(

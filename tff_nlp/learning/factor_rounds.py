@@ -1,8 +1,8 @@
 """Rounds whose server changes frozen matrices by the exact mean of low-rank products.
 
-See `aggregation.factor_products` for the papers. With "fedex", A and B become their means, and the
-frozen matrix W takes what is missing: mean(A B) - mean(A) mean(B). With "flora", W takes mean(A B),
-and A and B start anew.
+See `aggregation.factor_products` for the papers. In FedEx-LoRA, A and B become their means, and the
+frozen matrix W takes what is missing: mean(A B) - mean(A) mean(B). In FLoRA, W takes mean(A B), and
+A and B start anew.
 """
 
 import collections
@@ -14,7 +14,6 @@ import tensorflow_federated as tff
 from tff_nlp import errors, seeds
 from tff_nlp.aggregation import factor_products
 from tff_nlp.learning import optimizers
-from tff_nlp.models.adapters import names
 from tff_nlp.privacy import contract
 from tff_nlp.tasks import task as tasks
 
@@ -66,7 +65,9 @@ def compose(
     def with_kernels(weights: Any, kernels: Any) -> Any:
         return _with_kernels(task, weights, kernels)
 
-    apply = _build_update(task, aggregator.method, seed, finalizer_type, aggregation, model_type)
+    apply = _build_update(
+        task, aggregator.starts_anew, seed, finalizer_type, aggregation, model_type
+    )
 
     @tff.tensorflow.computation
     def nan() -> Any:
@@ -152,7 +153,7 @@ def _with_kernels(task: tasks.Task, weights: Any, kernels: Any) -> Any:
 
 def _build_update(
     task: tasks.Task,
-    method: str,
+    starts_anew: bool,
     seed: int,
     state_type: tff.Type,
     aggregation: tff.templates.AggregationProcess,
@@ -176,7 +177,7 @@ def _build_update(
             a, b = before[factors.a], before[factors.b]
             mean_a, mean_b = update[factors.a], update[factors.b]
             # A client has A - a and B - b. The sum of products has a b only.
-            if method == names.FEDEX:
+            if not starts_anew:
                 residual = product - tf.tensordot(mean_a, mean_b, 1)
             else:
                 residual = tf.tensordot(a - mean_a, b, 1) - tf.tensordot(a, mean_b, 1) + product

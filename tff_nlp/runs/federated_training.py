@@ -17,6 +17,7 @@ from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
 from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
 from tff_nlp.learning.transforms import example_privacy
+from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import mechanism, names, releases
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
@@ -305,7 +306,10 @@ def _aggregator(run: configs.FederatedRun, trained: tasks.Task, plan: PrivacyPla
     """Returns the aggregator of updates; None for the plain mean."""
     if conduct.of_process(run).aggregator.multiplies:
         pairs = [(factors.a, factors.b) for factors in trained.factors]
-        return factor_products.FactorMeanFactory(run.model.lora_aggregation, pairs)
+        method = run.model.lora_aggregation
+        return factor_products.FactorMeanFactory(
+            method, pairs, starts_anew=method == adapters.FLORA
+        )
     private_mean = _mechanism(run, plan)
     if private_mean is None:
         return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)
