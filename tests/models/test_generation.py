@@ -67,7 +67,7 @@ def test_greedy_equals_the_full_model(full_logits, model, weights, max_new_token
 def test_ends_of_texts(full_logits, model, weights):
     """The end of a text is likely in this table, so rows end at different positions."""
     trainable, frozen = weights
-    table = model.frozen_names.index(decoders.TOKEN_TABLE)
+    table = model.frozen_names.index("token_embedding/embeddings")
     changed = list(frozen)
     changed[table] = frozen[table].copy()
     changed[table][model.tokenizer.end_id] *= 3
@@ -137,12 +137,12 @@ def test_temperature_flattens():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_new_tokens": 0}, "--max_new_tokens=0: must be at least 1 and below the 24"),
-        ({"max_new_tokens": 24}, "--max_new_tokens=24"),
-        ({"top_p": 1.1}, "--top_p=1.1"),
-        ({"top_p": -0.1}, "--top_p=-0.1"),
-        ({"temperature": 0.0}, "--temperature=0.0"),
-        ({"temperature": float("nan")}, "--temperature=nan"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0: must be at least 1 and below the 24"),
+        ({"max_new_tokens": 24}, "max_new_tokens=24"),
+        ({"top_p": 1.1}, "top_p=1.1"),
+        ({"top_p": -0.1}, "top_p=-0.1"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"temperature": float("nan")}, "temperature=nan"),
     ],
 )
 def test_impossible_numbers(model, weights, arguments, message):

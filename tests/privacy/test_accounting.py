@@ -186,7 +186,7 @@ def test_fixed_size_cohorts_are_accounted_for_replacement():
 
 @pytest.mark.parametrize("delta", [0, -1e-6, 1, math.nan, 1.1e-3])
 def test_a_meaningless_delta_is_refused(delta):
-    with pytest.raises(UserError, match="^--delta="):
+    with pytest.raises(UserError, match="^delta="):
         accounting.check_delta(delta, 1000)
 
 
@@ -213,6 +213,7 @@ def test_the_whole_room_needs_no_tensorflow():
         "from tff_nlp.privacy import accounting, adaptive_clipping, budget, calibration, dp_ftrl\n"
         "from tff_nlp.privacy import events, frontier, signal, statement\n"
         "import experiments.epsilon, experiments.plan_budget\n"
+        "from tff_nlp.runs import budget_picture, budget_plan, epsilon_question\n"
         "print([m for m in sys.modules if m.split('.')[0] in\n"
         "       ('tensorflow', 'tensorflow_federated', 'tensorflow_privacy', 'keras', 'jax')])"
     )

@@ -9,12 +9,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
+from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
+from tff_nlp.models.adapters.lora import Factors
+from tff_nlp.models.adapters.names import NONE
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.decoders import Decoder
 
-TRAINABLE = ("all", "no_embeddings", "top_K", "biases")
+TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "adapter")
 
 # Backbones that belong to a model. Two models with one backbone would change each other's weights.
 _taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
@@ -32,6 +35,7 @@ class CausalModel(functional.WeightsAsValues):
       token_embedding: None, because no table is read only by gathering. The token embedding is
         tied: it also computes the logits. So its gradient is dense, and a client needs all rows,
         not only those of its own tokens.
+      factors: The low-rank factors that train.
     """
 
     tokenizer: BytePairTokenizer
@@ -39,9 +43,12 @@ class CausalModel(functional.WeightsAsValues):
     trainable_names: tuple[str, ...]
     frozen_names: tuple[str, ...]
     token_embedding: None = dataclasses.field(default=None, init=False)
+    factors: tuple[Factors, ...]
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _cached: "CachedNetwork" = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+    _attached: Attached = dataclasses.field(repr=False)
+    _fixed: tuple[functional.Fixed, ...] = dataclasses.field(default=(), repr=False)
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
@@ -50,7 +57,12 @@ class CausalModel(functional.WeightsAsValues):
         The logits are float32[batch, length, vocabulary]. The model is built at its first use,
         which must be outside of graphs. It is not compiled. Its trainable weights have the order of
         `trainable_names`.
+
+        Raises:
+          TypeError: If the model is the result of `folding.fold`.
         """
+        if self._fixed:
+            raise TypeError("a model with folded factors has no Keras model")
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
         return tf.keras.Model(token_ids, self._network(inputs), name="causal_model")
@@ -83,7 +95,9 @@ class CausalModel(functional.WeightsAsValues):
         """
         inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
         values = (*trainable, *frozen)
-        found = functional.call(self._network, self._weights, values, inputs, seed=seed)
+        found = functional.call(
+            self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
+        )
         return tf.cast(found, tf.float32)
 
     def empty_cache(self, batch: Any, length: Any) -> tf.Tensor:
@@ -112,11 +126,15 @@ class CausalModel(functional.WeightsAsValues):
         """
         values = (*trainable, *frozen)
         inputs = (token_ids, cache, place)
-        found, cache = functional.call(self._cached, self._weights, values, inputs, seed=None)
+        found, cache = functional.call(
+            self._cached, self._weights, values, inputs, seed=None, fixed=self._fixed
+        )
         return tf.cast(found, tf.float32), cache
 
 
-def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
+def build(
+    decoder: Decoder, *, trainable: str = "all", adapter: Adapter | None = None, seed: int = 0
+) -> CausalModel:
     """Builds a causal language model from a decoder.
 
     The decoder's backbone becomes part of the model, so another model needs another decoder. The
@@ -126,7 +144,10 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
       decoder: The decoder.
       trainable: Which weights train. "all"; "no_embeddings" (all except the token and position
         tables); "top_K", for example top_2 (the last K transformer layers and the last layer norm);
-        or "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022, section 3).
+        "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022, section 3); or
+        "adapter" (only the adapter). An adapter always trains.
+      adapter: The adapter in the decoder; None for none.
+      seed: Seed of the run, for the adapter's initial weights.
 
     Raises:
       UserError: If `trainable` is not possible.
@@ -134,23 +155,25 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
     """
     backbone = decoder.backbone
     trains = _selection(trainable, backbone.num_layers)
+    if trainable == "adapter" and (adapter or Adapter()).kind == NONE:
+        raise UserError("`trainable`=adapter: nothing trains without `adapter`")
     if backbone in _taken:
         raise ValueError("this decoder belongs to another model already: load it once more")
     _taken.add(backbone)
     outputs = backbone.token_embedding(backbone.output, reverse=True)
     network = tf.keras.Model(backbone.input, outputs, name="network")
-    weights = functional.weights_of(network)
-    chosen = [weight for weight in weights if trains(weight.name)]
-    rest = [weight for weight in weights if not trains(weight.name)]
-    functional.set_trainable(chosen, rest)
+    attached = attach(backbone, adapter or Adapter(), seed)
+    chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
     return CausalModel(
         tokenizer=decoder.tokenizer,
         max_tokens=backbone.max_sequence_length,
         trainable_names=tuple(weight.name for weight in chosen),
         frozen_names=tuple(weight.name for weight in rest),
+        factors=attached.factors(chosen, rest),
         _network=network,
         _cached=CachedNetwork(backbone, name="cached_network"),
         _weights=(*chosen, *rest),
+        _attached=attached,
     )
 
 
@@ -227,13 +250,16 @@ def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
         return lambda name: "embedding" not in name.partition("/")[0]
     if trainable == "biases":
         return lambda name: name.endswith(("/bias", "/beta"))
+    if trainable == "adapter":
+        return lambda name: False
     if not top:
         raise UserError(
-            f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
+            f"{setting('trainable', trainable)}: must be one of {', '.join(TRAINABLE)} (for "
+            "example top_2)"
         )
     count = int(top[1])
     if not 1 <= count <= num_layers:
-        raise UserError(f"--trainable={trainable}: the decoder has {num_layers} layers")
+        raise UserError(f"{setting('trainable', trainable)}: the decoder has {num_layers} layers")
     parts = {"layer_norm"}
     parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
     return lambda name: name.partition("/")[0] in parts

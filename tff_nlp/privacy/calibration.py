@@ -10,14 +10,13 @@ from collections.abc import Callable
 import dp_accounting as dpa
 from scipy import optimize
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.privacy import accounting, names
 
 EpsilonOf = Callable[[dpa.DpEvent], float]
 
 LARGEST_NOISE = names.MOST_NOISE
 SMALLEST_NOISE = 1e-2
-MOST_ROUNDS = 1_000_000
 # Relative precision of the search for the noise.
 _PRECISION = 1e-6
 
@@ -52,7 +51,7 @@ def epsilon_by(
             return bound
         tight, _, reason = accounting.pld_epsilon(event, delta, bound, relation)
         if tight is None:
-            raise UserError(f"--accountant=pld: {reason}; use --accountant=rdp")
+            raise UserError(f"`accountant`=pld: {reason}; use `accountant`=rdp")
         return tight
 
     return epsilon
@@ -65,8 +64,8 @@ def check_accountant(accountant: str) -> None:
       UserError: If there is no such accountant.
     """
     if accountant not in accounting.ACCOUNTANTS:
-        names = ", ".join(accounting.ACCOUNTANTS)
-        raise UserError(f"--accountant={accountant}: choose one of {names}")
+        known = ", ".join(accounting.ACCOUNTANTS)
+        raise UserError(f"{setting('accountant', accountant)}: choose one of {known}")
 
 
 def smallest_noise(
@@ -98,7 +97,7 @@ def smallest_noise(
     if excess(high) > 0:
         floor = epsilon_of(event_of(LARGEST_NOISE))
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: no noise reaches it; with any noise, this"
+            f"`target_epsilon`={target_epsilon:g}: no noise reaches it; with any noise, this"
             f" accountant's epsilon is above {floor:.3g}"
         )
     if excess(low) <= 0:
@@ -162,8 +161,8 @@ def largest_cohort(
     cohort = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, population)
     if cohort == 0:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: already exceeded with one client per round"
-            f" (epsilon {epsilon_of(event_of(1)):.3g}): raise --noise_multiplier or lower --rounds"
+            f"`target_epsilon`={target_epsilon:g}: already exceeded with one client per round"
+            f" (epsilon {epsilon_of(event_of(1)):.3g}): raise `noise_multiplier` or lower `rounds`"
         )
     return cohort
 
@@ -193,9 +192,9 @@ def smallest_cohort(
     too_small = _largest(lambda n: epsilon_of(event_of(n)) > target_epsilon, population)
     if too_small == population:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: exceeded even with all {population:,} clients in"
-            f" each round (epsilon {epsilon_of(event_of(population)):.3g}): raise --noise_ratio or"
-            " lower --rounds"
+            f"`target_epsilon`={target_epsilon:g}: exceeded even with all {population:,} clients in"
+            f" each round (epsilon {epsilon_of(event_of(population)):.3g}): raise `noise_ratio` or"
+            " lower `rounds`"
         )
     return too_small + 1
 
@@ -203,7 +202,7 @@ def smallest_cohort(
 def most_rounds(
     event_of: Callable[[int], dpa.DpEvent], target_epsilon: float, epsilon_of: EpsilonOf
 ) -> int:
-    """Returns the largest number of rounds that keeps a target epsilon, at most `MOST_ROUNDS`.
+    """Returns the largest number of rounds that keeps a target epsilon, at most a million.
 
     Args:
       event_of: Number of rounds -> event of all rounds.
@@ -214,12 +213,12 @@ def most_rounds(
       UserError: If a single round already exceeds the target.
     """
     check_target(target_epsilon)
-    rounds = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, MOST_ROUNDS)
+    rounds = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, names.MOST_ROUNDS)
     if rounds == 0:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: already exceeded after one round (epsilon"
-            f" {epsilon_of(event_of(1)):.3g}): raise --noise_multiplier or lower"
-            " --clients_per_round"
+            f"`target_epsilon`={target_epsilon:g}: already exceeded after one round (epsilon"
+            f" {epsilon_of(event_of(1)):.3g}): raise `noise_multiplier` or lower"
+            " `clients_per_round`"
         )
     return rounds
 
@@ -231,4 +230,4 @@ def check_target(target_epsilon: float) -> None:
       UserError: If it is not.
     """
     if not 0 < target_epsilon < math.inf:
-        raise UserError(f"--target_epsilon={target_epsilon:g}: must be above 0 and finite")
+        raise UserError(f"`target_epsilon`={target_epsilon:g}: must be above 0 and finite")

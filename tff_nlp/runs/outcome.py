@@ -1,7 +1,8 @@
 """Writes the results of a run: pictures, the exported model and result.json."""
 
+from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
-from tff_nlp.runs import personal_picture, reporter, result
+from tff_nlp.runs import adapters, personal_picture, reporter, result
 
 
 def write(
@@ -34,9 +35,13 @@ def write(
             "tokens": facts.tokens["train"].to_json(),
         },
     )
+    files = [run_directory.RESULT, run_directory.CURVES, *drawings, run_directory.METRICS]
+    if learner.model.has_adapter:
+        adapters.save(learner, facts.weights, directory.path / run_directory.ADAPTER)
+        files.append(run_directory.ADAPTER)
     values = result.build(outcome, facts)
     values["fingerprints"]["model"] = fingerprint
     directory.save_result(values)
     reporter.show(values["summary"])
-    files = ("result.json", "curves.png", *drawings, "metrics.csv", "model/")
-    reporter.say("saved", [f"{directory.path}: {', '.join(files)}"])
+    listed = ", ".join([*files, f"{run_directory.MODEL}/"])
+    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {listed}"])

@@ -164,7 +164,7 @@ def of_run(
         for client in np.unique(holders)
     ]
     if not members:
-        reporter.say("note", [f"--personalize={how}: no client has test examples"])
+        reporter.say("note", [f"`personalize`={how}: no client has test examples"])
         return None
     reporter.say("personal", [f"{how}: {len(members)} clients are scored on their test examples"])
     if how == OWN_MODEL:

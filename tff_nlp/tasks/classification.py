@@ -56,7 +56,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
     """
     if not 0 <= logit_adjustment < float("inf"):
         raise errors.UserError(
-            f"--logit_adjustment={logit_adjustment}: must be 0 or more, and finite"
+            f"`logit_adjustment`={logit_adjustment}: must be 0 or more, and finite"
         )
     plain = task.Task(
         name="classification",
@@ -80,6 +80,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         metrics=("accuracy",),
         score_set=scorer(model),
         report=REPORT,
+        factors=model.factors,
         one_example=padded_texts.one_text,
         table=None if model.token_embedding is None else task.Table(model.token_embedding, "ids"),
         head=model.head_names,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.tasks.client_scores import ClientScores
 
 Specs = tuple[tf.TensorSpec, ...]
@@ -160,6 +161,7 @@ class Task:
         finds to the labels. Empty if the model has no such layer, or if it does not train.
       dependence: The reason why the loss of an example depends on other examples, as a sentence to
         the user that names the setting. It is empty if the loss does not depend on them.
+      factors: The low-rank factors among the weights.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Task:
     table: Table | None = None
     head: tuple[str, ...] = ()
     dependence: str = ""
+    factors: tuple[Factors, ...] = ()
 
     def losses(
         self,

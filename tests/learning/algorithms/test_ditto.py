@@ -7,7 +7,7 @@ from tests.learning import conftest as berts
 from tests.learning import quadratics
 from tests.learning.algorithms.federations import Federation
 from tff_nlp import errors
-from tff_nlp.execution import ledger
+from tff_nlp.execution import forms, ledger
 from tff_nlp.learning import client_work
 from tff_nlp.learning.algorithms import ditto
 from tff_nlp.learning.client_work import LocalWork
@@ -72,7 +72,9 @@ def test_the_shared_model_is_that_of_fed_avg_and_nothing_else_is_sent():
         federation.weights.trainable, berts.trainable(process, state), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-    ours, theirs = (ledger.ledger_for(p.next) for p in (federation.process, process))
+    ours, theirs = (
+        ledger.of_form(forms.compile_round(p.next)) for p in (federation.process, process)
+    )
     assert (ours.down, ours.up, ours.once) == (theirs.down, theirs.up, theirs.once)
 
 

@@ -11,7 +11,7 @@ from tests.learning import conftest as berts
 from tests.learning import quadratics
 from tests.learning.algorithms.federations import Federation
 from tff_nlp import errors
-from tff_nlp.execution import ledger
+from tff_nlp.execution import forms, ledger
 from tff_nlp.learning import client_work, composition
 from tff_nlp.learning.algorithms import fed_avg, fed_per, local_parts
 from tff_nlp.learning.client_work import LocalWork
@@ -126,8 +126,8 @@ def test_heads_are_neither_sent_nor_received():
     model = berts.tiny_classifier(trainable="biases")
     trained = classification.classification(model)
     assert trained.head == ("head/kernel", "head/bias")
-    ours = ledger.ledger_for(fed_per.fed_per(trained, LOCAL).next)
-    theirs = ledger.ledger_for(fed_avg.fed_avg(trained, LOCAL).next)
+    ours = ledger.of_form(forms.compile_round(fed_per.fed_per(trained, LOCAL).next))
+    theirs = ledger.of_form(forms.compile_round(fed_avg.fed_avg(trained, LOCAL).next))
     head = 4 * (berts.SIZES["width"] + 1) * berts.LABELS
     for direction, part in (("down", "weights"), ("up", "update")):
         assert theirs.bytes_of(direction, part) - ours.bytes_of(direction, part) == head

@@ -52,7 +52,7 @@ def ditto(
         `scaffold`).
     """
     if not 0 < strength < float("inf"):
-        raise errors.UserError(f"--ditto_strength={strength}: must be above 0 and finite")
+        raise errors.UserError(f"`ditto_strength`={strength}: must be above 0 and finite")
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, algorithm="ditto")
     return stateful.compose(

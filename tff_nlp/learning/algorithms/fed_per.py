@@ -30,13 +30,13 @@ def fed_per(
     """
     if not task.head:
         raise errors.UserError(
-            f"--algorithm=fedper: the task {task.name} has no head that a client could keep; take "
-            "--algorithm=ditto"
+            f"`algorithm`=fedper: the task {task.name} has no head that a client could keep; take "
+            "`algorithm`=ditto"
         )
     if set(task.head) == set(task.trainable_names):
         raise errors.UserError(
-            "--algorithm=fedper: only the head trains, and clients keep their heads, so they would "
-            "share nothing; take another --trainable"
+            "`algorithm`=fedper: only the head trains, and clients keep their heads, so they would "
+            "share nothing; take another `trainable`"
         )
     return local_parts.local_parts(
         task,

@@ -72,16 +72,16 @@ def _check(
     local: client_work.LocalWork, fairness: float, aggregator: composition.Aggregator | None
 ) -> None:
     if not 0 <= fairness < float("inf"):
-        raise errors.UserError(f"--fairness_q={fairness}: must be 0 or more, and finite")
+        raise errors.UserError(f"`fairness_q`={fairness}: must be 0 or more, and finite")
     optimizer = local.optimizer
     if optimizer.name != "sgd" or optimizer.momentum or optimizer.clip_norm is not None:
         raise errors.UserError(
-            f"--client_optimizer={optimizer.name}: --algorithm=qfedavg scales a client's update by "
+            f"`client_optimizer`={optimizer.name}: `algorithm`=qfedavg scales a client's update by "
             "the step size of plain sgd, without momentum and clipping"
         )
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         raise errors.UserError(
-            "--algorithm=qfedavg: the aggregator ignores weights, and the loss of a client is its "
+            "`algorithm`=qfedavg: the aggregator ignores weights, and the loss of a client is its "
             "weight; take a weighted one"
         )
 

@@ -19,7 +19,7 @@ class PersonalizationConfig:
         AUTO,
         "The model of each client that is compared with the final model on the client's own test "
         "examples. fine_tune: the client takes local steps from the final model; own_model: the "
-        "one that it keeps with --algorithm=" + " or ".join(OWN_MODELS) + "; auto: own_model with "
+        "one that it keeps with `algorithm`=" + " or ".join(OWN_MODELS) + "; auto: own_model with "
         "these algorithms, else none.",
         (AUTO, NONE, FINE_TUNE, OWN_MODEL),
     )
@@ -48,22 +48,22 @@ class PersonalizationConfig:
             how = OWN_MODEL if keeps and clients.client_test_fraction else NONE
         if how == OWN_MODEL and not keeps:
             checks.refuse(
-                "personalize", how, f"clients keep no models with --algorithm={algorithm}"
+                "personalize", how, f"clients keep no models with `algorithm`={algorithm}"
             )
         if how == FINE_TUNE and keeps:
             checks.refuse(
-                "personalize", how, f"clients keep models already with --algorithm={algorithm}"
+                "personalize", how, f"clients keep models already with `algorithm`={algorithm}"
             )
         if how != NONE and not clients.client_test_fraction:
-            why = "needs test examples of the clients; give --client_test_fraction"
+            why = "needs test examples of the clients; give `client_test_fraction`"
             checks.refuse("personalize", how, why)
         if how == FINE_TUNE and clients.client_validation_fraction == 0:
-            why = "chooses the steps on validation examples; give --client_validation_fraction"
+            why = "chooses the steps on validation examples; give `client_validation_fraction`"
             checks.refuse("personalize", how, why)
         return dataclasses.replace(self, personalize=how)
 
     def with_validation(self, clients: ClientsConfig) -> ClientsConfig:
-        """Returns the clients with the default of --client_validation_fraction filled in."""
+        """Returns the clients with the default of `client_validation_fraction` filled in."""
         if clients.client_validation_fraction is not None:
             return clients
         fraction = _VALIDATION_FRACTION if self.personalize == FINE_TUNE else 0.0

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from tff_nlp.errors import setting
+from tff_nlp.models.adapters import names as adapters
 from tff_nlp.runs import options
 from tff_nlp.runs.configs import task_names
 
@@ -24,6 +26,12 @@ _MEANT_FOR = {
     "encoder_width": ("encoder", ("random",)),
     "encoder_heads": ("encoder", ("random",)),
     "vocabulary_size": ("encoder", ("random",)),
+    "lora_rank": ("adapter", (adapters.LORA,)),
+    "lora_alpha": ("adapter", (adapters.LORA,)),
+    "lora_matrices": ("adapter", (adapters.LORA,)),
+    "lora_aggregation": ("adapter", (adapters.LORA,)),
+    "adapter_width": ("adapter", (adapters.HOULSBY,)),
+    "prefix_length": ("adapter", (adapters.PREFIX,)),
     "proximal_strength": ("algorithm", ("fedprox",)),
     "ditto_strength": ("algorithm", ("ditto",)),
     "fairness_q": ("algorithm", ("qfedavg",)),
@@ -33,7 +41,7 @@ _MEANT_FOR = {
 
 
 def without_effect(*groups: Any) -> list[str]:
-    """Returns a sentence for each option that was set but has no effect.
+    """Returns a sentence, a marked text, for each option that was set but has no effect.
 
     Args:
       *groups: Config groups. The values "auto" are already replaced.
@@ -41,7 +49,7 @@ def without_effect(*groups: Any) -> list[str]:
     defaults = {f.name: f.default for group in groups for f in dataclasses.fields(group)}
     values = options.record(*groups)
     return [
-        f"--{name}={values[name]} has no effect with --{other}={values[other]}"
+        f"{setting(name, values[name])} has no effect with {setting(other, values[other])}"
         for name, (other, choices) in _MEANT_FOR.items()
         if name in values
         and other in values
