@@ -110,11 +110,11 @@ def test_a_client_without_examples_keeps_its_model():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strength": 0.0}, "--ditto_strength=0.0"),
-        ({"strength": float("inf")}, "--ditto_strength=inf"),
+        ({"strength": 0.0}, "ditto_strength=0.0"),
+        ({"strength": float("inf")}, "ditto_strength=inf"),
         (
             {"aggregator": mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2))},
-            "--algorithm=ditto: .*no accountant",
+            "algorithm=ditto: .*no accountant",
         ),
     ],
 )

@@ -139,12 +139,12 @@ def test_heads_are_neither_sent_nor_received():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: fed_per.fed_per(quadratics.task()), "--algorithm=fedper: .*no head"),
+        (lambda: fed_per.fed_per(quadratics.task()), "algorithm=fedper: .*no head"),
         (
             lambda: fed_per.fed_per(
                 classification.classification(berts.tiny_classifier(trainable="head"))
             ),
-            "--algorithm=fedper: only the head trains",
+            "algorithm=fedper: only the head trains",
         ),
         (lambda: local_parts.local_parts(task(), parts=["head"]), "parts: head is no trainable"),
         (lambda: local_parts.local_parts(task(), parts=[]), "parts: no weight stays"),
@@ -159,7 +159,7 @@ def test_heads_are_neither_sent_nor_received():
                 parts=["weight_0"],
                 aggregator=mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2)),
             ),
-            "--algorithm=fedper: .*no accountant",
+            "algorithm=fedper: .*no accountant",
         ),
     ],
 )

@@ -112,17 +112,17 @@ def test_a_client_with_a_loss_of_nan_is_left_out():
 @pytest.mark.parametrize(
     ("local", "arguments", "message"),
     [
-        (LocalWork(ClientOptimizer("adamw", 0.1)), {}, "--client_optimizer=adamw: .*plain sgd"),
-        (LOCAL, {"fairness": -1.0}, "--fairness_q=-1.0"),
+        (LocalWork(ClientOptimizer("adamw", 0.1)), {}, "client_optimizer=adamw: .*plain sgd"),
+        (LOCAL, {"fairness": -1.0}, "fairness_q=-1.0"),
         (
             LOCAL,
             {"aggregator": mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2))},
-            "--algorithm=qfedavg: the loss of a client is its weight.*no accountant",
+            "algorithm=qfedavg: the loss of a client is its weight.*no accountant",
         ),
         (
             LOCAL,
             {"aggregator": tff.aggregators.UnweightedMeanFactory()},
-            "--algorithm=qfedavg: the aggregator ignores weights",
+            "algorithm=qfedavg: the aggregator ignores weights",
         ),
     ],
 )
