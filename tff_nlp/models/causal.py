@@ -129,11 +129,11 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
         or "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022, section 3).
 
     Raises:
-      UserError: If `trainable` is not possible.
+      UserError: If `trainable` is not possible, or if the decoder has no such weights.
       ValueError: If the decoder already belongs to another model.
     """
     backbone = decoder.backbone
-    trains = _selection(trainable, backbone.num_layers)
+    trains = _selection(trainable, backbone)
     if backbone in _taken:
         raise ValueError("this decoder belongs to another model already: load it once more")
     _taken.add(backbone)
@@ -142,6 +142,8 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
     weights = functional.weights_of(network)
     chosen = [weight for weight in weights if trains(weight.name)]
     rest = [weight for weight in weights if not trains(weight.name)]
+    if not chosen:
+        raise UserError(f"--trainable={trainable}: {decoder.name} has no such weights")
     functional.set_trainable(chosen, rest)
     return CausalModel(
         tokenizer=decoder.tokenizer,
@@ -149,7 +151,7 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
         trainable_names=tuple(weight.name for weight in chosen),
         frozen_names=tuple(weight.name for weight in rest),
         _network=network,
-        _cached=CachedNetwork(backbone, name="cached_network"),
+        _cached=CachedNetwork(decoder, name="cached_network"),
         _weights=(*chosen, *rest),
     )
 
@@ -175,23 +177,22 @@ def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tenso
 
 
 class CachedNetwork(tf.keras.Model):
-    """Applies a backbone's layers to new tokens, given the cached keys and values of earlier ones.
+    """Applies a decoder's layers to new tokens, given the cached keys and values of earlier ones.
 
     Args:
-      backbone: A `keras_nlp.models.GPT2Backbone`.
+      decoder: The decoder.
       **kwargs: Arguments of `tf.keras.Model`.
     """
 
-    def __init__(self, backbone: Any, **kwargs: Any) -> None:
+    def __init__(self, decoder: Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._backbone = backbone
+        self._decoder = decoder
+        self._backbone = decoder.backbone
 
     def empty_cache(self, batch: Any, length: Any) -> tf.Tensor:
         """Returns zeros, [batch, layers, 2, length, heads, head size]."""
-        heads = self._backbone.num_heads
-        shape = [batch, self._backbone.num_layers, 2, length]
-        size = self._backbone.hidden_dim // heads
-        return tf.zeros([*shape, heads, size], self._backbone.compute_dtype)
+        shape = [batch, self._backbone.num_layers, 2, length, *self._decoder.cached_heads]
+        return tf.zeros(shape, self._backbone.compute_dtype)
 
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor], training: bool = False
@@ -204,8 +205,7 @@ class CachedNetwork(tf.keras.Model):
         """
         token_ids, cache, place = inputs
         layers = self._backbone
-        tokens = layers.token_embedding(token_ids)
-        outputs = tokens + layers.position_embedding(tokens, start_index=place)
+        outputs = self._decoder.embed(token_ids, place)
         caches = []
         for index, layer in enumerate(layers.transformer_layers):
             outputs, layer_cache = layer(
@@ -218,7 +218,7 @@ class CachedNetwork(tf.keras.Model):
         return layers.token_embedding(outputs, reverse=True), tf.stack(caches, axis=1)
 
 
-def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
+def _selection(trainable: str, backbone: Any) -> Callable[[str], bool]:
     """Returns a function that says, for a weight's name, whether the weight trains."""
     top = re.fullmatch(r"top_(\d+)", trainable)
     if trainable == "all":
@@ -232,8 +232,8 @@ def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
             f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
         )
     count = int(top[1])
-    if not 1 <= count <= num_layers:
-        raise UserError(f"--trainable={trainable}: the decoder has {num_layers} layers")
-    parts = {"layer_norm"}
-    parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
+    layers = backbone.transformer_layers
+    if not 1 <= count <= len(layers):
+        raise UserError(f"--trainable={trainable}: the decoder has {len(layers)} layers")
+    parts = {layer.name for layer in (*layers[-count:], backbone.layer_norm)}
     return lambda name: name.partition("/")[0] in parts
