@@ -22,7 +22,7 @@ class GgufFile:
       flag: Start of the error messages.
 
     Raises:
-      UserError: If the file is missing or damaged, or if the package that reads it is not installed.
+      UserError: If the file is missing or damaged, or if the package gguf is not installed.
     """
 
     def __init__(self, path: pathlib.Path, flag: str) -> None:

@@ -60,8 +60,10 @@ def build_backbone(*, max_sequence_length: int, **sizes: Any) -> Any:
     import keras_nlp
 
     check_compute_dtype()
+    # AutoGraph is not needed here, and it would parse the source of every layer.
+    build = tf.autograph.experimental.do_not_convert(keras_nlp.models.LlamaBackbone)
     with zero_variables():
-        backbone = keras_nlp.models.LlamaBackbone(**sizes)
+        backbone = build(**sizes)
     # LlamaBackbone offers no tied table. Without its second table, the layer uses the first.
     backbone.token_embedding.tie_weights = True
     del backbone.token_embedding.reverse_embeddings
@@ -130,9 +132,7 @@ def _sizes(file: GgufFile, place: str) -> dict[str, int]:
             raise UserError(f"{place}: its sizes do not fit: {parts} does not divide {whole}")
     rotated = _positive(file, "llama.rope.dimension_count", place)
     if rotated * heads != width:
-        raise UserError(
-            f"{place} rotates {rotated} of {width // heads} numbers of a head; not read"
-        )
+        raise UserError(f"{place} rotates {rotated} of the {width // heads} numbers of a head")
     return sizes
 
 

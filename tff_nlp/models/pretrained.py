@@ -84,8 +84,8 @@ def load_decoder(name: str) -> decoders.Decoder:
     if name in built_in:
         return _load_gpt2_preset(name)
     raise UserError(
-        f"--encoder={name}: neither random, smollm2, a folder, a GGUF file nor a KerasNLP preset of "
-        f"a GPT-2; presets are {', '.join(sorted(built_in))}"
+        f"--encoder={name}: neither random, smollm2, a folder, a GGUF file nor a KerasNLP preset "
+        f"of a GPT-2; presets are {', '.join(sorted(built_in))}"
     )
 
 
