@@ -67,6 +67,10 @@ def build_backbone(*, max_sequence_length: int, **sizes: Any) -> Any:
     # LlamaBackbone offers no tied table. Without its second table, the layer uses the first.
     backbone.token_embedding.tie_weights = True
     del backbone.token_embedding.reverse_embeddings
+    for layer in backbone.transformer_layers:
+        # An eager tensor, which graphs outside of tf.function cannot capture.
+        attention = layer._self_attention_layer
+        attention._norm_factor = float(attention._norm_factor)
     # GPT2Backbone has this attribute, too.
     backbone.max_sequence_length = max_sequence_length
     return backbone
