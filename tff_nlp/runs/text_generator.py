@@ -172,9 +172,10 @@ def build_language_model(
         from them.
       seed: Seed of the initial weights.
       cache_dir: Folder of the token caches; None for tff_nlp in $XDG_CACHE_HOME or ~/.cache.
-      **model: Options of `runs.configs.ModelConfig`: `encoder` ("random", a Hugging Face GPT-2
-        folder, or a KerasNLP preset), `trainable`, `dropout`, `max_tokens`. A "random" model also
-        has `encoder_layers`, `encoder_width`, `encoder_heads` and `vocabulary_size`.
+      **model: Options of `runs.configs.ModelConfig`: `encoder` ("random", "smollm2", a GGUF file of
+        a Llama, a Hugging Face GPT-2 folder, or a KerasNLP preset), `trainable`, `dropout`,
+        `max_tokens`. A "random" model also has `encoder_layers`, `encoder_width`, `encoder_heads`
+        and `vocabulary_size`.
 
     Raises:
       UserError: If an argument is not possible, or the model cannot be loaded.
