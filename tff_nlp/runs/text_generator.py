@@ -18,7 +18,8 @@ from tff_nlp.serving import export_text
 from tff_nlp.tasks import language_model, language_scores
 from tff_nlp.tasks import task as tasks
 
-# Logits have a column for each token of the vocabulary.
+# Logits have a column for each token of the vocabulary: this many numbers take 256 MB.
+_EVALUATION_LOGITS = 2**26
 _EVALUATION_BATCH = 32
 # The end-of-text token is added before and after each text.
 _ADDED_TOKENS = 2
@@ -99,10 +100,15 @@ class TextGenerator:
         return language_scores.TextSet(
             name,
             len(rows),
-            learner.batches(cache, rows, self.model.tokenizer.pad_id, _EVALUATION_BATCH),
+            learner.batches(cache, rows, self.model.tokenizer.pad_id, self._evaluation_batch()),
             next_token.unigram_perplexity(self.seen, _count(cache, self.model, rows)),
             clients,
         )
+
+    def _evaluation_batch(self) -> int:
+        """Returns the number of texts that are evaluated at a time."""
+        text = self.config.max_tokens * self.model.vocabulary_size
+        return max(1, min(_EVALUATION_BATCH, _EVALUATION_LOGITS // text))
 
     def describe_scores(self, scores: language_scores.LanguageScores) -> dict[str, Any]:
         """Returns the entry of result.json for the scores on the test set."""
