@@ -100,13 +100,14 @@ class TextGenerator:
         return language_scores.TextSet(
             name,
             len(rows),
-            learner.batches(cache, rows, self.model.tokenizer.pad_id, self._evaluation_batch()),
+            learner.batches(cache, rows, self.model.tokenizer.pad_id, self.evaluation_batch),
             next_token.unigram_perplexity(self.seen, _count(cache, self.model, rows)),
             clients,
         )
 
-    def _evaluation_batch(self) -> int:
-        """Returns the number of texts that are evaluated at a time."""
+    @property
+    def evaluation_batch(self) -> int:
+        """Number of texts that are evaluated at a time."""
         text = self.config.max_tokens * self.model.vocabulary_size
         return max(1, min(_EVALUATION_BATCH, _EVALUATION_LOGITS // text))
 
