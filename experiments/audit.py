@@ -19,7 +19,7 @@ from absl import flags
 
 from experiments.command_line import entry
 from experiments.flags import paths
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
@@ -74,7 +74,7 @@ def _folders() -> list[pathlib.Path]:
     folders = [paths.of_flag("run", name) for name in names]
     twice = {str(folder) for folder in folders if folders.count(folder) > 1}
     if twice:
-        raise UserError(f"--run={sorted(twice)[0]}: given twice")
+        raise UserError(f"{setting('run', sorted(twice)[0])}: given twice")
     for folder in folders:
         for part in (JSON, PICTURE):
             _check_file("run", folder / part)
@@ -85,13 +85,15 @@ def _comparison(folders: Sequence[pathlib.Path]) -> pathlib.Path | None:
     """Returns the path of the plot that compares several runs, or None for one run."""
     if len(folders) == 1:
         if FLAGS.comparison:
-            raise UserError(f"--comparison={FLAGS.comparison}: there is one run only")
+            raise UserError(f"{setting('comparison', FLAGS.comparison)}: there is one run only")
         return None
     path = folders[0] / COMPARISON
     if FLAGS.comparison:
         path = paths.of_flag("comparison", FLAGS.comparison)
         if not path.parent.is_dir():
-            raise UserError(f"--comparison={path}: there is no folder {path.parent}")
+            raise UserError(
+                f"{setting('comparison', path)}: there is no folder {verbatim(path.parent)}"
+            )
     _check_file("comparison", path)
     return path
 
@@ -99,7 +101,7 @@ def _comparison(folders: Sequence[pathlib.Path]) -> pathlib.Path | None:
 def _check_file(flag: str, path: pathlib.Path) -> None:
     """Checks, before the audit, that a file can be written after it."""
     if path.is_dir():
-        raise UserError(f"--{flag}={path}: is a folder; a file is written there")
+        raise UserError(f"{setting(flag, path)}: is a folder; a file is written there")
     if path.parent.is_dir():
         user_folders.check_writable(flag, path.parent)
 

@@ -25,6 +25,7 @@ from absl import flags
 
 from experiments.command_line import entry
 from experiments.flags import groups
+from tff_nlp import errors
 from tff_nlp.printable import printable
 from tff_nlp.runs import prediction
 
@@ -41,7 +42,7 @@ def main(texts: list[str]) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"predict.py: {printable(line)}", file=sys.stderr, flush=True)
+    print(f"predict.py: {printable(errors.with_flags(line))}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

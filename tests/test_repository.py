@@ -108,3 +108,18 @@ def test_ci_runs_the_test_command():
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert "scripts/test" in text
+
+
+# Flags of other programs, and of scripts/setup, that messages mention.
+OTHER_FLAGS = ("--address", "--head", "--no-deps", "--num-gpus", "--repair")
+
+
+def test_the_package_writes_no_flag():
+    """A message marks the name of an argument, and only a script makes a flag of it."""
+    found = []
+    for path in sorted((ROOT / "tff_nlp").rglob("*.py")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            flags = re.findall(r"(?<![\w-])--[a-z_{][\w-]*", line)
+            if path.name != "errors.py" and set(flags) - set(OTHER_FLAGS):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert found == []

@@ -33,7 +33,9 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise errors.WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise errors.WriteError(
+            f"{errors.verbatim(path)}: cannot be written ({error.strerror or error})"
+        ) from error
 
 
 @contextlib.contextmanager

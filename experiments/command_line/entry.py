@@ -13,8 +13,9 @@ from absl import flags
 
 from experiments.command_line import help_text, signals
 from tff_nlp import durable_files
-from tff_nlp.errors import RunError, UserError, WriteError
+from tff_nlp.errors import RunError, UserError, WriteError, verbatim
 from tff_nlp.printable import printable
+from tff_nlp.runs import reporter
 
 SUCCESS, RUN_ERROR, USER_ERROR = 0, 1, 2
 
@@ -54,12 +55,10 @@ def status(
         if flag_values["help"].value:
             print(help_text.of(sys.modules[main.__module__].__doc__, flag_values, groups))
             return SUCCESS
-        if takes_arguments:
-            main(rest[1:])
-        elif len(rest) > 1:
-            raise UserError(f"unexpected argument {rest[1]!r}: flags start with --")
-        else:
-            main()
+        if len(rest) > 1 and not takes_arguments:
+            raise UserError(f"unexpected argument {verbatim(repr(rest[1]))}: flags start with --")
+        with reporter.naming_flags():
+            main(*([rest[1:]] if takes_arguments else []))
     except BaseException as error:
         code = _explain(program, error, again)
         if code is None:
@@ -77,15 +76,21 @@ def _explain(program: str, error: BaseException, again: str) -> int | None:
     if stopped is not None:
         return _fail(_joined(signals.line(program, stopped), again), signals.code(stopped))
     if isinstance(error, flags.Error | UserError):
-        return _fail(f"{program}: {error}", USER_ERROR)
+        return _fail(f"{program}: {_message(error)}", USER_ERROR)
     if isinstance(error, RunError):
         can_go_on = isinstance(error, WriteError)
-        return _fail(_joined(f"{program}: {error}", again if can_go_on else ""), RUN_ERROR)
+        return _fail(
+            _joined(f"{program}: {error.with_flags()}", again if can_go_on else ""), RUN_ERROR
+        )
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         return signals.code(signal.SIGPIPE)
     if isinstance(error, OSError) and durable_files.is_failure(error):
         return _fail(_joined(f"{program}: {error}", again), RUN_ERROR)
     return None
+
+
+def _message(error: flags.Error | UserError) -> str:
+    return error.with_flags() if isinstance(error, UserError) else str(error)
 
 
 def run(
@@ -128,10 +133,12 @@ def _parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> list[str]
     try:
         return flag_values(list(arguments))
     except flags.CantOpenFlagFileError as error:  # Remove absl's prefix "ERROR:: Unable to ...".
-        raise UserError(f"--flagfile: {str(error).partition('flagfile: ')[2]}") from error
+        raise UserError(f"--flagfile: {verbatim(error).partition('flagfile: ')[2]}") from error
     except UnicodeDecodeError as error:
         files = [word for word in arguments if word.lstrip("-").startswith("flagfile")]
-        raise UserError(f"{' '.join(files)}: a file of flags is not UTF-8 text") from error
+        raise UserError(
+            f"{verbatim(' '.join(files))}: a file of flags is not UTF-8 text"
+        ) from error
 
 
 def _joined(*parts: str) -> str:

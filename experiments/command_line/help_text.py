@@ -8,6 +8,8 @@ from typing import Any
 
 from absl import flags
 
+from tff_nlp import errors
+
 _MARGIN = 34  # Where the descriptions begin.
 _WIDEST = 100
 
@@ -77,7 +79,7 @@ def _describe(flag: Any, width: int) -> list[str]:
         head = f"--{flag.name}={_default(flag)}"
     if choices:
         words += f" One of {', '.join(choices)}."
-    return _entry(head, words, width)
+    return _entry(head, errors.with_flags(words), width)
 
 
 def _default(flag: Any) -> str:

@@ -134,7 +134,7 @@ def test_the_ledger_counts_the_packed_bytes(bits, size):
 
 
 def test_what_cannot_be_quantized_is_refused():
-    with pytest.raises(errors.UserError, match="--upload_bits=2"):
+    with pytest.raises(errors.UserError, match="upload_bits=2"):
         quantized_mean.QuantizedMeanFactory(2, 0)
     with pytest.raises(TypeError, match="float32"):
         quantized_mean.QuantizedMeanFactory(8, 0).create(

@@ -154,9 +154,9 @@ def test_unknown_clients(population):
 def test_mistakes(cache, corpus, make_corpus):
     partition = partitions.natural(corpus)
     for flag, arguments in (
-        ("--batch_size=0", {"batch_size": 0}),
-        ("--client_epochs=0", {"batch_size": 2, "epochs": 0}),
-        ("--local_steps=-1", {"batch_size": 2, "local_steps": -1}),
+        ("batch_size=0", {"batch_size": 0}),
+        ("client_epochs=0", {"batch_size": 2, "epochs": 0}),
+        ("local_steps=-1", {"batch_size": 2, "local_steps": -1}),
     ):
         with pytest.raises(UserError, match=f"{flag}: must be 1 or more"):
             TokenClientData(cache, corpus.labels, partition, pad_id=0, **arguments)

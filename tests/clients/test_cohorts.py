@@ -59,12 +59,12 @@ def test_poisson_may_be_empty_or_everyone():
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match="--clients_per_round=11: there are only 10 clients"):
+    with pytest.raises(UserError, match="clients_per_round=11: there are only 10 clients"):
         fixed_size_cohort(0, 0, 10, 11)
-    with pytest.raises(UserError, match="--clients_per_round=0: must be 1 or more"):
+    with pytest.raises(UserError, match="clients_per_round=0: must be 1 or more"):
         fixed_size_cohort(0, 0, 10, 0)
     for rate in (0.0, -0.1, 1.1, float("nan")):
-        with pytest.raises(UserError, match="--sampling_rate"):
+        with pytest.raises(UserError, match="sampling_rate"):
             poisson_cohort(0, 0, 10, rate)
 
 

@@ -175,9 +175,9 @@ def test_domains_leaves_no_row_out(make_corpus):
     partition = partitions.domains(corpus, min_examples=3)
     assert partition.client_ids == ("books", "dvd")
     assert partition.num_examples == 6
-    with pytest.raises(UserError, match="--min_examples_per_client=4: domain 'books'"):
+    with pytest.raises(UserError, match="min_examples_per_client=4: domain 'books'"):
         partitions.domains(corpus, min_examples=4)
-    with pytest.raises(UserError, match="1 examples .* empty --client_column.* example 2"):
+    with pytest.raises(UserError, match="1 examples .* empty client_column.* example 2"):
         partitions.domains(make_corpus(3, authors=["x", "", "y"]))
 
 
@@ -225,7 +225,7 @@ def test_too_many_clients_for_a_domain(make_corpus):
     corpus = make_corpus(5, authors=["dvd", "books", "dvd", "dvd", "books"])
     with pytest.raises(UserError, match="domain 'books' of tiny holds 2 for 3 clients"):
         partitions.domains(corpus, 3)
-    with pytest.raises(UserError, match="--clients_per_domain=0: must be 1 or more"):
+    with pytest.raises(UserError, match="clients_per_domain=0: must be 1 or more"):
         partitions.domains(corpus, 0)
 
 
@@ -242,29 +242,29 @@ def test_grouped_never_splits_an_author(make_corpus):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "nature"}, "--partition=nature: must be one of natural"),
-        ({"kind": "natural"}, "--partition=natural: tiny has no authors.*--client_column"),
-        ({"kind": "iid"}, "--partition=iid needs --num_clients"),
-        ({"kind": "iid", "num_clients": 0}, "--num_clients=0: must be 1 or more"),
-        ({"kind": "iid", "num_clients": 51}, "--num_clients=51: there are only 50 examples"),
+        ({"kind": "nature"}, "partition=nature: must be one of natural"),
+        ({"kind": "natural"}, "partition=natural: tiny has no authors.*client_column"),
+        ({"kind": "iid"}, "partition=iid needs num_clients"),
+        ({"kind": "iid", "num_clients": 0}, "num_clients=0: must be 1 or more"),
+        ({"kind": "iid", "num_clients": 51}, "num_clients=51: there are only 50 examples"),
         (
             {"kind": "iid", "num_clients": 20, "min_examples": 3},
-            "--min_examples_per_client=3: 20 clients would need 60 examples, tiny has 50",
+            "min_examples_per_client=3: 20 clients would need 60 examples, tiny has 50",
         ),
-        ({"kind": "iid", "num_clients": 5, "min_examples": 0}, "--min_examples_per_client=0"),
-        ({"kind": "dirichlet", "num_clients": 5}, "--partition=dirichlet needs --dirichlet_alpha"),
-        ({"kind": "dirichlet", "num_clients": 5, "alpha": 0.0}, "--dirichlet_alpha=0.0: must be"),
-        ({"kind": "dirichlet", "num_clients": 5, "alpha": -1.0}, "--dirichlet_alpha=-1.0"),
-        ({"kind": "quantity", "num_clients": 5, "alpha": float("nan")}, "--dirichlet_alpha=nan"),
-        ({"kind": "dirichlet", "num_clients": 5, "alpha": float("inf")}, "--dirichlet_alpha=inf"),
-        ({"kind": "shards", "num_clients": 5}, "--partition=shards needs --shards_per_client"),
+        ({"kind": "iid", "num_clients": 5, "min_examples": 0}, "min_examples_per_client=0"),
+        ({"kind": "dirichlet", "num_clients": 5}, "partition=dirichlet needs dirichlet_alpha"),
+        ({"kind": "dirichlet", "num_clients": 5, "alpha": 0.0}, "dirichlet_alpha=0.0: must be"),
+        ({"kind": "dirichlet", "num_clients": 5, "alpha": -1.0}, "dirichlet_alpha=-1.0"),
+        ({"kind": "quantity", "num_clients": 5, "alpha": float("nan")}, "dirichlet_alpha=nan"),
+        ({"kind": "dirichlet", "num_clients": 5, "alpha": float("inf")}, "dirichlet_alpha=inf"),
+        ({"kind": "shards", "num_clients": 5}, "partition=shards needs shards_per_client"),
         (
             {"kind": "shards", "num_clients": 5, "shards_per_client": 0},
-            "--shards_per_client=0: must be 1 or more",
+            "shards_per_client=0: must be 1 or more",
         ),
         (
             {"kind": "shards", "num_clients": 20, "shards_per_client": 3},
-            "--shards_per_client=3: 20 clients need 60 shards, tiny has only 50 examples",
+            "shards_per_client=3: 20 clients need 60 shards, tiny has only 50 examples",
         ),
     ],
 )
@@ -279,9 +279,9 @@ def test_no_author_large_enough(make_corpus):
     corpus = make_corpus(4, authors=["a", "b", "b", "c"])
     with pytest.raises(UserError, match=r"min_examples_per_client=3.*largest of 3 holds 2"):
         partitions.natural(corpus, min_examples=3)
-    with pytest.raises(UserError, match="--client_column: every author of tiny is empty"):
+    with pytest.raises(UserError, match="client_column: every author of tiny is empty"):
         partitions.natural(make_corpus(2, authors=["", " "]))
-    with pytest.raises(UserError, match="--num_clients=4: there are only 3 authors"):
+    with pytest.raises(UserError, match="num_clients=4: there are only 3 authors"):
         partitions.grouped(corpus, 4, 0)
 
 

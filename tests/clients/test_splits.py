@@ -109,11 +109,11 @@ def test_deterministic_and_recorded(make_corpus):
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ({"validation_fraction": -0.1}, "--client_validation_fraction=-0.1: must be at least 0"),
-        ({"test_fraction": 1.0}, "--client_test_fraction=1.0: must be"),
-        ({"test_fraction": float("nan")}, "--client_test_fraction=nan"),
+        ({"validation_fraction": -0.1}, "client_validation_fraction=-0.1: must be at least 0"),
+        ({"test_fraction": 1.0}, "client_test_fraction=1.0: must be"),
+        ({"test_fraction": float("nan")}, "client_test_fraction=nan"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave nothing for training"),
-        ({"held_out_fraction": 0.99}, "--held_out_fraction=0.99: of 4 clients none"),
+        ({"held_out_fraction": 0.99}, "held_out_fraction=0.99: of 4 clients none"),
     ],
 )
 def test_mistakes(fractions, message, make_corpus):

@@ -156,16 +156,16 @@ def test_a_tokenizer_with_inconsistent_results(tmp_path, corpus, result, message
 
 
 def test_mistakes(tmp_path, corpus):
-    with pytest.raises(UserError, match="--max_tokens=2: must be 3 or more"):
+    with pytest.raises(UserError, match="max_tokens=2: must be 3 or more"):
         open_it(tmp_path, corpus, max_tokens=2)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"--cache_dir=.*(Not a directory|File exists)"):
+    with pytest.raises(UserError, match=r"cache_dir=.*(Not a directory|File exists)"):
         open_it(tmp_path / "file", corpus)
 
 
 def test_a_full_disk_is_a_write_error(tmp_path, corpus, limited_files):
     limited_files(100)
-    with pytest.raises(WriteError, match=r"--cache_dir=.*cannot be written \(File too large\)"):
+    with pytest.raises(WriteError, match=r"cache_dir=.*cannot be written \(File too large\)"):
         open_it(tmp_path / "caches", corpus)
     limited_files(None)
     assert len(open_it(tmp_path / "caches", corpus)) == len(corpus)

@@ -41,13 +41,13 @@ def test_default_columns_are_used_and_reported(write):
     loaded = load_corpus(CorpusSource(write("text", "label", "who")))
     assert loaded.corpus.texts == ("good", "bad", "fine")
     assert loaded.corpus.label_names == ("neg", "pos")
-    said = "taken by the names of the columns: --text_column=text --label_column=label"
+    said = "taken by the names of the columns: `text_column`=text `label_column`=label"
     assert said in loaded.report.lines()
 
 
 def test_each_flag_has_its_own_default(write):
     loaded = load_corpus(CorpusSource(write("body", "label", "who"), text_column="body"))
-    assert "taken by the names of the columns: --label_column=label" in loaded.report.lines()
+    assert "taken by the names of the columns: `label_column`=label" in loaded.report.lines()
 
 
 def test_given_columns_win_and_are_not_reported(write):
@@ -66,14 +66,14 @@ def test_given_columns_win_and_are_not_reported(write):
     ],
 )
 def test_other_names_are_not_guessed(write, names, flag):
-    with pytest.raises(UserError, match=f"--{flag} is needed to read .*{names[0]}, {names[1]}"):
+    with pytest.raises(UserError, match=f"{flag} is needed to read .*{names[0]}, {names[1]}"):
         load_corpus(CorpusSource(write(*names)))
 
 
 def test_columns_without_a_header_have_no_names(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(table(["text", "label", "who"]))
-    with pytest.raises(UserError, match="--text_column is needed.*0 to 2"):
+    with pytest.raises(UserError, match="text_column is needed.*0 to 2"):
         load_corpus(CorpusSource(str(path), header=False))
 
 
@@ -87,7 +87,7 @@ def test_a_record_that_lacks_the_key_is_a_bad_row(tmp_path):
 def test_too_many_labels_name_the_column(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"text,{n}\n" for n in range(10_000)))
-    with pytest.raises(UserError, match="--label_column=label: more than 1000 labels"):
+    with pytest.raises(UserError, match="label_column=label: more than 1000 labels"):
         load_corpus(CorpusSource(str(path)))
 
 

@@ -29,18 +29,18 @@ def bomb(path):
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.zip", "nested.zip"])
 def test_a_file_that_unpacks_to_too_many_bytes_is_refused(tmp_path, small_limits, name):
     path = bomb(tmp_path / name)
-    (file,) = files.find_files("--corpus", str(path))
+    (file,) = files.find_files("corpus", str(path))
     with pytest.raises(UserError) as caught, file.open() as stream:
         for _ in stream:
             pass
-    assert f"--corpus={path}" in str(caught.value)
+    assert f"corpus={path}" in str(caught.value)
     assert "unpacks to more than 200 times its size" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.zip"])
 def test_small_files_may_have_any_compression_ratio(tmp_path, name):
     path = bomb(tmp_path / name)
-    (file,) = files.find_files("--corpus", str(path))
+    (file,) = files.find_files("corpus", str(path))
     with file.open() as stream:
         assert stream.read() == bytes(3_000_000)
 
@@ -49,7 +49,7 @@ def test_lines_are_read_unchanged(tmp_path, small_limits):
     lines = [f"line {number}\r\n".encode() for number in range(20_000)]
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"".join(lines)))
-    (file,) = files.find_files("--corpus", str(path))
+    (file,) = files.find_files("corpus", str(path))
     with file.open() as stream:
         assert list(stream) == lines
     path.write_bytes(path.read_bytes()[:-9])

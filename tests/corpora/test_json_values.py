@@ -60,25 +60,25 @@ def test_forms(write, form, indent):
 def test_the_path_to_the_rows(write):
     value = {"train": {"rows": RECORDS}, "test": {"rows": RECORDS[:2]}}
     path = write(json.dumps(value), "x.json")
-    with pytest.raises(UserError, match=r"several lists .* --record_path: train.rows, test.rows"):
+    with pytest.raises(UserError, match=r"several lists .* record_path: train.rows, test.rows"):
         load(path)
     assert rows_of(load(path, record_path="test.rows")) == ROWS[:2]
-    with pytest.raises(UserError, match="--record_path=dev.rows: .* the keys train, test"):
+    with pytest.raises(UserError, match="record_path=dev.rows: .* the keys train, test"):
         load(path, record_path="dev.rows")
-    with pytest.raises(UserError, match="--record_path=a: only --format=json has one"):
+    with pytest.raises(UserError, match="record_path=a: only format=json has one"):
         load(write("text,label\n"), record_path="a")
     found = load(write(json.dumps(FORMS["deep"]), "x.json")).report.lines()
-    assert any("--record_path=response.reviews" in line for line in found)
+    assert any("`record_path`=response.reviews" in line for line in found)
 
 
 def test_json_lines_and_one_json_value_are_distinguished(write):
     lines = "\n".join(map(json.dumps, RECORDS))
     assert rows_of(load(write(lines, "x.json"))) == ROWS
-    with pytest.raises(UserError, match="say --format=jsonl"):
+    with pytest.raises(UserError, match="say format=jsonl"):
         load(write(lines, "x.json"), format="json")
     for indent in (None, 1):
         path = write(json.dumps(RECORDS, indent=indent), "x.jsonl")
-        with pytest.raises(UserError, match="say --format=json"):
+        with pytest.raises(UserError, match="say format=json"):
             load(path)
     damaged = '{"text": "a", "lab\n' + lines
     assert load(write(damaged, "x.json"), bad_rows="skip").report.skipped == {"malformed JSON": 1}
@@ -131,7 +131,7 @@ def test_deeply_nested_values(write):
 
 def test_keys_that_differ_in_case_only(write):
     content = "\n".join(json.dumps({"Text": t, "label": n}) for t, n in ROWS)
-    with pytest.raises(UserError, match=r"--text_column=Text\?"):
+    with pytest.raises(UserError, match=r"text_column=Text\?"):
         load(write(content, "x.jsonl"))
     with pytest.raises(UserError, match="'Text' differs in case only"):
         load(write(content, "x.jsonl"), text_column="text", label_column="label")

@@ -7,6 +7,7 @@ import numpy as np
 from tff_nlp.corpora.label_spelling import spelling_notes
 from tff_nlp.corpora.load import load_corpus
 from tff_nlp.corpora.source import CorpusSource, parse_label_map
+from tff_nlp.errors import with_flags
 
 
 def notes(**counts):
@@ -25,7 +26,7 @@ def test_case_blanks_and_misspellings_give_notes():
     assert len(said) == 3
     assert "neg, NEG, Neg; very good, very  good" in said[0]
     assert said[1] == "labels with one row only: nge, other"
-    mapping = parse_label_map(said[2].partition("--label_map=")[2].strip("'"))
+    mapping = parse_label_map(said[2].partition("`label_map`=")[2].strip("'"))
     assert dict(mapping) == {
         "neg": "neg",
         "NEG": "neg",
@@ -44,7 +45,7 @@ def test_the_shell_and_the_flag_accept_the_proposed_map(write):
     )
     path = write(content)
     (line,) = [line for line in load_corpus(CorpusSource(path)).report.lines() if "to join" in line]
-    (flag,) = [word for word in shlex.split(line) if word.startswith("--label_map=")]
+    (flag,) = [word for word in shlex.split(with_flags(line)) if word.startswith("--label_map=")]
     joined = load_corpus(CorpusSource(path, label_map=flag.removeprefix("--label_map=")))
     assert joined.corpus.label_names == ("a, b's", "c:d")
     assert joined.corpus.label_counts().tolist() == [20, 20]

@@ -41,5 +41,5 @@ def test_missing_tfds_is_one_line(path):
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith(f"--corpus={path}: tensorflow-datasets cannot be imported")
+    assert run.stdout.startswith(f"corpus={path}: tensorflow-datasets cannot be imported")
     assert run.stdout.count("\n") == 1

@@ -65,7 +65,7 @@ def test_bad_json_rows(tmp_path):
     }
     with pytest.raises(UserError, match=r"a.jsonl, line 3: malformed JSON"):
         load_corpus(CorpusSource(path, **flags))
-    with pytest.raises(UserError, match=r"--label_column=star; the row has the keys text, stars"):
+    with pytest.raises(UserError, match=r"label_column=star; the row has the keys text, stars"):
         load_corpus(CorpusSource(path, text_column="text", label_column="star"))
 
 
@@ -97,9 +97,9 @@ def test_leaf_of_plain_texts_and_broken_leaf(tmp_path):
         load_corpus(CorpusSource(write(tmp_path, "nobody.json", nobody)))
     path = write(tmp_path, "a.json", leaf([("ann", [("good", 1), ("bad", 0)])]))
     assert load_corpus(CorpusSource(path)).corpus.texts == ("good", "bad")
-    with pytest.raises(UserError, match="--text_column=4"):
+    with pytest.raises(UserError, match="text_column=4"):
         load_corpus(CorpusSource(path, text_column="4"))
-    with pytest.raises(UserError, match="--label_column"):
+    with pytest.raises(UserError, match="label_column"):
         load_corpus(CorpusSource(path, label_column="y"))
     broken = '{"users": ["ann"], "num_samples": [1], "user_data": {"ann": {"x": ["a"], "y": []}}}'
     with pytest.raises(UserError, match="user 'ann' has 1 texts and 0 labels"):
@@ -133,15 +133,15 @@ def test_text_beside_labels_keeps_blank_lines(tmp_path):
 def test_label_files_that_do_not_fit(tmp_path):
     path = write(tmp_path, "text.txt", "a\nb\n")
     write(tmp_path, "labels.txt", "0\n1\n1\n")
-    with pytest.raises(UserError, match=r"--label_file: .*2 lines, .*labels.txt has 3"):
+    with pytest.raises(UserError, match=r"label_file: .*2 lines, .*labels.txt has 3"):
         load_corpus(CorpusSource(path, label_file="labels.txt"))
-    with pytest.raises(UserError, match="--test_label_file=no.txt: no such file"):
+    with pytest.raises(UserError, match="test_label_file=no.txt: no such file"):
         load_corpus(CorpusSource(path, label_file="no.txt", flag_prefix="test_"))
     with pytest.raises(UserError, match="is the file of texts itself"):
         load_corpus(CorpusSource(path, label_file="text.txt"))
-    with pytest.raises(UserError, match="--label_column is needed.*@suffix"):
+    with pytest.raises(UserError, match="label_column is needed.*@suffix"):
         load_corpus(CorpusSource(path))
-    with pytest.raises(UserError, match="--text_column=0: .*plain text without columns"):
+    with pytest.raises(UserError, match="text_column=0: .*plain text without columns"):
         load_corpus(CorpusSource(path, text_column="0", label_column="@stem"))
     two = f"{path},{write(tmp_path, 'more.txt', 'c')}"
     third = write(tmp_path, "x.txt", "c")
@@ -181,5 +181,5 @@ def test_reviews_that_are_not_xml(tmp_path):
     corpus = load_corpus(CorpusSource(path, label_column="rating")).corpus
     assert corpus.texts == ("rock & roll \x1a\n\n<br> yes", "rock & roll \x1a\n\n<br> no")
     assert corpus.label_names == ("1.0", "5.0")
-    with pytest.raises(UserError, match="--label_column=stars.*rating, review_text"):
+    with pytest.raises(UserError, match="label_column=stars.*rating, review_text"):
         load_corpus(CorpusSource(path, label_column="stars"))

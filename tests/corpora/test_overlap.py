@@ -72,13 +72,13 @@ def test_every_label_with_two_texts_gets_a_test_row():
 
 
 def test_a_part_that_would_be_empty_is_refused():
-    with pytest.raises(UserError, match="--test_fraction"):
+    with pytest.raises(UserError, match="test_fraction"):
         split(corpus(["one", "two", "three"]), 0.001, 0, stratify=False)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 2])
 def test_wrong_fractions_are_refused(fraction):
-    with pytest.raises(UserError, match="--test_fraction"):
+    with pytest.raises(UserError, match="test_fraction"):
         split(corpus(["one", "two", "three"]), fraction, 0)
 
 
@@ -92,7 +92,7 @@ def test_train_and_test_files(tmp_path):
     both = load_train_and_test(source, test_source)
     assert both.overlap.train_rows == 1
     assert len(both.train.corpus) == 19
-    assert both.origin.startswith("--test_corpus=")
+    assert both.origin.startswith("`test_corpus`=")
     drawn = load_train_and_test(source, test_fraction=0.25, seed=3)
     assert (len(drawn.train.corpus), len(drawn.test.corpus)) == (15, 5) or (
         len(drawn.train.corpus),

@@ -77,31 +77,31 @@ def test_a_prefix_is_stripped_from_both(load):
             "x.csv",
             "a,b,same\nx,y,1\nx,,2\n",
             {},
-            r"line 3: empty second text \(--second_text_column=b\); --bad_rows=skip",
+            r"line 3: empty second text \(second_text_column=b\); bad_rows=skip",
         ),
         (
             "x.csv",
             "a,b,same\nx,NaN,1\n",
             {},
-            r"--second_text_column=b; 'NaN' counts as missing by --missing_values",
+            r"second_text_column=b; 'NaN' counts as missing by missing_values",
         ),
-        ("x.csv", "a,b,same\n,y,1\n", {}, r"line 2: empty text \(--text_column=a\)"),
+        ("x.csv", "a,b,same\n,y,1\n", {}, r"line 2: empty text \(text_column=a\)"),
         (
             "x.jsonl",
             '{"a": "x", "B": "y", "same": 1}',
             {},
-            r"empty second text \(--second_text_column=b; 'B' differs in case only",
+            r"empty second text \(second_text_column=b; 'B' differs in case only",
         ),
-        ("x.csv", b"a,b,same\nx,caf\xe9,1\n", {}, "undecodable bytes .in --second_text_column=b"),
-        ("x.csv", b"a,b,same\ncaf\xe9,y,1\n", {}, "undecodable bytes .in --text_column=a"),
+        ("x.csv", b"a,b,same\nx,caf\xe9,1\n", {}, "undecodable bytes .in second_text_column=b"),
+        ("x.csv", b"a,b,same\ncaf\xe9,y,1\n", {}, "undecodable bytes .in text_column=a"),
         (
             "x.csv",
             "a,c,same\nx,y,1\n",
             {},
-            "--second_text_column=b: no such column in .*a, c, same",
+            "second_text_column=b: no such column in .*a, c, same",
         ),
         ("x.txt", "x\ny\n", {"text_column": "", "label_column": "@stem"}, "=b: .*not from lines"),
-        ("x.csv", "a,b,same\nx,y,1\n", {"text_column": "b"}, "=b: is --text_column, too"),
+        ("x.csv", "a,b,same\nx,y,1\n", {"text_column": "b"}, "=b: is text_column, too"),
         ("x.csv", "text,a,b\nx,y,1\n", {"text_column": "", "second_text_column": "text"}, "too$"),
     ],
 )
@@ -114,7 +114,7 @@ def test_each_mistake_names_the_column(load, name, content, flags, message):
 
 @pytest.mark.parametrize("path", ["synthetic", "vader", "glue/sst2"])
 def test_named_corpora_have_no_pairs(path):
-    with pytest.raises(UserError, match="--second_text_column=b: pairs of texts are read from csv"):
+    with pytest.raises(UserError, match="second_text_column=b: pairs of texts are read from csv"):
         load_corpus(CorpusSource(path, second_text_column="b"))
 
 
@@ -208,7 +208,7 @@ def test_a_row_without_one_of_its_texts_is_not_predicted(write):
         None,
         None,
     ]
-    with pytest.raises(UserError, match="--second_text_column=b: .*not from lines"):
+    with pytest.raises(UserError, match="second_text_column=b: .*not from lines"):
         read("x\n", "x.txt", text_column="")
-    with pytest.raises(UserError, match="line 2: undecodable bytes .in --second_text_column=b"):
+    with pytest.raises(UserError, match="line 2: undecodable bytes .in second_text_column=b"):
         read(b"a,b\nx,caf\xe9\n", "x.csv")

@@ -78,7 +78,7 @@ def test_plays(write):
     ("content", "message"),
     [
         (PLAY[:-20], "play.xml: not XML: "),
-        ("<PLAY/>", "play.xml: --format=plays: it has no SPEECH"),
+        ("<PLAY/>", "play.xml: format=plays: it has no SPEECH"),
         ("", "play.xml: not XML"),
         ('<?xml version="1.0" encoding="nonsense"?><P/>', "not XML: unknown encoding: nonsense"),
         ('<?xml version="1.0" encoding="gb2312"?><P/>', "not XML: multi-byte encodings are not"),
@@ -109,7 +109,7 @@ def test_labels_and_columns_are_refused(write):
     with pytest.raises(UserError, match="play.xml: speeches have no labels"):
         load_corpus(CorpusSource(path))
     for flag in ("text_column", "client_column"):
-        with pytest.raises(UserError, match=f"--{flag}=x: .*its clients are the speakers"):
+        with pytest.raises(UserError, match=f"{flag}=x: .*its clients are the speakers"):
             load(path, **{flag: "x"})
 
 

@@ -108,14 +108,14 @@ def test_quotes_are_characters_without_quoting(write):
     # The same bytes are also one valid quoted row, so the report mentions the line break.
     path = write(content + b"fine\tpos\n", "reviews.tsv")
     assert texts(path)[0] == "open\tpos\nclose"
-    assert any("--quoting=none" in line for line in load(path).report.lines())
-    with pytest.raises(UserError, match="line 2: malformed quotes.*--quoting=none"):
+    assert any("`quoting`=none" in line for line in load(path).report.lines())
+    with pytest.raises(UserError, match="line 2: malformed quotes.*quoting=none"):
         load(write(b'text\tlabel\n"so" he said\tpos\n', "reviews.tsv"))
 
 
 def test_undecodable_line_costs_one_row(write):
     path = write(HEADER + b"caf\xe9,pos,x\nb\xc3\xa9,neg,y\nc,pos,z\n")
-    with pytest.raises(UserError, match=r"line 2: undecodable bytes.*--encoding=utf-8"):
+    with pytest.raises(UserError, match=r"line 2: undecodable bytes.*encoding=utf-8"):
         load(path)
     loaded = load(path, bad_rows="skip")
     assert loaded.corpus.texts == ("bé", "c")
@@ -141,7 +141,7 @@ def test_encodings(write, encoding):
 def test_utf16_read_as_utf8_names_the_flag(write):
     content = "text,label\na,pos\n"
     for wide in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
-        with pytest.raises(UserError, match=f": looks like {wide.upper()}: say --encoding={wide}$"):
+        with pytest.raises(UserError, match=f": looks like {wide.upper()}: say encoding={wide}$"):
             load(write(content.encode(wide)))
 
 
@@ -169,13 +169,13 @@ def test_each_reason_is_counted_and_placed(write):
     assert list(places.values()) == ["line 3", "line 4", "line 5", "line 6", "line 7"]
     assert report.rows_read == report.rows_kept + sum(report.skipped.values()) == 7
     assert loaded.corpus.texts == ("good", "last")
-    with pytest.raises(UserError, match=r"reviews.csv, line 3: empty text.*--bad_rows=skip"):
+    with pytest.raises(UserError, match=r"reviews.csv, line 3: empty text.*bad_rows=skip"):
         load(path)
 
 
 def test_rows_without_an_author_never_form_one_client(write):
     path = write(HEADER + b"a,pos,\nb,neg, \nc,pos,ann\n")
-    with pytest.raises(UserError, match=r"line 2: missing client.*--missing_client=own"):
+    with pytest.raises(UserError, match=r"line 2: missing client.*missing_client=own"):
         load(path, client_column="who")
     authors = load(path, client_column="who", missing_client="own").corpus.authors
     assert len(set(authors)) == 3
@@ -185,7 +185,7 @@ def test_rows_without_an_author_never_form_one_client(write):
 def test_a_different_client_in_every_row_is_reported(write):
     rows = b"".join(b"t,%s,user %d\n" % (b"pos" if n % 2 else b"neg", n) for n in range(20))
     notes = load(write(HEADER + rows), client_column="who").report.notes
-    assert notes == ("--client_column=who is different in every row",)
+    assert notes == ("`client_column`=who is different in every row",)
 
 
 def test_prefix_is_stripped_once(write):
@@ -197,12 +197,12 @@ def test_prefix_is_stripped_once(write):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"text_column": "txt"}, "--text_column=txt: no such column.*text, label, who"),
-        ({"label_column": "3"}, "--label_column=3: no such column"),
-        ({"client_column": "@user"}, "--client_column=@user: the pseudo-columns are @file"),
-        ({"header": False, "text_column": "text"}, "--text_column=text.*0 to 2"),
-        ({"label_file": "labels.txt"}, "--label_file=labels.txt: only --format=lines"),
-        ({"split": "train"}, "--split=train"),
+        ({"text_column": "txt"}, "text_column=txt: no such column.*text, label, who"),
+        ({"label_column": "3"}, "label_column=3: no such column"),
+        ({"client_column": "@user"}, "client_column=@user: the pseudo-columns are @file"),
+        ({"header": False, "text_column": "text"}, "text_column=text.*0 to 2"),
+        ({"label_file": "labels.txt"}, "label_file=labels.txt: only format=lines"),
+        ({"split": "train"}, "split=train"),
         ({"delimiter": ";"}, "no such column"),
     ],
 )
@@ -214,11 +214,11 @@ def test_wrong_flags_are_named(write, flags, message):
 
 def test_header_taken_for_data_and_data_for_header(write):
     headless = b"".join(b"text %d,%d\n" % (n, n % 2) for n in range(30))
-    with pytest.raises(UserError, match="--header=false"):
+    with pytest.raises(UserError, match="header=false"):
         load(write(headless), text_column="0", label_column="1")
     corpus = load(write(headless), text_column="0", label_column="1", header=False).corpus
     assert len(corpus) == 30
-    with pytest.raises(UserError, match="line 1: the label 'label'.*--header=true"):
+    with pytest.raises(UserError, match="line 1: the label 'label'.*header=true"):
         load(write(b"text,label\n" + headless), text_column="0", label_column="1", header=False)
 
 
@@ -241,11 +241,11 @@ def test_useless_files_are_refused(write, content, message):
 
 
 def test_damaged_archives_are_refused(write, tmp_path):
-    with pytest.raises(UserError, match="--corpus=.*cannot be read"):
+    with pytest.raises(UserError, match="corpus=.*cannot be read"):
         load(write(gzip.compress(HEADER + ROWS * 100)[:-12], "r.csv.gz"))
-    with pytest.raises(UserError, match="--corpus=.*cannot be read"):
+    with pytest.raises(UserError, match="corpus=.*cannot be read"):
         load(write(b"no zip", "r.zip"))
-    with pytest.raises(UserError, match="--corpus=.*cannot be read"):
+    with pytest.raises(UserError, match="corpus=.*cannot be read"):
         load(write(HEADER, "plain.csv.gz"))
     two = tmp_path / "two.zip"
     with zipfile.ZipFile(two, "w") as archive:
@@ -258,13 +258,13 @@ def test_damaged_archives_are_refused(write, tmp_path):
 
 
 def test_missing_paths_are_named(tmp_path):
-    with pytest.raises(UserError, match="--corpus=.*no such file"):
+    with pytest.raises(UserError, match="corpus=.*no such file"):
         load(str(tmp_path / "no.csv"))
     with pytest.raises(UserError, match="the names of corpora are synthetic"):
         load("sst3")
-    with pytest.raises(UserError, match="--test_corpus=.*is a folder"):
+    with pytest.raises(UserError, match="test_corpus=.*is a folder"):
         load(str(tmp_path), flag_prefix="test_")
-    with pytest.raises(UserError, match="--format is needed"):
+    with pytest.raises(UserError, match="format is needed"):
         (tmp_path / "data.dat").write_bytes(ROWS)
         load(str(tmp_path / "data.dat"))
 
@@ -317,17 +317,17 @@ def test_many_lines_that_end_in_carriage_returns(write):
 def test_a_wrong_delimiter_is_reported(write, flags):
     with pytest.raises(UserError) as error:
         load(write("text;label\na;x\n"), **flags)
-    assert "'--delimiter=;'" in str(error.value)
+    assert "'delimiter=;'" in str(error.value)
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match=r"'--delimiter=\\t'"):
+    with pytest.raises(UserError, match=r"'delimiter=\\t'"):
         load(write("text\tlabel\na\tx\n"), **flags)
 
 
 def test_columns_that_differ_in_case_only(write):
     path = write("Text, LABEL\na,x\nb,y\n")
-    with pytest.raises(UserError, match="--text_column=text: .*'Text' differs in case only"):
+    with pytest.raises(UserError, match="text_column=text: .*'Text' differs in case only"):
         load(path)
-    with pytest.raises(UserError, match=r"--text_column is needed .*: --text_column=Text\?"):
+    with pytest.raises(UserError, match=r"text_column is needed .*: text_column=Text\?"):
         load(path, text_column="", label_column="")
 
 

@@ -115,13 +115,13 @@ def test_known_names_fit_the_declared_features(name, tmp_path):
 @pytest.mark.parametrize(
     ("path", "flags", "message"),
     [
-        ("tfds:no_such_set", {}, "--corpus=tfds:no_such_set: .*not found"),
-        ("tfds:made_reviews", {}, "--text_column is needed.*features are title, body, label"),
-        ("tfds:made_reviews", {"text_column": "text"}, "--text_column=text: no such feature"),
+        ("tfds:no_such_set", {}, "corpus=tfds:no_such_set: .*not found"),
+        ("tfds:made_reviews", {}, "text_column is needed.*features are title, body, label"),
+        ("tfds:made_reviews", {"text_column": "text"}, "text_column=text: no such feature"),
         (
             "tfds:made_reviews",
             {"text_column": "body", "label_column": "label", "split": "dev"},
-            "--split=dev: made_reviews has the splits train, unlabelled",
+            "split=dev: made_reviews has the splits train, unlabelled",
         ),
         (
             "tfds:made_reviews",

@@ -78,7 +78,7 @@ def test_a_row_without_a_text_stays(write):
 
 def test_rows_that_cannot_be_read(write):
     path = write("text,n\na,1\nb\nc,3\n")
-    with pytest.raises(UserError, match="line 3: wrong column count .*--bad_rows=skip"):
+    with pytest.raises(UserError, match="line 3: wrong column count .*bad_rows=skip"):
         read(path)
     found = read(path, bad_rows="skip")
     assert [row.text for row in found.rows] == ["a", "c"]
@@ -90,13 +90,13 @@ def test_rows_that_cannot_be_read(write):
 @pytest.mark.parametrize(
     ("name", "content", "flags", "message"),
     [
-        ("x.csv", "a,b\n1,2\n", {}, "--text_column is needed"),
-        ("x.csv", "Text,b\n1,2\n", {}, r"--text_column=Text\?"),
-        ("x.csv", "a;b\n1;2\n", {}, "'--delimiter=;'"),
-        ("x.jsonl", '{"a": 1}', {}, "--text_column is needed"),
+        ("x.csv", "a,b\n1,2\n", {}, "text_column is needed"),
+        ("x.csv", "Text,b\n1,2\n", {}, r"text_column=Text\?"),
+        ("x.csv", "a;b\n1;2\n", {}, "'delimiter=;'"),
+        ("x.jsonl", '{"a": 1}', {}, "text_column is needed"),
         ("x.txt", "a", {"text_column": "text"}, "read as plain text"),
         ("x.review", "<review>", {}, "not from reviews"),
-        ("none.csv", None, {}, "--file=.*no such file"),
+        ("none.csv", None, {}, "file=.*no such file"),
     ],
 )
 def test_mistakes(write, tmp_path, name, content, flags, message):

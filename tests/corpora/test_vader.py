@@ -84,9 +84,9 @@ def test_thresholds(index, source):
     index()
     wide = load_corpus(source(negative_at_most=-0.49, positive_at_least=0.4)).corpus
     assert wide.label_counts().tolist() == [3, 3]
-    with pytest.raises(UserError, match="--negative_at_most=0.5: must be below"):
+    with pytest.raises(UserError, match="negative_at_most=0.5: must be below"):
         source(negative_at_most=0.5)
-    with pytest.raises(UserError, match="--positive_at_least"):
+    with pytest.raises(UserError, match="positive_at_least"):
         source(positive_at_least=float("nan"))
 
 
@@ -118,7 +118,7 @@ def test_it_is_fetched_once_and_again_if_damaged(index, source, tmp_path):
     load_corpus(source())
     assert cached.stat().st_mtime_ns == before.st_mtime_ns
     cached.write_bytes(cached.read_bytes()[:-1])
-    with pytest.raises(UserError, match="--corpus=synthetic needs none"):
+    with pytest.raises(UserError, match="corpus=synthetic needs none"):
         load_corpus(source())
     sdist.write_bytes(content)
     assert len(load_corpus(source()).corpus) == 4
@@ -156,5 +156,5 @@ def test_rows_that_cannot_be_used(index, source, row, reason):
 )
 def test_unknown_columns_are_one_line(source, flags):
     [(name, value)] = flags.items()
-    with pytest.raises(UserError, match=f"--{name}={value}: --corpus=vader has only"):
+    with pytest.raises(UserError, match=f"{name}={value}: corpus=vader has only"):
         load_corpus(source(**flags))

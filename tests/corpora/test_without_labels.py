@@ -70,7 +70,7 @@ def test_the_synthetic_corpus():
 @pytest.mark.parametrize("flag", ["label_column", "label_map", "label_file"])
 def test_label_flags_are_refused(write, flag):
     path = write("text\none\n", "x.csv")
-    with pytest.raises(UserError, match=f"--{flag}=a:b: no labels are read here"):
+    with pytest.raises(UserError, match=f"{flag}=a:b: no labels are read here"):
         load_corpus(CorpusSource(path, labelled=False, **{flag: "a:b"}))
 
 
@@ -86,7 +86,7 @@ def test_rows_are_taken_without_labels():
 
 
 def test_nothing_is_left_to_train_on():
-    with pytest.raises(UserError, match="--test_corpus: all 3 training texts are also in"):
+    with pytest.raises(UserError, match="test_corpus: all 3 training texts are also in"):
         overlap.drop_overlap(corpus(), corpus())
 
 
@@ -96,8 +96,8 @@ def test_labels_need_names():
 
 
 def test_partitions_by_label_are_refused():
-    with pytest.raises(UserError, match="--partition=dirichlet: deals rows by their labels; x has"):
+    with pytest.raises(UserError, match="partition=dirichlet: deals rows by their labels; x has"):
         partitions.dirichlet(corpus(), 2, 1.0, 0)
-    with pytest.raises(UserError, match="--partition=shards: deals rows by their labels"):
+    with pytest.raises(UserError, match="partition=shards: deals rows by their labels"):
         partitions.shards(corpus(), 2, 1, 0)
     assert partitions.iid(corpus(), 2, 0).num_clients == 2

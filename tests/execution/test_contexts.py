@@ -20,7 +20,7 @@ def test_ray_where_it_is_not_installed(monkeypatch):
 def test_unknown_names_and_options_of_other_contexts():
     with pytest.raises(errors.UserError, match="choose one of streaming, ray, tff"):
         contexts.install("flower")
-    with pytest.raises(errors.UserError, match="--context=tff: has no --max_failed_clients"):
+    with pytest.raises(errors.UserError, match="context=tff: has no max_failed_clients"):
         contexts.install("tff", max_failed_clients=1)
-    with pytest.raises(errors.UserError, match="--context=tff: has no --ray_address"):
+    with pytest.raises(errors.UserError, match="context=tff: has no ray_address"):
         contexts.install("tff", ray_options=contexts.RayOptions(address="auto"))

@@ -44,8 +44,8 @@ def test_plans(machines, actors, plan):
 @pytest.mark.parametrize(
     ("machines", "actors", "message"),
     [
-        ([Machine(2, 0)], 3, "--ray_actors=3: the Ray cluster has 2 cores"),
-        ([Machine(2, 0)], 0, "--ray_actors=0: must be 1 or more"),
+        ([Machine(2, 0)], 3, "ray_actors=3: the Ray cluster has 2 cores"),
+        ([Machine(2, 0)], 0, "ray_actors=0: must be 1 or more"),
         ([Machine(0, 0)], None, "the Ray cluster has 0 cores"),
     ],
 )
@@ -57,11 +57,11 @@ def test_clusters_that_are_too_small(machines, actors, message):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("ray://10.0.0.1:10001", "--ray_address=ray://10.0.0.1:10001: Ray Client"),
-        ("127.0.0.1:1", "--ray_address=127.0.0.1:1: cannot connect to Ray"),
-        ("127.0.0.1", "--ray_address=127.0.0.1: cannot connect to Ray .expected host:port"),
+        ("ray://10.0.0.1:10001", "ray_address=ray://10.0.0.1:10001: Ray Client"),
+        ("127.0.0.1:1", "ray_address=127.0.0.1:1: cannot connect to Ray"),
+        ("127.0.0.1", "ray_address=127.0.0.1: cannot connect to Ray .expected host:port"),
         ("127.0.0.1:port", "expected host:port"),
-        ("127.0.0.1:99999", "--ray_address=127.0.0.1:99999: cannot connect"),
+        ("127.0.0.1:99999", "ray_address=127.0.0.1:99999: cannot connect"),
     ],
 )
 def test_addresses_where_there_is_no_cluster(address, message):
@@ -190,7 +190,7 @@ def test_a_cluster_with_another_token_is_refused_at_once():
             ray_cluster.connect(f"127.0.0.1:{port}")
     finally:
         server.stop(None)
-    assert str(raised.value).startswith(f"--ray_address=127.0.0.1:{port}: cannot connect to Ray")
+    assert str(raised.value).startswith(f"ray_address=127.0.0.1:{port}: cannot connect to Ray")
     assert "\n" not in str(raised.value)
 
 

@@ -372,11 +372,11 @@ def _all_ready(context):
 
 
 def test_a_context_by_name(cluster, actors):
-    with pytest.raises(errors.UserError, match="--context=streaming: has no --ray_address"):
+    with pytest.raises(errors.UserError, match="context=streaming: has no ray_address"):
         contexts.install("streaming", ray_options=contexts.RayOptions(actors=1))
-    with pytest.raises(errors.UserError, match="--context=ray: has no --devices"):
+    with pytest.raises(errors.UserError, match="context=ray: has no devices"):
         contexts.install("ray", ["/CPU:0"])
-    with pytest.raises(errors.UserError, match="--ray_actors=5: the Ray cluster has 2 cores"):
+    with pytest.raises(errors.UserError, match="ray_actors=5: the Ray cluster has 2 cores"):
         contexts.install("ray", ray_options=contexts.RayOptions(actors=5))
     with pytest.raises(errors.UserError, match="connected to Ray at"):
         contexts.install("ray", ray_options=contexts.RayOptions(address="10.0.0.1:6379"))

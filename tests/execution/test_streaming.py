@@ -290,7 +290,7 @@ class TestFailures:
             np.testing.assert_array_equal(a, b)
 
     def test_a_wrong_number_names_the_flag(self):
-        with pytest.raises(errors.UserError, match="--max_failed_clients=-1"):
+        with pytest.raises(errors.UserError, match="max_failed_clients=-1"):
             streaming.StreamingContext(max_failed_clients=-1)
 
 

@@ -50,7 +50,7 @@ def from_flags(*given):
         run = configs.FederatedRun(*(groups.parse(group, parsed) for group in script.GROUPS))
         conduct.check(privacy_plan.resolve(run))
     except errors.UserError as error:
-        return str(error)
+        return error.marked
     return ""
 
 
@@ -62,7 +62,7 @@ def from_python(algorithm=fed_avg.fed_avg, local=UNIFORM, aggregator=None, drawn
         if drawn:
             contract.check(process.conduct, drawn)
     except errors.UserError as error:
-        return str(error)
+        return error.marked
     return ""
 
 
@@ -165,7 +165,7 @@ REFUSED = {
 def test_flags_and_calls_are_refused_with_the_same_sentence(name):
     given, arguments = REFUSED[name]
     sentence = from_flags(*given)
-    assert sentence.startswith("--") and from_python(**arguments) == sentence
+    assert sentence.startswith("`") and from_python(**arguments) == sentence
 
 
 ALLOWED = {

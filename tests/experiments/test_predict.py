@@ -129,7 +129,7 @@ def test_a_disk_that_fills(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fill)
-    with pytest.raises(RunError, match=r"--output=.*x.csv: cannot be written .No space"):
+    with pytest.raises(RunError, match=r"output=.*x.csv: cannot be written .No space"):
         answered_rows.write_new(tmp_path / "x.csv", iter(["a", "b"]))
     assert not list(tmp_path.iterdir())
 

@@ -99,7 +99,7 @@ def refusal(folder):
     with pytest.raises(UserError) as caught:
         saved_run.load(folder)
     message = str(caught.value)
-    assert message.startswith(f"--run={folder}: ")
+    assert message.startswith(f"run={folder}: ")
     assert "\n" not in message
     return message
 
@@ -122,12 +122,12 @@ def test_what_is_no_finished_run(tmp_path, copy):
         ("result.json", {"rounds": 10**12}, "result.json is damaged"),
         ("result.json", {"fingerprints": []}, "result.json is damaged"),
         ("result.json", {"privacy": "none"}, "result.json is damaged"),
-        ("config.json", {"seed": []}, "config.json is damaged at --seed"),
-        ("config.json", {"corpus": 5}, "config.json is damaged at --corpus"),
-        ("config.json", {"clients_per_round": True}, "config.json is damaged at --clients_per_r"),
-        ("config.json", {"sampling": "x"}, "config.json is damaged at --sampling"),
-        ("config.json", {"num_clients": 0}, "config.json is damaged: --num_clients=0"),
-        ("config.json", {"max_tokens": None}, "config.json is damaged at --max_tokens"),
+        ("config.json", {"seed": []}, "config.json is damaged at seed"),
+        ("config.json", {"corpus": 5}, "config.json is damaged at corpus"),
+        ("config.json", {"clients_per_round": True}, "config.json is damaged at clients_per_r"),
+        ("config.json", {"sampling": "x"}, "config.json is damaged at sampling"),
+        ("config.json", {"num_clients": 0}, "config.json is damaged: num_clients=0"),
+        ("config.json", {"max_tokens": None}, "config.json is damaged at max_tokens"),
     ],
 )
 def test_damaged_values(copy, name, changes, part):
@@ -149,7 +149,7 @@ def test_a_corpus_that_is_gone_or_changed(copy, tmp_path, reviews):
     moved.write_bytes(moved.read_bytes().replace(b"superb", b"poor", 1))
     assert "have changed since" in refusal(copy)
     moved.unlink()
-    assert "its corpus cannot be loaded: --corpus=" in refusal(copy)
+    assert "its corpus cannot be loaded: corpus=" in refusal(copy)
 
 
 def test_a_run_of_another_version(copy):
@@ -158,7 +158,7 @@ def test_a_run_of_another_version(copy):
     config = json.loads((copy / "config.json").read_text())
     del config["text_column"]
     (copy / "config.json").write_text(json.dumps(config))
-    assert "another version of the program, without --text_column" in refusal(copy)
+    assert "another version of the program, without text_column" in refusal(copy)
 
 
 def test_a_model_that_does_not_fit(copy, cache):
@@ -170,9 +170,9 @@ def test_a_model_that_does_not_fit(copy, cache):
         return str(caught.value)
 
     edit(copy / "config.json", encoder_layers=2)
-    assert "--encoder=random has changed since" in fault()
+    assert "encoder=random has changed since" in fault()
     edit(copy / "config.json", encoder_layers=1, vocabulary_size=60)
-    assert "the vocabulary of --encoder=random has changed since" in fault()
+    assert "the vocabulary of encoder=random has changed since" in fault()
     shutil.rmtree(copy / "model" / "variables")
     assert "not the model that result.json beside it describes" in fault()
     result = json.loads((copy / "result.json").read_text())

@@ -138,7 +138,7 @@ def test_the_flags_reach_the_clients(colluders, threshold, accepted):
     if accepted:
         assert begin(range(9), [(1, 8)])
     else:
-        with pytest.raises(errors.UserError, match="--secure_aggregation_threshold=5"):
+        with pytest.raises(errors.UserError, match="secure_aggregation_threshold=5"):
             begin(range(9), [(1, 8)])
 
 

@@ -337,16 +337,16 @@ def test_every_weight_of_the_model_has_a_known_kind(model):
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [
-        ({"name": "adam"}, "--client_optimizer=adam"),
-        ({"learning_rate": 0.0}, "--client_learning_rate=0.0"),
-        ({"learning_rate": float("nan")}, "--client_learning_rate=nan"),
-        ({"momentum": 1.0}, "--client_momentum=1.0"),
-        ({"name": "adamw", "momentum": 0.9}, "--client_momentum=0.9"),
-        ({"weight_decay": 0.1}, "--client_weight_decay=0.1"),
-        ({"name": "adamw", "weight_decay": -1.0}, "--client_weight_decay=-1.0"),
-        ({"clip_norm": 0.0}, "--client_clip_norm=0.0"),
-        ({"name": "adamw", "epsilon": 0.0}, "--client_epsilon=0.0"),
-        ({"name": "adamw", "beta_2": 1.0}, "--client_beta_2=1.0"),
+        ({"name": "adam"}, "client_optimizer=adam"),
+        ({"learning_rate": 0.0}, "client_learning_rate=0.0"),
+        ({"learning_rate": float("nan")}, "client_learning_rate=nan"),
+        ({"momentum": 1.0}, "client_momentum=1.0"),
+        ({"name": "adamw", "momentum": 0.9}, "client_momentum=0.9"),
+        ({"weight_decay": 0.1}, "client_weight_decay=0.1"),
+        ({"name": "adamw", "weight_decay": -1.0}, "client_weight_decay=-1.0"),
+        ({"clip_norm": 0.0}, "client_clip_norm=0.0"),
+        ({"name": "adamw", "epsilon": 0.0}, "client_epsilon=0.0"),
+        ({"name": "adamw", "beta_2": 1.0}, "client_beta_2=1.0"),
     ],
 )
 def test_a_wrong_client_optimizer_names_the_flag(arguments, flag):
@@ -357,10 +357,10 @@ def test_a_wrong_client_optimizer_names_the_flag(arguments, flag):
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [
-        ({"name": "lamb"}, "--server_optimizer=lamb"),
-        ({"learning_rate": -1.0}, "--server_learning_rate=-1.0"),
-        ({"name": "adam", "momentum": 0.9}, "--server_momentum=0.9"),
-        ({"name": "adam", "epsilon": 0.0}, "--server_epsilon=0.0"),
+        ({"name": "lamb"}, "server_optimizer=lamb"),
+        ({"learning_rate": -1.0}, "server_learning_rate=-1.0"),
+        ({"name": "adam", "momentum": 0.9}, "server_momentum=0.9"),
+        ({"name": "adam", "epsilon": 0.0}, "server_epsilon=0.0"),
     ],
 )
 def test_a_wrong_server_optimizer_names_the_flag(arguments, flag):
@@ -371,8 +371,8 @@ def test_a_wrong_server_optimizer_names_the_flag(arguments, flag):
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [
-        ({"proximal_strength": 0.0}, "--proximal_strength=0.0"),
-        ({"proximal_strength": float("nan")}, "--proximal_strength=nan"),
+        ({"proximal_strength": 0.0}, "proximal_strength=0.0"),
+        ({"proximal_strength": float("nan")}, "proximal_strength=nan"),
     ],
 )
 def test_a_wrong_proximal_term_names_the_flag(model, arguments, flag):
@@ -381,12 +381,12 @@ def test_a_wrong_proximal_term_names_the_flag(model, arguments, flag):
 
 
 def test_a_wrong_adjustment_names_the_flag(model):
-    with pytest.raises(errors.UserError, match="--logit_adjustment=-1.0"):
+    with pytest.raises(errors.UserError, match="logit_adjustment=-1.0"):
         classification.classification(model, logit_adjustment=-1.0)
 
 
 def test_a_wrong_weighting_names_the_flag():
-    with pytest.raises(errors.UserError, match="--weighting=loss"):
+    with pytest.raises(errors.UserError, match="weighting=loss"):
         LocalWork(weighting="loss")
 
 
@@ -394,5 +394,5 @@ def test_a_wrong_weighting_names_the_flag():
     "arguments", [{"warmup_rounds": -1}, {"warmup_rounds": 5, "total_rounds": 5}]
 )
 def test_a_wrong_schedule_names_the_flag(arguments):
-    with pytest.raises(errors.UserError, match="--warmup_rounds"):
+    with pytest.raises(errors.UserError, match="warmup_rounds"):
         schedules.LinearSchedule(**arguments)

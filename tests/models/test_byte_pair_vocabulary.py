@@ -63,17 +63,17 @@ def test_the_same_texts_give_the_same_vocabulary(texts):
 
 
 def test_training_needs_a_row_for_each_byte():
-    with pytest.raises(UserError, match="--vocabulary_size=256: at least 257 rows"):
+    with pytest.raises(UserError, match="vocabulary_size=256: at least 257 rows"):
         byte_pair_vocabulary.train_byte_pairs(["text"], 256)
     assert len(byte_pair_vocabulary.train_byte_pairs(["text text"], 257)[0]) == 257
 
 
 def test_files_are_read(write_files):
-    tokens, merges = byte_pair_vocabulary.read_byte_pairs(write_files(), "--encoder=x")
+    tokens, merges = byte_pair_vocabulary.read_byte_pairs(write_files(), "encoder=x")
     assert tokens == tuple(VOCABULARY)
     assert merges == (("a", "b"), ("Ġ", "ab"))
     windows = write_files(merges="a b\r\nĠ ab\r\n")
-    assert byte_pair_vocabulary.read_byte_pairs(windows, "--encoder=x")[1] == merges
+    assert byte_pair_vocabulary.read_byte_pairs(windows, "encoder=x")[1] == merges
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_files_are_read(write_files):
 )
 def test_files_that_do_not_fit(write_files, files, message):
     with pytest.raises(UserError, match=message) as error:
-        byte_pair_vocabulary.read_byte_pairs(write_files(**files), "--encoder=x")
-    assert str(error.value).startswith("--encoder=x: ")
+        byte_pair_vocabulary.read_byte_pairs(write_files(**files), "encoder=x")
+    assert str(error.value).startswith("encoder=x: ")
     assert "\n" not in str(error.value)
 
 
@@ -113,11 +113,11 @@ def test_missing_and_damaged_files(write_files):
     folder = write_files()
     (folder / "merges.txt").write_bytes(b"\xff")
     with pytest.raises(UserError, match="merges.txt: byte 0 is not UTF-8"):
-        byte_pair_vocabulary.read_byte_pairs(folder, "--encoder=x")
+        byte_pair_vocabulary.read_byte_pairs(folder, "encoder=x")
     (folder / "merges.txt").unlink()
     with pytest.raises(UserError, match="merges.txt is missing in"):
-        byte_pair_vocabulary.read_byte_pairs(folder, "--encoder=x")
+        byte_pair_vocabulary.read_byte_pairs(folder, "encoder=x")
     for content in ("{", "[" * 100_000):
         (folder / "vocab.json").write_text(content)
         with pytest.raises(UserError, match="vocab.json is damaged"):
-            byte_pair_vocabulary.read_byte_pairs(folder, "--encoder=x")
+            byte_pair_vocabulary.read_byte_pairs(folder, "encoder=x")

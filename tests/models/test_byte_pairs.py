@@ -137,7 +137,7 @@ def test_texts_have_end_tokens(tokenizer):
     # The characters of the end token inside a text are ordinary characters.
     inside, _ = tokenizer.encode(["<|endoftext|>"], 50)
     assert (inside == tokenizer.end_id).sum() == 2
-    with pytest.raises(UserError, match="--max_tokens=1"):
+    with pytest.raises(UserError, match="max_tokens=1"):
         tokenizer.encode(["x"], 1)
 
 

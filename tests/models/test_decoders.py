@@ -70,9 +70,9 @@ def test_presets_that_cannot_be_downloaded(monkeypatch):
         raise OSError("no route\nto the hub")
 
     monkeypatch.setattr(keras_nlp.models.GPT2Tokenizer, "from_preset", unreachable)
-    with pytest.raises(UserError, match="--encoder=gpt2_base_en: cannot load the KerasNLP preset:"):
+    with pytest.raises(UserError, match="encoder=gpt2_base_en: cannot load the KerasNLP preset:"):
         pretrained.load_decoder("gpt2_base_en")
-    with pytest.raises(UserError, match="--encoder=gpt9: neither .* gpt2_base_en"):
+    with pytest.raises(UserError, match="encoder=gpt9: neither .* gpt2_base_en"):
         pretrained.load_decoder("gpt9")
 
 
@@ -111,11 +111,11 @@ def test_random_weights_depend_on_the_seed_alone(texts):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layers": 0}, "--encoder_layers=0: must be 1 or more"),
-        ({"width": 30, "heads": 4}, "--encoder_width=30: 4 heads do not divide it"),
-        ({"width": 10**8, "layers": 9, "heads": 1}, "--encoder_width=100000000 .*: takes"),
-        ({"vocabulary_size": 100}, "--vocabulary_size=100: at least 257"),
-        ({"dropout": 1.0}, "--dropout=1.0: must be at least 0 and below 1"),
+        ({"layers": 0}, "encoder_layers=0: must be 1 or more"),
+        ({"width": 30, "heads": 4}, "encoder_width=30: 4 heads do not divide it"),
+        ({"width": 10**8, "layers": 9, "heads": 1}, "encoder_width=100000000 .*: takes"),
+        ({"vocabulary_size": 100}, "vocabulary_size=100: at least 257"),
+        ({"dropout": 1.0}, "dropout=1.0: must be at least 0 and below 1"),
     ],
 )
 def test_impossible_sizes(arguments, message):

@@ -137,12 +137,12 @@ def test_temperature_flattens():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_new_tokens": 0}, "--max_new_tokens=0: must be at least 1 and below the 24"),
-        ({"max_new_tokens": 24}, "--max_new_tokens=24"),
-        ({"top_p": 1.1}, "--top_p=1.1"),
-        ({"top_p": -0.1}, "--top_p=-0.1"),
-        ({"temperature": 0.0}, "--temperature=0.0"),
-        ({"temperature": float("nan")}, "--temperature=nan"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0: must be at least 1 and below the 24"),
+        ({"max_new_tokens": 24}, "max_new_tokens=24"),
+        ({"top_p": 1.1}, "top_p=1.1"),
+        ({"top_p": -0.1}, "top_p=-0.1"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"temperature": float("nan")}, "temperature=nan"),
     ],
 )
 def test_impossible_numbers(model, weights, arguments, message):

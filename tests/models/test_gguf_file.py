@@ -17,18 +17,18 @@ def path(tmp_path_factory):
 
 
 def test_values(path):
-    file = GgufFile(path, "--encoder=x")
+    file = GgufFile(path, "encoder=x")
     for key, value in llama_files.VALUES.items():
         expected = np.float32(value) if isinstance(value, float) else value
         assert file.value(key, type(value)) == expected
-    with pytest.raises(UserError, match=r"--encoder=x: tiny\.gguf has no value some\.key"):
+    with pytest.raises(UserError, match=r"encoder=x: tiny\.gguf has no value some\.key"):
         file.value("some.key", int)
     with pytest.raises(UserError, match=r"the value llama\.block_count is not of the type str"):
         file.value("llama.block_count", str)
 
 
 def test_tensors(path):
-    file = GgufFile(path, "--encoder=x")
+    file = GgufFile(path, "encoder=x")
     assert set(file.tensor_names) == set(llama_files.shapes())
     _, expected = llama_files.stored(path)
     exact = llama_files.tensors()
@@ -54,7 +54,7 @@ def test_half_precision_and_strange_tensors(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    file = GgufFile(tmp_path / "kinds.gguf", "--encoder=x")
+    file = GgufFile(tmp_path / "kinds.gguf", "encoder=x")
     np.testing.assert_array_equal(file.read("half", (1, 2)), [[0.5, 2.0]])
     with pytest.raises(UserError, match="tensor broken has values that are not finite"):
         file.read("broken", (2,))
@@ -71,7 +71,7 @@ def test_files_that_end_early(path, tmp_path):
         with pytest.raises(
             UserError, match=r"cut\.gguf is no GGUF file, or it is damaged: \S"
         ) as e:
-            GgufFile(cut, "--encoder=x")
+            GgufFile(cut, "encoder=x")
         assert "\n" not in str(e.value)
 
 
@@ -82,8 +82,8 @@ def test_files_that_end_early(path, tmp_path):
 )
 def test_other_files(tmp_path, content):
     (tmp_path / "other.gguf").write_bytes(content)
-    with pytest.raises(UserError, match=r"--encoder=x: other\.gguf is no GGUF file"):
-        GgufFile(tmp_path / "other.gguf", "--encoder=x")
+    with pytest.raises(UserError, match=r"encoder=x: other\.gguf is no GGUF file"):
+        GgufFile(tmp_path / "other.gguf", "encoder=x")
 
 
 def test_a_list_that_claims_to_be_endless(path, tmp_path):
@@ -95,7 +95,7 @@ def test_a_list_that_claims_to_be_endless(path, tmp_path):
     data[place - 4 : place + 8] = (4).to_bytes(4, "little") + (2**60).to_bytes(8, "little")
     (tmp_path / "endless.gguf").write_bytes(data)
     with pytest.raises(UserError, match=r"endless\.gguf is no GGUF file, or it is damaged"):
-        GgufFile(tmp_path / "endless.gguf", "--encoder=x")
+        GgufFile(tmp_path / "endless.gguf", "encoder=x")
 
 
 def test_the_other_byte_order_is_refused(tmp_path):
@@ -105,12 +105,12 @@ def test_the_other_byte_order_is_refused(tmp_path):
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(UserError, match="the other byte order"):
-        GgufFile(tmp_path / "big.gguf", "--encoder=x")
+        GgufFile(tmp_path / "big.gguf", "encoder=x")
 
 
 def test_missing_file_and_missing_package(path, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"--encoder=x: none\.gguf is missing in "):
-        GgufFile(tmp_path / "none.gguf", "--encoder=x")
+    with pytest.raises(UserError, match=r"encoder=x: none\.gguf is missing in "):
+        GgufFile(tmp_path / "none.gguf", "encoder=x")
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(UserError, match="--encoder=x: .*; EXTRAS=smollm2 scripts/setup adds it"):
-        GgufFile(path, "--encoder=x")
+    with pytest.raises(UserError, match="encoder=x: .*; EXTRAS=smollm2 scripts/setup adds it"):
+        GgufFile(path, "encoder=x")

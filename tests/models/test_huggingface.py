@@ -195,7 +195,7 @@ def test_checkpoint_without_pooler(write_checkpoint, make_tensors):
     tensors = {k: v for k, v in make_tensors().items() if not k.startswith("pooler")}
     encoder = huggingface.load_folder(write_checkpoint(tensors=tensors))
     assert classifier.build(encoder, 2, pooling="mean").num_labels == 2
-    with pytest.raises(UserError, match="--pooling=pooler: .* without a pooler"):
+    with pytest.raises(UserError, match="pooling=pooler: .* without a pooler"):
         classifier.build(encoder, 2, pooling="pooler")
 
 
@@ -252,7 +252,7 @@ def test_wrong_tensors(write_checkpoint, make_tensors, change, message):
     folder = write_checkpoint(tensors=change(make_tensors()))
     with pytest.raises(UserError, match=message) as error:
         huggingface.load_folder(folder)
-    assert str(error.value).startswith(f"--encoder={folder}: model.safetensors")
+    assert str(error.value).startswith(f"encoder={folder}: model.safetensors")
     assert "\n" not in str(error.value)
 
 
@@ -286,7 +286,7 @@ def test_damaged_and_missing_files(write_checkpoint):
     with pytest.raises(UserError, match="model.safetensors is missing"):
         huggingface.load_folder(folder)
     (folder / "vocab.txt").unlink()
-    with pytest.raises(UserError, match="--encoder=.*vocab.txt is missing"):
+    with pytest.raises(UserError, match="encoder=.*vocab.txt is missing"):
         huggingface.load_folder(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match="config.json"):

@@ -169,7 +169,7 @@ def test_wrong_tensors(write_checkpoint, change, message):
     folder = write_checkpoint(tensors=change(gpt2_checkpoint.tensors()))
     with pytest.raises(UserError, match=message) as error:
         huggingface_gpt2.load_folder(folder)
-    assert str(error.value).startswith(f"--encoder={folder}: model.safetensors")
+    assert str(error.value).startswith(f"encoder={folder}: model.safetensors")
     assert "\n" not in str(error.value)
 
 
@@ -204,5 +204,5 @@ def test_damaged_and_missing_files(write_checkpoint):
         assert "\n" not in str(error.value)
     for name in ("model.safetensors", "merges.txt", "vocab.json", "config.json"):
         (folder / name).unlink()
-        with pytest.raises(UserError, match=f"--encoder=.*{name} is missing"):
+        with pytest.raises(UserError, match=f"encoder=.*{name} is missing"):
             huggingface_gpt2.load_folder(folder)

@@ -99,21 +99,21 @@ def test_trainable_selections(path, model):
     assert parts == {"transformer_layer_1", "sequence_output_layernorm"}
     rest = causal.build(llama.load_gguf(path), trainable="no_embeddings")
     assert rest.frozen_names == ("token_embedding/embeddings",)
-    with pytest.raises(UserError, match=r"--trainable=biases: .*tiny\.gguf has no such weights"):
+    with pytest.raises(UserError, match=r"trainable=biases: .*tiny\.gguf has no such weights"):
         causal.build(llama.load_gguf(path), trainable="biases")
 
 
 def test_names_of_decoders(path, monkeypatch):
     assert pretrained.load_decoder(str(path)).name == str(path)
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(UserError, match="--encoder=smollm2: .*; EXTRAS=smollm2 scripts/setup"):
+    with pytest.raises(UserError, match="encoder=smollm2: .*; EXTRAS=smollm2 scripts/setup"):
         pretrained.load_decoder("smollm2")
 
 
 def test_half_precision_is_refused(path):
     with (
         computing_in("bfloat16"),
-        pytest.raises(UserError, match="--compute_dtype=bfloat16: a language model computes in"),
+        pytest.raises(UserError, match="compute_dtype=bfloat16: a language model computes in"),
     ):
         llama.load_gguf(path)
 
@@ -145,7 +145,7 @@ def test_files_that_do_not_fit(tmp_path, values, message):
     path = llama_files.write(tmp_path / "other.gguf", llama_files.VALUES | values)
     with pytest.raises(UserError, match=message) as error:
         llama.load_gguf(path, name="mine")
-    assert str(error.value).startswith("--encoder=mine: other.gguf")
+    assert str(error.value).startswith("encoder=mine: other.gguf")
     assert "\n" not in str(error.value)
 
 

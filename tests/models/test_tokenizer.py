@@ -80,7 +80,7 @@ def test_truncation_and_dtypes():
     assert TOKENIZER.encode(["good"], 2)[0].tolist() == [2, 3]
     empty = TOKENIZER.encode([], 8)
     assert [part.shape for part in empty] == [(0,), (0,)]
-    with pytest.raises(UserError, match="--max_tokens=1"):
+    with pytest.raises(UserError, match="max_tokens=1"):
         TOKENIZER.encode(["good"], 1)
 
 
@@ -167,7 +167,7 @@ def test_pairs_have_lengths_and_a_minimum_size():
     first, second = ["good " * 50, "good", ""], ["film", "", "x" * 5000]
     assert TOKENIZER.whole_lengths(first, second).tolist() == [54, 4, 4]
     assert [part.shape for part in TOKENIZER.encode([], 8, [])] == [(0,), (0,)]
-    with pytest.raises(UserError, match=r"--max_tokens=2: \[CLS\] and two \[SEP\] alone are 3"):
+    with pytest.raises(UserError, match=r"max_tokens=2: \[CLS\] and two \[SEP\] alone are 3"):
         TOKENIZER.encode(["good"], 2, ["film"])
 
 

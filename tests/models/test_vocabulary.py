@@ -65,7 +65,7 @@ def test_impossible_vocabularies():
     for texts in ([], ["", " \n"]):
         with pytest.raises(UserError, match="no word in the texts"):
             train_vocabulary(texts, 100, RULES)
-    with pytest.raises(UserError, match="--vocabulary_size=5"):
+    with pytest.raises(UserError, match="vocabulary_size=5"):
         train_vocabulary(["good"], 5, RULES)
 
 

@@ -186,7 +186,7 @@ def test_fixed_size_cohorts_are_accounted_for_replacement():
 
 @pytest.mark.parametrize("delta", [0, -1e-6, 1, math.nan, 1.1e-3])
 def test_a_meaningless_delta_is_refused(delta):
-    with pytest.raises(UserError, match="^--delta="):
+    with pytest.raises(UserError, match="^delta="):
         accounting.check_delta(delta, 1000)
 
 

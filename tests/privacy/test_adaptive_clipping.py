@@ -38,7 +38,7 @@ def test_tff_splits_the_same():
 
 @pytest.mark.parametrize(("clients", "noise"), [(10, 1.0), (10, 1.5), (5, 0.5)])
 def test_a_cohort_too_small_for_its_noise_is_refused(clients, noise):
-    with pytest.raises(UserError, match="^--noise_multiplier=.*a larger cohort"):
+    with pytest.raises(UserError, match="^noise_multiplier=.*a larger cohort"):
         split_noise(noise, clients)
     assert split_noise(math.nextafter(noise, 0), clients * noise * 20).updates > noise * 0.99
 

@@ -13,7 +13,7 @@ PRIVATE = tff.aggregators.DifferentiallyPrivateFactory
 QUERY = tfp.NormalizedQuery(tfp.GaussianSumQuery(1.0, 1.0), 4.0)
 SPEC = tf.TensorSpec([2], tf.float32)
 QUANTIZED = tff.aggregators.EncodedSumFactory.quantize_above_threshold(8, 1)
-ROUNDED = "--aggregator=EncodedSumFactory"
+ROUNDED = "`aggregator`=EncodedSumFactory"
 
 
 class Wrapper(tff.aggregators.UnweightedAggregationFactory):

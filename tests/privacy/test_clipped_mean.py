@@ -309,11 +309,11 @@ def test_a_trees_noise_on_all_rounds_is_that_of_its_nodes():
 @pytest.mark.parametrize(
     ("values", "flag"),
     [
-        ({"norm": 0.0}, "--clipping_norm"),
-        ({"norm": float("nan")}, "--clipping_norm"),
-        ({"norm": 1.0, "target_quantile": 1.0}, "--target_quantile"),
-        ({"norm": 1.0, "learning_rate": 0.0}, "--clipping_learning_rate"),
-        ({"norm": 1.0, "count_stddev": -1.0}, "--clipped_count_stddev"),
+        ({"norm": 0.0}, "clipping_norm"),
+        ({"norm": float("nan")}, "clipping_norm"),
+        ({"norm": 1.0, "target_quantile": 1.0}, "target_quantile"),
+        ({"norm": 1.0, "learning_rate": 0.0}, "clipping_learning_rate"),
+        ({"norm": 1.0, "count_stddev": -1.0}, "clipped_count_stddev"),
     ],
 )
 def test_clipping_out_of_range_names_the_flag(values, flag):

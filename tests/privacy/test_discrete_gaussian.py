@@ -51,5 +51,5 @@ def test_the_noise_is_in_proportion_to_the_longest_vector():
     ],
 )
 def test_too_few_bits_are_refused(noise, clients, dimension, bits, advice):
-    with pytest.raises(UserError, match=f"--distributed_bits={bits}: .*{advice}"):
+    with pytest.raises(UserError, match=f"distributed_bits={bits}: .*{advice}"):
         discrete_gaussian.plan(noise, 1.0, clients, dimension, bits)

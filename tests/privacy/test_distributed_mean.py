@@ -146,7 +146,7 @@ def test_the_process_is_its_parts():
 
 @pytest.mark.parametrize("bits", [0, 23])
 def test_bits_out_of_range_name_the_flag(bits):
-    with pytest.raises(UserError, match=f"--distributed_bits={bits}"):
+    with pytest.raises(UserError, match=f"distributed_bits={bits}"):
         distributed_mean.DistributedMeanFactory(
             noise_multiplier=1.0, clipping_norm=1.0, clients=4, bits=bits
         )

@@ -120,13 +120,13 @@ def test_spanish_gboard_by_zcdp():
 
 
 def test_bad_input():
-    with pytest.raises(UserError, match="--max_participations=0"):
+    with pytest.raises(UserError, match="max_participations=0"):
         Participation(0, 3)
-    with pytest.raises(UserError, match="--min_separation=-1"):
+    with pytest.raises(UserError, match="min_separation=-1"):
         Participation(1, -1)
-    with pytest.raises(UserError, match="--rounds=0"):
+    with pytest.raises(UserError, match="rounds=0"):
         squared_sensitivity(Participation(1, 0), 0)
-    with pytest.raises(UserError, match="--restart_every=0"):
+    with pytest.raises(UserError, match="restart_every=0"):
         squared_sensitivity(Participation(1, 0), 8, 0)
-    with pytest.raises(UserError, match="--min_separation=5000: too large"):
+    with pytest.raises(UserError, match="min_separation=5000: too large"):
         squared_sensitivity(Participation(10, 5000), 100_000)

@@ -49,7 +49,7 @@ def test_the_noise_keeps_the_target_of_every_silo():
 
 def test_no_epsilon_after_a_violation_and_none_without_silos():
     assert stated_guarantee().epsilon_of([]) == 0
-    broken = stated_guarantee(violations=("--weighting=examples: no",))
+    broken = stated_guarantee(violations=("`weighting`=examples: no",))
     stated = broken.statement_of([broken.record([1])])
     assert not stated.guaranteed
     assert set(stated.to_json()["epsilon_by_client"].values()) == {None}
@@ -59,9 +59,9 @@ def test_no_epsilon_after_a_violation_and_none_without_silos():
     ("changes", "words"),
     [
         ({"silos": ()}, "no clients"),
-        ({"noise_multiplier": -1.0}, "--noise_multiplier=-1"),
-        ({"delta": 0.9}, "--delta=0.9"),
-        ({"accountant": "moments"}, "--accountant=moments"),
+        ({"noise_multiplier": -1.0}, "noise_multiplier=-1"),
+        ({"delta": 0.9}, "delta=0.9"),
+        ({"accountant": "moments"}, "accountant=moments"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, words):

@@ -92,12 +92,12 @@ def test_usual_cohorts():
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [
-        ({"population": 1}, "--population=1"),
-        ({"target_epsilon": 0.0}, "--target_epsilon=0"),
-        ({"delta": 0.0}, "--delta=0"),
-        ({"delta": 1e-4}, "--delta=0.0001"),
-        ({"parameters": 0}, "--trainable_parameters=0"),
-        ({"update_norm": 1.5}, "--update_norm=1.5"),
+        ({"population": 1}, "population=1"),
+        ({"target_epsilon": 0.0}, "target_epsilon=0"),
+        ({"delta": 0.0}, "delta=0"),
+        ({"delta": 1e-4}, "delta=0.0001"),
+        ({"parameters": 0}, "trainable_parameters=0"),
+        ({"update_norm": 1.5}, "update_norm=1.5"),
     ],
 )
 def test_bad_budgets(changes, flag):

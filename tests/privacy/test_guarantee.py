@@ -91,14 +91,16 @@ def test_training_ends_before_a_target_is_exceeded():
     target = stated_guarantee.epsilon(17) * 1.0001
     assert stated_guarantee.most_rounds(target, 100) == 17
     assert stated_guarantee.most_rounds(target, 12) == 12
-    with pytest.raises(UserError, match="--target_epsilon"):
+    with pytest.raises(UserError, match="target_epsilon"):
         stated_guarantee.most_rounds(stated_guarantee.epsilon(1) / 2, 100)
 
 
 def test_no_epsilon_after_a_violation_or_without_noise():
-    broken = guarantee.Guarantee(**GOOD, violations=("--sampling=fixed: no",))
+    broken = guarantee.Guarantee(**GOOD, violations=("`sampling`=fixed: no",))
     stated = broken.state([broken.round_event()] * 3)
-    assert not stated.guaranteed and "no guarantee" in stated.line()
+    assert not stated.guaranteed and stated.line() == "no guarantee: sampling=fixed: no"
+    assert stated.in_words().endswith("\nno guarantee sampling=fixed: no")
+    assert stated.to_json()["violations"] == ["sampling=fixed: no"]
     assert stated.to_json()["pld"] is None
     silent = guarantee.Guarantee(**GOOD | {"noise_multiplier": 0.0})
     assert math.isinf(silent.epsilon(3))
@@ -113,19 +115,19 @@ def test_no_round_costs_nothing():
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [
-        ({"mechanism": "laplace"}, "--dp=laplace"),
-        ({"sampling": "cyclic"}, "--sampling=cyclic"),
-        ({"sampling": "nonsense"}, "--sampling=nonsense"),
-        ({"mechanism": "distributed"}, "--sampling=poisson"),
+        ({"mechanism": "laplace"}, "dp=laplace"),
+        ({"sampling": "cyclic"}, "sampling=cyclic"),
+        ({"sampling": "nonsense"}, "sampling=nonsense"),
+        ({"mechanism": "distributed"}, "sampling=poisson"),
         ({"mechanism": "tree_aggregation", "sampling": "cyclic"}, "bound on how often"),
         ({"restart_every": 3}, "does not use trees"),
-        ({"delta": 0.9}, "--delta=0.9"),
-        ({"delta": math.nan}, "--delta=nan"),
-        ({"noise_multiplier": -1.0}, "--noise_multiplier=-1"),
-        ({"noise_multiplier": math.nan}, "--noise_multiplier=nan"),
-        ({"clients_per_round": 0}, "--clients_per_round=0"),
-        ({"clients_per_round": 10_001}, "--clients_per_round=10001"),
-        ({"accountant": "moments"}, "--accountant=moments"),
+        ({"delta": 0.9}, "delta=0.9"),
+        ({"delta": math.nan}, "delta=nan"),
+        ({"noise_multiplier": -1.0}, "noise_multiplier=-1"),
+        ({"noise_multiplier": math.nan}, "noise_multiplier=nan"),
+        ({"clients_per_round": 0}, "clients_per_round=0"),
+        ({"clients_per_round": 10_001}, "clients_per_round=10001"),
+        ({"accountant": "moments"}, "accountant=moments"),
     ],
 )
 def test_runs_without_an_accountant_are_refused(changes, flag):

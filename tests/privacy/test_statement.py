@@ -185,7 +185,7 @@ def test_examples_may_be_the_unit():
 
 
 def test_delta_is_checked():
-    with pytest.raises(UserError, match="--delta"):
+    with pytest.raises(UserError, match="delta"):
         stated(rounds(1), delta=1e-3)
 
 

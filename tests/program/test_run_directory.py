@@ -33,7 +33,7 @@ def refused(path, config=CONFIG, rules=Rules()):  # noqa: B008
         RunDirectory(path, config, rules)
     assert before == (content(path) if path.is_dir() else None)
     message = str(raised.value)
-    assert message.startswith("--output_dir=")
+    assert message.startswith("output_dir=")
     assert str(path) in message
     assert "\n" not in message
     return message
@@ -48,12 +48,12 @@ def test_the_same_configuration_resumes_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"rounds": 4}, ["--rounds=3, not --rounds=4"]),
-        ({"header": False}, ["--header=true, not --header=false"]),
-        ({"clip": 0.5}, ["--clip=, not --clip=0.5"]),
-        ({"rounds": 4, "seed": 1}, ["--rounds=3 --seed=0, not --rounds=4 --seed=1"]),
-        ({"rounds": 4, "corpus (fingerprint)": "f"}, ["--rounds=3, not --rounds=4; use"]),
-        ({"corpus (fingerprint)": "f"}, ["other texts", "--corpus"]),
+        ({"rounds": 4}, ["rounds=3, not rounds=4"]),
+        ({"header": False}, ["header=true, not header=false"]),
+        ({"clip": 0.5}, ["clip=, not clip=0.5"]),
+        ({"rounds": 4, "seed": 1}, ["rounds=3 seed=0, not rounds=4 seed=1"]),
+        ({"rounds": 4, "corpus (fingerprint)": "f"}, ["rounds=3, not rounds=4; use"]),
+        ({"corpus (fingerprint)": "f"}, ["other texts", "corpus"]),
     ],
 )
 def test_another_configuration_is_refused_by_the_flag(tmp_path, change, parts):
@@ -71,14 +71,14 @@ def test_the_run_of_another_script_is_refused(tmp_path, change):
     if "seed" in change:
         del new["seed"]
     (name,) = change
-    assert f"version (only one of the two has --{name})" in refused(tmp_path, new)
+    assert f"version (only one of the two has {name})" in refused(tmp_path, new)
 
 
 def test_late_values_are_compared_when_they_are_known(tmp_path):
     begun(tmp_path, devices=["/CPU:0", "/CPU:0"])
     assert json.loads((tmp_path / "config.json").read_text())["devices"] == ["/CPU:0", "/CPU:0"]
     begun(tmp_path, {**CONFIG, "devices": ""}, devices=["/CPU:0", "/CPU:0"])
-    with pytest.raises(errors.UserError, match="--devices=/CPU:0,/CPU:0, not --devices=/GPU:0"):
+    with pytest.raises(errors.UserError, match="devices=/CPU:0,/CPU:0, not devices=/GPU:0"):
         begun(tmp_path, devices=["/GPU:0"])
 
 
@@ -264,9 +264,9 @@ def test_moved_texts_resume_the_run(tmp_path):
     moved = {**CONFIG, **TEXTS, "corpus": "b.tsv", "header": False}
     begun(tmp_path, moved, MOVABLE)
     assert json.loads((tmp_path / "config.json").read_text()) == moved
-    assert "--seed=0, not --seed=1" in refused(tmp_path, {**moved, "seed": 1}, MOVABLE)
+    assert "seed=0, not seed=1" in refused(tmp_path, {**moved, "seed": 1}, MOVABLE)
     other = {**moved, "corpus (fingerprint)": "f", "header": True}
-    assert "--header=false, not --header=true" in refused(tmp_path, other, MOVABLE)
+    assert "header=false, not header=true" in refused(tmp_path, other, MOVABLE)
 
 
 def test_a_finished_run_stores_the_new_path_of_its_texts(tmp_path):
@@ -296,10 +296,8 @@ def test_a_run_may_grow_but_not_shrink(tmp_path):
     assert finished(tmp_path, 3) is None
     assert finished(tmp_path, 5) is None  # The result is of fewer rounds.
     assert finished(tmp_path, 5) is not None
-    assert "--rounds=5, not --rounds=3" in refused(tmp_path, CONFIG, GROWING)
-    assert "--seed=0, not --seed=1" in refused(
-        tmp_path, {**CONFIG, "rounds": 9, "seed": 1}, GROWING
-    )
+    assert "rounds=5, not rounds=3" in refused(tmp_path, CONFIG, GROWING)
+    assert "seed=0, not seed=1" in refused(tmp_path, {**CONFIG, "rounds": 9, "seed": 1}, GROWING)
 
 
 def test_the_identity_is_the_same_for_every_command_that_goes_on(tmp_path):
@@ -316,9 +314,9 @@ def test_the_identity_is_the_same_for_every_command_that_goes_on(tmp_path):
 
 def test_a_run_that_may_not_grow_says_why(tmp_path):
     begun(tmp_path, CONFIG)
-    rules = Rules(growing={"rounds": "--decay_learning_rate ends it"})
+    rules = Rules(growing={"rounds": "`decay_learning_rate` ends it"})
     message = refused(tmp_path, {**CONFIG, "rounds": 5}, rules)
-    assert "--rounds=3 that cannot go on to --rounds=5: --decay_learning_rate ends it" in message
+    assert "rounds=3 that cannot go on to rounds=5: decay_learning_rate ends it" in message
     begun(tmp_path, CONFIG, rules)
 
 

@@ -287,7 +287,7 @@ def test_a_round_with_nan_ends_the_run(tmp_path, metrics, message):
     with pytest.raises(training.DivergedError, match=message) as raised:
         run(tmp_path, process)
     assert isinstance(raised.value, errors.RunError)
-    assert "--client_learning_rate" in str(raised.value)
+    assert "client_learning_rate" in str(raised.value)
     assert kept(tmp_path) == ["round_000001.npz", "round_000002.npz"]
 
 
@@ -325,7 +325,7 @@ def test_a_round_may_have_no_clients(tmp_path):
     ("drawn", "refused"),
     [
         (None, "drawn: must say how"),
-        (contract.Rounds("fixed"), "--poisson_batches=false: the accountant"),
+        (contract.Rounds("fixed"), "poisson_batches=false: the accountant"),
         (contract.Rounds("fixed", poisson_batches=True), ""),
     ],
 )
@@ -355,21 +355,21 @@ PROMISED = guarantee.Guarantee(
     ("conduct", "sampling", "refused"),
     [
         (GAUSSIAN, "poisson", ""),
-        (contract.Conduct(), "poisson", "guarantee: is for --dp=gaussian, and the process has"),
+        (contract.Conduct(), "poisson", "guarantee: is for dp=gaussian, and the process has"),
         (
             contract.Conduct(aggregator=properties.configured("tree_aggregation")),
             "cyclic",
-            "guarantee: is for --dp=gaussian",
+            "guarantee: is for dp=gaussian",
         ),
         (
             dataclasses.replace(GAUSSIAN, allow_dp_mismatch=True),
             "cyclic",
-            "guarantee: there is none: --sampling=cyclic",
+            "guarantee: there is none: sampling=cyclic",
         ),
         (
             dataclasses.replace(GAUSSIAN, allow_dp_mismatch=True, weighting="examples"),
             "poisson",
-            "guarantee: there is none: --weighting=examples",
+            "guarantee: there is none: weighting=examples",
         ),
     ],
 )
@@ -383,5 +383,5 @@ def test_an_epsilon_is_that_of_the_process(conduct, sampling, refused):
         return
     with pytest.raises(errors.UserError, match=refused):
         build(process, drawn=drawn, guarantee=PROMISED)
-    broken = dataclasses.replace(PROMISED, violations=("--sampling=cyclic: no",))
+    broken = dataclasses.replace(PROMISED, violations=("`sampling`=cyclic: no",))
     assert build(process, drawn=drawn, guarantee=broken)

@@ -17,7 +17,7 @@ def test_a_label_that_no_test_example_has(tmp_path):
     said = "\n".join(texts.describe())
     assert "no test example has the label Neg, sarcasm: it is learned but not tested" in said
     assert "differ in case or blanks only count as different: neg, Neg" in said
-    assert "--label_map=" in said
+    assert "`label_map`=" in said
     # A model that is always right has the best score.
     perfect = np.eye(4, dtype=np.float32)[texts.test.labels]
     assert evaluation.score_logits(perfect, texts.test.labels, None).macro_f1 == 1
@@ -39,9 +39,9 @@ def test_a_corpus_to_fetch_is_announced_before_it_is_fetched(tmp_path, capsys, m
         raise package_index.NotFetchedError("no package index is configured")
 
     monkeypatch.setattr(package_index, "fetch", fetch)
-    with pytest.raises(errors.UserError, match="--corpus=synthetic needs none"):
+    with pytest.raises(errors.UserError, match="corpus=synthetic needs none"):
         data.load_data(configs.CorpusConfig(corpus="vader"), 0, str(tmp_path))
-    assert capsys.readouterr().out.startswith("loading   the sentences of --corpus=vader")
+    assert capsys.readouterr().out.startswith("loading   the sentences of corpus=vader")
 
 
 def test_lines_are_safe_to_print(capsys):

@@ -99,7 +99,7 @@ def test_a_stopped_call_goes_on(reviews, tmp_path):
             output_dir=tmp_path / folder,
         )
 
-    with pytest.raises(tff_nlp.UserError, match="another configuration|--rounds|rounds"):
+    with pytest.raises(tff_nlp.UserError, match="another configuration|rounds|rounds"):
         run("stopped", 2)
         run("stopped", 3)
     whole, again = run("whole", 3), run("whole", 3)
@@ -111,7 +111,7 @@ def test_mistakes_name_the_argument(reviews, tmp_path):
     with pytest.raises(tff_nlp.UserError, match="label_column"):
         tff_nlp.read_corpus(reviews, text_column="text", label_column="stars")
     corpus = tff_nlp.read_corpus(reviews)
-    with pytest.raises(tff_nlp.UserError, match="--partition=fair"):
+    with pytest.raises(tff_nlp.UserError, match="partition=fair"):
         tff_nlp.partition(corpus, "fair")
     with pytest.raises(tff_nlp.UserError, match="encoder_layers=3 has no effect with"):
         tff_nlp.build_classifier(corpus, encoder_layers=3)
@@ -119,5 +119,5 @@ def test_mistakes_name_the_argument(reviews, tmp_path):
         tff_nlp.UserError, match="layers: there is no such option; the options are enc"
     ):
         tff_nlp.build_classifier(corpus, layers=3)
-    with pytest.raises(tff_nlp.UserError, match="--test_fraction=2"):
+    with pytest.raises(tff_nlp.UserError, match="test_fraction=2"):
         tff_nlp.split_corpus(corpus, test_fraction=2)

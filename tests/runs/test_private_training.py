@@ -144,15 +144,15 @@ def test_clients_that_draw_noise_get_its_key(train, build, drawn, dp):
 @pytest.mark.parametrize(
     ("dp", "arguments", "sentence"),
     [
-        (names.GAUSSIAN, {"sampling": "fixed"}, "--sampling=fixed: the accountant assumes"),
-        (names.GAUSSIAN, {"sampling": "cyclic"}, "--sampling=cyclic: the accountant of"),
-        (names.TREE_AGGREGATION, {"sampling": "poisson"}, "--sampling=poisson: the accountant of"),
-        (names.DISTRIBUTED, {"sampling": "poisson"}, "--sampling=poisson: the accountant of"),
-        (names.NONE, {"sampling": "nonsense"}, "--sampling=nonsense: choose one of"),
+        (names.GAUSSIAN, {"sampling": "fixed"}, "sampling=fixed: the accountant assumes"),
+        (names.GAUSSIAN, {"sampling": "cyclic"}, "sampling=cyclic: the accountant of"),
+        (names.TREE_AGGREGATION, {"sampling": "poisson"}, "sampling=poisson: the accountant of"),
+        (names.DISTRIBUTED, {"sampling": "poisson"}, "sampling=poisson: the accountant of"),
+        (names.NONE, {"sampling": "nonsense"}, "sampling=nonsense: choose one of"),
         (
             names.GAUSSIAN,
             {"sampling": "poisson", "adjacency": "replace_one"},
-            "--adjacency=replace_one: the accountant of",
+            "adjacency=replace_one: the accountant of",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_client_that_fails_would_take_its_noise_along(train, build):
     process = build(names.DISTRIBUTED)
     with (
         tff.framework.get_context_stack().install(context),
-        pytest.raises(tff_nlp.UserError, match="--max_failed_clients=1"),
+        pytest.raises(tff_nlp.UserError, match="max_failed_clients=1"),
     ):
         train(process)
 

@@ -171,6 +171,6 @@ def test_a_full_disk_gives_one_line(model, weights, tmp_path, limited_files):
 def test_wrong_arguments(model, weights, tmp_path):
     with pytest.raises(ValueError, match="3 labels, 2 names"):
         export.export(tmp_path / "m", model, *weights, ("a", "b"), MAX_TOKENS)
-    with pytest.raises(UserError, match="--max_tokens=17: the encoder reads 2 to 16"):
+    with pytest.raises(UserError, match="max_tokens=17: the encoder reads 2 to 16"):
         export.export(tmp_path / "m", model, *weights, LABELS, 17)
     assert not list(tmp_path.iterdir())

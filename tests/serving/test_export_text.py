@@ -61,9 +61,9 @@ def test_it_continues_texts_like_the_model(model, weights, saved):
 
 def test_limits(saved):
     loaded = text_generator.load(saved)
-    with pytest.raises(UserError, match="--max_new_tokens=20"):
+    with pytest.raises(UserError, match="max_new_tokens=20"):
         loaded.generate(["x"], max_new_tokens=20)
-    with pytest.raises(UserError, match="--top_p=2"):
+    with pytest.raises(UserError, match="top_p=2"):
         loaded.generate(["x"], top_p=2)
     with pytest.raises(TypeError, match="one string"):
         loaded.generate("x")
@@ -109,7 +109,7 @@ def test_other_kinds_of_models_are_refused(model, weights, saved, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(UserError, match="not a language model: no signature"):
         text_generator.load(tmp_path)
-    with pytest.raises(UserError, match="--max_new_tokens=20: must be at least 1 and below the 20"):
+    with pytest.raises(UserError, match="max_new_tokens=20: must be at least 1 and below the 20"):
         export_text.export(tmp_path / "m", model, *weights, max_new_tokens=20)
     with pytest.raises(UserError, match="holds something that is not an exported model"):
         export_text.export(tmp_path, model, *weights, max_new_tokens=2)

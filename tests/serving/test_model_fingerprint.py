@@ -36,17 +36,17 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_is_found_before_the_model_is_loaded(model, change, monkeypatch):
     stated(model, model_fingerprint.of(model))
-    model_fingerprint.check(model, "--run")
+    model_fingerprint.check(model, "run")
     CHANGES[change](model)
-    with pytest.raises(UserError, match=r"^--run=.*not the model that result\.json"):
-        model_fingerprint.check(model, "--run")
+    with pytest.raises(UserError, match=r"^run=.*not the model that result\.json"):
+        model_fingerprint.check(model, "run")
     monkeypatch.setattr(predictor.tf.saved_model, "load", lambda _: pytest.fail())
     with pytest.raises(UserError):
-        predictor.load(model, flag="--run")
+        predictor.load(model, flag="run")
 
 
 @pytest.mark.parametrize("result", [None, "[]", "{", '{"fingerprints": {}}'])
 def test_a_model_without_a_stored_fingerprint_passes(model, result):
     if result is not None:
         (model.parent / "result.json").write_text(result)
-    model_fingerprint.check(model, "--run")
+    model_fingerprint.check(model, "run")

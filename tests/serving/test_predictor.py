@@ -8,10 +8,10 @@ from tff_nlp.serving import predictor
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(UserError, match="--model=.*none: there is no such folder"):
+    with pytest.raises(UserError, match="model=.*none: there is no such folder"):
         predictor.load(tmp_path / "none")
-    with pytest.raises(UserError, match="--run=.*saved_model.pb is missing"):
-        predictor.load(tmp_path, flag="--run")
+    with pytest.raises(UserError, match="run=.*saved_model.pb is missing"):
+        predictor.load(tmp_path, flag="run")
 
 
 def test_damaged_model(tmp_path):

@@ -135,7 +135,7 @@ def test_prediction_is_that_of_keras(model):
 
 def test_parts_shared_with_classification(model):
     task = pairs.pairs(model, logit_adjustment=0.5)
-    assert "--logit_adjustment=0.5" in task.dependence
+    assert "`logit_adjustment`=0.5" in task.dependence
     same = {"batch_spec", "metrics", "report", "sum_specs", "table", "trainable_names"}
     single = classification.classification(model)
     for field in dataclasses.fields(task):

@@ -77,7 +77,7 @@ class QuantizedMeanFactory(tff.aggregators.WeightedAggregationFactory):
           UserError: If `bits` is neither 8 nor 4.
         """
         if bits not in BITS:
-            raise errors.UserError(f"--upload_bits={bits}: must be 32, 8 or 4")
+            raise errors.UserError(f"`upload_bits`={bits}: must be 32, 8 or 4")
         self.properties = properties.configured(upload_bits=bits)
         self._bits = bits
         self._seed = seeds.pair(seed, "quantization")

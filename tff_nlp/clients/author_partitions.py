@@ -11,7 +11,7 @@ from tff_nlp import seeds
 from tff_nlp.clients.dealing import check_clients, check_minimum
 from tff_nlp.clients.partition import Partition, client_names, numbers, of_holders
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 
 def natural(corpus: Corpus, *, min_examples: int = 1) -> Partition:
@@ -32,7 +32,7 @@ def natural(corpus: Corpus, *, min_examples: int = 1) -> Partition:
     kept = sizes >= min_examples
     if not np.any(kept):
         raise UserError(
-            f"--min_examples_per_client={min_examples}: no client of {corpus.name} holds that "
+            f"`min_examples_per_client`={min_examples}: no client of {corpus.name} holds that "
             f"many examples (the largest of {len(names)} holds {sizes.max(initial=0)})"
         )
     position = np.where(kept, np.cumsum(kept) - 1, -1)
@@ -67,21 +67,21 @@ def domains(
     """
     check_minimum(min_examples)
     if clients_per_domain < 1:
-        raise UserError(f"--clients_per_domain={clients_per_domain}: must be 1 or more")
+        raise UserError(f"`clients_per_domain`={clients_per_domain}: must be 1 or more")
     names, owner = _authors(corpus, "domains")
     missing = np.flatnonzero(owner < 0)
     if len(missing):
         raise UserError(
-            f"--partition=domains: {len(missing)} examples of {corpus.name} have an empty "
-            f"--client_column, the first is example {missing[0] + 1}"
+            f"`partition`=domains: {len(missing)} examples of {corpus.name} have an empty "
+            f"`client_column`, the first is example {missing[0] + 1}"
         )
     sizes = np.bincount(owner, minlength=len(names))
     smallest = int(np.argmin(sizes))
     if sizes[smallest] < min_examples * clients_per_domain:
         clients = f" for {clients_per_domain} clients" if clients_per_domain > 1 else ""
         raise UserError(
-            f"--min_examples_per_client={min_examples}: domain {names[smallest]!r} of "
-            f"{corpus.name} holds {sizes[smallest]}{clients} (--partition=natural leaves out small "
+            f"`min_examples_per_client`={min_examples}: domain {names[smallest]!r} of "
+            f"{corpus.name} holds {sizes[smallest]}{clients} (`partition`=natural leaves out small "
             "domains)"
         )
     parameters = {"clients_per_domain": clients_per_domain, "min_examples": min_examples}
@@ -133,7 +133,7 @@ def grouped(corpus: Corpus, num_clients: int, seed: int, *, min_examples: int = 
     fewest = min(heap)[0]
     if fewest < min_examples:
         raise UserError(
-            f"--min_examples_per_client={min_examples}: the authors of {corpus.name} have too few "
+            f"`min_examples_per_client`={min_examples}: the authors of {corpus.name} have too few "
             f"examples for {num_clients} clients; one client would have only {fewest}"
         )
     return of_holders(
@@ -154,12 +154,12 @@ def _authors(corpus: Corpus, kind: str) -> tuple[tuple[str, ...], np.ndarray]:
     """
     if corpus.authors is None:
         raise UserError(
-            f"--partition={kind}: {corpus.name} has no authors; name a column with "
-            "--client_column or choose another partition, such as iid"
+            f"{setting('partition', kind)}: {corpus.name} has no authors; name a column with "
+            "`client_column` or choose another partition, such as iid"
         )
     names = tuple(sorted({author for author in corpus.authors if author.strip()}))
     if not names:
-        raise UserError(f"--client_column: every author of {corpus.name} is empty")
+        raise UserError(f"`client_column`: every author of {corpus.name} is empty")
     position = {name: index for index, name in enumerate(names)}
     owner = (position.get(author, -1) for author in corpus.authors)
     return names, np.fromiter(owner, dtype=np.int64, count=len(corpus))

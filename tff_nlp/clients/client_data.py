@@ -13,7 +13,7 @@ from tff_nlp import seeds
 from tff_nlp.clients import batching
 from tff_nlp.clients.partition import Partition
 from tff_nlp.clients.token_cache import TokenCache
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 # Maximum size of what `serializable_dataset_fn` writes into a graph. A graph has at most 2 GiB.
 _MAX_GRAPH_BYTES = 1 << 30
@@ -68,12 +68,12 @@ class TokenClientData(tff.simulation.datasets.ClientData):
           ValueError: If cache, labels and partition belong to different corpora.
         """
         for flag, value in (
-            ("--batch_size", batch_size),
-            ("--client_epochs", epochs),
-            ("--local_steps", 1 if local_steps is None else local_steps),
+            ("batch_size", batch_size),
+            ("client_epochs", epochs),
+            ("local_steps", 1 if local_steps is None else local_steps),
         ):
             if value < 1:
-                raise UserError(f"{flag}={value}: must be 1 or more")
+                raise UserError(f"{setting(flag, value)}: must be 1 or more")
         if not len(cache) == len(labels) == partition.corpus_examples:
             raise ValueError(
                 f"{len(cache)} tokenized texts, {len(labels)} labels and a partition of "

@@ -85,7 +85,7 @@ def poisson_cohort(
       UserError: If the rate is out of range.
     """
     if not (math.isfinite(sampling_rate) and 0 < sampling_rate <= 1):
-        raise UserError(f"--sampling_rate={sampling_rate}: must be above 0 and at most 1")
+        raise UserError(f"`sampling_rate`={sampling_rate}: must be above 0 and at most 1")
     rng = seeds.generator(seed, "poisson_cohort", round_number)
     return _sample(rng, population, int(rng.binomial(population, sampling_rate)))
 
@@ -114,10 +114,10 @@ def sampler(
 
 def _check_cohort(clients_per_round: int, population: int) -> None:
     if clients_per_round < 1:
-        raise UserError(f"--clients_per_round={clients_per_round}: must be 1 or more")
+        raise UserError(f"`clients_per_round`={clients_per_round}: must be 1 or more")
     if clients_per_round > population:
         raise UserError(
-            f"--clients_per_round={clients_per_round}: there are only {population} clients"
+            f"`clients_per_round`={clients_per_round}: there are only {population} clients"
         )
 
 

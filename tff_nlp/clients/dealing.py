@@ -90,14 +90,14 @@ def top_up(
 
 
 def check_minimum(min_examples: int) -> None:
-    """Raises UserError if --min_examples_per_client is below 1."""
+    """Raises UserError if `min_examples_per_client` is below 1."""
     if min_examples < 1:
-        raise UserError(f"--min_examples_per_client={min_examples}: must be 1 or more")
+        raise UserError(f"`min_examples_per_client`={min_examples}: must be 1 or more")
 
 
 def check_clients(num_clients: int, available: int, what: str) -> None:
-    """Raises UserError if --num_clients is below 1, or more than are available."""
+    """Raises UserError if `num_clients` is below 1, or more than are available."""
     if num_clients < 1:
-        raise UserError(f"--num_clients={num_clients}: must be 1 or more")
+        raise UserError(f"`num_clients`={num_clients}: must be 1 or more")
     if num_clients > available:
-        raise UserError(f"--num_clients={num_clients}: there are only {available} {what}")
+        raise UserError(f"`num_clients`={num_clients}: there are only {available} {what}")

@@ -12,7 +12,7 @@ import numpy as np
 from tff_nlp import durable_files
 from tff_nlp.clients.partition import Partition, pack_names, unpack_names
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, message
 
 _FORMAT = "tff_nlp partition"
 _VERSION = 1
@@ -88,7 +88,7 @@ def load_partition(path: str | os.PathLike[str], corpus: Corpus | None = None) -
         )
         checksum = partition.checksum
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"lacks {error}" if isinstance(error, KeyError) else message(error)
         raise UserError(f"{manifest}: damaged partition manifest: {reason}") from error
     if checksum != header["checksum"]:
         raise UserError(
@@ -99,7 +99,7 @@ def load_partition(path: str | os.PathLike[str], corpus: Corpus | None = None) -
     return partition
 
 
-def verify_partition(partition: Partition, corpus: Corpus, source: str = "--partition") -> None:
+def verify_partition(partition: Partition, corpus: Corpus, source: str = "`partition`") -> None:
     """Checks that a partition belongs to a corpus.
 
     Args:

@@ -18,7 +18,7 @@ from tff_nlp.clients.dealing import (
 )
 from tff_nlp.clients.partition import Partition, client_names, of_holders
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 KINDS = ("natural", "grouped", "domains", "iid", "dirichlet", "shards", "quantity")
 
@@ -123,13 +123,13 @@ def shards(
         minimum.
     """
     if shards_per_client < 1:
-        raise UserError(f"--shards_per_client={shards_per_client}: must be 1 or more")
+        raise UserError(f"`shards_per_client`={shards_per_client}: must be 1 or more")
     _check_labelled(corpus, "shards")
     _check_fill(corpus, num_clients, min_examples)
     num_shards = num_clients * shards_per_client
     if num_shards > len(corpus):
         raise UserError(
-            f"--shards_per_client={shards_per_client}: {num_clients} clients need {num_shards} "
+            f"`shards_per_client`={shards_per_client}: {num_clients} clients need {num_shards} "
             f"shards, {corpus.name} has only {len(corpus)} examples"
         )
     rng = seeds.generator(seed, "partition", "shards")
@@ -205,50 +205,52 @@ def build(
 
     Args:
       corpus: The corpus.
-      kind: The value of --partition, one of `KINDS`.
+      kind: How examples are assigned to clients, one of `KINDS`.
       seed: Seed of the run.
-      num_clients: The value of --num_clients. All kinds except natural and domains need it.
-      alpha: The value of --dirichlet_alpha. dirichlet and quantity need it.
-      shards_per_client: The value of --shards_per_client. shards needs it.
-      clients_per_domain: The value of --clients_per_domain. Only domains uses it.
-      min_examples: The value of --min_examples_per_client.
+      num_clients: Number of clients. All kinds except natural and domains need it.
+      alpha: Concentration of the Dirichlet distribution. dirichlet and quantity need it.
+      shards_per_client: Number of shards of a client. shards needs it.
+      clients_per_domain: Number of clients of a domain. Only domains uses it.
+      min_examples: Minimum number of examples of a client.
 
     Raises:
       UserError: If a flag is missing, out of range, or does not fit the corpus.
     """
     if kind not in KINDS:
-        raise UserError(f"--partition={kind}: must be one of {', '.join(KINDS)}")
+        raise UserError(f"{setting('partition', kind)}: must be one of {', '.join(KINDS)}")
     if kind == "natural":
         return natural(corpus, min_examples=min_examples)
     if kind == "domains":
         return domains(corpus, clients_per_domain, seed, min_examples=min_examples)
-    clients = int(_needed("--num_clients", num_clients, kind))
+    clients = int(_needed("num_clients", num_clients, kind))
     if kind == "grouped":
         return grouped(corpus, clients, seed, min_examples=min_examples)
     if kind == "iid":
         return iid(corpus, clients, seed, min_examples=min_examples)
     if kind == "shards":
-        each = int(_needed("--shards_per_client", shards_per_client, kind))
+        each = int(_needed("shards_per_client", shards_per_client, kind))
         return shards(corpus, clients, each, seed, min_examples=min_examples)
-    concentration = _needed("--dirichlet_alpha", alpha, kind)
+    concentration = _needed("dirichlet_alpha", alpha, kind)
     builder = dirichlet if kind == "dirichlet" else quantity
     return builder(corpus, clients, concentration, seed, min_examples=min_examples)
 
 
 def _needed(flag: str, value: float | None, kind: str) -> float:
     if value is None:
-        raise UserError(f"--partition={kind} needs {flag}")
+        raise UserError(f"{setting('partition', kind)} needs `{flag}`")
     return value
 
 
 def _check_labelled(corpus: Corpus, kind: str) -> None:
     if not corpus.is_labelled:
-        raise UserError(f"--partition={kind}: deals rows by their labels; {corpus.name} has none")
+        raise UserError(
+            f"{setting('partition', kind)}: deals rows by their labels; {corpus.name} has none"
+        )
 
 
 def _check_alpha(alpha: float) -> None:
     if not (math.isfinite(alpha) and alpha > 0):
-        raise UserError(f"--dirichlet_alpha={alpha}: must be a finite number above 0")
+        raise UserError(f"`dirichlet_alpha`={alpha}: must be a finite number above 0")
 
 
 def _check_fill(corpus: Corpus, num_clients: int, min_examples: int) -> None:
@@ -256,7 +258,7 @@ def _check_fill(corpus: Corpus, num_clients: int, min_examples: int) -> None:
     check_clients(num_clients, len(corpus), f"examples in {corpus.name}")
     if num_clients * min_examples > len(corpus):
         raise UserError(
-            f"--min_examples_per_client={min_examples}: {num_clients} clients would need "
+            f"`min_examples_per_client`={min_examples}: {num_clients} clients would need "
             f"{num_clients * min_examples} examples, {corpus.name} has {len(corpus)}"
         )
 

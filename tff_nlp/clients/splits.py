@@ -8,7 +8,7 @@ import numpy as np
 from tff_nlp import seeds
 from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus, Example
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,15 +112,15 @@ def split_clients(
 
 def _check_fractions(validation: float, test: float, held_out: float) -> None:
     for flag, value in (
-        ("--client_validation_fraction", validation),
-        ("--client_test_fraction", test),
-        ("--held_out_fraction", held_out),
+        ("client_validation_fraction", validation),
+        ("client_test_fraction", test),
+        ("held_out_fraction", held_out),
     ):
         if not (math.isfinite(value) and 0 <= value < 1):
-            raise UserError(f"{flag}={value}: must be at least 0 and below 1")
+            raise UserError(f"{setting(flag, value)}: must be at least 0 and below 1")
     if validation + test >= 1:
         raise UserError(
-            f"--client_validation_fraction={validation} and --client_test_fraction={test} leave "
+            f"`client_validation_fraction`={validation} and `client_test_fraction`={test} leave "
             "nothing for training"
         )
 
@@ -133,7 +133,7 @@ def _held_out(partition: Partition, fraction: float, seed: int) -> np.ndarray:
     count = max(1, round(fraction * partition.num_clients))
     if count >= partition.num_clients:
         raise UserError(
-            f"--held_out_fraction={fraction}: of {partition.num_clients} clients none would be "
+            f"`held_out_fraction`={fraction}: of {partition.num_clients} clients none would be "
             "left for training"
         )
     rng = seeds.generator(seed, "held_out")

@@ -18,7 +18,7 @@ import tqdm
 
 from tff_nlp import durable_files
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.errors import UserError, WriteError
+from tff_nlp.errors import UserError, WriteError, setting
 
 Encode = Callable[..., tuple[np.ndarray, np.ndarray]]
 
@@ -137,7 +137,7 @@ def open_token_cache(
     least, held = (5, "two words") if corpus.has_pairs else (3, "a word")
     if max_tokens < least:
         raise UserError(
-            f"--max_tokens={max_tokens}: must be {least} or more, to hold {held} between [CLS] and"
+            f"`max_tokens`={max_tokens}: must be {least} or more, to hold {held} between [CLS] and"
             " [SEP]"
         )
     key = cache_key(corpus.fingerprint, tokenizer_fingerprint, max_tokens)
@@ -157,7 +157,7 @@ def open_token_cache(
                 _write(folder, key, chunks, vocabulary_size, max_tokens)
                 cache = _read(folder, key)
     except OSError as error:
-        line = f"--cache_dir={cache_dir}: cannot be written ({error.strerror or error})"
+        line = f"{setting('cache_dir', cache_dir)}: cannot be written ({error.strerror or error})"
         if durable_files.is_failure(error):
             raise WriteError(line) from error
         raise UserError(line) from error

@@ -12,7 +12,7 @@ from tff_nlp.corpora.mojibake import is_mojibake
 from tff_nlp.corpora.report import LoadedCorpus, LoadReport
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import DROP, CorpusSource, parse_label_map
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.printable import printable
 
 # A column with more distinct values than this holds texts, numbers or names, not classes.
@@ -33,7 +33,7 @@ def assemble(
 ) -> LoadedCorpus:
     """Returns the corpus of these rows, in their order.
 
-    The label names have the order of `--label_map` if there is one. Otherwise they have the order
+    The label names have the order of `label_map` if there is one. Otherwise they have the order
     that the data set declares. Otherwise they are sorted: by value if all are numbers, else by
     name. A corpus without labels has no label names.
 
@@ -50,7 +50,7 @@ def assemble(
       synthetic: Whether the texts were generated.
 
     Raises:
-      UserError: If a row is bad and `--bad_rows` is "error"; if the label map or the training
+      UserError: If a row is bad and `bad_rows` is "error"; if the label map or the training
         corpus does not have a label; if there are no usable rows, fewer than two labels or more
         than `MAX_LABELS`; or if the labels look like values of a wrong column or a header.
     """
@@ -129,13 +129,13 @@ class _Builder:
             return
         if not client and self._with_clients:
             if self._source.missing_client != "own":
-                hint = "--missing_client=own makes each such row its own client"
+                hint = "`missing_client`=own makes each such row its own client"
                 self._refuse(file, place, rows.MISSING_CLIENT, hint)
                 return
             self._own_clients += 1
             client = f"@nobody:{self.rows_read}"
         elif client and not is_decodable(client):
-            self._refuse(file, place, rows.UNDECODABLE, "in --client_column")
+            self._refuse(file, place, rows.UNDECODABLE, "in `client_column`")
             return
         if is_mojibake(text) or is_mojibake(second):
             self._mojibake += 1
@@ -161,7 +161,7 @@ class _Builder:
     def _column(self, flag: str) -> str:
         """Returns a column flag with its value. Empty if the rows have only one text."""
         pairs = self._source.second_text_column
-        return f"--{flag}={getattr(self._source, flag) or columns.TEXT}" if pairs else ""
+        return setting(flag, getattr(self._source, flag) or columns.TEXT) if pairs else ""
 
     def _present(self, value: str | None) -> str | None:
         """Returns a value, or None if the value means "missing"."""
@@ -170,13 +170,13 @@ class _Builder:
         return value
 
     def _missing_hint(self, value: str | None) -> str:
-        return f"'{value}' counts as missing by --missing_values" if value else ""
+        return f"'{verbatim(value)}' counts as missing by `missing_values`" if value else ""
 
     def _encoding_hint(self, text: str) -> str:
         if _ends_within_a_character(text):
             return ", which breaks off within a character: was the file cut?"
         tried = self._source.encoding
-        return f", which --encoding={tried} cannot read; --encoding={tried},latin-1 would"
+        return f", which {setting('encoding', tried)} cannot read; `encoding`={tried},latin-1 would"
 
     def _strip(self, text: str | None) -> str:
         if text and self._source.strip_prefix and text.startswith(self._source.strip_prefix):
@@ -193,8 +193,8 @@ class _Builder:
             new = self._map.get(label, self._map.get("*"))
             if new is None:
                 raise UserError(
-                    f"{file}, {place}: --label_map has no entry for the label '{_short(label)}';"
-                    f" it maps {', '.join(self._map)}"
+                    f"{verbatim(file)}, {place}: `label_map` has no entry for the label "
+                    f"'{_short(label)}'; it maps {verbatim(', '.join(self._map))}"
                 )
             if new == DROP:
                 self.dropped += 1
@@ -202,8 +202,8 @@ class _Builder:
             label = new
         if self._wanted is not None and label not in self._wanted:
             raise UserError(
-                f"{file}, {place}: the training corpus has no label '{_short(label)}' (--label_map"
-                f" can rename it); it has {', '.join(self._wanted[:20])}"
+                f"{verbatim(file)}, {place}: the training corpus has no label '{_short(label)}' "
+                f"(`label_map` can rename it); it has {verbatim(', '.join(self._wanted[:20]))}"
             )
         return label
 
@@ -215,9 +215,9 @@ class _Builder:
             self._first_places.append(f"{file}, {place}")
             if found >= MAX_LABELS:
                 raise UserError(
-                    f"--label_column={self._source.label_column or columns.LABEL}: more than"
-                    f" {MAX_LABELS} labels by {file}, {place}, such as '{_short(label)}': is it"
-                    " another column?"
+                    f"{setting('label_column', self._source.label_column or columns.LABEL)}: more "
+                    f"than {MAX_LABELS} labels by {verbatim(file)}, {place}, such as "
+                    f"'{_short(label)}': is it another column?"
                 )
         return found
 
@@ -225,7 +225,7 @@ class _Builder:
         """Returns int32[examples] labels and the label names. Both are empty without labels."""
         if not self.texts:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
-            because = f" ({counts or f'{self.dropped} dropped by --label_map'})"
+            because = f" ({counts or f'{self.dropped} dropped by `label_map`'})"
             raise UserError(f"{files}: no usable rows{because if self.rows_read else ': empty'}")
         if not self._source.labelled:
             return np.zeros(0, np.int32), ()
@@ -250,7 +250,7 @@ class _Builder:
 
     def _check_labels(self, found: list[str], files: str) -> None:
         column = self._source.label_column
-        flag = f"--label_column={column}" if column else files
+        flag = setting("label_column", column) if column else files
         if len(found) == 1:
             raise UserError(
                 f"{flag}: all {len(self._ids)} rows have the one label '{_short(found[0])}'; a"
@@ -264,28 +264,33 @@ class _Builder:
         counts = np.bincount(self._ids)
         if not self._source.header and not self._map and len(self._ids) >= 20 and counts[0] == 1:
             raise UserError(
-                f"{self._first_places[0]}: the label '{_short(found[0])}' occurs only in the first"
-                " row; if that is a header, say --header=true, and if not, list it in --label_map"
+                f"{verbatim(self._first_places[0])}: the label '{_short(found[0])}' occurs only in "
+                "the first row; if that is a header, say `header`=true, and if not, list it in "
+                "`label_map`"
             )
 
     def notes(self, names: Sequence[str], labels: np.ndarray) -> list[str]:
         """Returns sentences for the user about the assembled rows."""
         said = []
         if self._stripped:
-            said.append(f"{self._stripped} texts had the prefix '{self._source.strip_prefix}'")
+            said.append(
+                f"{self._stripped} texts had the prefix '{verbatim(self._source.strip_prefix)}'"
+            )
         if self._own_clients:
             said.append(f"{self._own_clients} rows without a client became clients of their own")
         if self._source.client_column and 20 <= len(self.texts) == len(set(self.clients)):
-            said.append(f"--client_column={self._source.client_column} is different in every row")
+            said.append(
+                f"{setting('client_column', self._source.client_column)} is different in every row"
+            )
         counts = np.bincount(labels, minlength=len(names))
         if self._mojibake:
             said.append(
                 f"{self._mojibake} texts look like UTF-8 that was once read as another encoding,"
-                f" or lost characters (first: {self._first_mojibake})"
+                f" or lost characters (first: {verbatim(self._first_mojibake)})"
             )
         absent = [name for name, count in zip(names, counts, strict=True) if not count]
         if absent:
-            said.append(f"no row has the label {', '.join(absent)}")
+            said.append(f"no row has the label {verbatim(', '.join(absent))}")
         if self._wanted is None:
             said.extend(spelling_notes(names, counts))
         return said
@@ -302,7 +307,7 @@ def order_labels(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _short(label: str) -> str:
-    return printable(label, 40)
+    return verbatim(printable(label, 40))
 
 
 def _ends_within_a_character(text: str) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 from tff_nlp.corpora.files import DataFile
 from tff_nlp.corpora.rows import ReadNotes
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 PSEUDO_COLUMNS = ("@file", "@stem", "@suffix", "@folder")
 
-# The default --text_column and --label_column of files that have columns of these names.
+# The default `text_column` and `label_column` of files that have columns of these names.
 TEXT, LABEL = "text", "label"
 
 # A function that returns the value of a column in a row, or None if the row has no value.
@@ -41,8 +41,8 @@ def with_default_columns(
             continue
         if default not in names:
             alike = like(default, names)
-            hint = f": --{flag}={alike[0]}?" if alike else ""
-            raise UserError(f"--{flag} is needed to read {file}{hint}; {known}")
+            hint = f": `{flag}`={alike[0]}?" if alike else ""
+            raise UserError(f"`{flag}` is needed to read {file}{hint}; {known}")
         found[flag] = notes.default_columns[flag] = default
     return dataclasses.replace(source, **found)
 
@@ -74,9 +74,11 @@ def pseudo_value(flag: str, column: str, file: DataFile) -> str:
         # A relative path such as "a.txt" contains no folder name, so resolve the path.
         value = path.parent.name if file.member else file.path.resolve().parent.name
     else:
-        raise UserError(f"{flag}={column}: the pseudo-columns are {', '.join(PSEUDO_COLUMNS)}")
+        raise UserError(
+            f"{setting(flag, column)}: the pseudo-columns are {', '.join(PSEUDO_COLUMNS)}"
+        )
     if not value:
-        raise UserError(f"{flag}={column}: {file} has no such part in its name")
+        raise UserError(f"{setting(flag, column)}: {file} has no such part in its name")
     return value
 
 
@@ -94,7 +96,9 @@ def table_getter(flag: str, column: str, names: Sequence[str], file: DataFile) -
     """
     if column in names:
         if list(names).count(column) > 1:
-            raise UserError(f"{flag}={column}: {file} has several columns of that name; number it")
+            raise UserError(
+                f"{setting(flag, column)}: {file} has several columns of that name; number it"
+            )
         index = list(names).index(column)
     elif column.startswith("@"):
         constant = pseudo_value(flag, column, file)
@@ -103,7 +107,9 @@ def table_getter(flag: str, column: str, names: Sequence[str], file: DataFile) -
         index = int(column)
     else:
         alike = "".join(f"; '{name}' differs in case only" for name in like(column, names))
-        raise UserError(f"{flag}={column}: no such column in {file}{alike}; {describe(names)}")
+        raise UserError(
+            f"{setting(flag, column)}: no such column in {file}{alike}; {describe(names)}"
+        )
     return lambda row: row[index].strip()
 
 
@@ -126,7 +132,7 @@ def joined_getter(getters: Sequence[Getter]) -> Getter:
 
 
 def split_text_columns(column: str) -> list[str]:
-    """Returns the columns that `--text_column` names."""
+    """Returns the columns that `text_column` names."""
     return [part.strip() for part in column.split(",") if part.strip()]
 
 
@@ -138,13 +144,13 @@ def describe(names: Sequence[str]) -> str:
                 shown = delimiter.replace("\t", r"\t")
                 return (
                     f"its first row, '{_short(names[0], 60)}', is one column: if '{shown}'"
-                    f" separates columns, say '--delimiter={shown}'"
+                    f" separates columns, say '{setting('delimiter', shown)}'"
                 )
     if all(name == str(number) for number, name in enumerate(names)):
-        return f"its columns are 0 to {len(names) - 1} (--header=false)"
+        return f"its columns are 0 to {len(names) - 1} (`header`=false)"
     shown = ", ".join(_short(name, 30) for name in names[:30])
     more = ", ..." if len(names) > 30 else ""
-    return f"its columns are {shown}{more} (if these are data, say --header=false)"
+    return f"its columns are {shown}{more} (if these are data, say `header`=false)"
 
 
 def as_text(value: Any) -> str | None:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 
 # Compressed texts have a fifth to a twentieth of their size. A file that unpacks to more than this
 # many times its size, and to more than this many bytes, was made to fill the memory.
@@ -34,10 +34,14 @@ class DataFile:
     path: pathlib.Path
     member: str = ""
     pattern: int = 0
-    flag: str = "--corpus"
+    flag: str = "corpus"
 
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    def __format__(self, spec: str) -> str:
+        """Returns the name as a part of a marked text. F-strings with files are messages."""
+        return format(verbatim(self), spec)
 
     @property
     def inner_path(self) -> pathlib.PurePath:
@@ -69,11 +73,13 @@ class DataFile:
                     unzipped = stack.enter_context(gzip.GzipFile(fileobj=stream))
                     stream, packed = cast(IO[bytes], unzipped), True
                 if packed:
-                    limited = io.BufferedReader(_Unpacked(stream, size, f"{self.flag}={self}"))
+                    limited = io.BufferedReader(_Unpacked(stream, size, setting(self.flag, self)))
                     stream = cast(IO[bytes], stack.enter_context(limited))
                 yield stream
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-            raise UserError(f"{self.flag}={self}: cannot be read: {_reason(error)}") from error
+            raise UserError(
+                f"{setting(self.flag, self)}: cannot be read: {_reason(error)}"
+            ) from error
 
 
 class _Unpacked(io.RawIOBase):
@@ -166,10 +172,13 @@ def _match(flag: str, part: str, pattern: int) -> list[DataFile]:
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute globs too)
         files = [match for match in map(pathlib.Path, matches) if match.is_file()]
         if not files:
-            raise UserError(f"{flag}={part}: no such file, or no file matches")
+            raise UserError(f"{setting(flag, part)}: no such file, or no file matches")
         return [file for match in files for file in _members_or_file(flag, match, pattern)]
     if path.is_dir():
-        raise UserError(f"{flag}={part}: is a folder; name its files, for example {part}/*.txt")
+        raise UserError(
+            f"{setting(flag, part)}: is a folder; name its files, for example "
+            f"{verbatim(part)}/*.txt"
+        )
     return _members_or_file(flag, path, pattern)
 
 
@@ -185,17 +194,18 @@ def _members(flag: str, path: pathlib.Path, wanted: str, pattern: int) -> list[D
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{flag}={path}: cannot be read: {_reason(error)}") from error
+        raise UserError(f"{setting(flag, path)}: cannot be read: {_reason(error)}") from error
     # macOS adds copies of its file attributes, which are not data.
     members = [info for info in members if not info.filename.startswith("__MACOSX/")]
     if any(info.flag_bits & 1 for info in members):
-        raise UserError(f"{flag}={path}: is encrypted; unpack it first")
+        raise UserError(f"{setting(flag, path)}: is encrypted; unpack it first")
     names = [info.filename for info in members]
     listing = f"it holds {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
     if not wanted:
         if len(names) != 1:
             raise UserError(
-                f"{flag}={path}: holds {len(names)} files; say which as {path}/NAME: {listing}"
+                f"{setting(flag, path)}: holds {len(names)} files; say which as "
+                f"{verbatim(path)}/NAME: {listing}"
             )
         chosen = names
     elif wanted in names:
@@ -203,11 +213,13 @@ def _members(flag: str, path: pathlib.Path, wanted: str, pattern: int) -> list[D
     else:
         chosen = sorted(name for name in names if fnmatch.fnmatchcase(name, wanted))
         if not chosen:
-            raise UserError(f"{flag}={path}/{wanted}: no such file in the zip; {listing}")
+            raise UserError(
+                f"{setting(flag, f'{path}/{wanted}')}: no such file in the zip; {listing}"
+            )
     return [DataFile(path, name, pattern, flag) for name in chosen]
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return verbatim(error) or type(error).__name__

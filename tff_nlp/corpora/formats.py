@@ -7,7 +7,7 @@ from tff_nlp.corpora import json_values, names
 from tff_nlp.corpora.files import DataFile, StandardInput, exists, expanded, find_files
 from tff_nlp.corpora.leaf import is_leaf_folder, leaf_files
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 
 # The path that means the standard input.
 STANDARD_INPUT = "-"
@@ -41,27 +41,30 @@ def files_and_format(source: CorpusSource) -> tuple[tuple[DataFile, ...], str]:
         if is_leaf_folder(path) or source.format == "leaf" or any(path.glob("*.json*")):
             return leaf_files(path, source.split, source.corpus_flag), "leaf"
         raise UserError(
-            f"{source.corpus_flag}={path}: is a folder, but not a LEAF folder; name its files, for"
-            f" example {path}/*.txt"
+            f"{setting(source.corpus_flag, path)}: is a folder, but not a LEAF folder; name its "
+            f"files, for example {verbatim(path)}/*.txt"
         )
     if source.split:
-        raise UserError(f"--split={source.split}: {source.path} has no splits of its own")
+        raise UserError(f"{setting('split', source.split)}: {source.path} has no splits of its own")
     try:
         files = find_files(source.corpus_flag, source.path)
     except UserError as error:
         if "/" in source.path or "." in source.path or source.to_predict:
             raise
-        raise UserError(f"{error}; the names of corpora are {', '.join(names.NAMES)}") from error
+        raise UserError(
+            f"{error.marked}; the names of corpora are {', '.join(names.NAMES)}"
+        ) from error
     formats = {_format_of(file, source) for file in files}
     if len(formats) > 1:
         raise UserError(
-            f"{source.corpus_flag}={source.path}: files of several formats"
-            f" ({', '.join(sorted(formats))}); say which with --format"
+            f"{setting(source.corpus_flag, source.path)}: files of several formats"
+            f" ({', '.join(sorted(formats))}); say which with `format`"
         )
     format_name = formats.pop()
     if source.record_path and format_name != "json":
         raise UserError(
-            f"--record_path={source.record_path}: only --format=json has one; this is {format_name}"
+            f"{setting('record_path', source.record_path)}: only `format`=json has one; this is "
+            f"{format_name}"
         )
     return files, format_name
 
@@ -74,8 +77,8 @@ def check_second_text(source: CorpusSource, format_name: str) -> None:
     """
     if source.second_text_column and format_name not in _WITH_COLUMNS:
         raise UserError(
-            f"--second_text_column={source.second_text_column}: pairs of texts are read from"
-            f" {', '.join(_WITH_COLUMNS)}, not from {format_name}"
+            f"{setting('second_text_column', source.second_text_column)}: pairs of texts are read "
+            f"from {', '.join(_WITH_COLUMNS)}, not from {format_name}"
         )
 
 
@@ -89,7 +92,7 @@ def _format_of(file: DataFile, source: CorpusSource) -> str:
         if source.to_predict:
             return "lines"
         raise UserError(
-            f"--format is needed: the name of {file} does not end in"
+            f"`format` is needed: the name of {file} does not end in"
             f" {', '.join(_FORMAT_OF_SUFFIX)} or .json"
         )
     return _FORMAT_OF_SUFFIX[suffix]

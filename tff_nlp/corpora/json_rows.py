@@ -8,7 +8,7 @@ from tff_nlp.corpora.files import DataFile
 from tff_nlp.corpora.lines import is_decodable, read_lines
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 
 def read_json_lines(
@@ -46,7 +46,7 @@ def line_records(
                 continue
             place = f"line {number}"
             if first and _begins_one_value(line):
-                raise UserError(f"{file}: is one JSON value, not one a line: say --format=json")
+                raise UserError(f"{file}: is one JSON value, not one a line: say `format`=json")
             first = False
             try:
                 yield place, json_values.parse(line)
@@ -96,9 +96,9 @@ def _known_row_maker(file: DataFile, source: CorpusSource) -> _MakeRow:
     if source.second_text_column:
         second_of = text_getter("second_text_column", file, source)
     if source.labelled:
-        label_of = columns.record_getter("--label_column", source.label_column, file)
+        label_of = columns.record_getter("label_column", source.label_column, file)
     if source.client_column:
-        client_of = columns.record_getter("--client_column", source.client_column, file)
+        client_of = columns.record_getter("client_column", source.client_column, file)
 
     def make_row(place: str, record: Any) -> Row | BadRow:
         if not isinstance(record, dict | list):
@@ -130,7 +130,7 @@ def text_getter(flag: str, file: DataFile, source: CorpusSource) -> columns.Gett
     """
     return columns.joined_getter(
         [
-            columns.record_getter(f"--{flag}", column, file)
+            columns.record_getter(flag, column, file)
             for column in columns.split_text_columns(getattr(source, flag))
         ]
     )
@@ -139,10 +139,10 @@ def text_getter(flag: str, file: DataFile, source: CorpusSource) -> columns.Gett
 def _absent(flag: str, column: str, record: dict[str, Any] | list[Any]) -> str:
     """Returns why a record has no value in a column."""
     if isinstance(record, dict) and column in record:
-        return f"--{flag}={column}; it is there, but no text or number"
+        return f"{setting(flag, column)}; it is there, but no text or number"
     alike = columns.like(column, record) if isinstance(record, dict) else []
     hint = f"'{alike[0]}' differs in case only; " if alike else ""
-    return f"--{flag}={column}; {hint}the row has {_describe(record)}"
+    return f"{setting(flag, column)}; {hint}the row has {_describe(record)}"
 
 
 def _describe(record: dict[str, Any] | list[Any]) -> str:

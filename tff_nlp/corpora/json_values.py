@@ -10,7 +10,7 @@ from tff_nlp.corpora.files import DataFile
 from tff_nlp.corpora.lines import read_lines
 from tff_nlp.corpora.rows import ReadNotes
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 # By default, Python refuses to parse integers that are much longer.
 _MOST_DIGITS = 4000
@@ -45,7 +45,7 @@ def load(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Any:
     except ValueError as error:
         if _first_lines_are_values(text):
             raise UserError(
-                f"{file}: holds a JSON value on each line, not one alone: say --format=jsonl"
+                f"{file}: holds a JSON value on each line, not one alone: say `format`=jsonl"
             ) from error
         raise UserError(f"{file}: malformed JSON: {error}") from error
 
@@ -75,7 +75,7 @@ def rows_of(
 ) -> Iterator[tuple[str, Any]]:
     """Yields the place and the value of each row of a JSON file.
 
-    The rows are the items of a list: the file itself, the list at `--record_path`, or the only list
+    The rows are the items of a list: the file itself, the list at `record_path`, or the only list
     of objects in the file. They may also be the values of an object of objects. An object of
     columns is transposed; its columns are lists, or objects with the same keys, as pandas writes
     them.
@@ -87,7 +87,7 @@ def rows_of(
         found = columns.look_up(value, source.record_path)
         if not isinstance(found, list | Mapping):
             raise UserError(
-                f"--record_path={source.record_path}: {file} holds nothing there;"
+                f"{setting('record_path', source.record_path)}: {file} holds nothing there;"
                 f" {_describe(value, file)}"
             )
         value = found
@@ -125,7 +125,7 @@ def _rows_of_object(
     paths = fitting if len(fitting) == 1 else paths
     if len(paths) > 1:
         raise UserError(
-            f"{file}: holds several lists of objects; say which with --record_path:"
+            f"{file}: holds several lists of objects; say which with `record_path`:"
             f" {', '.join(paths[:10])}"
         )
     if paths:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tff_nlp.corpora.overlap import normalize
+from tff_nlp.errors import setting, verbatim
 from tff_nlp.printable import printable
 
 _SHOWN = 10
@@ -23,7 +24,7 @@ def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
 
     Returns:
       A sentence about labels that differ only in case or blanks, one about labels of a single row,
-      and one with a `--label_map` that joins them. Empty if nothing looks wrong.
+      and one with a `label_map` that joins them. Empty if nothing looks wrong.
     """
     alike = _alike(names, counts)
     single = [name for name, count in zip(names, counts, strict=True) if count == 1]
@@ -33,7 +34,7 @@ def spelling_notes(names: Sequence[str], counts: np.ndarray) -> list[str]:
         for name, main in alike.items():
             groups.setdefault(main, [main]).append(name)
         listed = "; ".join(
-            ", ".join(printable(name, _LONGEST) for name in group)
+            ", ".join(verbatim(printable(name, _LONGEST)) for name in group)
             for group in list(groups.values())[:_SHOWN]
         )
         said.append(f"labels that differ in case or blanks only count as different: {listed}")
@@ -76,9 +77,9 @@ def _label_map(mapping: Mapping[str, str]) -> str:
         value = json.dumps(dict(mapping), ensure_ascii=False)
     else:
         value = ",".join(f"{old}:{new}" for old, new in mapping.items())
-    return f"--label_map={shlex.quote(value)}"
+    return setting("label_map", shlex.quote(value))
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(printable(name, _LONGEST) for name in names[:_SHOWN])}{more}"
+    return f"{', '.join(verbatim(printable(name, _LONGEST)) for name in names[:_SHOWN])}{more}"

@@ -13,7 +13,7 @@ from tff_nlp.corpora.columns import as_text, split_text_columns
 from tff_nlp.corpora.files import DataFile, exists
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 
 def is_leaf_folder(path: pathlib.Path) -> bool:
@@ -34,27 +34,29 @@ def leaf_files(path: pathlib.Path, split: str, flag: str) -> tuple[DataFile, ...
     """
     if is_leaf_folder(path):
         if split not in ("", "train", "test"):
-            raise UserError(f"--split={split}: a LEAF folder has the splits train and test")
+            raise UserError(
+                f"{setting('split', split)}: a LEAF folder has the splits train and test"
+            )
         path = path / (split or "train")
     files = sorted(path.glob("*.json")) + sorted(path.glob("*.json.gz"))
     if not files:
-        raise UserError(f"{flag}={path}: a folder without LEAF's .json files")
+        raise UserError(f"{setting(flag, path)}: a folder without LEAF's .json files")
     return tuple(DataFile(file, flag=flag) for file in files)
 
 
 def read_leaf(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     """Yields the rows of one LEAF file. The client is the user.
 
-    If an example is a list, `--text_column` is the position of the text, counted from 0 (4 in
-    LEAF's sent140). If an example is the text itself, `--text_column` must be empty. The label is
-    the example's `y`, so `--label_column` must be empty.
+    If an example is a list, `text_column` is the position of the text, counted from 0 (4 in
+    LEAF's sent140). If an example is the text itself, `text_column` must be empty. The label is
+    the example's `y`, so `label_column` must be empty.
 
     Raises:
       UserError: If the file does not follow the schema, or if a column flag does not fit.
     """
     data = json_values.load(file, source, notes)
     if source.label_column or source.client_column:
-        raise UserError("--label_column and --client_column: LEAF files fix the label and the user")
+        raise UserError("`label_column` and `client_column`: LEAF files fix the label and the user")
     if not isinstance(data, dict) or not isinstance(data.get("user_data"), dict):
         raise UserError(f"{file}: is not a LEAF file: it has no object 'user_data'")
     users = data.get("users", list(data["user_data"]))
@@ -78,15 +80,17 @@ def read_leaf(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterato
 def _text(file: DataFile, place: str, example: object, column: str) -> str | None:
     if isinstance(example, str):
         if column:
-            raise UserError(f"--text_column={column}: {file}, {place} is a text, not a list")
+            raise UserError(
+                f"{setting('text_column', column)}: {file}, {place} is a text, not a list"
+            )
         return example.strip()
     if not isinstance(example, list):
         return None
     positions = split_text_columns(column)
     if not positions or not all(position.isdecimal() for position in positions):
         raise UserError(
-            f"--text_column={column}: {file} holds lists of {len(example)} values; give the number"
-            " of the text, counted from 0"
+            f"{setting('text_column', column)}: {file} holds lists of {len(example)} values; give "
+            "the number of the text, counted from 0"
         )
     if any(int(position) >= len(example) for position in positions):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from tff_nlp.corpora.rows import ReadNotes
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 # Python's "surrogateescape" cannot escape bytes below 128. A wide encoding may fail on them too.
 _ESCAPE = "tff_nlp.escape"
@@ -79,7 +79,9 @@ def strip_line_end(line: str) -> str:
 
 def _read_wide(stream: IO[bytes], name: str, encodings: Sequence[str]) -> Iterator[str]:
     if len(encodings) > 1:
-        raise UserError(f"--encoding={','.join(encodings)}: a wide encoding must stand alone")
+        raise UserError(
+            f"{setting('encoding', ','.join(encodings))}: a wide encoding must stand alone"
+        )
     sample = stream.read(_SAMPLE).decode(encodings[0], _ESCAPE)
     stream.seek(0)
     returns = _ends_in_returns(sample.encode("utf-8", "replace"))
@@ -92,7 +94,9 @@ def _read_wide(stream: IO[bytes], name: str, encodings: Sequence[str]) -> Iterat
             line = line.removeprefix("\ufeff") if number == 0 else line
             yield line.removesuffix("\r") + "\n" if returns and line.endswith("\r") else line
     except UnicodeError as error:  # UTF-16 without a byte order mark, for example.
-        raise UserError(f"{name}: --encoding={encodings[0]} does not fit: {error}") from error
+        raise UserError(
+            f"{name}: {setting('encoding', encodings[0])} does not fit: {error}"
+        ) from error
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -113,7 +117,7 @@ def _read_bytewise(
     stream.seek(0)
     wide = _wide_encoding(sample)
     if wide is not None and first == "utf-8":
-        raise UserError(f"{name}: looks like {wide.upper()}: say --encoding={wide}")
+        raise UserError(f"{name}: looks like {wide.upper()}: say {setting('encoding', wide)}")
     for number, data in enumerate(_cut_at_returns(stream) if _ends_in_returns(sample) else stream):
         try:
             line = data.decode(first)

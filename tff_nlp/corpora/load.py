@@ -20,7 +20,7 @@ from tff_nlp.corpora.synthetic import read_synthetic
 from tff_nlp.corpora.tables import read_table
 from tff_nlp.corpora.tfds_names import read_tfds
 from tff_nlp.corpora.vader import read_vader
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.printable import printable
 
 # Format -> reader. A reader takes a file, the flags and the notes, and yields rows and bad rows. It
@@ -117,9 +117,9 @@ def load_train_and_test(
     Args:
       source: The training corpus.
       test_source: The test corpus, or None.
-      test_fraction: `--test_fraction`: size of the random part, as a fraction of the rows.
+      test_fraction: Size of the random part, as a fraction of the rows.
       seed: Seed of the random part.
-      keep_overlap: `--keep_overlap`: whether texts that are also in the test corpus stay in the
+      keep_overlap: Whether texts that are also in the test corpus stay in the
         training corpus.
 
     Raises:
@@ -131,14 +131,14 @@ def load_train_and_test(
     test_source = _test_part(source if test_source is None else test_source) or test_source
     if test_source is not None:
         test = load_corpus(test_source, train.corpus.label_names)
-        origin = f"{test_source.corpus_flag}={test_source.path}"
+        origin = setting(test_source.corpus_flag, test_source.path)
         if test_source.split:
             origin += f", split {test_source.split}"
     else:
         kept, held_out = overlap.split(train.corpus, test_fraction, seed)
         test = LoadedCorpus(held_out, train.report)
         train = LoadedCorpus(kept, train.report)
-        origin = f"a random {test_fraction:.0%} of {source.corpus_flag}={source.path}"
+        origin = f"a random {test_fraction:.0%} of {setting(source.corpus_flag, source.path)}"
     clean, report = overlap.drop_overlap(train.corpus, test.corpus, keep=keep_overlap)
     return TrainAndTest(LoadedCorpus(clean, train.report), test, origin, report)
 
@@ -159,19 +159,19 @@ def _check_label_flags(source: CorpusSource) -> None:
     if source.labelled:
         return
     for flag, value in (
-        ("--label_column", source.label_column),
-        ("--label_map", source.label_map),
+        ("label_column", source.label_column),
+        ("label_map", source.label_map),
         (source.label_file_flag, source.label_file),
     ):
         if value:
-            raise UserError(f"{flag}={value}: no labels are read here; leave the flag out")
+            raise UserError(f"{setting(flag, value)}: no labels are read here; leave the flag out")
 
 
 def _check_label_file(source: CorpusSource, format_name: str) -> None:
     if source.label_file and format_name not in ("lines", "documents"):
         raise UserError(
-            f"{source.label_file_flag}={source.label_file}: only --format=lines has labels in a"
-            f" file beside the texts; this is {format_name}"
+            f"{setting(source.label_file_flag, source.label_file)}: only `format`=lines has labels "
+            f"in a file beside the texts; this is {format_name}"
         )
 
 

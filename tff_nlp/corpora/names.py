@@ -1,4 +1,4 @@
-"""The corpus names that `--corpus` accepts, and their settings."""
+"""The corpus names that `corpus` accepts, and their settings."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ class KnownCorpus:
       text_column: Feature that holds the text.
       label_column: Feature that holds the label.
       client_column: Feature that holds the author. Empty if the data set has none.
-      label_map: Label map, in the form of `--label_map`. Empty to keep the labels.
+      label_map: Label map, in the form of `label_map`. Empty to keep the labels.
       train_split: Split to train on.
       test_split: Split with labels to test on. Empty if the data set has none.
     """
@@ -32,7 +32,7 @@ class KnownCorpus:
 
 NAMES: dict[str, KnownCorpus] = {
     "synthetic": KnownCorpus("synthetic", title="synthetic reviews", client_column="author"),
-    # Neutral sentences are dropped; a --label_map can keep them as a third label.
+    # Neutral sentences are dropped; a `label_map` can keep them as a third label.
     "vader": KnownCorpus(
         "vader",
         title="VADER ratings",
@@ -59,7 +59,7 @@ SYNTHETIC_PREFIX = "synthetic:"
 
 
 def find(path: str) -> KnownCorpus | None:
-    """Returns the corpus that a value of `--corpus` names, or None if the value is a path.
+    """Returns the corpus that a value of `corpus` names, or None if the value is a path.
 
     A known name wins over a file of the same name. `./imdb_reviews` is always a file.
     """

@@ -84,16 +84,16 @@ def drop_overlap(
         return train, report
     if not kept.any():
         raise UserError(
-            f"--test_corpus: all {len(train)} training texts are also in the test corpus"
-            " (--keep_overlap keeps them)"
+            f"`test_corpus`: all {len(train)} training texts are also in the test corpus"
+            " (`keep_overlap` keeps them)"
         )
     remaining = train.take(np.flatnonzero(kept))
     lost = (train.label_counts() > 0) & (remaining.label_counts() == 0)
     if lost.any():
         raise UserError(
-            f"--test_corpus: {report.train_rows} of the {len(train)} training texts are also in"
+            f"`test_corpus`: {report.train_rows} of the {len(train)} training texts are also in"
             f" the test corpus; without them no row has the label"
-            f" '{train.label_names[int(np.argmax(lost))]}' (--keep_overlap keeps them)"
+            f" '{train.label_names[int(np.argmax(lost))]}' (`keep_overlap` keeps them)"
         )
     return remaining, report
 
@@ -118,7 +118,7 @@ def split(
       UserError: If the fraction is out of range, or if a part would be empty.
     """
     if not 0.0 < fraction < 1.0:
-        raise UserError(f"--test_fraction={fraction}: must lie between 0 and 1")
+        raise UserError(f"`test_fraction`={fraction}: must lie between 0 and 1")
     stratify = stratify and corpus.is_labelled
     groups: dict[Example, list[int]] = {}
     for row, text in enumerate(_normalized(corpus)):
@@ -140,7 +140,7 @@ def split(
                 wanted -= len(members[index])
     if in_test.all() or not in_test.any():
         raise UserError(
-            f"--test_fraction={fraction}: {len(corpus)} rows of {len(groups)} texts leave"
+            f"`test_fraction`={fraction}: {len(corpus)} rows of {len(groups)} texts leave"
             " train or test empty"
         )
     return corpus.take(np.flatnonzero(~in_test)), corpus.take(np.flatnonzero(in_test))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.errors import verbatim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class LoadReport:
       skipped: Reason -> number of rows that were skipped for it.
       first_skipped: Reason -> file and place of the first row that was skipped for it.
       dropped_by_label_map: Number of rows with a label that is mapped to "drop".
-      notes: Other remarks about the loading, one sentence each.
+      notes: Other remarks about the loading, one sentence each, as marked texts (`errors`).
     """
 
     files: tuple[str, ...]
@@ -31,13 +32,18 @@ class LoadReport:
     notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Returns the report as sentences, one per line."""
+        """Returns the report as sentences, one per line, as marked texts (`errors`)."""
         files = self.files[0] if len(self.files) == 1 else f"{len(self.files)} files"
-        said = [f"{files}, read as {self.format}: {self.rows_read} rows, {self.rows_kept} kept"]
+        said = [
+            f"{verbatim(files)}, read as {self.format}: {self.rows_read} rows, {self.rows_kept} "
+            "kept"
+        ]
         for reason, count in self.skipped.items():
-            said.append(f"{count} rows skipped: {reason} (first: {self.first_skipped[reason]})")
+            said.append(
+                f"{count} rows skipped: {reason} (first: {verbatim(self.first_skipped[reason])})"
+            )
         if self.dropped_by_label_map:
-            said.append(f"{self.dropped_by_label_map} rows dropped by --label_map")
+            said.append(f"{self.dropped_by_label_map} rows dropped by `label_map`")
         return said + list(self.notes)
 
 

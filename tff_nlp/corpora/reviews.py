@@ -13,7 +13,7 @@ from tff_nlp.corpora.files import DataFile
 from tff_nlp.corpora.lines import read_lines
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 _FIELD = re.compile(r"<(\w+)>\n(.*?)\n?</\1>", re.DOTALL)
 
@@ -33,11 +33,11 @@ def read_reviews(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iter
             continue
         if getters is None:
             getters = [
-                _getter("--text_column", source.text_column or "review_text", fields, file),
-                _getter("--label_column", source.label_column, fields, file)
+                _getter("text_column", source.text_column or "review_text", fields, file),
+                _getter("label_column", source.label_column, fields, file)
                 if source.labelled
                 else _nothing,
-                _getter("--client_column", source.client_column, fields, file)
+                _getter("client_column", source.client_column, fields, file)
                 if source.client_column
                 else _nothing,
             ]
@@ -69,7 +69,9 @@ def _nothing(_: object) -> None:
 
 def _getter(flag: str, column: str, fields: dict[str, str], file: DataFile) -> columns.Getter:
     if not column:
-        raise UserError(f"{flag} is needed to read {file}; its fields are {', '.join(fields)}")
+        raise UserError(f"`{flag}` is needed to read {file}; its fields are {', '.join(fields)}")
     if not column.startswith("@") and column not in fields:
-        raise UserError(f"{flag}={column}: no such field in {file}; it has {', '.join(fields)}")
+        raise UserError(
+            f"{setting(flag, column)}: no such field in {file}; it has {', '.join(fields)}"
+        )
     return columns.record_getter(flag, column, file)

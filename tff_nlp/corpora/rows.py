@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from tff_nlp.errors import setting, verbatim
+
 EMPTY_TEXT = "empty text"
 EMPTY_SECOND_TEXT = "empty second text"
 MISSING_LABEL = "missing label"
@@ -40,7 +42,7 @@ class BadRow(NamedTuple):
       file: The file.
       place: Place of the row in the file, such as "line 3".
       reason: The reason, as in the report.
-      detail: Details of the reason, or an empty string.
+      detail: Details of the reason, as marked text (`errors`), or an empty string.
     """
 
     file: str
@@ -49,11 +51,11 @@ class BadRow(NamedTuple):
     detail: str = ""
 
     def sentence(self) -> str:
-        """Returns the error message for `--bad_rows=error`."""
+        """Returns the error message for `bad_rows=error`."""
         detail = f" ({self.detail})" if self.detail else ""
         return (
-            f"{self.file}, {self.place}: {self.reason}{detail}; --bad_rows=skip leaves such rows"
-            " out"
+            f"{verbatim(self.file)}, {self.place}: {self.reason}{detail}; `bad_rows`=skip leaves "
+            "such rows out"
         )
 
 
@@ -67,7 +69,7 @@ class ReadNotes:
       null_characters: Number of NUL characters that were replaced by blanks.
       longest_row: Number of lines of the longest row.
       other_encodings: Encoding -> number of lines that it decoded because the first one failed.
-      record_path: Path of the rows that were found in a JSON file without `--record_path`.
+      record_path: Path of the rows that were found in a JSON file without `record_path`.
       default_columns: Column flag that was not given -> default column that was used.
       neutral: A sentence on the ratings that count as neutral.
     """
@@ -83,14 +85,15 @@ class ReadNotes:
         self.neutral = ""
 
     def lines(self) -> list[str]:
-        """Returns the remarks, one sentence each."""
+        """Returns the remarks, one sentence each, as marked texts (`errors`)."""
         said = []
         if self.default_columns:
-            flags = " ".join(f"--{flag}={name}" for flag, name in self.default_columns.items())
+            flags = " ".join(setting(flag, name) for flag, name in self.default_columns.items())
             said.append(f"taken by the names of the columns: {flags}")
         if self.record_path:
             said.append(
-                f"rows taken from the only list of objects: --record_path={self.record_path}"
+                "rows taken from the only list of objects: "
+                f"{setting('record_path', self.record_path)}"
             )
         if self.neutral:
             said.append(self.neutral)
@@ -103,6 +106,6 @@ class ReadNotes:
         if self.longest_row > 1:
             said.append(
                 f"line breaks inside quotes were kept: the longest row spans {self.longest_row}"
-                " lines (--quoting=none if quotes are ordinary characters)"
+                " lines (`quoting`=none if quotes are ordinary characters)"
             )
         return said

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Mapping
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 FORMATS = (
     "auto",
@@ -41,45 +41,45 @@ class CorpusSource:
     last dot) or `@folder` (name of the folder that holds the file).
 
     Attributes:
-      path: `--corpus`: a file, a glob, several of these separated by commas, a member of a zip
+      path: `corpus`: a file, a glob, several of these separated by commas, a member of a zip
         (`archive.zip/member.csv`), a LEAF folder, a name in `names.NAMES`, or `tfds:NAME`.
-      format: `--format`: one of `FORMATS`. "auto" decides by the file's extension, and for `.json`
+      format: One of `FORMATS`. "auto" decides by the file's extension, and for `.json`
         also by its first lines.
-      text_column: `--text_column`: column of the text. Several columns, separated by commas, are
+      text_column: Column of the text. Several columns, separated by commas, are
         joined by a blank. Tables and JSON objects have the default "text".
-      second_text_column: `--second_text_column`: column, or columns, of the second text if each row
+      second_text_column: Column, or columns, of the second text if each row
         is a pair of texts. Empty if each row has one text.
-      label_column: `--label_column`: column of the label. Tables and JSON objects have the default
+      label_column: Column of the label. Tables and JSON objects have the default
         "label". The report names the default columns that were used.
-      client_column: `--client_column`: column of the author, domain or other group. Empty if the
+      client_column: Column of the author, domain or other group. Empty if the
         corpus has no clients. (LEAF files always have users; speeches and plays have speakers.)
-      label_map: `--label_map`: `from:to,from:to`, or a JSON object if names contain commas. `to`
+      label_map: `label_map`: `from:to,from:to`, or a JSON object if names contain commas. `to`
         may be "drop". `*` means every label that is not listed.
-      record_path: `--record_path`: path to the rows of a JSON file: keys, joined by dots.
-      missing_values: `--missing_values`: values, separated by commas, that mean a missing text,
+      record_path: Path to the rows of a JSON file: keys, joined by dots.
+      missing_values: Values, separated by commas, that mean a missing text,
         label or client. An empty value and JSON's null and NaN always do.
-      label_file: `--label_file`: one file of labels for each path of `path`, with one label for
+      label_file: One file of labels for each path of `path`, with one label for
         each line of the texts. It is searched beside the text file, then in the working directory.
-      header: `--header`: whether the first row of a CSV or TSV file names the columns.
-      delimiter: `--delimiter`: one character instead of the format's default. `\t` is a tab.
-      quoting: `--quoting`: "csv" (RFC 4180 quotes) or "none" (quotes are ordinary characters).
-      encoding: `--encoding`: one encoding, or several separated by commas that are tried in this
+      header: Whether the first row of a CSV or TSV file names the columns.
+      delimiter: One character instead of the format's default. `\t` is a tab.
+      quoting: "csv" (RFC 4180 quotes) or "none" (quotes are ordinary characters).
+      encoding: One encoding, or several separated by commas that are tried in this
         order on each line. A line that fits none of them is an undecodable row.
-      bad_rows: `--bad_rows`: "error" stops at the first row that cannot be used. "skip" skips such
+      bad_rows: "error" stops at the first row that cannot be used. "skip" skips such
         rows and counts them by reason.
-      missing_client: `--missing_client`: how to handle a row without a value in `client_column`.
+      missing_client: How to handle a row without a value in `client_column`.
         "bad_row" makes it a bad row. "own" makes it a client of its own.
-      strip_prefix: `--strip_prefix`: prefix to remove once from the start of each text.
-      split: `--split`: part of a source with several parts (LEAF folder, TFDS, synthetic): "train",
+      strip_prefix: Prefix to remove once from the start of each text.
+      split: Part of a source with several parts (LEAF folder, TFDS, synthetic): "train",
         "test" or the name of a TFDS split. Empty means the training part.
-      data_dir: Folder for the data of a named corpus: `--tfds_data_dir` for TFDS (empty means
-        TFDS's default), or the folder of `--cache_dir` for VADER's ratings.
-      negative_at_most: `--negative_at_most`: highest mean VADER rating that counts as negative.
-      positive_at_least: `--positive_at_least`: lowest mean VADER rating that counts as positive.
-      flag_prefix: "test_" if `path` and `label_file` came from `--test_corpus` and
-        `--test_label_file`. Only error messages use it.
+      data_dir: Folder for the data of a named corpus: `tfds_data_dir` for TFDS (empty means
+        TFDS's default), or the folder of `cache_dir` for VADER's ratings.
+      negative_at_most: Highest mean VADER rating that counts as negative.
+      positive_at_least: Lowest mean VADER rating that counts as positive.
+      flag_prefix: "test_" if `path` and `label_file` came from `test_corpus` and
+        `test_label_file`. Only error messages use it.
       labelled: Whether labels are read. A language model needs none.
-      to_predict: Whether these are texts to predict. `path` is then `--file`.
+      to_predict: Whether these are texts to predict. `path` is then `file`.
 
     Raises:
       UserError: If a value is wrong.
@@ -112,39 +112,39 @@ class CorpusSource:
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise UserError(f"{self.corpus_flag} is needed: a file, a folder or a corpus name")
-        _check_choice("--format", self.format, FORMATS)
-        _check_choice("--quoting", self.quoting, QUOTINGS)
-        _check_choice("--bad_rows", self.bad_rows, BAD_ROWS)
-        _check_choice("--missing_client", self.missing_client, MISSING_CLIENTS)
+            raise UserError(f"`{self.corpus_flag}` is needed: a file, a folder or a corpus name")
+        _check_choice("format", self.format, FORMATS)
+        _check_choice("quoting", self.quoting, QUOTINGS)
+        _check_choice("bad_rows", self.bad_rows, BAD_ROWS)
+        _check_choice("missing_client", self.missing_client, MISSING_CLIENTS)
         if self.delimiter and len(self.delimiter_character) != 1:
-            raise UserError(f"--delimiter={self.delimiter}: one character is needed")
+            raise UserError(f"{setting('delimiter', self.delimiter)}: one character is needed")
         if self.delimiter_character in ("\n", "\r", '"'):
-            raise UserError("--delimiter: a line end or a quote cannot separate columns")
+            raise UserError("`delimiter`: a line end or a quote cannot separate columns")
         if not self.encodings:
-            raise UserError(f"--encoding={self.encoding}: no encoding is named")
+            raise UserError(f"{setting('encoding', self.encoding)}: no encoding is named")
         for encoding in self.encodings:
             _check_encoding(encoding)
         parse_label_map(self.label_map)
         if self.second_text_column and self.second_text_column == self.text_column:
             raise UserError(
-                f"--second_text_column={self.second_text_column}: is --text_column, too"
+                f"{setting('second_text_column', self.second_text_column)}: is `text_column`, too"
             )
         if not self.negative_at_most < self.positive_at_least:
             raise UserError(
-                f"--negative_at_most={self.negative_at_most}: must be below"
-                f" --positive_at_least={self.positive_at_least}"
+                f"`negative_at_most`={self.negative_at_most}: must be below"
+                f" `positive_at_least`={self.positive_at_least}"
             )
 
     @property
     def corpus_flag(self) -> str:
         """The flag that `path` came from."""
-        return "--file" if self.to_predict else f"--{self.flag_prefix}corpus"
+        return "file" if self.to_predict else f"{self.flag_prefix}corpus"
 
     @property
     def label_file_flag(self) -> str:
         """The flag that `label_file` came from."""
-        return f"--{self.flag_prefix}label_file"
+        return f"{self.flag_prefix}label_file"
 
     @property
     def delimiter_character(self) -> str:
@@ -164,7 +164,7 @@ class CorpusSource:
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UserError(f"{flag}={value}: must be one of {', '.join(choices)}")
+        raise UserError(f"{setting(flag, value)}: must be one of {', '.join(choices)}")
 
 
 def _check_encoding(name: str) -> None:
@@ -172,7 +172,9 @@ def _check_encoding(name: str) -> None:
         "a\n".encode(name)
         codecs.lookup(name)
     except (LookupError, ValueError) as error:
-        raise UserError(f"--encoding={name}: not a text encoding that Python knows") from error
+        raise UserError(
+            f"{setting('encoding', name)}: not a text encoding that Python knows"
+        ) from error
 
 
 def parse_label_map(flag: str) -> Mapping[str, str]:
@@ -195,17 +197,19 @@ def parse_label_map(flag: str) -> Mapping[str, str]:
         for entry in filter(None, flag.split(",")):
             old, colon, new = entry.rpartition(":")
             if not colon:
-                raise UserError(f"--label_map={flag}: '{entry}' is not of the form from:to")
+                raise UserError(
+                    f"{setting('label_map', flag)}: '{entry}' is not of the form from:to"
+                )
             pairs.append((old.strip(), new.strip()))
     mapping: dict[str, str] = {}
     for old, new in pairs:
         if not old or not new:
-            raise UserError(f"--label_map={flag}: an entry has an empty side")
+            raise UserError(f"{setting('label_map', flag)}: an entry has an empty side")
         if old in mapping:
-            raise UserError(f"--label_map={flag}: '{old}' is mapped twice")
+            raise UserError(f"{setting('label_map', flag)}: '{old}' is mapped twice")
         mapping[old] = new
     if mapping and all(new == DROP for new in mapping.values()):
-        raise UserError(f"--label_map={flag}: every label is dropped")
+        raise UserError(f"{setting('label_map', flag)}: every label is dropped")
     return mapping
 
 
@@ -213,7 +217,7 @@ def _json_pairs(flag: str) -> list[tuple[str, str]]:
     try:
         pairs = json.loads(flag, object_pairs_hook=list)
     except ValueError as error:
-        raise UserError(f"--label_map={flag}: not a JSON object: {error}") from error
+        raise UserError(f"{setting('label_map', flag)}: not a JSON object: {error}") from error
     if not all(isinstance(new, str) for _, new in pairs):
-        raise UserError(f"--label_map={flag}: every label must be mapped to a string")
+        raise UserError(f"{setting('label_map', flag)}: every label must be mapped to a string")
     return [(old.strip(), new.strip()) for old, new in pairs]

@@ -8,7 +8,7 @@ from tff_nlp.corpora.files import DataFile
 from tff_nlp.corpora.lines import read_lines
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 
 def read_speeches(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
@@ -71,7 +71,7 @@ def read_plays(file: DataFile, source: CorpusSource, notes: ReadNotes) -> Iterat
         except (xml.etree.ElementTree.ParseError, LookupError, ValueError) as error:
             raise UserError(f"{file}: not XML: {error}") from error
     if not number:
-        raise UserError(f"{file}: --format=plays: it has no SPEECH")
+        raise UserError(f"{file}: `format`=plays: it has no SPEECH")
 
 
 def _own_text(element: xml.etree.ElementTree.Element) -> str:
@@ -84,8 +84,10 @@ def _refuse_flags(file: DataFile, source: CorpusSource) -> None:
     if source.labelled:
         raise UserError(f"{file}: speeches have no labels; only a language model can be trained")
     for flag, value in (
-        ("--text_column", source.text_column),
-        ("--client_column", source.client_column),
+        ("text_column", source.text_column),
+        ("client_column", source.client_column),
     ):
         if value:
-            raise UserError(f"{flag}={value}: {file} has no columns; its clients are the speakers")
+            raise UserError(
+                f"{setting(flag, value)}: {file} has no columns; its clients are the speakers"
+            )

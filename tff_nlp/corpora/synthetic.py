@@ -16,7 +16,7 @@ from tff_nlp.corpora.overlap import normalize
 from tff_nlp.corpora.rows import ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.corpora.synthetic_author import LABEL_NAMES, Author, Review
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 GROUPS = ("author", "domain")
 _MIN_REVIEWS = 4
@@ -47,13 +47,13 @@ class SyntheticSettings:
     def __post_init__(self) -> None:
         if self.authors < 1 or self.train < _MIN_REVIEWS * self.authors:
             raise UserError(
-                f"--corpus=synthetic: train={self.train} reviews are too few for"
+                f"`corpus`=synthetic: train={self.train} reviews are too few for"
                 f" authors={self.authors} ({_MIN_REVIEWS} each)"
             )
         if self.test < 1:
-            raise UserError(f"--corpus=synthetic: test={self.test} must be positive")
+            raise UserError(f"`corpus`=synthetic: test={self.test} must be positive")
         if not 0.0 <= self.label_noise < 0.5:
-            raise UserError(f"--corpus=synthetic: label_noise={self.label_noise} must be below 0.5")
+            raise UserError(f"`corpus`=synthetic: label_noise={self.label_noise} must be below 0.5")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,24 +113,27 @@ def read_synthetic(source: CorpusSource, notes: ReadNotes) -> Iterator[Row]:
     """
     settings = parse_settings(source.path, source.corpus_flag)
     if source.split not in ("train", "test"):
-        raise UserError(f"--split={source.split}: the synthetic corpus has the splits train, test")
+        raise UserError(
+            f"{setting('split', source.split)}: the synthetic corpus has the splits train, test"
+        )
     if source.client_column not in GROUPS:
         raise UserError(
-            f"--client_column={source.client_column}: the synthetic corpus has {', '.join(GROUPS)}"
+            f"{setting('client_column', source.client_column)}: the synthetic corpus has "
+            f"{', '.join(GROUPS)}"
         )
     for flag, column, only in (
-        ("--text_column", source.text_column, "text"),
-        ("--label_column", source.label_column, "label" if source.labelled else ""),
+        ("text_column", source.text_column, "text"),
+        ("label_column", source.label_column, "label" if source.labelled else ""),
     ):
         if column != only:
-            raise UserError(f"{flag}={column}: the synthetic corpus has only {only}")
+            raise UserError(f"{setting(flag, column)}: the synthetic corpus has only {only}")
     notes.declared_labels = LABEL_NAMES
     for number, review in enumerate(generate(settings, source.split)):
         client = review.author if source.client_column == "author" else review.domain
         yield Row(source.path, f"review {number}", review.text, review.label, client)
 
 
-def parse_settings(path: str, flag: str = "--corpus") -> SyntheticSettings:
+def parse_settings(path: str, flag: str = "corpus") -> SyntheticSettings:
     """Returns the settings that are written after `synthetic:`.
 
     Args:
@@ -147,11 +150,11 @@ def parse_settings(path: str, flag: str = "--corpus") -> SyntheticSettings:
     for entry in filter(None, path.partition(":")[2].split(",")):
         key, _, value = entry.partition("=")
         if key not in kinds:
-            raise UserError(f"{flag}={path}: '{key}' is not one of {', '.join(kinds)}")
+            raise UserError(f"{setting(flag, path)}: '{key}' is not one of {', '.join(kinds)}")
         try:
             values[key] = kinds[key](value)
         except ValueError as error:
-            raise UserError(f"{flag}={path}: {key}={value} is not a number") from error
+            raise UserError(f"{setting(flag, path)}: {key}={value} is not a number") from error
     return SyntheticSettings(**values)
 
 

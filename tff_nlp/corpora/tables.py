@@ -79,7 +79,7 @@ def read_table(
             if value and value == header_label:
                 raise UserError(
                     f"{file}, {place}: the label '{value}' is also in the header; if the"
-                    " first row is data, say --header=false"
+                    " first row is data, say `header`=false"
                 )
             author = client(fields) if client else None
             second_text = second(fields) if second else None
@@ -136,7 +136,7 @@ def text_getter(
     given = getattr(source, flag)
     wanted = [given] if given in names else columns.split_text_columns(given)
     return columns.joined_getter(
-        [columns.table_getter(f"--{flag}", column, names, file) for column in wanted]
+        [columns.table_getter(flag, column, names, file) for column in wanted]
     )
 
 
@@ -145,9 +145,9 @@ def _getters(
 ) -> tuple[columns.Getter | None, columns.Getter | None]:
     label = client = None
     if source.labelled:
-        label = columns.table_getter("--label_column", source.label_column, names, file)
+        label = columns.table_getter("label_column", source.label_column, names, file)
     if source.client_column:
-        client = columns.table_getter("--client_column", source.client_column, names, file)
+        client = columns.table_getter("client_column", source.client_column, names, file)
     return label, client
 
 
@@ -186,7 +186,7 @@ def _quoted_records(
             if "end of data" in str(error):
                 raise UserError(
                     f"{file}, line {start}: a quote opens here and never closes; if quotes are"
-                    " ordinary characters, say --quoting=none"
+                    " ordinary characters, say `quoting`=none"
                 ) from error
             place = f"line {start}"
             yield start, BadRow(str(file), place, rows.MALFORMED_QUOTES, _explain(error))
@@ -203,4 +203,4 @@ def _quoted_records(
 def _explain(error: csv.Error) -> str:
     if "new-line character" in str(error):
         return "a carriage return outside quotes"
-    return f"{error} (if quotes are ordinary characters, say --quoting=none)"
+    return f"{error} (if quotes are ordinary characters, say `quoting`=none)"

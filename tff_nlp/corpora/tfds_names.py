@@ -6,7 +6,7 @@ from typing import Any
 from tff_nlp.corpora.columns import split_text_columns
 from tff_nlp.corpora.rows import BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 
 _BATCH = 1024
 
@@ -14,7 +14,7 @@ _BATCH = 1024
 def read_tfds(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     """Yields the rows of one split, in the data set's own order.
 
-    `--text_column`, `--label_column` and `--client_column` are names of features. A label becomes
+    `text_column`, `label_column` and `client_column` are names of features. A label becomes
     its name if the feature declares names, else its number. A negative label is missing.
 
     Args:
@@ -30,17 +30,17 @@ def read_tfds(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
     builder = _builder(name, source)
     features = builder.info.features
     texts = split_text_columns(source.text_column)
-    _check_feature("--text_column", texts[0] if texts else "", name, features)
+    _check_feature("text_column", texts[0] if texts else "", name, features)
     for column in texts[1:]:
-        _check_feature("--text_column", column, name, features)
+        _check_feature("text_column", column, name, features)
     wanted = list(texts)
     if source.labelled:
-        _check_feature("--label_column", source.label_column, name, features)
+        _check_feature("label_column", source.label_column, name, features)
         wanted.append(source.label_column)
         declared = getattr(features[source.label_column], "names", None)
         notes.declared_labels = tuple(declared or ())
     if source.client_column:
-        _check_feature("--client_column", source.client_column, name, features)
+        _check_feature("client_column", source.client_column, name, features)
         wanted.append(source.client_column)
     # Features that are not read are dropped, so that they are not copied.
     dataset = _prepared(builder, name, source).map(lambda row: {key: row[key] for key in wanted})
@@ -58,7 +58,7 @@ def read_tfds(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]:
 
 
 def _builder(name: str, source: CorpusSource) -> Any:
-    flag = f"{source.corpus_flag}={source.path}"
+    flag = setting(source.corpus_flag, source.path)
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -81,7 +81,7 @@ def _builder(name: str, source: CorpusSource) -> Any:
 
 
 def _prepared(builder: Any, name: str, source: CorpusSource) -> Any:
-    flag = f"{source.corpus_flag}={source.path}"
+    flag = setting(source.corpus_flag, source.path)
     try:
         builder.download_and_prepare()
     except Exception as error:
@@ -92,18 +92,22 @@ def _prepared(builder: Any, name: str, source: CorpusSource) -> Any:
         ) from error
     splits = list(builder.info.splits)
     if source.split not in splits:
-        raise UserError(f"--split={source.split}: {name} has the splits {', '.join(splits)}")
+        raise UserError(
+            f"{setting('split', source.split)}: {name} has the splits {', '.join(splits)}"
+        )
     return builder.as_dataset(split=source.split, shuffle_files=False)
 
 
 def _check_feature(flag: str, column: str, name: str, features: Any) -> None:
     known = ", ".join(features) if hasattr(features, "keys") else "no names"
     if not column:
-        raise UserError(f"{flag} is needed for {name}; its features are {known}")
+        raise UserError(f"`{flag}` is needed for {name}; its features are {known}")
     if not hasattr(features, "keys") or column not in features:
-        raise UserError(f"{flag}={column}: no such feature in {name}; its features are {known}")
+        raise UserError(
+            f"{setting(flag, column)}: no such feature in {name}; its features are {known}"
+        )
     if features[column].shape not in ((), None):
-        raise UserError(f"{flag}={column}: a feature of {name} that holds no single value")
+        raise UserError(f"{setting(flag, column)}: a feature of {name} that holds no single value")
 
 
 def _as_texts(values: Any) -> list[str]:
@@ -130,4 +134,4 @@ def _label_texts(values: Any, declared: tuple[str, ...]) -> list[str | None]:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().split("\n")
-    return lines[0][:300] if lines[0] else type(error).__name__
+    return verbatim(lines[0][:300]) if lines[0] else type(error).__name__

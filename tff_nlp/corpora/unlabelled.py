@@ -15,7 +15,7 @@ from tff_nlp.corpora.lines import is_decodable, read_lines, strip_line_end
 from tff_nlp.corpora.rows import BadRow, ReadNotes
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.corpora.tables import open_table, text_getter
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 TABLES, JSON, TEXTS = ("csv", "tsv"), ("json", "jsonl"), ("lines", "documents")
 FORMATS = ("auto", *TABLES, *JSON, *TEXTS)
@@ -119,8 +119,8 @@ def read_unlabelled(source: CorpusSource) -> Unlabelled:
     files, format_name = files_and_format(source)
     if format_name not in FORMATS:
         raise UserError(
-            f"--file={source.path}: texts to predict are read from {', '.join(FORMATS[1:])}, not"
-            f" from {format_name}"
+            f"{setting('file', source.path)}: texts to predict are read from "
+            f"{', '.join(FORMATS[1:])}, not from {format_name}"
         )
     check_second_text(source, format_name)
     reader = _Reader(source, format_name)
@@ -174,7 +174,7 @@ class _Reader:
             elif not is_decodable(row.text or ""):
                 yield BadRow(str(file), place, rows.UNDECODABLE, "in the text")
             elif not is_decodable(row.second_text or ""):
-                where = f"in --second_text_column={self._source.second_text_column}"
+                where = f"in {setting('second_text_column', self._source.second_text_column)}"
                 yield BadRow(str(file), place, rows.UNDECODABLE, where)
             else:
                 text, second = self._present(row.text), self._present(row.second_text)
@@ -242,8 +242,8 @@ class _Reader:
     def _texts(self, file: DataFile) -> Iterator[tuple[str, UnlabelledRow | BadRow]]:
         if self._source.text_column:
             raise UserError(
-                f"--text_column={self._source.text_column}: {file} is read as plain text; if it has"
-                " columns, say --format=csv or another"
+                f"{setting('text_column', self._source.text_column)}: {file} is read as plain "
+                "text; if it has columns, say `format`=csv or another"
             )
         with file.open() as stream:
             lines = read_lines(stream, str(file), self._source.encodings, self.notes)

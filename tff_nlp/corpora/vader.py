@@ -17,7 +17,7 @@ from tff_nlp import durable_files
 from tff_nlp.corpora import package_index
 from tff_nlp.corpora.rows import COLUMN_COUNT, MALFORMED_RECORD, BadRow, ReadNotes, Row
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 
 NAME = "vader"
 NEGATIVE, NEUTRAL, POSITIVE = LABEL_NAMES = ("negative", "neutral", "positive")
@@ -56,8 +56,8 @@ def fetch(folder: pathlib.Path) -> None:
         sdist = package_index.fetch(_SDIST)
     except package_index.NotFetchedError as error:
         raise UserError(
-            f"--corpus=vader: {_SDIST.name} cannot be fetched from the package index ({error}); "
-            "--corpus=synthetic needs none"
+            f"`corpus`=vader: {_SDIST.name} cannot be fetched from the package index "
+            f"({verbatim(error)}); `corpus`=synthetic needs none"
         ) from error
     with zipfile.ZipFile(io.BytesIO(sdist)) as archive:
         [member] = [name for name in archive.namelist() if name.endswith(f"/{_ARCHIVE}")]
@@ -88,16 +88,16 @@ def read_vader(source: CorpusSource, notes: ReadNotes) -> Iterator[Row | BadRow]
         ("split", source.split, "train"),
     ):
         if value != only:
-            raise UserError(f"--{flag}={value}: {source.corpus_flag}=vader has only {only}")
+            raise UserError(f"{setting(flag, value)}: `{source.corpus_flag}`=vader has only {only}")
     folder = pathlib.Path(source.data_dir)
     fetch(folder)
     content = _stored(folder)
     if content is None:
-        raise UserError(f"--corpus=vader: {_path(folder)} was changed by another program")
+        raise UserError(f"`corpus`=vader: {_path(folder)} was changed by another program")
     notes.declared_labels = LABEL_NAMES
     notes.neutral = (
         f"mean ratings between {source.negative_at_most:g} and {source.positive_at_least:g} are "
-        "neutral (--negative_at_most, --positive_at_least)"
+        "neutral (`negative_at_most`, `positive_at_least`)"
     )
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for member in archive:

@@ -50,15 +50,17 @@ def install(
         installed or cannot be reached.
     """
     if name not in CONTEXTS:
-        raise errors.UserError(f"--context={name}: choose one of {', '.join(CONTEXTS)}")
+        raise errors.UserError(
+            f"{errors.setting('context', name)}: choose one of {', '.join(CONTEXTS)}"
+        )
     for option, value, owners in (
-        ("devices", devices, ("streaming",)),
-        ("max_failed_clients", max_failed_clients, ("streaming", "ray")),
-        ("ray_address and --ray_actors", ray_options, ("ray",)),
-        ("secure_aggregation=masked", protocols, ("streaming",)),
+        ("`devices`", devices, ("streaming",)),
+        ("`max_failed_clients`", max_failed_clients, ("streaming", "ray")),
+        ("`ray_address` and `ray_actors`", ray_options, ("ray",)),
+        ("`secure_aggregation`=masked", protocols, ("streaming",)),
     ):
         if value and name not in owners:
-            raise errors.UserError(f"--context={name}: has no --{option}")
+            raise errors.UserError(f"{errors.setting('context', name)}: has no {option}")
     context: tff.framework.SyncContext
     if name == "streaming":
         context = streaming.StreamingContext(
@@ -81,7 +83,7 @@ def _ray_context(options: RayOptions, max_failed_clients: int) -> tff.framework.
         if error.name != "ray":
             raise
         raise errors.UserError(
-            "--context=ray: Ray is not installed; EXTRAS=ray scripts/setup adds it"
+            "`context`=ray: Ray is not installed; EXTRAS=ray scripts/setup adds it"
         ) from error
     return ray_context.RayContext(
         options.address, actors=options.actors, max_failed_clients=max_failed_clients

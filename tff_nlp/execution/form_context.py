@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 from tff_nlp import errors
 from tff_nlp.execution import (
     forms,
+    freed_memory,
     graphs,
     interpreter,
     lane_runs,
@@ -68,7 +69,7 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
           UserError: If `max_failed_clients` is negative.
         """
         if max_failed_clients < 0:
-            raise errors.UserError(f"--max_failed_clients={max_failed_clients}: must be 0 or more")
+            raise errors.UserError(f"`max_failed_clients`={max_failed_clients}: must be 0 or more")
         self.failed_clients: tuple[int, ...] = ()
         self.max_failed_clients = max_failed_clients
         # The compiled program of each computation, by the id of the computation. An entry is
@@ -200,6 +201,7 @@ class _Round:
             [sums.client_values[position][number] for position in sorted(sums.client_values)]
             for number in range(len(self.form.client_values))
         ]
+        freed_memory.give_back()
         return forms.pack_result(outputs, values, self._signature)
 
 

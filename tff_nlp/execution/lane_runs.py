@@ -38,11 +38,11 @@ class ClientError(errors.RunError):
 def _reason(error: BaseException) -> str:
     """Returns the message of an error, without its place in TensorFlow's graphs."""
     if not isinstance(error, tf.errors.OpError):
-        return str(error)
+        return errors.message(error)
     lines = (line.split("[[{{node")[0].strip() for line in error.message.splitlines())
     noise = ("", "Graph execution error:", "<stack traces unavailable>")
     kept = [line for line in lines if line not in noise and not line.startswith("Detected at ")]
-    return " ".join(kept) if kept else type(error).__name__
+    return errors.verbatim(" ".join(kept)) if kept else type(error).__name__
 
 
 class Progress:

@@ -142,11 +142,11 @@ def group(lane: int) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Returns one line that says why Ray lost an actor."""
+    """Returns one line that says why Ray lost an actor, as a part of a marked text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # When a machine has too little memory, Ray's message ends with general advice.
     causes = [
         line for line in lines if line.startswith(("Memory on the node", "The actor is dead"))
     ]
     chosen = (causes or lines[-1:] or [type(error).__name__])[0]
-    return chosen.partition(" Some common causes")[0]
+    return errors.verbatim(chosen.partition(" Some common causes")[0])

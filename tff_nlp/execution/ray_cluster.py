@@ -110,8 +110,8 @@ def connect(address: str, *, object_store_bytes: int | None = None) -> bool:
     """
     if address.startswith("ray://"):
         raise errors.UserError(
-            f"--ray_address={address}: Ray Client is not supported; run the program on a machine "
-            "of the cluster, with --ray_address=auto"
+            f"{errors.setting('ray_address', address)}: Ray Client is not supported; run the "
+            "program on a machine of the cluster, with `ray_address`=auto"
         )
     if ray.is_initialized():
         _check_connected_to(address)
@@ -191,8 +191,9 @@ def _join(address: str) -> None:
     except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         why = str(error).splitlines()[0] if str(error) else "nothing answers there"
         raise errors.UserError(
-            f"--ray_address={address}: cannot connect to Ray ({why}); start it with ray start "
-            "--head, and join this machine with ray start --address"
+            f"{errors.setting('ray_address', address)}: cannot connect to Ray "
+            f"({errors.verbatim(why)}); start it with ray start --head, and join this machine with "
+            "ray start --address"
         ) from error
 
 
@@ -239,7 +240,8 @@ def _check_connected_to(address: str) -> None:
     here = ray.get_runtime_context().gcs_address
     if address not in ("", "auto", here):
         raise errors.UserError(
-            f"--ray_address={address}: this program is already connected to Ray at {here}"
+            f"{errors.setting('ray_address', address)}: this program is already connected to Ray "
+            f"at {here}"
         )
 
 
@@ -267,7 +269,7 @@ def plan(cluster: Sequence[Machine], actors: int | None = None) -> Plan:
       UserError: If `actors` is below 1, or the cluster is too small for so many actors.
     """
     if actors is not None and actors < 1:
-        raise errors.UserError(f"--ray_actors={actors}: must be 1 or more")
+        raise errors.UserError(f"`ray_actors`={actors}: must be 1 or more")
     gpus = sum(machine.gpus for machine in cluster)
     if gpus:
         per_gpu = math.ceil((actors or gpus) / gpus)
@@ -275,7 +277,7 @@ def plan(cluster: Sequence[Machine], actors: int | None = None) -> Plan:
         return Plan(actors or gpus, 1, cores, 1 / per_gpu)
     sizes = [machine.cpus for machine in cluster if machine.cpus]
     if sum(sizes) < (actors or 1):
-        given = f"--ray_actors={actors}: " if actors else ""
+        given = f"`ray_actors`={actors}: " if actors else ""
         raise errors.UserError(f"{given}the Ray cluster has {sum(sizes)} cores")
     if actors is None:
         lanes = min(sizes)

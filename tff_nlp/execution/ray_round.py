@@ -284,7 +284,9 @@ class Round:
                 self._lose(actor, error)
             except ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, tf.errors.OpError):
-                    raise errors.RunError(f"Ray {actor}: {error.cause.message}") from error
+                    raise errors.RunError(
+                        f"Ray {actor}: {errors.verbatim(error.cause.message)}"
+                    ) from error
                 raise
             else:
                 self._last_answer = time.monotonic()

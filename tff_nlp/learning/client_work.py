@@ -60,7 +60,8 @@ class LocalWork:
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:
             raise errors.UserError(
-                f"--weighting={self.weighting}: choose one of {', '.join(WEIGHTINGS)}"
+                f"{errors.setting('weighting', self.weighting)}: choose one of "
+                f"{', '.join(WEIGHTINGS)}"
             )
 
 

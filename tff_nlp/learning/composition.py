@@ -153,4 +153,4 @@ def _dependence(task: tasks.Task) -> str:
     """Returns why the loss of an example depends on other examples; empty if it does not."""
     if task.dependence or task.statistics is tasks.no_statistics:
         return task.dependence
-    return f"--task={task.name}: its losses read statistics of all examples of a client"
+    return f"`task`={task.name}: its losses read statistics of all examples of a client"

@@ -67,21 +67,22 @@ class ClientOptimizer:
     def __post_init__(self) -> None:
         if self.name not in CLIENT_OPTIMIZERS:
             raise errors.UserError(
-                f"--client_optimizer={self.name}: choose one of {', '.join(CLIENT_OPTIMIZERS)}"
+                f"{errors.setting('client_optimizer', self.name)}: choose one of "
+                f"{', '.join(CLIENT_OPTIMIZERS)}"
             )
-        _check_above_zero("--client_learning_rate", self.learning_rate)
+        _check_above_zero("client_learning_rate", self.learning_rate)
         _check_momentum("client", self.name, self.momentum)
         _check_moments("client", self.beta_1, self.beta_2, self.epsilon)
         if not 0 <= self.weight_decay < float("inf"):
             raise errors.UserError(
-                f"--client_weight_decay={self.weight_decay}: must be 0 or more, and finite"
+                f"`client_weight_decay`={self.weight_decay}: must be 0 or more, and finite"
             )
         if self.weight_decay and self.name != "adamw":
             raise errors.UserError(
-                f"--client_weight_decay={self.weight_decay}: only --client_optimizer=adamw uses it"
+                f"`client_weight_decay`={self.weight_decay}: only `client_optimizer`=adamw uses it"
             )
         if self.clip_norm is not None:
-            _check_above_zero("--client_clip_norm", self.clip_norm)
+            _check_above_zero("client_clip_norm", self.clip_norm)
 
     def base(self) -> tff.learning.optimizers.Optimizer:
         """Returns TFF's optimizer with these values, for algorithms with its state at the server.
@@ -92,7 +93,7 @@ class ClientOptimizer:
         for flag, value in (("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)):
             if value:
                 raise errors.UserError(
-                    f"--client_{flag}={value}: --algorithm=mime_lite does not support it"
+                    f"`client_{flag}`={value}: `algorithm`=mime_lite does not support it"
                 )
         if self.name == "sgd":
             return tff.learning.optimizers.build_sgdm(self.learning_rate, self.momentum or None)
@@ -197,9 +198,10 @@ class ServerOptimizer:
     def __post_init__(self) -> None:
         if self.name not in SERVER_OPTIMIZERS:
             raise errors.UserError(
-                f"--server_optimizer={self.name}: choose one of {', '.join(SERVER_OPTIMIZERS)}"
+                f"{errors.setting('server_optimizer', self.name)}: choose one of "
+                f"{', '.join(SERVER_OPTIMIZERS)}"
             )
-        _check_above_zero("--server_learning_rate", self.learning_rate)
+        _check_above_zero("server_learning_rate", self.learning_rate)
         _check_momentum("server", self.name, self.momentum)
         _check_moments("server", self.beta_1, self.beta_2, self.epsilon)
 
@@ -219,19 +221,19 @@ class ServerOptimizer:
 
 def _check_above_zero(flag: str, value: float) -> None:
     if not 0 < value < float("inf"):
-        raise errors.UserError(f"{flag}={value}: must be above 0 and finite")
+        raise errors.UserError(f"{errors.setting(flag, value)}: must be above 0 and finite")
 
 
 def _check_momentum(side: str, name: str, momentum: float) -> None:
     if not 0 <= momentum < 1:
-        raise errors.UserError(f"--{side}_momentum={momentum}: must be in [0, 1)")
+        raise errors.UserError(f"`{side}_momentum`={momentum}: must be in [0, 1)")
     if momentum and name != "sgd":
-        raise errors.UserError(f"--{side}_momentum={momentum}: only --{side}_optimizer=sgd uses it")
+        raise errors.UserError(f"`{side}_momentum`={momentum}: only `{side}_optimizer`=sgd uses it")
 
 
 def _check_moments(side: str, beta_1: float, beta_2: float, epsilon: float) -> None:
     for key, value in (("beta_1", beta_1), ("beta_2", beta_2)):
         if not 0 <= value < 1:
-            raise errors.UserError(f"--{side}_{key}={value}: must be in [0, 1)")
+            raise errors.UserError(f"`{side}_{key}`={value}: must be in [0, 1)")
     # With epsilon 0, a weight that never had a gradient would cause a division by zero.
-    _check_above_zero(f"--{side}_epsilon", epsilon)
+    _check_above_zero(f"{side}_epsilon", epsilon)

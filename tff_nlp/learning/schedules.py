@@ -25,10 +25,10 @@ class LinearSchedule:
 
     def __post_init__(self) -> None:
         if self.warmup_rounds < 0:
-            raise errors.UserError(f"--warmup_rounds={self.warmup_rounds}: must be 0 or more")
+            raise errors.UserError(f"`warmup_rounds`={self.warmup_rounds}: must be 0 or more")
         if self.total_rounds is not None and self.total_rounds <= self.warmup_rounds:
             raise errors.UserError(
-                f"--warmup_rounds={self.warmup_rounds}: must be below the number of rounds, "
+                f"`warmup_rounds`={self.warmup_rounds}: must be below the number of rounds, "
                 f"{self.total_rounds}"
             )
 

@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, verbatim
 from tff_nlp.models.vocabulary import CHUNK, as_bytes, bar_of
 
 END_OF_TEXT = "<|endoftext|>"
@@ -137,7 +137,7 @@ def train_byte_pairs(texts: Sequence[str], size: int, *, progress: bool = True) 
 
     least = len(BYTE_CHARACTERS) + 1
     if size < least:
-        raise UserError(f"--vocabulary_size={size}: at least {least} rows are needed for all bytes")
+        raise UserError(f"`vocabulary_size`={size}: at least {least} rows are needed for all bytes")
     learner = tokenizers.Tokenizer(tokenizers.models.BPE())
     learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = tokenizers.trainers.BpeTrainer(
@@ -149,7 +149,7 @@ def train_byte_pairs(texts: Sequence[str], size: int, *, progress: bool = True) 
     )
     learner.train_from_iterator(_chunks(texts, progress), trainer)
     model = json.loads(learner.to_str())["model"]
-    return check_byte_pairs(model["vocab"], map(" ".join, model["merges"]), "--corpus")
+    return check_byte_pairs(model["vocab"], map(" ".join, model["merges"]), "`corpus`")
 
 
 def _chunks(texts: Sequence[str], progress: bool) -> Iterator[list[str]]:
@@ -165,8 +165,8 @@ def _read(path: pathlib.Path, flag: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(f"{flag}: {path.name} is missing in {path.parent}") from error
+        raise UserError(f"{flag}: {path.name} is missing in {verbatim(path.parent)}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{flag}: {path}: byte {error.start} is not UTF-8") from error
+        raise UserError(f"{flag}: {verbatim(path)}: byte {error.start} is not UTF-8") from error
     except OSError as error:
-        raise UserError(f"{flag}: {path}: {error.strerror or error}") from error
+        raise UserError(f"{flag}: {verbatim(path)}: {error.strerror or error}") from error

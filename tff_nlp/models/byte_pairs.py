@@ -320,4 +320,4 @@ def _without_overlaps(chosen: tf.Tensor) -> tf.Tensor:
 
 def _check_max_tokens(max_tokens: int) -> None:
     if max_tokens < 2:
-        raise UserError(f"--max_tokens={max_tokens}: a text's two ends alone are 2 tokens")
+        raise UserError(f"`max_tokens`={max_tokens}: a text's two ends alone are 2 tokens")

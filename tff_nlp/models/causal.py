@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.models import functional
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.decoders import Decoder
@@ -143,7 +143,9 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
     chosen = [weight for weight in weights if trains(weight.name)]
     rest = [weight for weight in weights if not trains(weight.name)]
     if not chosen:
-        raise UserError(f"--trainable={trainable}: {decoder.name} has no such weights")
+        raise UserError(
+            f"{setting('trainable', trainable)}: {verbatim(decoder.name)} has no such weights"
+        )
     functional.set_trainable(chosen, rest)
     return CausalModel(
         tokenizer=decoder.tokenizer,
@@ -229,11 +231,12 @@ def _selection(trainable: str, backbone: Any) -> Callable[[str], bool]:
         return lambda name: name.endswith(("/bias", "/beta"))
     if not top:
         raise UserError(
-            f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
+            f"{setting('trainable', trainable)}: must be one of {', '.join(TRAINABLE)} (for "
+            "example top_2)"
         )
     count = int(top[1])
     layers = backbone.transformer_layers
     if not 1 <= count <= len(layers):
-        raise UserError(f"--trainable={trainable}: the decoder has {len(layers)} layers")
+        raise UserError(f"{setting('trainable', trainable)}: the decoder has {len(layers)} layers")
     parts = {layer.name for layer in (*layers[-count:], backbone.layer_norm)}
     return lambda name: name.partition("/")[0] in parts

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, verbatim
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -29,11 +29,11 @@ class Tensors:
 
         self._place = f"{flag}: {path.name}"
         if not path.is_file():
-            raise UserError(f"{self._place} is missing in {path.parent}")
+            raise UserError(f"{self._place} is missing in {verbatim(path.parent)}")
         try:
             self._file = safetensors.safe_open(path, framework="numpy")
         except (safetensors.SafetensorError, OSError) as error:
-            raise UserError(f"{self._place} is damaged: {error}") from error
+            raise UserError(f"{self._place} is damaged: {verbatim(error)}") from error
         self._names: dict[str, str] = {}
         for stored in self._file.keys():  # noqa: SIM118 (no mapping)
             self._names.setdefault(rename(stored), stored)
@@ -77,11 +77,11 @@ def read_json(path: pathlib.Path, flag: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{flag}: {path.name} is missing in {path.parent}") from error
+        raise UserError(f"{flag}: {path.name} is missing in {verbatim(path.parent)}") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{flag}: {path}: {error}") from error
+        raise UserError(f"{flag}: {verbatim(path)}: {verbatim(error)}") from error
     if not isinstance(value, dict):
-        raise UserError(f"{flag}: {path}: not a JSON object")
+        raise UserError(f"{flag}: {verbatim(path)}: not a JSON object")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.encoders import Encoder, truncated_normal, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
@@ -135,18 +135,18 @@ def build(
       ValueError: If the encoder already belongs to another classifier.
     """
     if num_labels < 2:
-        raise UserError(f"--corpus: a classifier needs two labels or more, found {num_labels}")
+        raise UserError(f"`corpus`: a classifier needs two labels or more, found {num_labels}")
     if pooling not in POOLINGS:
-        raise UserError(f"--pooling={pooling}: must be one of {', '.join(POOLINGS)}")
+        raise UserError(f"{setting('pooling', pooling)}: must be one of {', '.join(POOLINGS)}")
     if pooling == "pooler" and not encoder.has_pooler:
-        raise UserError(f"--pooling=pooler: the encoder {encoder.name} comes without a pooler")
+        raise UserError(f"`pooling`=pooler: the encoder {encoder.name} comes without a pooler")
     dropout = encoder.backbone.dropout if dropout is None else dropout
     if not 0 <= dropout < 1:
-        raise UserError(f"--dropout={dropout}: must be at least 0 and below 1")
+        raise UserError(f"`dropout`={dropout}: must be at least 0 and below 1")
     trains = _selection(trainable, encoder.backbone.num_layers)
     if pairs and encoder.backbone.num_segments < 2:
         raise UserError(
-            f"--task=pairs: the encoder {encoder.name} has no segment embedding for a second text"
+            f"`task`=pairs: the encoder {encoder.name} has no segment embedding for a second text"
         )
     if encoder.backbone in _taken:
         raise ValueError("this encoder belongs to another classifier already: load it once more")
@@ -250,11 +250,12 @@ def _selection(trainable: str, num_layers: int) -> Any:
         return lambda name: name.startswith(_HEAD)
     if not top:
         raise UserError(
-            f"--trainable={trainable}: must be one of {', '.join(TRAINABLE)} (for example top_2)"
+            f"{setting('trainable', trainable)}: must be one of {', '.join(TRAINABLE)} (for "
+            "example top_2)"
         )
     count = int(top[1])
     if not 1 <= count <= num_layers:
-        raise UserError(f"--trainable={trainable}: the encoder has {num_layers} layers")
+        raise UserError(f"{setting('trainable', trainable)}: the encoder has {num_layers} layers")
     parts = {"pooled_dense", "head"}
     parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
     return lambda name: name.partition("/")[0] in parts

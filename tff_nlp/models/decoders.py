@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.encoders import GELUS, check_sizes, zero_variables
@@ -82,7 +82,7 @@ def random(
     """
     check_sizes(layers, width, heads, max_tokens)
     if not 0 <= dropout < 1:
-        raise UserError(f"--dropout={dropout}: must be at least 0 and below 1")
+        raise UserError(f"`dropout`={dropout}: must be at least 0 and below 1")
     tokenizer = BytePairTokenizer.train(texts, vocabulary_size)
     backbone = build_backbone(
         vocabulary_size=len(tokenizer.vocabulary),
@@ -146,7 +146,9 @@ def check_compute_dtype() -> None:
     # KerasNLP's GPT-2 fails in bfloat16 with a stack trace: NumPy's square root cannot handle it.
     dtype = tf.keras.mixed_precision.global_policy().compute_dtype
     if dtype != "float32":
-        raise UserError(f"--compute_dtype={dtype}: a language model computes in float32 only")
+        raise UserError(
+            f"{setting('compute_dtype', dtype)}: a language model computes in float32 only"
+        )
 
 
 def initialize(backbone: Any, seed: int) -> None:

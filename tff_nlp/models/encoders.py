@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.vocabulary import train_vocabulary
 from tff_nlp.models.words import UNICODE, WordRules
@@ -112,9 +112,9 @@ def check_sizes(layers: int, width: int, heads: int, max_tokens: int) -> None:
     """
     for flag, value in (("layers", layers), ("width", width), ("heads", heads)):
         if value < 1:
-            raise UserError(f"--encoder_{flag}={value}: must be 1 or more")
+            raise UserError(f"`encoder_{flag}`={value}: must be 1 or more")
     if width % heads:
-        raise UserError(f"--encoder_width={width}: {heads} heads do not divide it")
+        raise UserError(f"`encoder_width`={width}: {heads} heads do not divide it")
     needed = 4 * count_parameters(
         vocabulary_size=0,
         num_layers=layers,
@@ -125,7 +125,7 @@ def check_sizes(layers: int, width: int, heads: int, max_tokens: int) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise UserError(
-            f"--encoder_width={width} --encoder_layers={layers}: takes {needed / 1e9:,.0f} GB of "
+            f"`encoder_width`={width} `encoder_layers`={layers}: takes {needed / 1e9:,.0f} GB of "
             f"memory, this machine has {memory / 1e9:,.0f}"
         )
 
@@ -210,7 +210,7 @@ def set_gelu(backbone: Any, gelu: str) -> None:
       UserError: If `gelu` is neither.
     """
     if gelu not in GELUS:
-        raise UserError(f"--gelu={gelu}: must be {' or '.join(GELUS)}")
+        raise UserError(f"{setting('gelu', gelu)}: must be {' or '.join(GELUS)}")
     for layer in backbone.transformer_layers:
         layer._feedforward_intermediate_dense.activation = GELUS[gelu]
 
@@ -257,7 +257,9 @@ def computing_in(dtype: str) -> Iterator[None]:
       UserError: If the type is unknown.
     """
     if dtype not in COMPUTE_DTYPES:
-        raise UserError(f"--compute_dtype={dtype}: must be one of {', '.join(COMPUTE_DTYPES)}")
+        raise UserError(
+            f"{setting('compute_dtype', dtype)}: must be one of {', '.join(COMPUTE_DTYPES)}"
+        )
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(COMPUTE_DTYPES[dtype])
     try:

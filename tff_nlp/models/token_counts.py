@@ -39,9 +39,9 @@ class TokenCounts:
         return self.tokens_unknown / max(1, self.tokens - self.tokens_dropped)
 
     def line(self, max_tokens: int) -> str:
-        """Returns the fractions as a sentence."""
+        """Returns the fractions as a sentence, a marked text (`errors`)."""
         return (
-            f"{self.cut_share:.1%} of {self.texts:,} texts are longer than --max_tokens="
+            f"{self.cut_share:.1%} of {self.texts:,} texts are longer than `max_tokens`="
             f"{max_tokens}, {self.dropped_share:.1%} of all tokens are not read; "
             f"{self.unknown_share:.1%} of those read are unknown"
         )

@@ -47,7 +47,7 @@ class Tokenizer:
     def __post_init__(self) -> None:
         missing = sorted(set(SPECIAL_TOKENS) - set(self.vocabulary))
         if missing:
-            raise UserError(f"--encoder: the vocabulary lacks the special tokens {missing}")
+            raise UserError(f"`encoder`: the vocabulary lacks the special tokens {missing}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The cached operation holds TensorFlow tensors, which cannot be pickled.
@@ -209,4 +209,4 @@ def added_tokens(pairs: bool) -> int:
 def _check_max_tokens(max_tokens: int, pairs: bool) -> None:
     if max_tokens < added_tokens(pairs):
         added = "[CLS] and two [SEP] alone are 3" if pairs else "[CLS] and [SEP] alone are 2"
-        raise UserError(f"--max_tokens={max_tokens}: {added} tokens")
+        raise UserError(f"`max_tokens`={max_tokens}: {added} tokens")

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, verbatim
 from tff_nlp.models.words import WordRules, split_words
 
 PAD, CLS, SEP, UNKNOWN, MASK = "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"
@@ -29,7 +29,7 @@ _SHARE_OF_BEST = 0.5
 _LEAST_COUNT = 2
 
 
-def load_vocabulary(path: str | pathlib.Path, *, flag: str = "--encoder") -> tuple[str, ...]:
+def load_vocabulary(path: str | pathlib.Path, *, flag: str = "`encoder`") -> tuple[str, ...]:
     """Reads a vocabulary file: UTF-8, one word piece per line.
 
     Args:
@@ -43,22 +43,24 @@ def load_vocabulary(path: str | pathlib.Path, *, flag: str = "--encoder") -> tup
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except FileNotFoundError as error:
-        raise UserError(f"{flag}: {path.name} is missing in {path.parent}") from error
+        raise UserError(f"{flag}: {path.name} is missing in {verbatim(path.parent)}") from error
     except OSError as error:
-        raise UserError(f"{flag}: {path}: {error.strerror or error}") from error
+        raise UserError(f"{flag}: {verbatim(path)}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{flag}: {path}: byte {error.start} is not UTF-8") from error
+        raise UserError(f"{flag}: {verbatim(path)}: byte {error.start} is not UTF-8") from error
     if lines[-1] == "":
         lines.pop()
     tokens = tuple(line.rstrip("\r") for line in lines)
     rows: dict[str, int] = {}
     for row, token in enumerate(tokens, start=1):
         if token in rows:
-            raise UserError(f"{flag}: {path}: {token!r} is on lines {rows[token]} and {row}")
+            raise UserError(
+                f"{flag}: {verbatim(path)}: {token!r} is on lines {rows[token]} and {row}"
+            )
         rows[token] = row
     for token in SPECIAL_TOKENS:
         if token not in rows:
-            raise UserError(f"{flag}: {path}: the vocabulary lacks {token}")
+            raise UserError(f"{flag}: {verbatim(path)}: the vocabulary lacks {token}")
     return tokens
 
 
@@ -92,11 +94,11 @@ def train_vocabulary(
     """
     if size < len(SPECIAL_TOKENS) + 1:
         raise UserError(
-            f"--vocabulary_size={size}: at least {len(SPECIAL_TOKENS) + 1} rows are needed"
+            f"`vocabulary_size`={size}: at least {len(SPECIAL_TOKENS) + 1} rows are needed"
         )
     counts = _count_words(texts, rules, progress)
     if not counts:
-        raise UserError("--corpus: there is no word in the texts to learn a vocabulary from")
+        raise UserError("`corpus`: there is no word in the texts to learn a vocabulary from")
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rows = size - len(SPECIAL_TOKENS)
     characters = [word for word, _ in ranked if _is_cjk(word)]

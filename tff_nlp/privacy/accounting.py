@@ -120,11 +120,11 @@ def check_delta(delta: float, population: int, unit: str = "client") -> None:
     """
     if not 0 < delta < 1:
         raise UserError(
-            f"--delta={delta:g}: must be above 0 and below 1; Gaussian noise has no guarantee at 0"
+            f"`delta`={delta:g}: must be above 0 and below 1; Gaussian noise has no guarantee at 0"
         )
     if delta > 1 / population:
         raise UserError(
-            f"--delta={delta:g}: must not exceed 1/population = {1 / population:.3g}; otherwise"
+            f"`delta`={delta:g}: must not exceed 1/population = {1 / population:.3g}; otherwise"
             f" publishing all data of one of {population:,} {unit}s would count as private"
         )
 

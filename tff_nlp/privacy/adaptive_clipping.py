@@ -48,7 +48,7 @@ def split_noise(
     mechanism_checks.check_noise_multiplier(noise_multiplier)
     mechanism_checks.check_cohort(clients_per_round)
     if count_stddev is not None and not 0 < count_stddev < math.inf:
-        raise UserError(f"--clipped_count_stddev={count_stddev:g}: must be above 0 and finite")
+        raise UserError(f"`clipped_count_stddev`={count_stddev:g}: must be above 0 and finite")
     if noise_multiplier == 0:
         return NoiseSplit(0.0, 0.0)
     if count_stddev is None:
@@ -56,9 +56,9 @@ def split_noise(
     # Without the slack, rounding would allow an extreme split for cohorts exactly at the limit.
     if noise_multiplier >= 2 * count_stddev * (1 - 1e-9):
         raise UserError(
-            f"--noise_multiplier={noise_multiplier:g}: adaptive clipping needs it below"
+            f"`noise_multiplier`={noise_multiplier:g}: adaptive clipping needs it below"
             f" {2 * count_stddev:g}, twice the noise on its count of clients, with"
-            f" --clients_per_round={clients_per_round:g}; take a larger cohort (above"
+            f" `clients_per_round`={clients_per_round:g}; take a larger cohort (above"
             f" {noise_multiplier / (2 * COUNT_NOISE_SHARE):g}), less noise or fixed clipping"
         )
     return NoiseSplit(

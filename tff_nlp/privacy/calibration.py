@@ -10,7 +10,7 @@ from collections.abc import Callable
 import dp_accounting as dpa
 from scipy import optimize
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 from tff_nlp.privacy import accounting, names
 
 EpsilonOf = Callable[[dpa.DpEvent], float]
@@ -52,7 +52,7 @@ def epsilon_by(
             return bound
         tight, _, reason = accounting.pld_epsilon(event, delta, bound, relation)
         if tight is None:
-            raise UserError(f"--accountant=pld: {reason}; use --accountant=rdp")
+            raise UserError(f"`accountant`=pld: {reason}; use `accountant`=rdp")
         return tight
 
     return epsilon
@@ -66,7 +66,7 @@ def check_accountant(accountant: str) -> None:
     """
     if accountant not in accounting.ACCOUNTANTS:
         names = ", ".join(accounting.ACCOUNTANTS)
-        raise UserError(f"--accountant={accountant}: choose one of {names}")
+        raise UserError(f"{setting('accountant', accountant)}: choose one of {names}")
 
 
 def smallest_noise(
@@ -98,7 +98,7 @@ def smallest_noise(
     if excess(high) > 0:
         floor = epsilon_of(event_of(LARGEST_NOISE))
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: no noise reaches it; with any noise, this"
+            f"`target_epsilon`={target_epsilon:g}: no noise reaches it; with any noise, this"
             f" accountant's epsilon is above {floor:.3g}"
         )
     if excess(low) <= 0:
@@ -162,8 +162,8 @@ def largest_cohort(
     cohort = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, population)
     if cohort == 0:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: already exceeded with one client per round"
-            f" (epsilon {epsilon_of(event_of(1)):.3g}): raise --noise_multiplier or lower --rounds"
+            f"`target_epsilon`={target_epsilon:g}: already exceeded with one client per round"
+            f" (epsilon {epsilon_of(event_of(1)):.3g}): raise `noise_multiplier` or lower `rounds`"
         )
     return cohort
 
@@ -193,9 +193,9 @@ def smallest_cohort(
     too_small = _largest(lambda n: epsilon_of(event_of(n)) > target_epsilon, population)
     if too_small == population:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: exceeded even with all {population:,} clients in"
-            f" each round (epsilon {epsilon_of(event_of(population)):.3g}): raise --noise_ratio or"
-            " lower --rounds"
+            f"`target_epsilon`={target_epsilon:g}: exceeded even with all {population:,} clients in"
+            f" each round (epsilon {epsilon_of(event_of(population)):.3g}): raise `noise_ratio` or"
+            " lower `rounds`"
         )
     return too_small + 1
 
@@ -217,9 +217,9 @@ def most_rounds(
     rounds = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, MOST_ROUNDS)
     if rounds == 0:
         raise UserError(
-            f"--target_epsilon={target_epsilon:g}: already exceeded after one round (epsilon"
-            f" {epsilon_of(event_of(1)):.3g}): raise --noise_multiplier or lower"
-            " --clients_per_round"
+            f"`target_epsilon`={target_epsilon:g}: already exceeded after one round (epsilon"
+            f" {epsilon_of(event_of(1)):.3g}): raise `noise_multiplier` or lower"
+            " `clients_per_round`"
         )
     return rounds
 
@@ -231,4 +231,4 @@ def check_target(target_epsilon: float) -> None:
       UserError: If it is not.
     """
     if not 0 < target_epsilon < math.inf:
-        raise UserError(f"--target_epsilon={target_epsilon:g}: must be above 0 and finite")
+        raise UserError(f"`target_epsilon`={target_epsilon:g}: must be above 0 and finite")

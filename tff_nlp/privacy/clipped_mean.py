@@ -56,15 +56,15 @@ class Clipping:
         mechanism_checks.check_clipping_norm(self.norm)
         if self.target_quantile is not None and not 0 < self.target_quantile < 1:
             raise errors.UserError(
-                f"--target_quantile={self.target_quantile:g}: must be between 0 and 1"
+                f"`target_quantile`={self.target_quantile:g}: must be between 0 and 1"
             )
         if not 0 < self.learning_rate < math.inf:
             raise errors.UserError(
-                f"--clipping_learning_rate={self.learning_rate:g}: must be above 0 and finite"
+                f"`clipping_learning_rate`={self.learning_rate:g}: must be above 0 and finite"
             )
         if not 0 <= self.count_stddev < math.inf:
             raise errors.UserError(
-                f"--clipped_count_stddev={self.count_stddev:g}: must be 0 or more, and finite"
+                f"`clipped_count_stddev`={self.count_stddev:g}: must be 0 or more, and finite"
             )
 
     def next(self, norm: tf.Tensor, clipped: tf.Tensor, cohort: float, key: tf.Tensor) -> Any:

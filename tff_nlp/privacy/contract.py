@@ -26,7 +26,8 @@ class Violation:
     """A setting that is not compatible with another one.
 
     Attributes:
-      sentence: The flag with its value, the reason, and a setting to take instead.
+      sentence: The argument with its value, the reason, and a setting to take instead, as marked
+        text (`errors`).
       may_pass: Whether `allow_dp_mismatch` permits it, for a run that claims no epsilon.
     """
 
@@ -35,7 +36,7 @@ class Violation:
 
     def refusal(self) -> str:
         """Returns the sentence, and how to continue anyway if that is possible."""
-        way_out = "; or --allow_dp_mismatch to train without it" if self.may_pass else ""
+        way_out = "; or `allow_dp_mismatch` to train without it" if self.may_pass else ""
         return self.sentence + way_out
 
 
@@ -113,7 +114,9 @@ class Rounds:
             ("adjacency", self.adjacency, names.ADJACENCIES),
         ):
             if value not in choices:
-                raise errors.UserError(f"--{name}={value}: choose one of {', '.join(choices)}")
+                raise errors.UserError(
+                    f"{errors.setting(name, value)}: choose one of {', '.join(choices)}"
+                )
 
 
 def sampling_for(mechanism: str, adjacency: str) -> str:
@@ -131,8 +134,8 @@ def check(conduct: Conduct, rounds: Rounds | None = None) -> tuple[str, ...]:
       rounds: How its rounds are drawn; None if that is not known yet.
 
     Returns:
-      A sentence for each violation that `allow_dp_mismatch` permits. If there is one, the run may
-      claim no epsilon.
+      A sentence, a marked text, for each violation that `allow_dp_mismatch` permits. If there is
+      one, the run may claim no epsilon.
 
     Raises:
       UserError: If a violation is not permitted. The message is the sentence of the first one.
@@ -170,18 +173,18 @@ def _rounding(aggregator: Properties, rounds: Rounds | None) -> Violation | None
         return None
     mechanism = aggregator.mechanism
     if mechanism == names.DISTRIBUTED:
-        why = "--dp=distributed sends integers already; --distributed_bits says how wide"
+        why = "`dp`=distributed sends integers already; `distributed_bits` says how wide"
     elif aggregator.protects_clients:
         why = (
-            f"rounding makes an update longer than the norm that --dp={mechanism} clips it to; "
-            "take --dp=distributed --distributed_bits, or 32 bits"
+            f"rounding makes an update longer than the norm that `dp`={mechanism} clips it to; "
+            "take `dp`=distributed `distributed_bits`, or 32 bits"
         )
     elif aggregator.clips:
         why = "rounding makes an update longer than the norm that it was clipped to; take 32 bits"
     elif aggregator.secure_sum:
         kind = rounds.secure_sums if rounds else names.PLAIN
         why = (
-            f"--secure_aggregation={kind} adds up integers with a range that all clients share; "
+            f"`secure_aggregation`={kind} adds up integers with a range that all clients share; "
             "take 32 bits"
         )
     else:
@@ -193,11 +196,11 @@ def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation
     if not aggregator.secure_sum:
         return []
     kind, mechanism = rounds.secure_sums if rounds else names.PLAIN, aggregator.mechanism
-    flag = f"--secure_aggregation={kind}"
+    flag = f"`secure_aggregation`={kind}"
     sentences = []
     if mechanism in (*names.CENTRAL, names.OTHER):
         sentences.append(
-            f"{flag}: --dp={mechanism} adds its noise to a sum of floats; take --dp=distributed"
+            f"{flag}: `dp`={mechanism} adds its noise to a sum of floats; take `dp`=distributed"
         )
     if not aggregator.sums_suffice:
         sentences.append(
@@ -205,14 +208,14 @@ def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation
         )
     if rounds and rounds.context not in _CONTEXTS[kind]:
         # The noise of clients always needs a secure sum, even without the flag.
-        asker = f"--dp={mechanism}" if mechanism == names.DISTRIBUTED else flag
+        asker = f"`dp`={mechanism}" if mechanism == names.DISTRIBUTED else flag
         sentences.append(
-            f"{asker}: --context={rounds.context} cannot run it; take --context=streaming"
+            f"{asker}: `context`={rounds.context} cannot run it; take `context`=streaming"
         )
     if rounds and kind == names.MASKED and rounds.sampling == names.POISSON:
         sentences.append(
             f"{flag}: a round that draws fewer clients than the threshold aborts; take "
-            "--sampling=fixed"
+            "`sampling`=fixed"
         )
     if rounds and kind == names.MASKED and rounds.masked:
         sentences += _masked(rounds.masked)
@@ -224,14 +227,14 @@ def _masked(masked: Masked) -> list[str]:
     demanded, cohort = masked.demanded, masked.clients_per_round
     if cohort < demanded.fewest_clients:
         fewest = f"a masked sum is over {demanded.fewest_clients} clients or more"
-        return [f"--clients_per_round={cohort}: {fewest}"]
+        return [f"`clients_per_round`={cohort}: {fewest}"]
     threshold = masked.threshold
     if threshold is None:
         threshold = demanded.least_threshold(cohort)
     try:
         demanded.check(session.new(range(cohort), [session.Vector(1, 2)], threshold))
     except errors.UserError as error:
-        return [str(error)]
+        return [error.marked]
     return []
 
 
@@ -239,8 +242,8 @@ def _algorithm(conduct: Conduct) -> Violation | None:
     if not conduct.is_private or conduct.algorithm not in _UNACCOUNTED:
         return None
     return Violation(
-        f"--algorithm={conduct.algorithm}: {_UNACCOUNTED[conduct.algorithm]}, which no accountant "
-        "here knows of; take --algorithm=fedavg",
+        f"`algorithm`={conduct.algorithm}: {_UNACCOUNTED[conduct.algorithm]}, which no accountant "
+        "here knows of; take `algorithm`=fedavg",
         may_pass=False,
     )
 
@@ -264,18 +267,18 @@ def _sampling(mechanism: str, rounds: Rounds) -> str | None:
         if replace_one:
             return None
         return (
-            "--sampling=fixed: the accountant assumes that each client takes part independently; "
-            "take --sampling=poisson, or --adjacency=replace_one for cohorts of a fixed size"
+            "`sampling`=fixed: the accountant assumes that each client takes part independently; "
+            "take `sampling`=poisson, or `adjacency`=replace_one for cohorts of a fixed size"
         )
     if sampling not in wanted:
         return (
-            f"--sampling={sampling}: the accountant of --dp={mechanism} assumes "
-            f"--sampling={wanted[0]}"
+            f"`sampling`={sampling}: the accountant of `dp`={mechanism} assumes "
+            f"`sampling`={wanted[0]}"
         )
     if sampling == names.POISSON and replace_one:
         return (
-            "--adjacency=replace_one: the accountant of --sampling=poisson is for neighbours that "
-            "differ by adding or removing one client; take --adjacency=add_or_remove"
+            "`adjacency`=replace_one: the accountant of `sampling`=poisson is for neighbours that "
+            "differ by adding or removing one client; take `adjacency`=add_or_remove"
         )
     return None
 
@@ -284,7 +287,7 @@ def _dropping(mechanism: str, rounds: Rounds) -> str | None:
     if mechanism != names.DISTRIBUTED or not rounds.max_failed_clients:
         return None
     return (
-        f"--max_failed_clients={rounds.max_failed_clients}: a client that fails takes its share "
+        f"`max_failed_clients`={rounds.max_failed_clients}: a client that fails takes its share "
         "of the noise with it; take 0"
     )
 
@@ -293,7 +296,7 @@ def _batches(conduct: Conduct, rounds: Rounds) -> str | None:
     if not conduct.by_example or rounds.poisson_batches:
         return None
     return (
-        f"--poisson_batches=false: the accountant of --dp={names.EXAMPLE_LEVEL} assumes that each "
+        f"`poisson_batches`=false: the accountant of `dp`={names.EXAMPLE_LEVEL} assumes that each "
         "example joins each batch independently; take batches of Poisson samples"
     )
 
@@ -302,13 +305,13 @@ def _weighting(conduct: Conduct) -> Violation | None:
     if not conduct.is_private or conduct.weighting == "uniform":
         return None
     return Violation(
-        f"--weighting={conduct.weighting}: the accountant assumes that every client weighs the "
-        "same, since clipping bounds an update and not its weight; take --weighting=uniform"
+        f"`weighting`={conduct.weighting}: the accountant assumes that every client weighs the "
+        "same, since clipping bounds an update and not its weight; take `weighting`=uniform"
     )
 
 
 def _examples(conduct: Conduct) -> list[Violation]:
     """Returns the ways in which an example can affect the server without clipping and noise."""
-    sums = "--send: its result may depend on the client's sums, which have no noise; leave it out"
+    sums = "`send`: its result may depend on the client's sums, which have no noise; leave it out"
     sentences = [conduct.dependence, sums if conduct.sends_sums else ""]
     return [Violation(sentence) for sentence in sentences if sentence and conduct.by_example]

@@ -85,7 +85,7 @@ def plan(
         else f"take {enough} or more"
     )
     raise errors.UserError(
-        f"--distributed_bits={bits}: too few for {dimension:,} numbers from {clients} clients, the "
+        f"`distributed_bits`={bits}: too few for {dimension:,} numbers from {clients} clients, the "
         f"rounding would outweigh the update or the noise; {advice}"
     )
 

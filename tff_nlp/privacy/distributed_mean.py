@@ -195,7 +195,7 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         mechanism_checks.check_cohort(clients)
         if not 1 <= bits <= discrete_gaussian.MOST_BITS:
             raise errors.UserError(
-                f"--distributed_bits={bits}: must be from 1 to {discrete_gaussian.MOST_BITS}"
+                f"`distributed_bits`={bits}: must be from 1 to {discrete_gaussian.MOST_BITS}"
             )
         self._numbers: dict[str, Any] = {
             "noise_multiplier": noise_multiplier,

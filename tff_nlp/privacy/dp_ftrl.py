@@ -39,9 +39,9 @@ class Participation:
 
     def __post_init__(self) -> None:
         if self.max_participations < 1:
-            raise UserError(f"--max_participations={self.max_participations}: must be at least 1")
+            raise UserError(f"`max_participations`={self.max_participations}: must be at least 1")
         if self.min_separation < 0:
-            raise UserError(f"--min_separation={self.min_separation}: must not be negative")
+            raise UserError(f"`min_separation`={self.min_separation}: must not be negative")
 
 
 def _combine(left: np.ndarray, right: np.ndarray, leaves: tuple[int, int], most: int) -> np.ndarray:
@@ -117,16 +117,16 @@ def squared_sensitivity(
       UserError: If a number is out of range, or the search would take too long.
     """
     if rounds < 1:
-        raise UserError(f"--rounds={rounds}: must be at least 1")
+        raise UserError(f"`rounds`={rounds}: must be at least 1")
     if restart_every is not None and restart_every < 1:
-        raise UserError(f"--restart_every={restart_every}: must be at least 1")
+        raise UserError(f"`restart_every`={restart_every}: must be at least 1")
     tree = min(rounds, restart_every or rounds)
     # A gap longer than the run has the same effect as a gap of the run's length.
     gap = min(participation.min_separation + 1, rounds)
     most = min(participation.max_participations, -(-rounds // gap))
     if most * gap**3 > _MOST_WORK:
         raise UserError(
-            f"--min_separation={participation.min_separation}: too large to search all schedules of"
+            f"`min_separation`={participation.min_separation}: too large to search all schedules of"
             f" {most} participations exactly; lower it (this never lowers the stated epsilon)"
         )
     total = np.zeros((1, 1, gap))

@@ -54,8 +54,8 @@ class ExampleGuarantee:
       delta: Probability with which epsilon may fail, above 0 and at most 1 / (number of examples of
         the largest silo).
       accountant: Accountant of the epsilon that is shown during the run and compared with a target.
-      violations: Reasons why the run does not meet the accountant's assumptions. Empty for a run
-        with a guarantee.
+      violations: Reasons why the run does not meet the accountant's assumptions, as marked texts
+        (`errors`). Empty for a run with a guarantee.
     """
 
     silos: tuple[Silo, ...]
@@ -66,7 +66,7 @@ class ExampleGuarantee:
 
     def __post_init__(self) -> None:
         if not self.silos:
-            raise errors.UserError(f"--dp={EXAMPLE_LEVEL}: there are no clients")
+            raise errors.UserError(f"{errors.setting('dp', EXAMPLE_LEVEL)}: there are no clients")
         mechanism_checks.check_noise_multiplier(self.noise_multiplier)
         largest = max(silo.examples for silo in self.silos)
         accounting.check_delta(self.delta, largest, "example")

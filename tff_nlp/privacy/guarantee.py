@@ -47,8 +47,8 @@ class Guarantee:
       accountant: Accountant of the epsilon that is shown during the run and compared with a target.
       participation: Bound on the participation that a cyclic sampler enforces; otherwise None.
       restart_every: Number of rounds after which a new tree begins. None for a single tree.
-      violations: Reasons why the run does not meet the accountant's assumptions. Empty for a run
-        with a guarantee.
+      violations: Reasons why the run does not meet the accountant's assumptions, as marked texts
+        (`errors`). Empty for a run with a guarantee.
     """
 
     mechanism: str
@@ -65,11 +65,11 @@ class Guarantee:
     def __post_init__(self) -> None:
         if self.mechanism not in CLIENT_LEVEL:
             raise errors.UserError(
-                f"--dp={self.mechanism}: choose one of {', '.join(CLIENT_LEVEL)}"
+                f"{errors.setting('dp', self.mechanism)}: choose one of {', '.join(CLIENT_LEVEL)}"
             )
         if not 1 <= self.clients_per_round <= self.population:
             raise errors.UserError(
-                f"--clients_per_round={self.clients_per_round}: must be from 1 to the population, "
+                f"`clients_per_round`={self.clients_per_round}: must be from 1 to the population, "
                 f"{self.population}"
             )
         mechanism_checks.check_noise_multiplier(self.noise_multiplier)
@@ -77,7 +77,7 @@ class Guarantee:
         calibration.check_accountant(self.accountant)
         if self.mechanism == DISTRIBUTED and self.accountant == "pld":
             raise errors.UserError(
-                "--accountant=pld: does not support the discrete noise of --dp=distributed; use rdp"
+                "`accountant`=pld: does not support the discrete noise of `dp`=distributed; use rdp"
             )
         self._check_sampling()
 
@@ -89,19 +89,21 @@ class Guarantee:
         is_tree = self.mechanism == TREE_AGGREGATION
         if is_tree and self.participation is None:
             raise errors.UserError(
-                f"--dp={self.mechanism}: needs a bound on how often a client takes part"
+                f"{errors.setting('dp', self.mechanism)}: needs a bound on how often a client "
+                "takes part"
             )
         if not is_tree and (self.participation is not None or self.restart_every is not None):
             raise errors.UserError(
-                f"--dp={self.mechanism}: does not use trees or a bound on participation"
+                f"{errors.setting('dp', self.mechanism)}: does not use trees or a bound on "
+                "participation"
             )
         known: tuple[str, ...] = SAMPLINGS[self.mechanism]
         if POISSON in known:
             known = (*known, FIXED)  # neighbours then differ by replacing one client
         if self.sampling not in known and not self.violations:
             raise errors.UserError(
-                f"--sampling={self.sampling}: the accountant of --dp={self.mechanism} supports "
-                f"{' and '.join(known)}"
+                f"{errors.setting('sampling', self.sampling)}: the accountant of "
+                f"{errors.setting('dp', self.mechanism)} supports {' and '.join(known)}"
             )
 
     def round_event(self) -> dpa.DpEvent:

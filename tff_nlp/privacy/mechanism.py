@@ -57,12 +57,14 @@ class Mechanism:
 
     def __post_init__(self) -> None:
         if self.name not in CLIENT_LEVEL:
-            raise errors.UserError(f"--dp={self.name}: choose one of {', '.join(CLIENT_LEVEL)}")
+            raise errors.UserError(
+                f"{errors.setting('dp', self.name)}: choose one of {', '.join(CLIENT_LEVEL)}"
+            )
         mechanism_checks.check_noise_multiplier(self.noise_multiplier)
         mechanism_checks.check_cohort(self.clients_per_round)
         mechanism_checks.check_clipping_norm(self.clipping_norm)
         if self.restart_every is not None and self.restart_every < 1:
-            raise errors.UserError(f"--restart_every={self.restart_every}: must be at least 1")
+            raise errors.UserError(f"`restart_every`={self.restart_every}: must be at least 1")
 
 
 def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregationFactory:
@@ -106,7 +108,7 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
             count_stddev=split.count_stddev,
         )
         return _clipped_mean(mechanism, clipping, independent, split.updates)
-    raise errors.UserError(f"--dp={mechanism.name}: has no aggregator")
+    raise errors.UserError(f"{errors.setting('dp', mechanism.name)}: has no aggregator")
 
 
 def independent_noise(mechanism: Mechanism) -> float | None:

@@ -13,7 +13,7 @@ def check_noise_multiplier(noise_multiplier: float) -> None:
     """
     if not 0 <= noise_multiplier < math.inf:
         raise errors.UserError(
-            f"--noise_multiplier={noise_multiplier:g}: must be 0 or more, and finite"
+            f"`noise_multiplier`={noise_multiplier:g}: must be 0 or more, and finite"
         )
 
 
@@ -24,7 +24,7 @@ def check_clipping_norm(norm: float) -> None:
       UserError: If it is not.
     """
     if not 0 < norm < math.inf:
-        raise errors.UserError(f"--clipping_norm={norm:g}: must be above 0 and finite")
+        raise errors.UserError(f"`clipping_norm`={norm:g}: must be above 0 and finite")
 
 
 def check_cohort(clients_per_round: float) -> None:
@@ -34,4 +34,4 @@ def check_cohort(clients_per_round: float) -> None:
       UserError: If it is not.
     """
     if not 1 <= clients_per_round < math.inf:
-        raise errors.UserError(f"--clients_per_round={clients_per_round:g}: must be 1 or more")
+        raise errors.UserError(f"`clients_per_round`={clients_per_round:g}: must be 1 or more")

@@ -47,7 +47,7 @@ class NoiseSecret:
         """Returns a secret that derives from a seed. The noise is repeatable; for research only.
 
         Args:
-          seed: Any integer, the value of --noise_seed.
+          seed: Any integer, the value of `noise_seed`.
         """
         return cls(hashlib.sha256(f"noise seed {int(seed)}".encode()).digest(), repeatable=True)
 

@@ -15,7 +15,7 @@ class Properties:
       mechanism: The mechanism that bounds each client's part and adds noise: one of
         `names.CLIENT_LEVEL`, or `names.OTHER`; `names.NONE` for an aggregator without privacy.
       clips: Whether it clips updates to a fixed norm without being a mechanism.
-      rounded_by: The flag, as --name=value, that rounds numbers at random after the clipping; empty
+      rounded_by: The argument that rounds numbers at random after clipping, as marked text; empty
         without rounding.
       secure_sum: Whether updates are added up as integers by a secure sum.
       sums_suffice: Whether it needs only the sum of the clients' values.
@@ -47,7 +47,7 @@ def configured(
     """
     return Properties(
         mechanism=mechanism if mechanism in names.CLIENT_LEVEL else names.NONE,
-        rounded_by="" if upload_bits is None else f"--upload_bits={upload_bits}",
+        rounded_by="" if upload_bits is None else f"`upload_bits`={upload_bits}",
         secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
         takes_keys=mechanism == names.DISTRIBUTED,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import dp_accounting as dpa
 
+from tff_nlp import errors
 from tff_nlp.privacy import accounting, events
 from tff_nlp.privacy.accounting import Epsilons
 
@@ -29,7 +30,7 @@ class PrivacyStatement:
     """Epsilon with everything that is needed to interpret it.
 
     Attributes:
-      mechanism: Name of the mechanism, as in --dp.
+      mechanism: Name of the mechanism, as in `dp`.
       unit: The protected unit: "client", or "example" within a client.
       population: Number of units.
       clients_per_round: Expected cohort size (or batch size).
@@ -42,8 +43,8 @@ class PrivacyStatement:
         against an adversary that knows the cohorts, for a client in every round. For a bounded
         schedule they are equal to `epsilons`.
       accountant: Accountant of the run. The epsilon that was shown during the run is also by it.
-      violations: Reasons why the run does not meet the accountants' assumptions. With any reason,
-        there is no guarantee.
+      violations: Reasons why the run does not meet the accountants' assumptions, as marked texts
+        (`errors`). With any reason, there is no guarantee.
       by_silo: For example-level privacy: name of each client and epsilon of its examples.
       noise_of_clients: Whether clients add the noise. Then there is also a guarantee against the
         server. It is `unamplified`, because the server knows the cohorts.
@@ -81,7 +82,7 @@ class PrivacyStatement:
     def line(self) -> str:
         """Returns the guarantee in one line, by the run's accountant and by the tightest one."""
         if self.violations:
-            return "no guarantee: " + "; ".join(self.violations)
+            return "no guarantee: " + "; ".join(map(errors.without_marks, self.violations))
         if not self.guaranteed:
             return "no guarantee: epsilon is infinite without noise"
         server = ""
@@ -122,7 +123,12 @@ class PrivacyStatement:
             f"delta        {self.delta:.4g}",
         ]
         if self.violations:
-            return "\n".join([*lines, *(f"no guarantee {reason}" for reason in self.violations)])
+            return "\n".join(
+                [
+                    *lines,
+                    *(f"no guarantee {errors.without_marks(reason)}" for reason in self.violations),
+                ]
+            )
         return "\n".join([*lines, "", *self._table()])
 
     def _table(self) -> list[str]:
@@ -156,7 +162,7 @@ class PrivacyStatement:
         shown = self.epsilons
         return {
             "guaranteed": self.guaranteed,
-            "violations": list(self.violations),
+            "violations": [errors.without_marks(reason) for reason in self.violations],
             "mechanism": self.mechanism,
             "unit": self.unit,
             "adjacency": self.adjacency,
@@ -251,7 +257,7 @@ def state(
 
     Args:
       event: Composition of the rounds, from `events.compose`.
-      mechanism: Name of the mechanism, as in --dp.
+      mechanism: Name of the mechanism, as in `dp`.
       population: Number of units.
       clients_per_round: Expected cohort size.
       delta: Probability with which epsilon may fail, above 0 and at most 1/population.
@@ -321,7 +327,7 @@ def state_bounded(
 
     Args:
       event: The whole run as one Gaussian mechanism, from `dp_ftrl.event_of`.
-      mechanism: Name of the mechanism, as in --dp.
+      mechanism: Name of the mechanism, as in `dp`.
       population: Number of clients.
       clients_per_round: Cohort size.
       noise_multiplier: Standard deviation of each node's noise over the clipping norm.

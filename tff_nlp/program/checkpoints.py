@@ -102,13 +102,14 @@ def load(
             members = {name: file[name] for name in sorted(file.files)}
         stated = members.pop(_DIGEST)
     except (OSError, ValueError, ArithmeticError, EOFError, KeyError, MemoryError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, errors.message(error)) from error
     except zipfile.BadZipFile as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, errors.message(error)) from error
     leaves = list(members.values())
     if len(leaves) != len(like) or not all(map(_fits, leaves, like)):
         raise errors.UserError(
-            f"--output_dir: the checkpoint {path} belongs to another model; use another folder"
+            f"`output_dir`: the checkpoint {errors.verbatim(path)} belongs to another model; use "
+            "another folder"
         )
     if stated.tobytes() != _digest(leaves, round_number, run).tobytes():
         raise _damaged(path, "it is not what this run saved")
@@ -117,8 +118,8 @@ def load(
 
 def _damaged(path: pathlib.Path, why: str) -> errors.UserError:
     return errors.UserError(
-        f"--output_dir: the checkpoint {path} is damaged ({why}); delete it to continue from the "
-        "checkpoint before it"
+        f"`output_dir`: the checkpoint {errors.verbatim(path)} is damaged ({why}); delete it to "
+        "continue from the checkpoint before it"
     )
 
 

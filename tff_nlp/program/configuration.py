@@ -35,7 +35,7 @@ def check_same(old: Mapping[str, Any], new: Mapping[str, Any], rules: Rules, whe
       old: Configuration of the run, without late names.
       new: Configuration of the command, without late names.
       rules: How the two may differ.
-      where: The folder as a flag, for messages: "--output_dir=runs/a".
+      where: The folder as marked text: "`output_dir`=runs/a".
 
     Raises:
       UserError: If a flag differs that may not differ. The message names it.
@@ -45,7 +45,7 @@ def check_same(old: Mapping[str, Any], new: Mapping[str, Any], rules: Rules, whe
     if strange:
         raise errors.UserError(
             f"{where}: holds a run of another script or version "
-            f"(only one of the two has {', '.join(f'--{name}' for name in strange[:3])}); "
+            f"(only one of the two has {', '.join(f'`{name}`' for name in strange[:3])}); "
             "use another folder"
         )
     different = [name for name in new if old[name] != new[name]]
@@ -62,7 +62,7 @@ def check_same(old: Mapping[str, Any], new: Mapping[str, Any], rules: Rules, whe
         )
     if digests:
         raise errors.UserError(
-            f"{where}: holds a run on other texts: those of --corpus or --test_corpus have "
+            f"{where}: holds a run on other texts: those of `corpus` or `test_corpus` have "
             "changed since; use another folder"
         )
 
@@ -81,9 +81,9 @@ def _has_grown(
 
 
 def _flag(name: str, value: Any) -> str:
-    """Returns a flag as it is written on the command line."""
+    """Returns an argument with its value as on the command line, as marked text."""
     if isinstance(value, list):
         value = ",".join(str(part) for part in value)
     if isinstance(value, bool):
         value = str(value).lower()
-    return f"--{name}={'' if value is None else value}"
+    return errors.setting(name, "" if value is None else value)

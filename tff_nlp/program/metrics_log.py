@@ -39,8 +39,8 @@ class MetricsLog:
         rows = [row for row in self.rows() if int(row[KEY]) <= rounds]
         if [int(row[KEY]) for row in rows] != list(range(1, rounds + 1)):
             raise errors.UserError(
-                f"--output_dir: {self._path} should have a row for each of the {rounds} rounds of "
-                "the last checkpoint; use another folder"
+                f"`output_dir`: {errors.verbatim(self._path)} should have a row for each of the "
+                f"{rounds} rounds of the last checkpoint; use another folder"
             )
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")

@@ -74,8 +74,9 @@ class PrivacyLog:
             numbers = set()
         if not numbers >= set(range(1, rounds + 1)):
             raise errors.UserError(
-                f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
-                "the last checkpoint, or no epsilon can be stated; use another folder"
+                f"`output_dir`: {errors.verbatim(self._path)} should have a line for each of the "
+                f"{rounds} rounds of the last checkpoint, or no epsilon can be stated; use another "
+                "folder"
             )
         self._records = records
         if whole != text:

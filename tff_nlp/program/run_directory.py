@@ -156,7 +156,7 @@ class RunDirectory:
         late = () if self._late is not None else self._rules.late
         old = {name: value for name, value in old.items() if name not in late}
         new = {**self._config, **(self._late or {})}
-        configuration.check_same(old, new, self._rules, f"--output_dir={self.path}")
+        configuration.check_same(old, new, self._rules, errors.setting("output_dir", self.path))
 
     def _write_config(self, config: Mapping[str, Any]) -> None:
         path = self.path / CONFIG
@@ -179,7 +179,7 @@ def check_content(path: pathlib.Path) -> dict[str, Any] | None:
     """
     if not path.is_dir():
         return None
-    where = f"--output_dir={path}"
+    where = errors.setting("output_dir", path)
     for name in (*_FILES, *_FOLDERS):
         part = path / name
         if part.is_symlink():
@@ -202,7 +202,8 @@ def check_content(path: pathlib.Path) -> dict[str, Any] | None:
 def damaged(folder: pathlib.Path) -> errors.UserError:
     """Returns the error for a damaged result.json."""
     return errors.UserError(
-        f"--output_dir: {folder / RESULT} is damaged; delete it and repeat the command"
+        f"`output_dir`: {errors.verbatim(folder / RESULT)} is damaged; delete it and repeat the "
+        "command"
     )
 
 
@@ -230,13 +231,15 @@ def _locked(path: pathlib.Path) -> IO[str]:
         lock = os.fdopen(os.open(path / _LOCK, how, 0o600), "a")
     except OSError as error:
         raise errors.UserError(
-            f"--output_dir={path}: cannot be written ({error.strerror})"
+            f"{errors.setting('output_dir', path)}: cannot be written ({error.strerror})"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise errors.UserError(f"--output_dir={path}: another run is using it") from error
+        raise errors.UserError(
+            f"{errors.setting('output_dir', path)}: another run is using it"
+        ) from error
     except OSError:
         pass  # Some network file systems have no locks.
     return lock
@@ -246,7 +249,11 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise errors.UserError(f"--output_dir: {path} cannot be read ({error})") from error
+        raise errors.UserError(
+            f"`output_dir`: {errors.verbatim(path)} cannot be read ({errors.verbatim(error)})"
+        ) from error
     if not isinstance(value, dict):
-        raise errors.UserError(f"--output_dir: {path} cannot be read (it is not a JSON object)")
+        raise errors.UserError(
+            f"`output_dir`: {errors.verbatim(path)} cannot be read (it is not a JSON object)"
+        )
     return value

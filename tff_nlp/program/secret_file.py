@@ -30,9 +30,13 @@ def read(folder: pathlib.Path) -> NoiseSecret | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise errors.UserError(f"--output_dir: {path} cannot be read ({error})") from error
+        raise errors.UserError(
+            f"`output_dir`: {errors.verbatim(path)} cannot be read ({errors.verbatim(error)})"
+        ) from error
     if len(value) != BYTES:
-        raise errors.UserError(f"--output_dir: {path} is damaged; use another folder")
+        raise errors.UserError(
+            f"`output_dir`: {errors.verbatim(path)} is damaged; use another folder"
+        )
     return NoiseSecret(value)
 
 
@@ -49,9 +53,9 @@ def read_or_make(directory: run_directory.RunDirectory, *, needed: bool = True) 
     kept = read(directory.path)
     if needed and kept is None and checkpoints.latest(directory.checkpoints):
         raise errors.UserError(
-            f"--output_dir={directory.path}: the secret of the noise is missing in "
-            f"{run_directory.PRIVATE}/. Rounds that are computed again would have other noise. Use "
-            "another folder"
+            f"{errors.setting('output_dir', directory.path)}: the secret of the noise is missing "
+            f"in {run_directory.PRIVATE}/. Rounds that are computed again would have other noise. "
+            "Use another folder"
         )
     return kept or NoiseSecret.fresh()
 

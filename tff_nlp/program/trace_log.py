@@ -71,8 +71,9 @@ class TraceLog:
             self._traces = []
         if [t.round for t in self._traces] != list(range(1, rounds + 1)):
             raise errors.UserError(
-                f"--output_dir: {self._path} should have a line for each of the {rounds} rounds of "
-                "the last checkpoint, or they cannot be audited; use another folder"
+                f"`output_dir`: {errors.verbatim(self._path)} should have a line for each of the "
+                f"{rounds} rounds of the last checkpoint, or they cannot be audited; use another "
+                "folder"
             )
         kept = b"".join(lines)
         if kept != text:

@@ -332,12 +332,12 @@ def _check_promise(
     mechanism = conduct.aggregator.mechanism
     if promised.mechanism != mechanism:
         raise errors.UserError(
-            f"guarantee: is for --dp={promised.mechanism}, and the process has --dp={mechanism}"
+            f"guarantee: is for `dp`={promised.mechanism}, and the process has `dp`={mechanism}"
         )
     if drawn is not None and promised.sampling != drawn.sampling:
         raise errors.UserError(
-            f"guarantee: is for --sampling={promised.sampling}, and cohorts are drawn by "
-            f"--sampling={drawn.sampling}"
+            f"guarantee: is for `sampling`={promised.sampling}, and cohorts are drawn by "
+            f"`sampling`={drawn.sampling}"
         )
 
 
@@ -374,7 +374,7 @@ def _check_finite(
         what = "the sum of the clients' updates is not a number (NaN)"
     else:
         return
-    raise DivergedError(f"round {number + 1}: {what}; lower --client_learning_rate")
+    raise DivergedError(f"round {number + 1}: {what}; lower `client_learning_rate`")
 
 
 def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
@@ -387,7 +387,7 @@ def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
     if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
         raise DivergedError(
             f"round {number + 1}: the weights are not numbers (NaN) any more; lower "
-            "--server_learning_rate"
+            "`server_learning_rate`"
         )
     return leaves
 

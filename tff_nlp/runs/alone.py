@@ -1,4 +1,4 @@
-"""--alone: trains one domain without the others, to compare the scores.
+"""`alone`: trains one domain without the others, to compare the scores.
 
 The process, the initial weights, the number of rounds, the cohort size and the number of local
 steps are those of the federated run. Only the texts are different.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tff_nlp import seeds
+from tff_nlp import errors, seeds
 from tff_nlp.clients import author_partitions, cohorts, splits
 from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus
@@ -40,7 +40,7 @@ class Alone:
 def clients(
     run: configs.FederatedRun, corpus: Corpus, split: splits.ClientSplits
 ) -> np.ndarray | None:
-    """Returns the training clients of the domain of --alone.
+    """Returns the training clients of the domain of `alone`.
 
     Args:
       run: The configuration.
@@ -48,7 +48,7 @@ def clients(
       split: The training clients and the other splits.
 
     Returns:
-      The positions of the clients, int64[clients]; None without --alone.
+      The positions of the clients, int64[clients]; None without `alone`.
 
     Raises:
       UserError: If the domain cannot train alone in this run.
@@ -57,9 +57,9 @@ def clients(
     if not domain:
         return None
     if run.clients.partition != "domains":
-        checks.refuse("alone", domain, "needs --partition=domains")
+        checks.refuse("alone", domain, "needs `partition`=domains")
     if run.privacy.dp != names.NONE:
-        why = f"--dp={run.privacy.dp} accounts for one training only, not for a second one"
+        why = f"`dp`={run.privacy.dp} accounts for one training only, not for a second one"
         checks.refuse("alone", domain, why)
     domains = sorted(set(corpus.authors or ()))
     if domain not in domains:
@@ -69,14 +69,14 @@ def clients(
         checks.refuse(
             "alone",
             domain,
-            f"has {len(members)} training clients, fewer than --clients_per_round="
-            f"{run.clients.clients_per_round}; a larger --clients_per_domain gives it more",
+            f"has {len(members)} training clients, fewer than `clients_per_round`="
+            f"{run.clients.clients_per_round}; a larger `clients_per_domain` gives it more",
         )
     return members
 
 
 def local_steps(program: "TrainingProgram", run: configs.FederatedRun, train: Partition) -> int:
-    """Returns the number of local steps for --alone: the mean of the federated run.
+    """Returns the number of local steps for `alone`: the mean of the federated run.
 
     The number of steps in an epoch depends on the number of examples of a client, and the clients
     of different domains have different sizes.
@@ -122,7 +122,11 @@ def train(
 
     domain = run.clients.alone
     reporter.say(
-        "alone", [f"the same number of rounds and local steps with clients of {domain} only"]
+        "alone",
+        [
+            f"the same number of rounds and local steps with clients of {errors.verbatim(domain)} "
+            "only"
+        ],
     )
     draw = cohorts.sampler(
         run.clients.sampling,

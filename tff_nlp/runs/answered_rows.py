@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import tqdm
 
 from tff_nlp.corpora.unlabelled import Unlabelled, UnlabelledRow
-from tff_nlp.errors import RunError, UserError
+from tff_nlp.errors import RunError, UserError, setting, verbatim
 from tff_nlp.printable import printable
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def check_columns(given: Unlabelled, answers: type[Answers], as_json: bool) -> N
     old = set(names).union(*(row.values for row in given.rows if isinstance(row.values, dict)))
     new = answers.json_columns if as_json or given.is_json else answers.table_columns
     for name in sorted({*new} & old):  # type: ignore[misc]
-        raise UserError(f"--file: has a column '{name}' already; rename it")
+        raise UserError(f"`file`: has a column '{name}' already; rename it")
     twice = sorted(name for name in set(names) if names.count(name) > 1)
     if as_json and twice:
-        raise UserError(f"--json: --file has several columns named '{twice[0]}'; rename them")
+        raise UserError(f"`json`: `file` has several columns named '{twice[0]}'; rename them")
 
 
 def lines(given: Unlabelled, answers: Answers, *, as_json: bool, safe: bool) -> Iterator[str]:
@@ -151,9 +151,9 @@ def check_new(path: pathlib.Path) -> None:
       UserError: If the path exists, or its folder does not exist.
     """
     if path.exists() or path.is_symlink():
-        raise UserError(f"--output={path}: exists already; nothing is overwritten")
+        raise UserError(f"{setting('output', path)}: exists already; nothing is overwritten")
     if not path.parent.is_dir():
-        raise UserError(f"--output={path}: there is no folder {path.parent}")
+        raise UserError(f"{setting('output', path)}: there is no folder {verbatim(path.parent)}")
 
 
 def write_new(path: pathlib.Path, lines: Iterator[str]) -> None:
@@ -173,7 +173,9 @@ def write_new(path: pathlib.Path, lines: Iterator[str]) -> None:
         check_new(path)
         temporary.rename(path)
     except OSError as error:
-        raise RunError(f"--output={path}: cannot be written ({error.strerror or error})") from error
+        raise RunError(
+            f"{setting('output', path)}: cannot be written ({error.strerror or error})"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

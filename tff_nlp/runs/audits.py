@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from tff_nlp import errors
 from tff_nlp.privacy import membership
 from tff_nlp.program import run_directory
 from tff_nlp.runs import audit_picture, audit_table, membership_audit, reporter, saved_run
@@ -43,10 +44,10 @@ def audit_runs(
         audit_picture.draw([audit], run.folder / PICTURE)
         audits.append(audit)
     reporter.show(audit_table.table(audits))
-    reporter.say("saved", [f"{folder}: {JSON}, {PICTURE}" for folder in folders])
+    reporter.say("saved", [f"{errors.verbatim(folder)}: {JSON}, {PICTURE}" for folder in folders])
     if comparison is not None:
         audit_picture.draw(audits, comparison)
-        reporter.say("saved", [str(comparison)])
+        reporter.say("saved", [errors.verbatim(comparison)])
     return audits
 
 

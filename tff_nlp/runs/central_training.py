@@ -171,7 +171,7 @@ def _fit_part(
     if not math.isfinite(measured["loss"]):
         raise errors.RunError(
             f"epoch {math.ceil(epoch)}: the loss is not a number (NaN); lower "
-            "--client_learning_rate"
+            "`client_learning_rate`"
         )
     return measured
 

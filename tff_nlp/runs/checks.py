@@ -1,4 +1,4 @@
-"""Checks of single flags. A mistake is reported in one line that names the flag."""
+"""Checks of single arguments. A mistake is reported in one line that names the argument."""
 
 import math
 from typing import NoReturn
@@ -8,8 +8,8 @@ from tff_nlp.privacy import names
 
 
 def refuse(name: str, value: object, why: str) -> NoReturn:
-    """Raises UserError with the flag, its value and the reason."""
-    raise errors.UserError(f"--{name}={value}: {why}")
+    """Raises UserError with an argument, its value and the reason, a marked text."""
+    raise errors.UserError(f"{errors.setting(name, value)}: {why}")
 
 
 def check(good: bool, name: str, value: object, must_be: str) -> None:
@@ -43,7 +43,7 @@ def momentum(side: str, optimizer: str, value: float) -> None:
     """Refuses a momentum outside of [0, 1), or with an optimizer other than sgd."""
     check(0 <= value < 1, f"{side}_momentum", value, "at least 0 and below 1")
     if value and optimizer != "sgd":
-        refuse(f"{side}_momentum", value, f"only --{side}_optimizer=sgd uses it")
+        refuse(f"{side}_momentum", value, f"only `{side}_optimizer`=sgd uses it")
 
 
 def at_least(lowest: int, name: str, value: int | None) -> None:

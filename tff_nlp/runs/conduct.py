@@ -17,7 +17,7 @@ def check(run: configs.FederatedRun) -> tuple[str, ...]:
       run: The configuration, from `privacy_plan.resolve`.
 
     Returns:
-      The reasons why the run may claim no epsilon, if --allow_dp_mismatch permits them.
+      The reasons why the run may claim no epsilon, if `allow_dp_mismatch` permits them.
 
     Raises:
       UserError: If a setting is refused, with the sentence of `contract.check`.

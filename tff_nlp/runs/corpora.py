@@ -14,7 +14,7 @@ def read_corpus(path: str, **reading: Any) -> Corpus:
 
     Args:
       path: A CSV, TSV or JSON Lines file, several files separated by commas, or any other value of
-        `--corpus`.
+        `corpus`.
       **reading: The format of the file. The names are those of the flags: `text_column`,
         `label_column`, `client_column`, `label_map`, `delimiter`, `encoding`, `bad_rows` and so on,
         see `corpora.source.CorpusSource`.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_nlp import seeds
+from tff_nlp import errors, seeds
 from tff_nlp.clients import partitions, splits
 from tff_nlp.corpora import load, vader
 from tff_nlp.corpora.corpus import Corpus
@@ -25,7 +25,7 @@ class Data:
     Attributes:
       train: Training corpus.
       test: Test corpus, with the same label names.
-      notes: Notes about the loading, one sentence each.
+      notes: Notes about the loading, one sentence each, as marked texts (`errors`).
     """
 
     train: Corpus
@@ -43,14 +43,14 @@ class Data:
         """Returns a readable description of the corpora, one sentence per line."""
         if not self.train.is_labelled:
             sizes = f"{len(self.train):,} training texts, {len(self.test):,} test texts"
-            return [*self.notes, f"{self.title}: {sizes}"]
+            return [*self.notes, f"{errors.verbatim(self.title)}: {sizes}"]
         counts = ", ".join(
-            f"{printable(name, _LONGEST_NAME)} {count:,}"
+            f"{errors.verbatim(printable(name, _LONGEST_NAME))} {count:,}"
             for name, count in zip(self.train.label_names, self.train.label_counts(), strict=True)
         )
         return [
             *self.notes,
-            f"{self.title}: {len(self.train):,} training examples ({counts}), "
+            f"{errors.verbatim(self.title)}: {len(self.train):,} training examples ({counts}), "
             f"{len(self.test):,} test examples",
         ]
 
@@ -68,7 +68,7 @@ def load_data(flags: configs.CorpusConfig, seed: int, cache_dir: str = "") -> Da
     Args:
       flags: The configuration of the corpora.
       seed: Seed of the run.
-      cache_dir: Value of --cache_dir. A corpus that is downloaded by its name is kept there.
+      cache_dir: Value of `cache_dir`. A corpus that is downloaded by its name is kept there.
 
     Raises:
       UserError: If a flag, a file or a row is wrong, or a corpus cannot be downloaded.
@@ -95,9 +95,9 @@ def load_data(flags: configs.CorpusConfig, seed: int, cache_dir: str = "") -> Da
     if flags.max_train_examples is not None and flags.max_train_examples < len(train):
         rng = seeds.generator(seed, "max_train_examples")
         train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
-        notes.append(f"{len(train)} random training examples by --max_train_examples")
+        notes.append(f"{len(train)} random training examples by `max_train_examples`")
     untested = [
-        printable(name, _LONGEST_NAME)
+        errors.verbatim(printable(name, _LONGEST_NAME))
         for name, trained, tested in zip(
             train.label_names, train.label_counts(), loaded.test.corpus.label_counts(), strict=True
         )
@@ -114,7 +114,7 @@ def _overlap(loaded: load.TrainAndTest) -> list[str]:
     report = loaded.overlap
     if not report.train_rows:
         return []
-    done = "dropped from training" if report.dropped else "kept (--keep_overlap)"
+    done = "dropped from training" if report.dropped else "kept (`keep_overlap`)"
     shared = "pair of texts" if report.pairs else "text"
     return [f"{report.train_rows} training rows with a {shared} of the test corpus: {done}"]
 
@@ -124,7 +124,7 @@ def _source(flags: configs.CorpusConfig, cache_dir: str) -> CorpusSource:
     if vader.NAME in (flags.corpus, flags.test_corpus):
         folder = user_folders.cache_dir(cache_dir)
         if not vader.is_stored(folder):
-            reporter.say("loading", ["the sentences of --corpus=vader, from the package index"])
+            reporter.say("loading", ["the sentences of `corpus`=vader, from the package index"])
         data_dir = str(folder)
     return CorpusSource(
         path=flags.corpus,
@@ -159,7 +159,7 @@ def reading(flags: configs.ReadingConfig) -> Mapping[str, Any]:
 
 
 def resolve_partition(flags: configs.ClientsConfig, corpus: Corpus) -> configs.ClientsConfig:
-    """Replaces --partition=auto by the kind for this corpus."""
+    """Replaces `partition`=auto by the kind for this corpus."""
     if flags.partition != "auto":
         return flags
     return dataclasses.replace(flags, partition="natural" if corpus.authors else "iid")

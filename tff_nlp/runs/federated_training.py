@@ -345,7 +345,7 @@ def _devices(execution: configs.ExecutionConfig) -> tuple[str, ...]:
     """Returns one TensorFlow device name per lane; none if the context has no lanes.
 
     Raises:
-      UserError: If a device of --devices does not exist. TensorFlow would use the CPU instead.
+      UserError: If a device of `devices` does not exist. TensorFlow would use the CPU instead.
     """
     if execution.context != "streaming":
         return ()
@@ -358,8 +358,8 @@ def _devices(execution: configs.ExecutionConfig) -> tuple[str, ...]:
             exists = False
         if not exists:
             raise errors.UserError(
-                f"--devices={execution.devices}: there is no {name}; TensorFlow finds "
-                f"{', '.join(available)}"
+                f"{errors.setting('devices', execution.devices)}: there is no {name}; TensorFlow "
+                f"finds {', '.join(available)}"
             )
     return named or streaming.default_devices()
 

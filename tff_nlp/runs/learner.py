@@ -150,7 +150,7 @@ class TokenStore:
         if corpus.has_pairs != self.pairs:
             held, read = ("single texts", "pairs of texts")[:: 1 if self.pairs else -1]
             raise UserError(
-                f"--second_text_column: {corpus.name} has {held}, but the model reads {read}"
+                f"`second_text_column`: {corpus.name} has {held}, but the model reads {read}"
             )
         if corpus.fingerprint not in self._opened:
             self._opened[corpus.fingerprint] = token_cache.open_token_cache(

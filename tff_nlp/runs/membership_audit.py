@@ -95,8 +95,8 @@ def audit(
     overall = attacker.attack(members, unseen, "overall")
     if overall is None:
         raise errors.UserError(
-            f"--run={run.folder}: there are fewer members, or others of the same labels, than "
-            f"--min_examples={min_examples}"
+            f"{errors.setting('run', run.folder)}: there are fewer members, or others of the same "
+            f"labels, than `min_examples`={min_examples}"
         )
     per_client = examples.member_clients[chosen]
     names = run.texts.train.label_names

@@ -17,7 +17,7 @@ def option(
 
     Args:
       default: Default value.
-      help_text: Description for the user.
+      help_text: Description for the user, as marked text (`errors`).
       choices: All possible values; None for any value.
       path: Whether the value is a path, or several paths separated by commas.
     """

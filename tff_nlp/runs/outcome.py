@@ -1,5 +1,6 @@
 """Writes the results of a run: pictures, the exported model and result.json."""
 
+from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
 from tff_nlp.runs import reporter, result
 
@@ -34,4 +35,4 @@ def write(
     directory.save_result(values)
     reporter.show(values["summary"])
     files = ("result.json", "curves.png", *drawings, "metrics.csv", "model/")
-    reporter.say("saved", [f"{directory.path}: {', '.join(files)}"])
+    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {', '.join(files)}"])

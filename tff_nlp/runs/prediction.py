@@ -8,7 +8,7 @@ from typing import Any
 
 from tff_nlp.corpora import formats, unlabelled
 from tff_nlp.corpora.source import CorpusSource
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.runs import answered_rows, answers, data, user_folders
 from tff_nlp.runs.configs.prediction import GenerationConfig, PredictionConfig
 from tff_nlp.runs.configs.reading import ReadingConfig
@@ -36,8 +36,8 @@ def predict(config: Prediction, texts: Sequence[str], say: Callable[[str], None]
     Args:
       config: The configuration.
       texts: Texts that are used instead of a file. A model of pairs takes two texts per pair.
-      say: Function that shows a line to the user: a message on the progress, or a note about the
-        texts.
+      say: Function that shows a line to the user, a marked text (`errors`): a message on the
+        progress, or a note about the texts.
 
     Raises:
       UserError: If an option, a file, a row or the model is wrong.
@@ -45,19 +45,19 @@ def predict(config: Prediction, texts: Sequence[str], say: Callable[[str], None]
     """
     what = config.what
     if not what.run:
-        raise UserError("--run is needed: the folder of a run")
-    folder = model_folder.of_run(pathlib.Path(what.run), "--run")
+        raise UserError("`run` is needed: the folder of a run")
+    folder = model_folder.of_run(pathlib.Path(what.run), "run")
     output = pathlib.Path(what.output) if what.output else None
     if output is not None:
         answered_rows.check_new(output)
         user_folders.check_writable("output", output.parent)
     given = None if texts else _read(config)
     if texts and what.file:
-        raise UserError("--file: give texts in a file or as arguments, not both")
+        raise UserError("`file`: give texts in a file or as arguments, not both")
     kind = answers.Continuations if config.generation.generate else answers.Labels
     if given is not None:
         answered_rows.check_columns(given, kind, what.json)
-    say(f"loading TensorFlow and {folder}")
+    say(f"loading TensorFlow and {verbatim(folder)}")
     if model_fingerprint.stated(folder) is None:
         say("the origin of this model is unknown, and a model is a program: see docs/publishing.md")
     answer = _continue if config.generation.generate else _label
@@ -68,7 +68,7 @@ def predict(config: Prediction, texts: Sequence[str], say: Callable[[str], None]
     lines = answered_rows.lines(given, answered, as_json=what.json, safe=on_terminal)
     if output is not None:
         answered_rows.write_new(output, lines)
-        say(f"{len(given.rows):,} rows written to {output}")
+        say(f"{len(given.rows):,} rows written to {verbatim(output)}")
         return
     for line in lines:
         print(line)
@@ -83,15 +83,15 @@ def _label(
     """Returns the rows, the labels of the rows that have a text, and notes about the texts."""
     from tff_nlp.serving import predictor
 
-    model_folder.check_kind(folder, "--run", generates=False)
-    loaded = predictor.load(folder, flag="--run")
+    model_folder.check_kind(folder, "run", generates=False)
+    loaded = predictor.load(folder, flag="run")
     column = config.reading.second_text_column
     if given is None:
         given = unlabelled.from_arguments(texts, pairs=loaded.reads_pairs)
     elif loaded.reads_pairs and not column:
-        raise UserError("--second_text_column is needed: the model reads pairs of texts")
+        raise UserError("`second_text_column` is needed: the model reads pairs of texts")
     elif column and not loaded.reads_pairs:
-        raise UserError(f"--second_text_column={column}: the model reads single texts")
+        raise UserError(f"{setting('second_text_column', column)}: the model reads single texts")
     examples: Any = [row.example for row in given.rows if row.example is not None]
     with answered_rows.bar(len(examples), "labelling") as bar:
         predicted = loaded.predict(examples, batch_size=config.what.batch_size, done=bar.update)
@@ -109,8 +109,8 @@ def _continue(
     """Returns the rows, the continuations of the rows that have a text, and notes about them."""
     from tff_nlp.serving import text_generator
 
-    model_folder.check_kind(folder, "--run", generates=True)
-    loaded = text_generator.load(folder, flag="--run")
+    model_folder.check_kind(folder, "run", generates=True)
+    loaded = text_generator.load(folder, flag="run")
     given = unlabelled.from_texts(texts) if given is None else given
     prompts = [row.text for row in given.rows if row.text is not None]
     sampling = config.generation
@@ -140,4 +140,4 @@ def _read(config: Prediction) -> unlabelled.Unlabelled:
         given = unlabelled.read_unlabelled(source)
         if given.rows:
             return given
-    raise UserError("no texts: give them as arguments, by --file or on standard input")
+    raise UserError("no texts: give them as arguments, by `file` or on standard input")

@@ -27,8 +27,8 @@ class PrivacyPlan:
 
     Attributes:
       guarantee: The guarantee, with the noise multiplier of the run.
-      rounds: Number of rounds that --target_epsilon allows, at most --rounds.
-      lines: Lines to print before training.
+      rounds: Number of rounds that `target_epsilon` allows, at most `rounds`.
+      lines: Lines to print before training, as marked texts (`errors`).
     """
 
     guarantee: guarantee.Guarantee | example_level.ExampleGuarantee
@@ -67,7 +67,7 @@ def plan(
       UserError: If a flag is out of range, or no amount of noise reaches the target epsilon.
     """
     if run.privacy.noise_seed is not None:
-        violations += (f"{contract.REPEATABLE} (--noise_seed={run.privacy.noise_seed})",)
+        violations += (f"{contract.REPEATABLE} (`noise_seed`={run.privacy.noise_seed})",)
     if run.clients.clients_per_round > train.num_clients:
         checks.refuse(
             "clients_per_round",
@@ -174,14 +174,14 @@ def _participation(run: configs.FederatedRun, population: int) -> dp_ftrl.Partic
             "max_participations",
             flags.max_participations,
             f"{rounds} rounds of {run.clients.clients_per_round} among {population} clients need "
-            f"{most} rounds of a client; lower --rounds or --clients_per_round",
+            f"{most} rounds of a client; lower `rounds` or `clients_per_round`",
         )
     if flags.min_separation is not None and apart < flags.min_separation:
         checks.refuse(
             "min_separation",
             flags.min_separation,
             f"{run.clients.clients_per_round} of {population} clients in a round leave {apart} "
-            "rounds between two rounds of a client; lower --clients_per_round",
+            "rounds between two rounds of a client; lower `clients_per_round`",
         )
     return dp_ftrl.Participation(most, apart)
 
@@ -209,7 +209,7 @@ def _describe_end(
     lines = []
     if rounds < run.rounds.rounds:
         lines.append(
-            f"--target_epsilon={run.privacy.target_epsilon:g} ends training after {rounds} of "
+            f"`target_epsilon`={run.privacy.target_epsilon:g} ends training after {rounds} of "
             f"{run.rounds.rounds} rounds"
         )
     if promised.violations:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tff_nlp import durable_files
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.program import run_directory
 from tff_nlp.runs import configs, reporter, saved_run, user_folders
 from tff_nlp.serving import model_fingerprint
@@ -59,15 +59,17 @@ def publish(run: pathlib.Path, to: pathlib.Path) -> None:
       WriteError: If the new folder cannot be written.
     """
     if to.exists() or to.is_symlink():
-        raise UserError(f"--to={to}: exists already; name a new folder")
+        raise UserError(f"{setting('to', to)}: exists already; name a new folder")
     if to.resolve().is_relative_to(run.resolve()):
-        raise UserError(f"--to={to}: is inside of the run's folder, which only its owner may read")
+        raise UserError(
+            f"{setting('to', to)}: is inside of the run's folder, which only its owner may read"
+        )
     user_folders.check_writable("to", to)
     config, result = saved_run.read(run)
     model = run / run_directory.MODEL
     if not model.is_dir():
-        raise UserError(f"--run={run}: has no model")
-    model_fingerprint.check(model, "--run")
+        raise UserError(f"{setting('run', run)}: has no model")
+    model_fingerprint.check(model, "run")
     public_info = info(model / INFO)
     partial = to.with_name(f".{to.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -86,7 +88,7 @@ def publish(run: pathlib.Path, to: pathlib.Path) -> None:
             partial.rename(to)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    reporter.say("published", [f"{to}: {run_directory.MODEL}/, {STATEMENT}, {SETTINGS}"])
+    reporter.say("published", [f"{verbatim(to)}: {run_directory.MODEL}/, {STATEMENT}, {SETTINGS}"])
 
 
 def statement(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def info(path: pathlib.Path) -> dict[str, Any]:
     try:
         entries = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise UserError(f"--run: {path} cannot be read ({error})") from error
+        raise UserError(f"`run`: {verbatim(path)} cannot be read ({verbatim(error)})") from error
     return {name: value for name, value in entries.items() if name in _PUBLIC_INFO}
 
 

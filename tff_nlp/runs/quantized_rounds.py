@@ -1,4 +1,4 @@
-"""The aggregator of --upload_bits."""
+"""The aggregator of `upload_bits`."""
 
 from typing import Any
 

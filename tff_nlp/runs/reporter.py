@@ -1,8 +1,23 @@
 """Prints the messages of a run. All messages go through this file."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
+from tff_nlp import errors
 from tff_nlp.printable import printable
+
+_spell = errors.without_marks
+
+
+@contextlib.contextmanager
+def naming_flags() -> Iterator[None]:
+    """Makes `say` name arguments as flags, for a script."""
+    global _spell
+    before, _spell = _spell, errors.with_flags
+    try:
+        yield
+    finally:
+        _spell = before
 
 
 def say(subject: str, lines: Sequence[str]) -> None:
@@ -10,10 +25,10 @@ def say(subject: str, lines: Sequence[str]) -> None:
 
     Args:
       subject: One word, at most nine letters.
-      lines: The lines. Characters that control a terminal are escaped.
+      lines: The lines, as marked texts (`errors`). Characters that control a terminal are escaped.
     """
     for line in lines:
-        print(f"{subject:9} {printable(line)}", flush=True)
+        print(f"{subject:9} {printable(_spell(line))}", flush=True)
 
 
 def show(lines: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tff_nlp import errors
 from tff_nlp.printable import printable
 from tff_nlp.program import checkpoints, run_directory
 from tff_nlp.runs import reporter, score_table
@@ -40,7 +41,7 @@ class Facts:
       rounds: Number of rounds, or of epochs of central training.
       weights: Final weights, `trainable` and `non_trainable`.
       audit: Report on the canaries; None without canaries.
-      alone: Result of the domain that trained alone; None without --alone.
+      alone: Result of the domain that trained alone; None without `alone`.
     """
 
     began: float
@@ -88,7 +89,9 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
         config=dict(facts.config),
     )
     if outcome.privacy is not None:
-        result["privacy"] = {**outcome.privacy.to_json(), "line": outcome.privacy.line()}
+        spelled = map(errors.with_flags, outcome.privacy.violations)
+        stated = dataclasses.replace(outcome.privacy, violations=tuple(spelled))
+        result["privacy"] = {**stated.to_json(), "line": stated.line()}
     if facts.alone is not None:
         result["alone"] = {"domain": facts.alone.domain, "test": facts.alone.test.to_json()}
     if facts.audit is not None:
@@ -134,13 +137,13 @@ def print_status(directory: run_directory.RunDirectory) -> bool:
     if done is None:
         rounds = checkpoints.latest(directory.checkpoints)
         after = "" if rounds is None else f": continues after round {rounds}"
-        reporter.say("output", [f"{directory.path}{after}"])
+        reporter.say("output", [f"{errors.verbatim(directory.path)}{after}"])
         return False
     try:
         lines = [printable(str(line)) for line in done["summary"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise run_directory.damaged(directory.path) from error
-    reporter.say("finished", [f"{directory.path}: nothing to do"])
+    reporter.say("finished", [f"{errors.verbatim(directory.path)}: nothing to do"])
     reporter.show(lines)
     return True
 

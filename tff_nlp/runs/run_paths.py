@@ -9,18 +9,18 @@ from typing import Any
 from tff_nlp.program import run_directory
 from tff_nlp.runs import configs, user_folders
 
-# Folder of the runs without --output_dir.
+# Folder of the runs without `output_dir`.
 _RUNS = pathlib.Path("runs")
 
 
 def output_dir(
     flag: str, corpus: str, config: Mapping[str, Any], described: Collection[str] = ()
 ) -> pathlib.Path:
-    """Returns --output_dir, or a folder in runs/ that is the same for the same flags and texts.
+    """Returns `output_dir`, or a folder in runs/ that is the same for the same flags and texts.
 
     Args:
-      flag: The value of --output_dir.
-      corpus: The value of --corpus. It is part of the folder's name.
+      flag: The value of `output_dir`.
+      corpus: The value of `corpus`. It is part of the folder's name.
       config: The configuration, with fingerprints of the texts.
       described: Names in the configuration that only say where the texts are and how they are read.
     """

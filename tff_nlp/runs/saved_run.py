@@ -90,7 +90,7 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
 
     Args:
       folder: Folder of the run.
-      cache_dir: Value of --cache_dir. A corpus that is downloaded by its name is kept there.
+      cache_dir: Value of `cache_dir`. A corpus that is downloaded by its name is kept there.
 
     Raises:
       UserError: If there is no finished run in the folder, or its texts have changed.
@@ -110,11 +110,11 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
     try:
         texts = data.load_data(corpus_flags, seed, cache_dir)
     except errors.UserError as error:
-        _refuse(folder, f"its corpus cannot be loaded: {error}")
+        _refuse(folder, f"its corpus cannot be loaded: {error.marked}")
     for name, fingerprint in texts.fingerprints().items():
         if config.get(name) != fingerprint:
             flag = "test_corpus" if name.startswith("test") else "corpus"
-            _refuse(folder, f"the texts of --{flag} have changed since the run")
+            _refuse(folder, f"the texts of `{flag}` have changed since the run")
     split = None
     if clients is not None:
         holders = saved_partitions.read(folder, texts.train)
@@ -171,7 +171,7 @@ def outputs(
 
     Args:
       run: The run.
-      cache_dir: Value of --cache_dir, the folder of token caches; empty for the default folder.
+      cache_dir: Value of `cache_dir`, the folder of token caches; empty for the default folder.
       train_rows: int64[n], rows of the training corpus.
       test_rows: int64[m], rows of the test corpus.
 
@@ -258,23 +258,22 @@ def _weights(run: SavedRun, model: "Classifier") -> "ModelWeights":
     from tff_nlp.serving import model_fingerprint, saved_models
 
     folder = run.folder / run_directory.MODEL
-    model_fingerprint.check(folder, "--run")
+    model_fingerprint.check(folder, "run")
     try:
         info = json.loads((folder / saved_models.INFO_FILE).read_text(encoding="utf-8"))
         vocabulary = info["tokenizer"]["fingerprint"]
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
         _refuse(run.folder, f"its exported model cannot be read ({type(error).__name__})")
+    encoder = errors.setting("encoder", run.model.encoder)
     if vocabulary != model.tokenizer.fingerprint:
-        _refuse(
-            run.folder, f"the vocabulary of --encoder={run.model.encoder} has changed since the run"
-        )
+        _refuse(run.folder, f"the vocabulary of {encoder} has changed since the run")
     shapes = reader.get_variable_to_shape_map()
     parts = []
     for attribute, specs in zip(("_trainable", "_frozen"), model.weight_specs(), strict=True):
         names = [f"{attribute}/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(specs))]
         if [shapes.get(name) for name in names] != [spec.shape.as_list() for spec in specs]:
-            _refuse(run.folder, f"--encoder={run.model.encoder} has changed since the run")
+            _refuse(run.folder, f"{encoder} has changed since the run")
         parts.append([reader.get_tensor(name) for name in names])
     return tff.learning.models.ModelWeights(*parts)
 
@@ -289,11 +288,11 @@ def _group(folder: pathlib.Path, group: type, config: Mapping[str, Any]) -> Any:
     try:
         return options.restore(group, config)
     except KeyError as error:
-        _refuse(folder, f"saved by another version of the program, without --{error.args[0]}")
+        _refuse(folder, f"saved by another version of the program, without `{error.args[0]}`")
     except TypeError as error:
-        _refuse(folder, f"{run_directory.CONFIG} is damaged at --{error}")
+        _refuse(folder, f"{run_directory.CONFIG} is damaged at `{error}`")
     except errors.UserError as error:
-        _refuse(folder, f"{run_directory.CONFIG} is damaged: {error}")
+        _refuse(folder, f"{run_directory.CONFIG} is damaged: {error.marked}")
 
 
 def _check_result(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
@@ -320,11 +319,11 @@ def _read(folder: pathlib.Path, name: str, missing: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        _refuse(folder, f"{name} cannot be read ({error})")
+        _refuse(folder, f"{name} cannot be read ({errors.verbatim(error)})")
     if not isinstance(value, dict):
         _refuse(folder, f"{name} cannot be read (it is no JSON object)")
     return value
 
 
 def _refuse(folder: pathlib.Path, why: str) -> NoReturn:
-    raise errors.UserError(f"--run={folder}: {why}")
+    raise errors.UserError(f"{errors.setting('run', folder)}: {why}")

@@ -12,7 +12,7 @@ _MISSING = "-"
 
 
 def lines(result: Mapping[str, Any], report: "Report") -> list[str]:
-    """Returns the lines of the table; none if the result has no scores by domain and no --alone.
+    """Returns the lines of the table; none if the result has no scores by domain and no `alone`.
 
     Args:
       result: The content of result.json.

@@ -238,7 +238,7 @@ def build(
         )
     if config.max_tokens > model.max_tokens:
         raise UserError(
-            f"--max_tokens={config.max_tokens}: the encoder reads at most {model.max_tokens}"
+            f"`max_tokens`={config.max_tokens}: the encoder reads at most {model.max_tokens}"
         )
     make_task = pairs.pairs if corpus.has_pairs else classification.classification
     return TextClassifier(

@@ -220,7 +220,7 @@ def build(
         model = causal.build(_decoder(corpus, config, seed), trainable=config.trainable)
     if config.max_tokens > model.max_tokens:
         raise UserError(
-            f"--max_tokens={config.max_tokens}: the model reads at most {model.max_tokens}"
+            f"`max_tokens`={config.max_tokens}: the model reads at most {model.max_tokens}"
         )
     store = learner.TokenStore(model.tokenizer, config.max_tokens, cache_dir)
     return TextGenerator(

@@ -28,13 +28,13 @@ class TokenReport:
     decoded: bool
 
     def lines(self) -> list[str]:
-        """Returns a readable report, one sentence per line."""
+        """Returns a readable report, one sentence per line, as marked texts (`errors`)."""
         lines = [self.counts.line(self.max_tokens)]
         if self.texts_with_html_entities:
             done = (
                 "which are decoded"
                 if self.decoded
-                else "which are not decoded; --decode_html_entities decodes them"
+                else "which are not decoded; `decode_html_entities` decodes them"
             )
             lines.append(
                 f"{self.texts_with_html_entities:,} texts hold HTML entities such as &amp;, {done}"

@@ -173,7 +173,7 @@ def export(
         raise ValueError(f"{classifier.num_labels} labels, {len(label_names)} names")
     if not 2 <= max_tokens <= classifier.max_tokens:
         raise UserError(
-            f"--max_tokens={max_tokens}: the encoder reads 2 to {classifier.max_tokens} tokens"
+            f"`max_tokens`={max_tokens}: the encoder reads 2 to {classifier.max_tokens} tokens"
         )
     module = TextClassifier(classifier, trainable, frozen, label_names, max_tokens, strip_prefix)
     signatures = {

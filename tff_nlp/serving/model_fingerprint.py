@@ -9,7 +9,7 @@ import hashlib
 import json
 import pathlib
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 # This file is beside the model's folder in a run.
 _RESULT = "result.json"
@@ -49,7 +49,7 @@ def check(folder: pathlib.Path, flag: str) -> None:
     """
     if stated(folder) not in (None, of(folder)):
         raise UserError(
-            f"{flag}={folder}: not the model that {_RESULT} beside it describes: it has changed "
-            "since, and loading it could run what somebody else has put there; repeat the run's "
-            "command, or move the model elsewhere if you trust it"
+            f"{setting(flag, folder)}: not the model that {_RESULT} beside it describes: it has "
+            "changed since, and loading it could run what somebody else has put there; repeat the "
+            "run's command, or move the model elsewhere if you trust it"
         )

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, setting
 
 
 def check(folder: pathlib.Path, flag: str) -> None:
@@ -17,9 +17,9 @@ def check(folder: pathlib.Path, flag: str) -> None:
       UserError: If the folder does not exist or holds no SavedModel.
     """
     if not folder.is_dir():
-        raise UserError(f"{flag}={folder}: there is no such folder")
+        raise UserError(f"{setting(flag, folder)}: there is no such folder")
     if not (folder / "saved_model.pb").is_file():
-        raise UserError(f"{flag}={folder}: not a saved model: saved_model.pb is missing")
+        raise UserError(f"{setting(flag, folder)}: not a saved model: saved_model.pb is missing")
 
 
 def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
@@ -34,7 +34,7 @@ def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
     """
     model = folder / "model"
     if folder.is_dir() and not model.exists() and (folder / "config.json").exists():
-        raise UserError(f"{flag}={folder}: has no model yet; finish the run first")
+        raise UserError(f"{setting(flag, folder)}: has no model yet; finish the run first")
     found = model if model.exists() else folder
     check(found, flag)
     return found
@@ -61,5 +61,7 @@ def check_kind(folder: pathlib.Path, flag: str, *, generates: bool) -> None:
     if not isinstance(info, dict) or ("max_new_tokens" in info) == generates:
         return
     if generates:
-        raise UserError(f"--generate: {flag}={folder} holds a classifier, which labels texts")
-    raise UserError(f"{flag}={folder}: a language model continues texts: add --generate")
+        raise UserError(
+            f"`generate`: {setting(flag, folder)} holds a classifier, which labels texts"
+        )
+    raise UserError(f"{setting(flag, folder)}: a language model continues texts: add `generate`")

@@ -109,7 +109,7 @@ class Predictor:
             )
 
 
-def load(folder: str | pathlib.Path, *, flag: str = "--model") -> Predictor:
+def load(folder: str | pathlib.Path, *, flag: str = "model") -> Predictor:
     """Loads a classifier that `export.export` wrote.
 
     Args:

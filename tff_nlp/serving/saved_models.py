@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError, WriteError
+from tff_nlp.errors import UserError, WriteError, setting, verbatim
 from tff_nlp.serving import model_fingerprint, model_folder
 
 # A description of the model for people and other programs, in the same folder.
@@ -57,7 +57,7 @@ def write(
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise WriteError(f"{folder}: cannot be written ({reason})") from error
+        raise WriteError(f"{verbatim(folder)}: cannot be written ({verbatim(reason)})") from error
     return fingerprint
 
 
@@ -82,10 +82,12 @@ def load(folder: pathlib.Path, flag: str, kind: str, signatures: Set[str]) -> An
         model = tf.saved_model.load(str(folder))
     except Exception as error:  # Damaged files fail in many ways.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{flag}={folder}: cannot load the saved model: {reason}") from error
+        raise UserError(
+            f"{setting(flag, folder)}: cannot load the saved model: {verbatim(reason)}"
+        ) from error
     missing = signatures - set(model.signatures)
     if missing:
-        raise UserError(f"{flag}={folder}: not a {kind}: no signature {sorted(missing)}")
+        raise UserError(f"{setting(flag, folder)}: not a {kind}: no signature {sorted(missing)}")
     return model
 
 
@@ -93,6 +95,8 @@ def _check_replaceable(folder: pathlib.Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UserError(f"--output_dir: {folder} is a file")
+        raise UserError(f"`output_dir`: {verbatim(folder)} is a file")
     if any(folder.iterdir()) and not (folder / INFO_FILE).exists():
-        raise UserError(f"--output_dir: {folder} holds something that is not an exported model")
+        raise UserError(
+            f"`output_dir`: {verbatim(folder)} holds something that is not an exported model"
+        )

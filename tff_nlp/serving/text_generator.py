@@ -78,7 +78,7 @@ class LoadedGenerator:
         return written
 
 
-def load(folder: str | pathlib.Path, *, flag: str = "--model") -> LoadedGenerator:
+def load(folder: str | pathlib.Path, *, flag: str = "model") -> LoadedGenerator:
     """Loads a language model that `export_text.export` wrote.
 
     Args:

@@ -56,7 +56,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
     """
     if not 0 <= logit_adjustment < float("inf"):
         raise errors.UserError(
-            f"--logit_adjustment={logit_adjustment}: must be 0 or more, and finite"
+            f"`logit_adjustment`={logit_adjustment}: must be 0 or more, and finite"
         )
     plain = task.Task(
         name="classification",

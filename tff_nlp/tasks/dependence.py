@@ -10,6 +10,6 @@ def of_labels(logit_adjustment: float) -> str:
     if not logit_adjustment:
         return ""
     return (
-        f"--logit_adjustment={logit_adjustment:g}: a client's label frequencies depend on "
+        f"`logit_adjustment`={logit_adjustment:g}: a client's label frequencies depend on "
         "all its examples, and change every gradient when one of them changes; take 0"
     )

@@ -56,7 +56,7 @@ def test_no_threshold_hides_a_client_among_colluders(colluders):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"colluders": -1}, "--secure_aggregation_colluders=-1: must be 0 or more"),
+        ({"colluders": -1}, "secure_aggregation_colluders=-1: must be 0 or more"),
         ({"fewest_clients": 1}, "fewest_clients=1: must be 2 or more"),
     ],
 )

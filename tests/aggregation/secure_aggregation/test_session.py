@@ -39,8 +39,8 @@ def test_by_default_colluders_below_a_third_are_withstood(clients, threshold, ho
     [
         (1, None, "at least 2 clients, here are 1"),
         (0, None, "at least 2 clients, here are 0"),
-        (4, 5, "--secure_aggregation_threshold=5: is not from 1 to 4"),
-        (10, 0, "--secure_aggregation_threshold=0: is not from 1 to 10"),
+        (4, 5, "secure_aggregation_threshold=5: is not from 1 to 4"),
+        (10, 0, "secure_aggregation_threshold=0: is not from 1 to 10"),
     ],
 )
 def test_thresholds_out_of_range(clients, threshold, message):

@@ -142,9 +142,9 @@ def test_bytes_are_counted_for_each_client_and_step():
 
 def test_too_few_clients_are_a_users_mistake():
     inputs = {c: [np.zeros(3, int)] for c in range(6)}
-    with pytest.raises(errors.UserError, match="--secure_aggregation_threshold=7: is not from 1"):
+    with pytest.raises(errors.UserError, match="secure_aggregation_threshold=7: is not from 1"):
         simulation.secure_sum(inputs, [8], threshold=7)
-    with pytest.raises(errors.UserError, match="--secure_aggregation_threshold=3: must be at l"):
+    with pytest.raises(errors.UserError, match="secure_aggregation_threshold=3: must be at l"):
         simulation.secure_sum(inputs, [8], threshold=3)
     for few in ({c: inputs[c] for c in range(4)}, {0: inputs[0]}, {}):
         with pytest.raises(errors.UserError, match=f"here are {len(few)}"):

@@ -13,7 +13,7 @@ from experiments import audit, epsilon, plan_budget, predict, train, train_centr
 from experiments.command_line import entry, help_text
 from experiments.flags import groups
 from tff_nlp.errors import RunError, UserError, WriteError
-from tff_nlp.runs import options
+from tff_nlp.runs import options, reporter
 
 
 @pytest.fixture
@@ -62,13 +62,28 @@ def test_a_bad_flag_is_one_line_and_code_2(flag_values, capsys, argument, part):
 
 def test_a_users_mistake_is_one_line_and_code_2(flag_values, capsys):
     def main():
-        raise UserError("--corpus=a.csv: line 3:\n  has two columns")
+        raise UserError("`corpus`=a.csv: line 3:\n  has two columns")
 
     assert ends(flag_values, capsys, main=main) == (
         2,
         "",
         "train.py: --corpus=a.csv: line 3: has two columns\n",
     )
+
+
+@pytest.mark.parametrize(("kind", "code"), [(UserError, 2), (RunError, 1), (WriteError, 1)])
+def test_scripts_name_flags_in_errors_and_in_lines(flag_values, capsys, kind, code):
+    def main():
+        reporter.say("note", ["`dp`=none has no effect with `rounds`=3"])
+        raise kind("`dp`=none: only `rounds`=3 uses it")
+
+    assert ends(flag_values, capsys, main=main) == (
+        code,
+        "note      --dp=none has no effect with --rounds=3\n",
+        "train.py: --dp=none: only --rounds=3 uses it\n",
+    )
+    reporter.say("note", ["`dp`=none"])
+    assert capsys.readouterr().out == "note      dp=none\n"
 
 
 def test_a_defect_keeps_its_stack_trace(flag_values, capsys):
@@ -202,7 +217,7 @@ class Length:
     And a sentence more.
     """
 
-    rounds: int | None = options.option(None, "How many.")
+    rounds: int | None = options.option(None, "How many; see `kind`=b.")
     loud: bool = options.option(True, "Whether to say it.")
 
 
@@ -227,6 +242,7 @@ def test_help_is_by_group_in_the_order_of_definition(capsys, monkeypatch):
     ]
     assert places == sorted(places)
     text = " ".join(" ".join(lines).split())
+    assert "--rounds=NUMBER How many; see --kind=b. --loud" in text
     assert "--kind=a A choice. One of a, b. Help" in text
     assert "--loud, --noloud Whether to say it. Default: on." in text
 

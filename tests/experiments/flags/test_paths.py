@@ -52,7 +52,7 @@ def test_another_users_home(ann):
 
 
 def test_without_home_a_tilde_is_refused(nobody):
-    with pytest.raises(UserError, match="--run=~/x: there is no home directory") as caught:
+    with pytest.raises(UserError, match="run=~/x: there is no home directory") as caught:
         paths.of_flag("run", "~/x")
     assert str(os.getuid()) in str(caught.value)
     assert paths.of_flag("run", "x") == pathlib.Path("x")
@@ -86,7 +86,7 @@ def test_an_empty_home_is_looked_up(ann, monkeypatch):
     ],
 )
 def test_names_that_no_file_can_have(value, reason):
-    with pytest.raises(UserError, match=f"^--corpus=.*{reason}"):
+    with pytest.raises(UserError, match=f"^corpus=.*{reason}"):
         paths.expand("corpus", value)
 
 
@@ -106,7 +106,7 @@ def test_the_cache_follows_the_system(ann, monkeypatch):
 
 
 def test_without_home_the_cache_must_be_named(nobody, monkeypatch):
-    with pytest.raises(UserError, match="--cache_dir=: give it, or set XDG_CACHE_HOME"):
+    with pytest.raises(UserError, match="cache_dir=: give it, or set XDG_CACHE_HOME"):
         user_folders.cache_dir("")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert user_folders.cache_dir("") == pathlib.Path("/x/tff_nlp")
@@ -115,7 +115,7 @@ def test_without_home_the_cache_must_be_named(nobody, monkeypatch):
 def test_what_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     for below in ("file", "file/run/deep"):
-        with pytest.raises(UserError, match=r"--output_dir=.*file is a file"):
+        with pytest.raises(UserError, match=r"output_dir=.*file is a file"):
             user_folders.check_writable("output_dir", tmp_path / below)
     user_folders.check_writable("output_dir", tmp_path / "new" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

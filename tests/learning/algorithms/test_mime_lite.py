@@ -70,12 +70,12 @@ def test_a_bert_equals_tff(model, oracle):
 @pytest.mark.parametrize(
     ("local", "arguments", "message"),
     [
-        (LocalWork(ClientOptimizer("adamw", 0.1, weight_decay=0.1)), {}, "--client_weight_decay"),
-        (LocalWork(ClientOptimizer("sgd", 0.1, clip_norm=1.0)), {}, "--client_clip_norm"),
+        (LocalWork(ClientOptimizer("adamw", 0.1, weight_decay=0.1)), {}, "client_weight_decay"),
+        (LocalWork(ClientOptimizer("sgd", 0.1, clip_norm=1.0)), {}, "client_clip_norm"),
         (
             LocalWork(weighting="uniform"),
             {"aggregator": mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2))},
-            "--algorithm=mime_lite: .*no accountant",
+            "algorithm=mime_lite: .*no accountant",
         ),
     ],
 )

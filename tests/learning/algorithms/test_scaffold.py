@@ -128,13 +128,13 @@ def test_twice_the_bytes_and_what_a_client_keeps_is_not_sent():
 @pytest.mark.parametrize(
     ("local", "arguments", "message"),
     [
-        (LocalWork(ClientOptimizer("adamw", 0.1)), {}, "--client_optimizer=adamw: .*plain sgd"),
+        (LocalWork(ClientOptimizer("adamw", 0.1)), {}, "client_optimizer=adamw: .*plain sgd"),
         (LocalWork(ClientOptimizer("sgd", 0.1, momentum=0.9)), {}, "plain sgd"),
-        (LOCAL, {"population": 0}, "--num_clients=0"),
+        (LOCAL, {"population": 0}, "num_clients=0"),
         (
             LOCAL,
             {"aggregator": mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2))},
-            "--algorithm=scaffold: .*no accountant",
+            "algorithm=scaffold: .*no accountant",
         ),
         (
             LocalWork(

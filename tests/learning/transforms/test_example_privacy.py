@@ -130,10 +130,10 @@ def test_the_noise_of_steps_is_independent(model):
 @pytest.mark.parametrize(
     ("values", "flag"),
     [
-        ((0.0, 1.0, 4), "--clipping_norm"),
-        ((1.0, -1.0, 4), "--noise_multiplier"),
-        ((1.0, float("nan"), 4), "--noise_multiplier"),
-        ((1.0, 1.0, 0), "--batch_size"),
+        ((0.0, 1.0, 4), "clipping_norm"),
+        ((1.0, -1.0, 4), "noise_multiplier"),
+        ((1.0, float("nan"), 4), "noise_multiplier"),
+        ((1.0, 1.0, 0), "batch_size"),
     ],
 )
 def test_values_out_of_range_name_the_flag(values, flag):
@@ -199,8 +199,8 @@ def test_dropout_of_an_example_does_not_depend_on_the_other_examples():
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [
-        (("examples", 0.0), "--weighting=examples"),
-        (("uniform", 0.5), "--logit_adjustment=0.5"),
+        (("examples", 0.0), "weighting=examples"),
+        (("uniform", 0.5), "logit_adjustment=0.5"),
     ],
 )
 def test_what_voids_the_epsilon_is_refused(model, changes, flag):

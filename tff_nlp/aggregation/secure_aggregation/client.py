@@ -83,7 +83,7 @@ class Client:
             demanded.check(self._session)
         except errors.UserError as error:
             raise refusals.SecureAggregationAborted(
-                f"client {client} refuses the session: {error}"
+                f"client {client} refuses the session: {error.marked}"
             ) from None
         if self._session.id != envelope.session_id_of(invitation):
             raise refusals.MessageRejectedError(

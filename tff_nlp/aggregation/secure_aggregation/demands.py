@@ -37,7 +37,7 @@ class Demands:
             )
         if self.colluders is not None and self.colluders < 0:
             raise errors.UserError(
-                f"--secure_aggregation_colluders={self.colluders}: must be 0 or more"
+                f"`secure_aggregation_colluders`={self.colluders}: must be 0 or more"
             )
 
     def colluders_among(self, clients: int) -> int:
@@ -79,11 +79,11 @@ class Demands:
         colluders, least = self.colluders_among(clients), self.least_threshold(clients)
         if colluders > clients - 2:
             raise errors.UserError(
-                f"--secure_aggregation_colluders={colluders}: leaves a client alone among {clients}"
+                f"`secure_aggregation_colluders`={colluders}: leaves a client alone among {clients}"
             )
         if threshold < least:
             raise errors.UserError(
-                f"--secure_aggregation_threshold={threshold}: must be at least {least} of"
+                f"`secure_aggregation_threshold`={threshold}: must be at least {least} of"
                 f" {clients} clients; otherwise a lying server that colludes with {colluders} of"
                 " them could unmask sums over a few clients"
             )

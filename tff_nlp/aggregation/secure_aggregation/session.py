@@ -160,7 +160,7 @@ def check(session: Session) -> None:
         )
     if not 1 <= session.threshold <= count:
         raise errors.UserError(
-            f"--secure_aggregation_threshold={session.threshold}: is not from 1 to {count}, the"
+            f"`secure_aggregation_threshold`={session.threshold}: is not from 1 to {count}, the"
             " number of clients in the round"
         )
     if any(a >= b for a, b in zip(session.clients, session.clients[1:], strict=False)):

@@ -149,11 +149,11 @@ def _check(local: client_work.LocalWork, population: int) -> None:
     optimizer = local.optimizer
     if optimizer.name != "sgd" or optimizer.momentum or optimizer.clip_norm is not None:
         raise errors.UserError(
-            f"--client_optimizer={optimizer.name}: --algorithm=scaffold computes a client's "
-            "control variate from the steps of plain sgd, without momentum and clipping"
+            f"{errors.setting('client_optimizer', optimizer.name)}: `algorithm`=scaffold computes "
+            "a client's control variate from the steps of plain sgd, without momentum and clipping"
         )
     if population < 1:
-        raise errors.UserError(f"--num_clients={population}: must be 1 or more")
+        raise errors.UserError(f"`num_clients`={population}: must be 1 or more")
 
 
 def _build_work(

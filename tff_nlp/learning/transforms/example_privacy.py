@@ -39,7 +39,7 @@ class ExamplePrivacy:
         mechanism_checks.check_clipping_norm(self.clipping_norm)
         mechanism_checks.check_noise_multiplier(self.noise_multiplier)
         if self.expected_batch_size < 1:
-            raise errors.UserError(f"--batch_size={self.expected_batch_size}: must be 1 or more")
+            raise errors.UserError(f"`batch_size`={self.expected_batch_size}: must be 1 or more")
 
 
 def private_gradient(

@@ -24,7 +24,7 @@ def proximal(strength: float) -> transform.GradientTransform:
       UserError: If the strength is out of range.
     """
     if not 0 < strength < float("inf"):
-        raise errors.UserError(f"--proximal_strength={strength}: must be above 0 and finite")
+        raise errors.UserError(f"`proximal_strength`={strength}: must be above 0 and finite")
 
     def update(
         gradients: transform.Gradients, state: Any, weights: Sequence[tf.Tensor]

@@ -15,11 +15,11 @@ class ClientTrainingConfig:
     """Local training of one client; in central training, one client holds all data."""
 
     batch_size: int = option(
-        32, "Maximum number of examples in a batch; with --dp=example_level the expected number."
+        32, "Maximum number of examples in a batch; with `dp`=example_level the expected number."
     )
     client_optimizer: str = option(
         "auto",
-        "Optimizer of a client; auto: sgd with --algorithm=scaffold, else adamw.",
+        "Optimizer of a client; auto: sgd with `algorithm`=scaffold, else adamw.",
         ("auto", "sgd", "adamw"),
     )
     client_learning_rate: float | None = option(
@@ -42,7 +42,7 @@ class ClientTrainingConfig:
         decay = self.client_weight_decay
         checks.check(0 <= decay < math.inf, "client_weight_decay", decay, "0 or more, and finite")
         if decay and self.client_optimizer == "sgd":
-            checks.refuse("client_weight_decay", decay, "only --client_optimizer=adamw uses it")
+            checks.refuse("client_weight_decay", decay, "only `client_optimizer`=adamw uses it")
         if self.client_clip_norm is not None:
             checks.above_zero("client_clip_norm", self.client_clip_norm)
 

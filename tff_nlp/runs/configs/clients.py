@@ -14,14 +14,14 @@ class ClientsConfig:
 
     partition: str = option(
         "auto",
-        "How examples are assigned to clients. natural: one client per value of --client_column; "
-        "grouped: several values per client; domains: --clients_per_domain clients per value; iid, "
+        "How examples are assigned to clients. natural: one client per value of `client_column`; "
+        "grouped: several values per client; domains: `clients_per_domain` clients per value; iid, "
         "dirichlet, shards, quantity: synthetic; auto: natural if the corpus has clients, else "
         "iid.",
         ("auto", *partitions.KINDS),
     )
     num_clients: int = option(100, "Number of clients, for grouped and synthetic partitions.")
-    clients_per_domain: int = option(1, "domains: number of clients per value of --client_column.")
+    clients_per_domain: int = option(1, "domains: number of clients per value of `client_column`.")
     dirichlet_alpha: float = option(
         0.5, "Concentration of dirichlet and quantity; small values are skewed."
     )
@@ -40,17 +40,17 @@ class ClientsConfig:
     )
     alone: str = option(
         "",
-        "Name of a domain of --partition=domains. Its clients also train without the other "
+        "Name of a domain of `partition`=domains. Its clients also train without the other "
         "domains, for the same number of rounds, and the scores are compared.",
     )
     clients_per_round: int = option(
-        10, "Size of the cohort; with --sampling=poisson the expected size."
+        10, "Size of the cohort; with `sampling`=poisson the expected size."
     )
     sampling: str = option(
         "auto",
         "How a cohort is drawn. fixed: that many clients without replacement; poisson: each client "
-        "independently; cyclic: all clients in turn, in a random order; auto: what --dp needs, or "
-        "fixed without --dp.",
+        "independently; cyclic: all clients in turn, in a random order; auto: what `dp` needs, or "
+        "fixed without `dp`.",
         (names.AUTO, *names.DRAWS),
     )
 

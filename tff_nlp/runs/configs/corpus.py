@@ -25,9 +25,9 @@ class CorpusConfig(ReadingConfig):
         path=True,
     )
     test_corpus: str = option(
-        "", "Test corpus, in the format of --corpus; empty: the test part of --corpus.", path=True
+        "", "Test corpus, in the format of `corpus`; empty: the test part of `corpus`.", path=True
     )
-    test_fraction: float = option(0.2, "Share of --corpus for testing, if it has no test part.")
+    test_fraction: float = option(0.2, "Share of `corpus` for testing, if it has no test part.")
     label_column: str = option("", "Column of the label, or @file, @stem, @suffix, @folder.")
     client_column: str = option("", "Column of author, domain or other group; also @stem, @folder.")
     label_map: str = option(
@@ -36,10 +36,10 @@ class CorpusConfig(ReadingConfig):
         "others.",
     )
     label_file: str = option("", "File with the label of each text, one per line.", path=True)
-    test_label_file: str = option("", "Label file of --test_corpus.", path=True)
+    test_label_file: str = option("", "Label file of `test_corpus`.", path=True)
     missing_client: str = option(
         "bad_row",
-        "Rows without a --client_column value. bad_row: see --bad_rows; own: a client of its own.",
+        "Rows without a `client_column` value. bad_row: see `bad_rows`; own: a client of its own.",
         source.MISSING_CLIENTS,
     )
     strip_prefix: str = option("", "Prefix to remove from each text that starts with it.")
@@ -62,11 +62,11 @@ class CorpusConfig(ReadingConfig):
         checks.at_least(1, "max_train_examples", self.max_train_examples)
         second = self.second_text_column
         if self.task == PAIRS and not second:
-            checks.refuse("task", PAIRS, "give --second_text_column, the other text of a row")
+            checks.refuse("task", PAIRS, "give `second_text_column`, the other text of a row")
         if self.task != PAIRS and second:
-            checks.refuse("second_text_column", second, "only --task=pairs reads it")
+            checks.refuse("second_text_column", second, "only `task`=pairs reads it")
         if self.task == LANGUAGE_MODEL:
             for name in ("label_column", "label_map", "label_file", "test_label_file"):
                 value = getattr(self, name)
                 if value:
-                    checks.refuse(name, value, f"--task={LANGUAGE_MODEL} reads no labels")
+                    checks.refuse(name, value, f"`task`={LANGUAGE_MODEL} reads no labels")

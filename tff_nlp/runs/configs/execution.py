@@ -47,7 +47,7 @@ class ExecutionConfig:
         checks.at_least(1, "ray_actors", self.ray_actors)
         for name, context in _CONTEXTS_OF.items():
             if getattr(self, name) and self.context not in context:
-                owners = " and ".join(f"--context={c}" for c in context)
+                owners = " and ".join(f"`context`={c}" for c in context)
                 checks.refuse(name, getattr(self, name), f"only {owners} can use it")
         if self.context == "ray" and importlib.util.find_spec("ray") is None:
             why = "Ray is not installed; EXTRAS=ray scripts/setup adds it"

@@ -31,7 +31,7 @@ class FederatedConfig:
     )
     weighting: str = option(
         "auto",
-        "Weights of the clients' updates; auto: uniform with --dp, else examples.",
+        "Weights of the clients' updates; auto: uniform with `dp`, else examples.",
         ("auto", "examples", "uniform"),
     )
     upload_bits: int = option(
@@ -54,7 +54,7 @@ class FederatedConfig:
     )
     client_epochs: int = option(1, "Number of local epochs in a round.")
     local_steps: int | None = option(
-        None, "Number of batches per client and round, instead of --client_epochs."
+        None, "Number of batches per client and round, instead of `client_epochs`."
     )
     warmup_rounds: int = option(0, "Number of rounds in which the client's learning rate rises.")
     decay_learning_rate: bool = option(False, "Decrease the client's learning rate linearly to 0.")
@@ -75,7 +75,7 @@ class FederatedConfig:
             value = getattr(self, name)
             checks.at_least(least, name, value)
             if value is not None and self.secure_aggregation != names.MASKED:
-                checks.refuse(name, value, "only --secure_aggregation=masked uses it")
+                checks.refuse(name, value, "only `secure_aggregation`=masked uses it")
         adjustment = self.logit_adjustment
         checks.check(
             0 <= adjustment < math.inf, "logit_adjustment", adjustment, "0 or more, and finite"
@@ -83,7 +83,7 @@ class FederatedConfig:
         checks.at_least(1, "client_epochs", self.client_epochs)
         checks.at_least(1, "local_steps", self.local_steps)
         if self.local_steps is not None and self.client_epochs != 1:
-            checks.refuse("client_epochs", self.client_epochs, "--local_steps is given instead")
+            checks.refuse("client_epochs", self.client_epochs, "`local_steps` is given instead")
         checks.at_least(0, "warmup_rounds", self.warmup_rounds)
         checks.above_zero("server_learning_rate", self.server_learning_rate)
         checks.above_zero("server_epsilon", self.server_epsilon)

@@ -30,9 +30,9 @@ class FederatedRun:
     def why_not_longer(self) -> str:
         """Returns why this run cannot get more rounds later; empty if it can."""
         if self.federated.decay_learning_rate:
-            return "--decay_learning_rate lets the learning rate reach 0 at the last round"
+            return "`decay_learning_rate` lets the learning rate reach 0 at the last round"
         if self.privacy.target_epsilon is not None and self.privacy.noise_multiplier is None:
-            return "the noise for --target_epsilon was computed for the old number of rounds"
+            return "the noise for `target_epsilon` was computed for the old number of rounds"
         return ""
 
     def recorded(self) -> tuple[object, ...]:

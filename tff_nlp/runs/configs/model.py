@@ -17,20 +17,20 @@ class ModelConfig:
     encoder: str = option(
         AUTO,
         "minilm, random, a Hugging Face checkpoint folder, or the name of a KerasNLP preset; with "
-        "--task=language_model also smollm2 or a .gguf file of a Llama; auto: random with "
-        "--task=language_model, else minilm.",
+        "`task`=language_model also smollm2 or a .gguf file of a Llama; auto: random with "
+        "`task`=language_model, else minilm.",
         path=True,
     )
-    encoder_layers: int = option(2, "Number of layers of --encoder=random.")
-    encoder_width: int = option(128, "Width of --encoder=random.")
-    encoder_heads: int = option(2, "Number of attention heads of --encoder=random.")
-    vocabulary_size: int = option(8000, "Maximum size of the vocabulary of --encoder=random.")
+    encoder_layers: int = option(2, "Number of layers of `encoder`=random.")
+    encoder_width: int = option(128, "Width of `encoder`=random.")
+    encoder_heads: int = option(2, "Number of attention heads of `encoder`=random.")
+    vocabulary_size: int = option(8000, "Maximum size of the vocabulary of `encoder`=random.")
     lowercase: bool | None = option(
-        None, "Whether --encoder=random converts texts to lower case; empty: yes."
+        None, "Whether `encoder`=random converts texts to lower case; empty: yes."
     )
     strip_accents: bool | None = option(
         None,
-        "Whether --encoder=random removes the accents of Latin, Greek and Cyrillic letters; "
+        "Whether `encoder`=random removes the accents of Latin, Greek and Cyrillic letters; "
         "empty: no.",
     )
     decode_html_entities: bool = option(
@@ -65,7 +65,7 @@ class ModelConfig:
         for name in ("lowercase", "strip_accents"):
             value = getattr(self, name)
             if value is not None and self.encoder != "random":
-                why = "a pretrained encoder has its own setting; only --encoder=random can choose"
+                why = "a pretrained encoder has its own setting; only `encoder`=random can choose"
                 checks.refuse(name, value, why)
 
     def resolved(self, task: str) -> "ModelConfig":

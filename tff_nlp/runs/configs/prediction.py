@@ -49,4 +49,4 @@ class GenerationConfig:
             ("seed", 0),
         ):
             if not self.generate and getattr(self, name) != default:
-                checks.refuse(name, getattr(self, name), "only --generate uses it")
+                checks.refuse(name, getattr(self, name), "only `generate` uses it")

@@ -39,8 +39,8 @@ class PrivacyConfig:
     )
     target_epsilon: float | None = option(
         None,
-        "Maximum epsilon. Without --noise_multiplier, the noise is computed such that all rounds "
-        "stay within it; with --noise_multiplier, training ends before epsilon exceeds it.",
+        "Maximum epsilon. Without `noise_multiplier`, the noise is computed such that all rounds "
+        "stay within it; with `noise_multiplier`, training ends before epsilon exceeds it.",
     )
     noise_seed: int | None = option(
         None,
@@ -53,7 +53,7 @@ class PrivacyConfig:
         "the largest client).",
     )
     accountant: str = option(
-        "rdp", "Accountant that computes the epsilon for --target_epsilon.", names.ACCOUNTANTS
+        "rdp", "Accountant that computes the epsilon for `target_epsilon`.", names.ACCOUNTANTS
     )
     clipping_norm: float = option(
         1.0,
@@ -83,12 +83,12 @@ class PrivacyConfig:
     efficient_tree: bool = option(True, "tree_aggregation: use Honaker's estimates of the nodes.")
     max_participations: int | None = option(
         None,
-        "tree_aggregation: maximum number of rounds of a client; empty: that of --sampling=cyclic.",
+        "tree_aggregation: maximum number of rounds of a client; empty: that of `sampling`=cyclic.",
     )
     min_separation: int | None = option(
         None,
         "tree_aggregation: minimum number of rounds between two rounds of a client; empty: that of "
-        "--sampling=cyclic.",
+        "`sampling`=cyclic.",
     )
     distributed_bits: int = option(20, "distributed: bits of the integers that clients send.")
     audit_canaries: int = option(
@@ -108,10 +108,10 @@ class PrivacyConfig:
             return
         for name, mechanisms in _ONLY_FOR.items():
             if self.dp not in mechanisms and getattr(self, name) != _DEFAULTS[name]:
-                checks.refuse(name, getattr(self, name), f"--dp={self.dp} does not use it")
+                checks.refuse(name, getattr(self, name), f"`dp`={self.dp} does not use it")
         noise, target = self.noise_multiplier, self.target_epsilon
         if noise is None and target is None:
-            checks.refuse("dp", self.dp, "give --noise_multiplier or --target_epsilon")
+            checks.refuse("dp", self.dp, "give `noise_multiplier` or `target_epsilon`")
         checks.noise("noise_multiplier", noise)
         if target is not None:
             checks.above_zero("target_epsilon", target)
@@ -134,7 +134,7 @@ class PrivacyConfig:
     def _refuse_all(self) -> None:
         for name, default in _DEFAULTS.items():
             if name != "dp" and getattr(self, name) != default:
-                checks.refuse(name, getattr(self, name), "only with a mechanism: set --dp")
+                checks.refuse(name, getattr(self, name), "only with a mechanism: set `dp`")
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(PrivacyConfig)}

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from tff_nlp.errors import setting
 from tff_nlp.runs import options
 from tff_nlp.runs.configs import task_names
 
@@ -30,7 +31,7 @@ _MEANT_FOR = {
 
 
 def without_effect(*groups: Any) -> list[str]:
-    """Returns a sentence for each option that was set but has no effect.
+    """Returns a sentence, a marked text, for each option that was set but has no effect.
 
     Args:
       *groups: Config groups. The values "auto" are already replaced.
@@ -38,7 +39,7 @@ def without_effect(*groups: Any) -> list[str]:
     defaults = {f.name: f.default for group in groups for f in dataclasses.fields(group)}
     values = options.record(*groups)
     return [
-        f"--{name}={values[name]} has no effect with --{other}={values[other]}"
+        f"{setting(name, values[name])} has no effect with {setting(other, values[other])}"
         for name, (other, choices) in _MEANT_FOR.items()
         if name in values
         and other in values
