@@ -105,6 +105,8 @@ def test_trainable_selections(path, model):
 
 def test_names_of_decoders(path, monkeypatch):
     assert pretrained.load_decoder(str(path)).name == str(path)
+    with pytest.raises(UserError, match="encoder=smollm2: is a language model"):
+        pretrained.load_encoder("smollm2")
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(UserError, match="encoder=smollm2: .*; EXTRAS=smollm2 scripts/setup"):
         pretrained.load_decoder("smollm2")

@@ -36,6 +36,8 @@ def load_encoder(
 def _find_encoder(name: str, gelu: str | None) -> Encoder:
     if name == "minilm":
         return huggingface.load_minilm(gelu=gelu)
+    if name == "smollm2":
+        raise UserError("`encoder`=smollm2: is a language model, for `task`=language_model only")
     if name.startswith("preset:"):
         return presets.load_preset(name.removeprefix("preset:"), gelu=gelu)
     folder = pathlib.Path(name)
