@@ -15,13 +15,17 @@ TRAINED = 4 * (FEATURES * 4 + 4 + 4 * LABELS + LABELS)
 FROZEN = 4 * (4 * 4 + 4)
 
 
+def _counted(computation, **arguments):
+    return ledger.of_form(forms.compile_round(computation), **arguments)
+
+
 def _ledger(aggregator=None, unweighted=False, **arguments):
     kinds = tff.learning.algorithms
     build = kinds.build_unweighted_fed_avg if unweighted else kinds.build_weighted_fed_avg
     process = build(
         keras_model_fn, tff.learning.optimizers.build_sgdm(0.1), model_aggregator=aggregator
     )
-    return ledger.ledger_for(process.next, **arguments)
+    return _counted(process.next, **arguments)
 
 
 def test_plain_averaging():
@@ -43,10 +47,10 @@ def test_secure_sums_are_counted_in_bits():
     def total(state, values):
         return state, tff.federated_secure_sum_bitwidth(values, 17)
 
-    assert ledger.ledger_for(total).up == math.ceil(1000 * 17 / 8)
+    assert _counted(total).up == math.ceil(1000 * 17 / 8)
     # A sum over 100 clients needs 7 bits more.
-    assert ledger.ledger_for(total, cohort=100).up == 1000 * 24 / 8
-    assert ledger.ledger_for(total).bytes_of("up", "secure update") == 2125
+    assert _counted(total, cohort=100).up == 1000 * 24 / 8
+    assert _counted(total).bytes_of("up", "secure update") == 2125
 
 
 def test_the_secure_aggregator_sends_integers():
@@ -62,14 +66,14 @@ def test_tensors_of_unknown_size_are_counted_apart():
     def collect(values):
         return tff.aggregators.federated_sample(values, 10)
 
-    found = ledger.ledger_for(collect)
+    found = _counted(collect)
     assert found.lower_bound
     assert [p.unknown for p in found.parts if p.direction == "up"] == [1]
 
 
 def test_frozen_weights_are_sent_once():
     model = tiny_classifier(trainable="head")
-    found = ledger.ledger_for(begin(model)[0].next)
+    found = _counted(begin(model)[0].next)
     assert found.bytes_of("up", "update") == 4 * model.trainable_parameters
     assert found.bytes_of("down", "weights") == 4 * model.trainable_parameters
     assert found.once == 4 * model.frozen_parameters
@@ -116,7 +120,7 @@ def test_published_sizes_of_bert(layers, width, size):
     )
     encoder = encoders.Encoder("published", backbone, tokenizer.Tokenizer(vocabulary), False)
     model = classifier.build(encoder, 2, pooling="pooler")
-    found = ledger.ledger_for(begin(model)[0].next)
+    found = _counted(begin(model)[0].next)
     assert found.bytes_of("down", "weights") == found.bytes_of("up", "update") == size
     assert (found.down - size, found.once) == (4, 0)
     assert found.up - size < 64

@@ -27,7 +27,7 @@ def _start(source, on_interrupt="default_int_handler"):
     )
 
 
-def _run(source, on_interrupt):
+def _run(source, on_interrupt="default_int_handler"):
     """Runs a program and returns its last line. Its pipes must close when it ends."""
     process = _start(source, on_interrupt)
     try:
@@ -58,6 +58,11 @@ def program():
     return _run(
         _PREAMBLE
         + """
+from tff_nlp.execution import contexts
+# TFF's own default context starts a worker. It must end when another default context is set.
+add_up(5, [[1, 2], [3]])
+contexts.install("streaming")
+replaced = worker._workers()
 context = streaming.StreamingContext([f"/CPU:{i}" for i in range(3)])
 process = _fed_avg()
 state = run_in(context, process.initialize)
@@ -79,7 +84,7 @@ run_in(dropped, add_up, 5, [[1, 2], [3]])
 # Without a call of `close`: TFF ends the worker by SIGINT and waits for it.
 dropped._context = None
 gc.collect()
-print(json.dumps([places, worst, total, result, worker._workers(), children]))
+print(json.dumps([places, worst, total, result, replaced, worker._workers(), children]))
 """,
         # As nohup has it, or a shell that starts the program in the background.
         on_interrupt="SIG_IGN",
@@ -108,8 +113,9 @@ def _children(pid):
 
 
 def test_no_worker_outlives_a_program(program):
-    (_, _, _, result, workers, _), problems = program
+    (_, _, _, result, replaced, workers, _), problems = program
     assert result == [11, 6]
+    assert replaced == []
     assert len(workers) == 1
     _wait_for_end(workers)
     assert "Traceback" not in problems

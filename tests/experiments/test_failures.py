@@ -214,7 +214,7 @@ def test_a_run_prints_nothing_but_its_own_words(tmp_path, reviews, cache):
         check=True,
     )
     subjects = ("corpus", "clients", "output", "model", "round", "device", "test", "held_out")
-    subjects += ("warning", "saved", "note", "finished", "loading")
+    subjects += ("warning", "saved", "note", "finished", "loading", "tokens", "compiling", "saving")
     strange = [line for line in done.stdout.splitlines() if line.split()[0] not in subjects]
     assert strange == []
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
@@ -236,7 +236,16 @@ def test_an_encoder_error_is_alone_on_stderr(tmp_path, reviews, cache):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.fixture
+def interruptible():
+    """Programs that a test starts do not ignore SIGINT, even if the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_at_once_and_the_run_goes_on_later(tmp_path, reviews, cache):
     folder = tmp_path / "run"
     process = subprocess.Popen(

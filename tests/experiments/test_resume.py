@@ -203,7 +203,7 @@ def test_kill_9_at_random_moments(tmp_path, reviews, cache):
     assert "finished" in again.stdout
     # Said at once, which is to say without the half minute that TensorFlow takes to load.
     imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
-    assert "experiments.federated_run" in imported
+    assert "tff_nlp.runs.federated_run" in imported
     assert "tensorflow" not in imported
 
 

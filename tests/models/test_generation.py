@@ -67,7 +67,7 @@ def test_greedy_equals_the_full_model(full_logits, model, weights, max_new_token
 def test_ends_of_texts(full_logits, model, weights):
     """The end of a text is likely in this table, so rows end at different positions."""
     trainable, frozen = weights
-    table = model.frozen_names.index(decoders.TOKEN_TABLE)
+    table = model.frozen_names.index("token_embedding/embeddings")
     changed = list(frozen)
     changed[table] = frozen[table].copy()
     changed[table][model.tokenizer.end_id] *= 3

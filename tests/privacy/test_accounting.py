@@ -213,6 +213,7 @@ def test_the_whole_room_needs_no_tensorflow():
         "from tff_nlp.privacy import accounting, adaptive_clipping, budget, calibration, dp_ftrl\n"
         "from tff_nlp.privacy import events, frontier, signal, statement\n"
         "import experiments.epsilon, experiments.plan_budget\n"
+        "from tff_nlp.runs import budget_picture, budget_plan, epsilon_question\n"
         "print([m for m in sys.modules if m.split('.')[0] in\n"
         "       ('tensorflow', 'tensorflow_federated', 'tensorflow_privacy', 'keras', 'jax')])"
     )

@@ -48,39 +48,6 @@ def test_a_threshold_with_delta_and_in_the_other_direction():
         audit_bounds.threshold_bound(60, 100, 5, 100, delta=0.01, copies=2)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [((75, 100, 1000, 1e-4), 0.673), ((1439, 1510, 100_000, 1e-5), 2.675)],
-)
-def test_published_bound_of_guesses(numbers, expected):
-    """Steinke et al. 2023, appendix D (rounded) and section 7 (truncated), confidence 0.95."""
-    found = audit_bounds.guess_bound(*numbers, confidence=0.95)
-    assert found == pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize(("correct", "guesses"), [(80, 100), (100, 100), (501, 600)])
-def test_guesses_without_delta_are_an_exact_binomial_test(correct, guesses):
-    rate = stats.binomtest(correct, guesses, alternative="greater").proportion_ci(0.9, "exact").low
-    found = audit_bounds.guess_bound(correct, guesses, 1000, 0.0, confidence=0.9)
-    assert found == pytest.approx(math.log(rate / (1 - rate)), rel=1e-6)
-
-
-def test_guesses_by_chance_give_no_bound():
-    assert audit_bounds.guess_bound(55, 100, 100, 1e-5) == 0
-    assert audit_bounds.guess_bound(0, 0, 10, 1e-5) == 0
-    with pytest.raises(ValueError, match="3 of 2 of 10 guesses"):
-        audit_bounds.guess_bound(3, 2, 10, 0.0)
-
-
-def test_guesses_are_made_at_both_ends():
-    sent = np.array([False, True, False, True, True, False])
-    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-    assert audit_bounds.correct_guesses(scores, sent, 2) == 1
-    assert audit_bounds.correct_guesses(scores, sent, 4) == 2
-    assert audit_bounds.correct_guesses(-scores, sent, 6) == 2
-    assert audit_bounds.correct_guesses(scores, sent, 0) == 0
-
-
 @pytest.mark.parametrize("successes", [0, 1, 37, 100])
 def test_success_rates_are_clopper_and_pearsons(successes):
     exact = stats.binomtest(successes, 100, alternative="greater").proportion_ci(0.95, "exact")

@@ -4,7 +4,7 @@ import dp_accounting as dpa
 import pytest
 
 from tff_nlp.errors import UserError
-from tff_nlp.privacy import accounting, calibration, events
+from tff_nlp.privacy import accounting, calibration, events, names
 
 POPULATION, DELTA = 3383, 1e-5
 
@@ -61,7 +61,7 @@ def test_most_rounds(epsilon_of):
 
 def test_limits_of_the_searches():
     assert calibration.largest_cohort(lambda n: run(n, 50.0), POPULATION, 2.0, RDP) == POPULATION
-    assert calibration.most_rounds(lambda n: run(1, 1e5, n), 5.0, RDP) == calibration.MOST_ROUNDS
+    assert calibration.most_rounds(lambda n: run(1, 1e5, n), 5.0, RDP) == names.MOST_ROUNDS
     assert calibration.smallest_cohort(lambda n: run(n, n * 10.0), POPULATION, 2.0, RDP) == 1
 
 

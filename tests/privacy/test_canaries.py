@@ -71,10 +71,3 @@ def test_one_canary_is_in_memory_at_a_time():
 def test_a_release_without_a_direction_is_refused(released, words):
     with pytest.raises(ValueError, match=words):
         canaries.cosines(released, 0, 2, ((4,),))
-
-
-def test_half_of_the_canaries_are_sent_and_seeds_repeat():
-    sent = canaries.coins(11, 4000)
-    assert stats.binomtest(int(sent.sum()), 4000).pvalue > 0.01
-    np.testing.assert_array_equal(sent, canaries.coins(11, 4000))
-    assert (sent != canaries.coins(12, 4000)).any()

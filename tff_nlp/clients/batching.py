@@ -39,15 +39,6 @@ class BatchPlan:
             widths[filled] = np.maximum.reduceat(lengths[self.order], starts)
         return widths
 
-    def real_token_fraction(self, lengths: np.ndarray) -> float:
-        """Returns the fraction of tokens that are not padding (1.0 if there are no tokens).
-
-        Args:
-          lengths: Number of tokens of each of the client's examples, int32[examples].
-        """
-        places = int(np.sum(self.widths(lengths) * np.diff(self.offsets)))
-        return float(lengths[self.order].sum() / places) if places else 1.0
-
 
 def plan_epoch(
     lengths: np.ndarray,

@@ -166,19 +166,6 @@ def open_token_cache(
     return cache
 
 
-def load_token_cache(path: str | os.PathLike[str]) -> TokenCache:
-    """Opens a cache by its folder. Another process can use it with `TokenCache.path`.
-
-    Raises:
-      FileNotFoundError: If there is no undamaged cache at this path.
-    """
-    folder = pathlib.Path(path)
-    cache = _read(folder, folder.name)
-    if cache is None:
-        raise FileNotFoundError(f"{folder}: no token cache, or a damaged one")
-    return cache
-
-
 def _encoded(
     corpus: Corpus, encode: Encode, vocabulary_size: int, max_tokens: int, progress: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

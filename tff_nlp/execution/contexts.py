@@ -70,6 +70,7 @@ def install(
         context = _ray_context(ray_options or RayOptions(), max_failed_clients)
     else:
         context = worker.worker_context()
+    worker.end_workers_that_ignore_sigint()
     tff.framework.set_default_context(context)
     # TFF's own default context prints a complaint if it still exists when Python exits.
     gc.collect()

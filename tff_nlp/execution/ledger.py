@@ -127,22 +127,6 @@ def of_form(
     return ByteLedger(**totals, parts=tuple(p for p in parts if p.bytes or p.unknown))
 
 
-def ledger_for(computation: tff.framework.ConcreteComputation, *, cohort: int = 1) -> ByteLedger:
-    """Counts the bytes of a round.
-
-    A program that also runs the round can get its compiled form from `StreamingContext.form`, and
-    then call `of_form`.
-
-    Args:
-      computation: The round, for example `process.next`.
-      cohort: Number of clients per round, as for `of_form`.
-
-    Raises:
-      NoFormError: If the computation is not a single round.
-    """
-    return of_form(forms.compile_round(computation), cohort=cohort)
-
-
 def _part(direction: str, name: str, leaves: Sequence[_Leaf]) -> Part:
     sizes = [leaf.bytes for leaf in leaves]
     return Part(direction, name, sum(s or 0 for s in sizes), sizes.count(None))

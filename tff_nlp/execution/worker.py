@@ -101,6 +101,7 @@ def _watch() -> None:
 
 
 def _end() -> None:
+    end_workers_that_ignore_sigint()
     # TFF's own clean-up must run now. Later, its modules are gone and it prints a stack trace.
     tff.framework.set_default_context(_Ended())
     for context in list(_contexts):
@@ -124,7 +125,23 @@ def end_workers(patience: float = 2.0) -> None:
     Args:
       patience: Seconds between SIGTERM and SIGKILL.
     """
-    pids = _workers()
+    _end_each(_workers(), patience)
+
+
+def end_workers_that_ignore_sigint(patience: float = 2.0) -> None:
+    """Ends the worker processes for which TFF would wait for ever.
+
+    TFF starts a worker of its own if a computation runs before a default context is set. If this
+    program ignores SIGINT, this worker ignores it, too. TFF ends it by SIGINT when another default
+    context is set.
+
+    Args:
+      patience: Seconds between SIGTERM and SIGKILL.
+    """
+    _end_each([pid for pid in _workers() if _ignores_sigint(pid)], patience)
+
+
+def _end_each(pids: list[int], patience: float) -> None:
     for pid in pids:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + patience
@@ -148,6 +165,16 @@ def _workers() -> list[int]:
         if fields[1] == parent and pathlib.Path(os.fsdecode(name)).name == "worker_binary":
             found.append(int(folder.name))
     return found
+
+
+def _ignores_sigint(pid: int) -> bool:
+    """Returns whether a process ignores SIGINT."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False  # the process ended meanwhile
+    ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+    return bool(ignored >> (signal.SIGINT - 1) & 1)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

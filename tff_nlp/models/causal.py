@@ -11,10 +11,12 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.models import functional
+from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
+from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.decoders import Decoder
 
-TRAINABLE = ("all", "no_embeddings", "top_K", "biases")
+TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "adapter")
 
 # Backbones that belong to a model. Two models with one backbone would change each other's weights.
 _taken: "weakref.WeakSet[Any]" = weakref.WeakSet()
@@ -32,6 +34,7 @@ class CausalModel(functional.WeightsAsValues):
       token_embedding: None, because no table is read only by gathering. The token embedding is
         tied: it also computes the logits. So its gradient is dense, and a client needs all rows,
         not only those of its own tokens.
+      factors: The low-rank factors that train.
     """
 
     tokenizer: BytePairTokenizer
@@ -39,9 +42,12 @@ class CausalModel(functional.WeightsAsValues):
     trainable_names: tuple[str, ...]
     frozen_names: tuple[str, ...]
     token_embedding: None = dataclasses.field(default=None, init=False)
+    factors: tuple[Factors, ...]
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _cached: "CachedNetwork" = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+    _attached: Attached = dataclasses.field(repr=False)
+    _fixed: tuple[functional.Fixed, ...] = dataclasses.field(default=(), repr=False)
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
@@ -50,7 +56,12 @@ class CausalModel(functional.WeightsAsValues):
         The logits are float32[batch, length, vocabulary]. The model is built at its first use,
         which must be outside of graphs. It is not compiled. Its trainable weights have the order of
         `trainable_names`.
+
+        Raises:
+          TypeError: If the model is the result of `folding.fold`.
         """
+        if self._fixed:
+            raise TypeError("a model with folded factors has no Keras model")
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         inputs = PaddedInputs(self.tokenizer.pad_id, name="padded_inputs")(token_ids)
         return tf.keras.Model(token_ids, self._network(inputs), name="causal_model")
@@ -83,7 +94,9 @@ class CausalModel(functional.WeightsAsValues):
         """
         inputs = _inputs(tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask))
         values = (*trainable, *frozen)
-        found = functional.call(self._network, self._weights, values, inputs, seed=seed)
+        found = functional.call(
+            self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
+        )
         return tf.cast(found, tf.float32)
 
     def empty_cache(self, batch: Any, length: Any) -> tf.Tensor:
@@ -112,11 +125,15 @@ class CausalModel(functional.WeightsAsValues):
         """
         values = (*trainable, *frozen)
         inputs = (token_ids, cache, place)
-        found, cache = functional.call(self._cached, self._weights, values, inputs, seed=None)
+        found, cache = functional.call(
+            self._cached, self._weights, values, inputs, seed=None, fixed=self._fixed
+        )
         return tf.cast(found, tf.float32), cache
 
 
-def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
+def build(
+    decoder: Decoder, *, trainable: str = "all", adapter: Adapter | None = None, seed: int = 0
+) -> CausalModel:
     """Builds a causal language model from a decoder.
 
     The decoder's backbone becomes part of the model, so another model needs another decoder. The
@@ -126,7 +143,10 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
       decoder: The decoder.
       trainable: Which weights train. "all"; "no_embeddings" (all except the token and position
         tables); "top_K", for example top_2 (the last K transformer layers and the last layer norm);
-        or "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022, section 3).
+        "biases" (every bias and layer norm offset: BitFit, Ben Zaken et al. 2022, section 3); or
+        "adapter" (only the adapter). An adapter always trains.
+      adapter: The adapter in the decoder; None for none.
+      seed: Seed of the run, for the adapter's initial weights.
 
     Raises:
       UserError: If `trainable` is not possible, or if the decoder has no such weights.
@@ -139,22 +159,22 @@ def build(decoder: Decoder, *, trainable: str = "all") -> CausalModel:
     _taken.add(backbone)
     outputs = backbone.token_embedding(backbone.output, reverse=True)
     network = tf.keras.Model(backbone.input, outputs, name="network")
-    weights = functional.weights_of(network)
-    chosen = [weight for weight in weights if trains(weight.name)]
-    rest = [weight for weight in weights if not trains(weight.name)]
+    attached = attach(backbone, adapter or Adapter(), seed)
+    chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
     if not chosen:
         raise UserError(
             f"{setting('trainable', trainable)}: {verbatim(decoder.name)} has no such weights"
         )
-    functional.set_trainable(chosen, rest)
     return CausalModel(
         tokenizer=decoder.tokenizer,
         max_tokens=backbone.max_sequence_length,
         trainable_names=tuple(weight.name for weight in chosen),
         frozen_names=tuple(weight.name for weight in rest),
+        factors=attached.factors(chosen, rest),
         _network=network,
         _cached=CachedNetwork(decoder, name="cached_network"),
         _weights=(*chosen, *rest),
+        _attached=attached,
     )
 
 
@@ -229,6 +249,8 @@ def _selection(trainable: str, backbone: Any) -> Callable[[str], bool]:
         return lambda name: "embedding" not in name.partition("/")[0]
     if trainable == "biases":
         return lambda name: name.endswith(("/bias", "/beta"))
+    if trainable == "adapter":
+        return lambda name: False
     if not top:
         raise UserError(
             f"{setting('trainable', trainable)}: must be one of {', '.join(TRAINABLE)} (for "

@@ -11,14 +11,17 @@ import tensorflow as tf
 
 from tff_nlp.errors import UserError, setting
 from tff_nlp.models import functional
+from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
+from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.encoders import Encoder, truncated_normal, zero_variables
 from tff_nlp.models.tokenizer import Tokenizer
 
 POOLINGS = ("mean", "cls", "pooler")
-TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head")
+TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head", "adapter")
 
 _TOKEN_EMBEDDING = "token_embedding/embeddings"
-_HEAD = "head/"
+# The pooler is part of the head where the pooling reads it.
+_HEAD = ("head/", "pooled_dense/")
 
 # Backbones that belong to a classifier. Two classifiers with one backbone would change each other:
 # both set which weights train, and `fit` changes the weights.
@@ -38,6 +41,7 @@ class Classifier(functional.WeightsAsValues):
       token_embedding: Index of the token embedding table in the trainable weights, or None if it
         does not train. The model reads the table only by gathering rows for `token_ids`.
       reads_pairs: Whether the model reads pairs of texts. Segment ids distinguish the two texts.
+      factors: The low-rank factors that train.
     """
 
     tokenizer: Tokenizer
@@ -47,8 +51,11 @@ class Classifier(functional.WeightsAsValues):
     frozen_names: tuple[str, ...]
     token_embedding: int | None
     reads_pairs: bool
+    factors: tuple[Factors, ...]
     _network: tf.keras.Model = dataclasses.field(repr=False)
     _weights: tuple[functional.Weight, ...] = dataclasses.field(repr=False)
+    _attached: Attached = dataclasses.field(repr=False)
+    _fixed: tuple[functional.Fixed, ...] = dataclasses.field(default=(), repr=False)
 
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
@@ -57,7 +64,12 @@ class Classifier(functional.WeightsAsValues):
         The logits are float32[batch, labels]. The model is built at its first use, which must be
         outside of graphs. It is not compiled. Its trainable weights have the order of
         `trainable_names`.
+
+        Raises:
+          TypeError: If the model is the result of `folding.fold`.
         """
+        if self._fixed:
+            raise TypeError("a model with folded factors has no Keras model")
         token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
         pairs = self.tokenizer if self.reads_pairs else None
         inputs = PaddedInputs(self.tokenizer.pad_id, pairs, name="padded_inputs")(token_ids)
@@ -99,7 +111,9 @@ class Classifier(functional.WeightsAsValues):
             tf.convert_to_tensor(token_ids), tf.convert_to_tensor(padding_mask), segment_ids
         )
         values = (*trainable, *frozen)
-        return functional.call(self._network, self._weights, values, inputs, seed=seed)
+        return functional.call(
+            self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
+        )
 
 
 def build(
@@ -111,6 +125,7 @@ def build(
     dropout: float | None = None,
     seed: int = 0,
     pairs: bool = False,
+    adapter: Adapter | None = None,
 ) -> Classifier:
     """Builds a classifier from an encoder.
 
@@ -125,10 +140,12 @@ def build(
       trainable: Which weights train. "all"; "no_embeddings" (all except the three tables and their
         layer norm); "top_K", for example top_2 (the last K transformer layers, the pooler and the
         head); "biases" (every bias and layer norm offset, and the head: BitFit, Ben Zaken et al.
-        2022, section 3); or "head".
+        2022, section 3); "head" (with the pooler if the pooling reads it); or "adapter" (the
+        adapter and the head). An adapter always trains.
       dropout: Dropout rate before the head. None for the encoder's own rate.
       seed: Seed of the run, for the head's initial weights.
       pairs: Whether the classifier reads pairs of texts.
+      adapter: The adapter in the encoder; None for none.
 
     Raises:
       UserError: If an argument is not possible.
@@ -155,10 +172,8 @@ def build(
     network.get_layer("head").kernel.assign(
         truncated_normal((encoder.backbone.hidden_dim, num_labels), seed, "head")
     )
-    weights = functional.weights_of(network)
-    chosen = [weight for weight in weights if trains(weight.name)]
-    rest = [weight for weight in weights if not trains(weight.name)]
-    functional.set_trainable(chosen, rest)
+    attached = attach(encoder.backbone, adapter or Adapter(), seed)
+    chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
     trainable_names = tuple(weight.name for weight in chosen)
     return Classifier(
         tokenizer=encoder.tokenizer,
@@ -170,8 +185,10 @@ def build(
             trainable_names.index(_TOKEN_EMBEDDING) if _TOKEN_EMBEDDING in trainable_names else None
         ),
         reads_pairs=pairs,
+        factors=attached.factors(chosen, rest),
         _network=network,
         _weights=(*chosen, *rest),
+        _attached=attached,
     )
 
 
@@ -246,7 +263,7 @@ def _selection(trainable: str, num_layers: int) -> Any:
         return lambda name: "embedding" not in name.partition("/")[0]
     if trainable == "biases":
         return lambda name: name.startswith(_HEAD) or name.endswith(("/bias", "/beta"))
-    if trainable == "head":
+    if trainable in ("head", "adapter"):
         return lambda name: name.startswith(_HEAD)
     if not top:
         raise UserError(

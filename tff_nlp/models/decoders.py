@@ -16,7 +16,6 @@ from tff_nlp.models.encoders import GELUS, check_sizes, zero_variables
 # Standard deviation of GPT-2's initial weights (Radford et al. 2018, section 4.1).
 INITIALIZER_RANGE = 0.02
 
-TOKEN_TABLE, POSITION_TABLE = "token_embedding/embeddings", "position_embedding/position_embeddings"
 # The last kernel of each residual branch.
 _RESIDUAL = ("/attention_output/kernel", "/feedforward_output_dense/kernel")
 

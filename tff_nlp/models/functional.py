@@ -8,13 +8,16 @@ or resources, and the embedding's gradient stays sparse.
 import dataclasses
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tff_nlp import seeds
+
+# A layer, the name of an attribute, and a value for it.
+Fixed = tuple[tf.keras.layers.Layer, str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +44,22 @@ class WeightsAsValues:
 
     Attributes:
       trainable_names: Unique names of the trainable weights.
+      frozen_names: Unique names of the frozen weights.
     """
 
     trainable_names: tuple[str, ...]
+    frozen_names: tuple[str, ...]
     # The trainable weights, then the frozen weights.
     _weights: tuple[Weight, ...]
+    # The adapter in the network.
+    _attached: Any
+    # Attributes of layers, with the values that they have while the network is called.
+    _fixed: tuple[Fixed, ...]
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is an adapter in the network."""
+        return bool(self._attached.trains)
 
     @property
     def trainable_parameters(self) -> int:
@@ -97,13 +111,35 @@ def weights_of(model: tf.keras.Model) -> tuple[Weight, ...]:
     return tuple(found.values())
 
 
-def set_trainable(chosen: Sequence[Weight], rest: Sequence[Weight]) -> None:
-    """Sets which weights Keras trains. Its own switch works only for whole layers.
+def divide(
+    model: tf.keras.Model,
+    trains: Callable[[str], bool],
+    also: Sequence[tf.Variable] = (),
+    never: Sequence[tf.Variable] = (),
+) -> tuple[list[Weight], list[Weight]]:
+    """Divides the weights of a model into those that train and the others, also for Keras.
 
     Args:
-      chosen: Weights to train.
-      rest: Weights to freeze.
+      model: A built Keras model.
+      trains: Function that says, for a weight's name, whether it trains.
+      also: Variables that train in any case.
+      never: Variables that do not train in any case.
+
+    Returns:
+      The weights that train, and the others, both in the order of `weights_of`.
     """
+    fixed = {**{id(v): True for v in also}, **{id(v): False for v in never}}
+    chosen: list[Weight] = []
+    rest: list[Weight] = []
+    for weight in weights_of(model):
+        kept = fixed.get(id(weight.variable))
+        (chosen if (trains(weight.name) if kept is None else kept) else rest).append(weight)
+    _set_trainable(chosen, rest)
+    return chosen, rest
+
+
+def _set_trainable(chosen: Sequence[Weight], rest: Sequence[Weight]) -> None:
+    """Sets which weights Keras trains. Its own switch works only for whole layers."""
     for weight in (*chosen, *rest):
         layer = weight.layer
         for kept in (layer._trainable_weights, layer._non_trainable_weights):
@@ -121,6 +157,7 @@ def call(
     inputs: Any,
     *,
     seed: Any | None,
+    fixed: Sequence[Fixed] = (),
 ) -> Any:
     """Calls a model with other weights. No variable is created, read or written.
 
@@ -131,6 +168,7 @@ def call(
         it: an embedding table may have other rows.
       inputs: Inputs of the model.
       seed: Seed of the dropout masks, int32[2]. None for inference without dropout.
+      fixed: Other attributes of layers that have these values during the call.
 
     Returns:
       The model's output.
@@ -152,6 +190,8 @@ def call(
             vars(layer)[attribute] = value
 
         try:
+            for layer, attribute, value in fixed:
+                swap(layer, attribute, value)
             for weight, value in zip(weights, values, strict=True):
                 swap(weight.layer, weight.attribute, _as_read(weight.layer, value))
             if seed is not None:

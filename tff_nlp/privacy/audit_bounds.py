@@ -4,8 +4,6 @@
   interval bounds the rate of false negatives, and a closed form gives the rate of false positives.
   It treats canaries as independent trials. They are nearly independent: they share only the length
   of the release, and 1/dimension of each other.
-- `guess_bound` needs one run in which a coin decided about each canary, and the auditor guessed
-  which canaries were sent. It needs no independence and is the weakest bound.
 - `threshold_bound` needs a fixed attack on many independent runs.
 
 There are no upper bounds: an audit can show that a claim is wrong, but not that it is right.
@@ -14,7 +12,6 @@ There are no upper bounds: an audit can show that a claim is wrong, but not that
 import math
 
 import numpy as np
-import scipy.optimize
 import scipy.special
 import scipy.stats
 
@@ -129,56 +126,6 @@ def threshold_bound(
         return float(_epsilon(found, np.log1p(-refused), delta)) / copies
 
 
-def guess_bound(
-    correct: int, guesses: int, canaries: int, delta: float, *, confidence: float = CONFIDENCE
-) -> float:
-    """Returns a lower bound on epsilon, from guesses about which canaries were sent.
-
-    Steinke, Nasr and Jagielski 2023, "Privacy Auditing with One (1) Training Run", corollary 5.4:
-    under (epsilon, delta)-DP and apart from delta, there are not more correct guesses than
-    successes of independent trials with probability e^epsilon / (1 + e^epsilon). The bound holds
-    for every mechanism and every dependence between canaries.
-
-    Args:
-      correct: Number of correct guesses.
-      guesses: Number of guesses. The auditor abstains for the other canaries.
-      canaries: Number of canaries. Each is sent with probability one half (`canaries.coins`).
-      delta: Probability with which epsilon may fail, at least 0.
-      confidence: Probability, at least, with which the bound holds.
-
-    Raises:
-      ValueError: If the numbers are inconsistent.
-    """
-    _check(0 <= correct <= guesses <= canaries, f"{correct} of {guesses} of {canaries} guesses")
-    allowed = 1 - confidence
-
-    def excess(epsilon: float) -> float:
-        return _guess_p_value(correct, guesses, canaries, epsilon, delta) - allowed
-
-    if excess(0.0) >= 0:
-        return 0.0
-    high = 1.0
-    while excess(high) < 0:
-        high *= 2
-    return float(scipy.optimize.brentq(excess, 0.0, high, xtol=1e-9))
-
-
-def correct_guesses(scores: np.ndarray, sent: np.ndarray, guesses: int) -> int:
-    """Returns the number of correct guesses if high scores mean "sent" and low scores "not sent".
-
-    Half of the guesses are for the highest scores and half for the lowest. Choose the number of
-    guesses before you look at the scores.
-
-    Args:
-      scores: Scores of the canaries, for example their cosines, float64[canaries].
-      sent: Whether each canary was sent, bool[canaries].
-      guesses: Number of guesses, even.
-    """
-    order = np.argsort(scores, kind="stable")
-    half = guesses // 2
-    return int(np.sum(~sent[order[:half]]) + np.sum(sent[order[len(order) - half :]]))
-
-
 def success_rate(
     successes: np.ndarray | int, trials: int, alpha: float, interval: str
 ) -> np.ndarray:
@@ -231,18 +178,6 @@ def _epsilon(found: np.ndarray, log_false_alarms: np.ndarray, delta: float) -> n
         positive = np.log(found - delta) - log_false_alarms
         negative = np.log(1 - delta - np.exp(log_false_alarms)) - np.log1p(-found)
     return np.nanmax([positive, negative, np.zeros_like(positive)], axis=0)
-
-
-def _guess_p_value(
-    correct: int, guesses: int, canaries: int, epsilon: float, delta: float
-) -> float:
-    """Returns an upper bound on P(at least `correct` correct guesses) under (epsilon, delta)-DP."""
-    law = scipy.stats.binom(guesses, scipy.special.expit(epsilon))
-    enough = float(law.sf(correct - 1))
-    short = np.arange(1, correct + 1)
-    # P(correct - i <= number of correct guesses < correct) / i
-    shares = (law.sf(correct - short - 1) - enough) / short
-    return enough + 2 * canaries * delta * float(shares.max(initial=0.0))
 
 
 def _check(good: bool, message: str) -> None:

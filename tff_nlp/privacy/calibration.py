@@ -17,7 +17,6 @@ EpsilonOf = Callable[[dpa.DpEvent], float]
 
 LARGEST_NOISE = names.MOST_NOISE
 SMALLEST_NOISE = 1e-2
-MOST_ROUNDS = 1_000_000
 # Relative precision of the search for the noise.
 _PRECISION = 1e-6
 
@@ -65,8 +64,8 @@ def check_accountant(accountant: str) -> None:
       UserError: If there is no such accountant.
     """
     if accountant not in accounting.ACCOUNTANTS:
-        names = ", ".join(accounting.ACCOUNTANTS)
-        raise UserError(f"{setting('accountant', accountant)}: choose one of {names}")
+        known = ", ".join(accounting.ACCOUNTANTS)
+        raise UserError(f"{setting('accountant', accountant)}: choose one of {known}")
 
 
 def smallest_noise(
@@ -203,7 +202,7 @@ def smallest_cohort(
 def most_rounds(
     event_of: Callable[[int], dpa.DpEvent], target_epsilon: float, epsilon_of: EpsilonOf
 ) -> int:
-    """Returns the largest number of rounds that keeps a target epsilon, at most `MOST_ROUNDS`.
+    """Returns the largest number of rounds that keeps a target epsilon, at most a million.
 
     Args:
       event_of: Number of rounds -> event of all rounds.
@@ -214,7 +213,7 @@ def most_rounds(
       UserError: If a single round already exceeds the target.
     """
     check_target(target_epsilon)
-    rounds = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, MOST_ROUNDS)
+    rounds = _largest(lambda n: epsilon_of(event_of(n)) <= target_epsilon, names.MOST_ROUNDS)
     if rounds == 0:
         raise UserError(
             f"`target_epsilon`={target_epsilon:g}: already exceeded after one round (epsilon"

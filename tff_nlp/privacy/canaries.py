@@ -119,15 +119,3 @@ def cosines(released: Sequence[np.ndarray], seed: int, count: int, shapes: Shape
         products = (np.vdot(mine, theirs) for mine, theirs in zip(parts, released, strict=True))
         found[index] = sum(map(float, products)) / total
     return found
-
-
-def coins(seed: int, count: int) -> np.ndarray:
-    """Returns which canaries to send, bool[count]. Each is sent with probability one half.
-
-    `audit_bounds.guess_bound` needs this choice.
-
-    Args:
-      seed: Seed of the run.
-      count: Number of canaries.
-    """
-    return seeds.generator(seed, "canary_coins").random(count) < 0.5

@@ -158,6 +158,7 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
       rounds: How its rounds are drawn; None if that is not known yet.
     """
     results = [
+        _products(conduct),
         _rounding(conduct.aggregator, rounds),
         *_secure_sum(conduct.aggregator, rounds),
         _algorithm(conduct),
@@ -166,6 +167,28 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
         *_examples(conduct),
     ]
     return tuple(violation for violation in results if violation)
+
+
+def _products(conduct: Conduct) -> Violation | None:
+    """Returns what keeps the server from multiplying the factors of each client."""
+    aggregator = conduct.aggregator
+    if not aggregator.multiplies:
+        return None
+    if conduct.algorithm in _UNACCOUNTED:
+        why = f"`algorithm`={conduct.algorithm} adds up updates"
+    elif aggregator.protects_clients:
+        why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"
+    elif aggregator.secure_sum:
+        why = "a secure sum hides single updates"
+    elif aggregator.rounded_by:
+        why = f"{aggregator.rounded_by} rounds each factor, and so the product is not exact"
+    else:
+        return None
+    return Violation(
+        f"{aggregator.multiplies}: the server multiplies the factors of each client, but {why}; "
+        "take `lora_aggregation`=ffa",
+        may_pass=False,
+    )
 
 
 def _rounding(aggregator: Properties, rounds: Rounds | None) -> Violation | None:

@@ -189,22 +189,3 @@ def usual_cohorts(population: int) -> list[int]:
     return [cohort for cohort in series if 50 <= cohort <= population / 2] or [
         max(1, population // 2)
     ]
-
-
-def check(budget: Budget) -> None:
-    """Checks a budget.
-
-    Raises:
-      UserError: If a value is out of range. The message names its flag.
-    """
-    if budget.population < 2:
-        raise UserError(f"`population`={budget.population}: must be at least 2")
-    calibration.check_target(budget.target_epsilon)
-    accounting.check_delta(budget.delta, budget.population)
-    if budget.parameters < 1:
-        raise UserError(f"`trainable_parameters`={budget.parameters}: must be at least 1")
-    if not 0 < budget.update_norm <= 1:
-        raise UserError(
-            f"`update_norm`={budget.update_norm:g}: must be above 0 and at most 1, clipped updates"
-            " average to no more than the clipping norm"
-        )

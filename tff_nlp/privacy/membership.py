@@ -22,7 +22,7 @@ import scipy.stats
 
 from tff_nlp import errors
 
-THRESHOLD, LOGISTIC_REGRESSION = ATTACKS = ("threshold", "logistic_regression")
+THRESHOLD, LOGISTIC_REGRESSION = "threshold", "logistic_regression"
 
 _PACKAGE = "tensorflow-empirical-privacy"
 # Half width of the intervals in standard errors, and the probability with which chance alone

@@ -1,4 +1,4 @@
-"""Names of mechanisms, samplings and accountants, and the range of noise; imports no library."""
+"""Names of mechanisms, samplings and accountants, and ranges of noise and rounds; no imports."""
 
 GAUSSIAN, ADAPTIVE_CLIPPING, TREE_AGGREGATION = CENTRAL = (
     "gaussian",
@@ -31,5 +31,6 @@ SAMPLINGS = {
 
 # Range of noise multipliers. Powers of them stay in the range of double precision. 0 is no noise.
 LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
+MOST_ROUNDS = 1_000_000
 
 ACCOUNTANTS = ("rdp_classic", "rdp", "pld")

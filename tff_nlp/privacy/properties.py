@@ -20,6 +20,8 @@ class Properties:
       secure_sum: Whether updates are added up as integers by a secure sum.
       sums_suffice: Whether it needs only the sum of the clients' values.
       takes_keys: Whether clients add the noise, each with its own key (`KeyedUpdate`).
+      multiplies: The argument by which the server multiplies the factors of each client, as marked
+        text; empty if it does not.
     """
 
     mechanism: str = names.NONE
@@ -28,6 +30,7 @@ class Properties:
     secure_sum: bool = False
     sums_suffice: bool = True
     takes_keys: bool = False
+    multiplies: str = ""
 
     @property
     def protects_clients(self) -> bool:
@@ -36,7 +39,11 @@ class Properties:
 
 
 def configured(
-    mechanism: str = names.NONE, *, upload_bits: int | None = None, secure_sum: bool = False
+    mechanism: str = names.NONE,
+    *,
+    upload_bits: int | None = None,
+    secure_sum: bool = False,
+    products: str = "",
 ) -> Properties:
     """Returns the properties of the aggregator for these settings.
 
@@ -44,10 +51,14 @@ def configured(
       mechanism: One of `names.CLIENT_LEVEL`. All other values protect no clients.
       upload_bits: Number of bits in which a client sends each number; None for no rounding.
       secure_sum: Whether updates are added up by a secure sum.
+      products: Name of the method by which the server multiplies the factors of each client; empty
+        if it does not.
     """
     return Properties(
         mechanism=mechanism if mechanism in names.CLIENT_LEVEL else names.NONE,
         rounded_by="" if upload_bits is None else f"`upload_bits`={upload_bits}",
         secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
+        sums_suffice=not products,
         takes_keys=mechanism == names.DISTRIBUTED,
+        multiplies=f"`lora_aggregation`={products}" if products else "",
     )

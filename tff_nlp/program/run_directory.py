@@ -17,6 +17,7 @@ CONFIG = "config.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
+ADAPTER = "adapter.npz"
 CLIENTS, CURVES = PICTURES = ("clients.png", "curves.png")
 CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
@@ -26,7 +27,7 @@ CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "private",
     "alone",
 )
-_FILES = (CONFIG, RESULT, METRICS, PRIVACY, *PICTURES)
+_FILES = (CONFIG, RESULT, METRICS, PRIVACY, ADAPTER, *PICTURES)
 _LOCK = ".lock"
 
 

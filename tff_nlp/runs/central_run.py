@@ -27,7 +27,7 @@ def run(config: configs.CentralRun, began: float | None = None) -> None:
     reporter.say("corpus", texts.describe())
     config = dataclasses.replace(
         config,
-        training=config.training.resolved(),
+        training=config.training.resolved(has_adapter=config.model.has_adapter),
         model=config.model.resolved(config.corpus.task),
     )
     recorded = (config.corpus, config.model, config.training, config.central)

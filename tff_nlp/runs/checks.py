@@ -12,6 +12,11 @@ def refuse(name: str, value: object, why: str) -> NoReturn:
     raise errors.UserError(f"{errors.setting(name, value)}: {why}")
 
 
+def refuse_missing(name: str, why: str = "must be given") -> NoReturn:
+    """Raises UserError with the flag of a value that was not given, and the reason."""
+    raise errors.UserError(f"`{name}`: {why}")
+
+
 def check(good: bool, name: str, value: object, must_be: str) -> None:
     """Refuses a value that is not good, or NaN."""
     if not good or (isinstance(value, float) and math.isnan(value)):

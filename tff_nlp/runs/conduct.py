@@ -4,6 +4,7 @@ This file needs no TensorFlow. `composition.check` derives the same from objects
 """
 
 from tff_nlp.aggregation.secure_aggregation import demands
+from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import contract, names, properties
 from tff_nlp.runs import configs
 from tff_nlp.runs.configs import federated, task_names
@@ -35,6 +36,7 @@ def of_process(run: configs.FederatedRun) -> contract.Conduct:
             dp,
             upload_bits=None if bits == federated.FLOAT_BITS else bits,
             secure_sum=run.federated.secure_aggregation != names.NONE,
+            products=_products(run.model),
         ),
         by_example=dp == names.EXAMPLE_LEVEL,
         weighting=run.federated.weighting,
@@ -63,3 +65,9 @@ def of_rounds(run: configs.FederatedRun) -> contract.Rounds:
 def demanded(run: configs.FederatedRun) -> demands.Demands:
     """Returns the demands of each client. In a simulation, all clients have the same demands."""
     return demands.Demands(colluders=run.federated.secure_aggregation_colluders)
+
+
+def _products(model: configs.ModelConfig) -> str:
+    """Returns how the server multiplies the factors of each client; empty if it does not."""
+    multiplies = model.adapter == adapters.LORA and model.lora_aggregation in adapters.BY_PRODUCTS
+    return model.lora_aggregation if multiplies else ""

@@ -11,11 +11,13 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds, silence_libraries
+from tff_nlp.aggregation import factor_products
 from tff_nlp.clients import client_data, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
 from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
 from tff_nlp.learning.transforms import example_privacy
+from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import mechanism, names, releases
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
@@ -197,7 +199,7 @@ def build_process(
         trained,
         local_work(run, plan),
         server_optimizer=server_optimizer(run),
-        aggregator=_aggregator(run, plan),
+        aggregator=_aggregator(run, trained, plan),
     )
 
 
@@ -300,8 +302,14 @@ def _example_privacy(
     )
 
 
-def _aggregator(run: configs.FederatedRun, plan: PrivacyPlan | None) -> Any:
+def _aggregator(run: configs.FederatedRun, trained: tasks.Task, plan: PrivacyPlan | None) -> Any:
     """Returns the aggregator of updates; None for the plain mean."""
+    if conduct.of_process(run).aggregator.multiplies:
+        pairs = [(factors.a, factors.b) for factors in trained.factors]
+        method = run.model.lora_aggregation
+        return factor_products.FactorMeanFactory(
+            method, pairs, starts_anew=method == adapters.FLORA
+        )
     private_mean = _mechanism(run, plan)
     if private_mean is None:
         return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)

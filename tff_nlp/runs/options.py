@@ -9,6 +9,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tff_nlp.runs import checks
+
 
 def option(
     default: Any, help_text: str, choices: Sequence[str] | None = None, *, path: bool = False
@@ -23,6 +25,18 @@ def option(
     """
     metadata = {"help": help_text, "choices": choices, "path": path}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_choices(config: Any) -> None:
+    """Checks that each option with choices has one of them, as scripts do for flags.
+
+    Raises:
+      UserError: If an option has another value.
+    """
+    for field in dataclasses.fields(config):
+        choices, value = field.metadata["choices"], getattr(config, field.name)
+        if choices is not None:
+            checks.check(value in choices, field.name, value, f"one of {', '.join(choices)}")
 
 
 def record(*configs: Any) -> Mapping[str, Any]:

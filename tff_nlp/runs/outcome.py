@@ -2,7 +2,7 @@
 
 from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
-from tff_nlp.runs import reporter, result
+from tff_nlp.runs import adapters, reporter, result
 
 
 def write(
@@ -30,9 +30,13 @@ def write(
             "tokens": facts.tokens["train"].to_json(),
         },
     )
+    files = [run_directory.RESULT, run_directory.CURVES, *drawings, run_directory.METRICS]
+    if learner.model.has_adapter:
+        adapters.save(learner, facts.weights, directory.path / run_directory.ADAPTER)
+        files.append(run_directory.ADAPTER)
     values = result.build(outcome, facts)
     values["fingerprints"]["model"] = fingerprint
     directory.save_result(values)
     reporter.show(values["summary"])
-    files = ("result.json", "curves.png", *drawings, "metrics.csv", "model/")
-    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {', '.join(files)}"])
+    listed = ", ".join([*files, f"{run_directory.MODEL}/"])
+    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {listed}"])

@@ -48,7 +48,9 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         run,
         clients=dataclasses.replace(run.clients, sampling=sampling),
         federated=dataclasses.replace(run.federated, weighting=weighting),
-        client_training=run.client_training.resolved(run.federated.algorithm),
+        client_training=run.client_training.resolved(
+            run.federated.algorithm, has_adapter=run.model.has_adapter
+        ),
         model=run.model.resolved(run.corpus.task),
     )
 

@@ -31,6 +31,11 @@ def say(subject: str, lines: Sequence[str]) -> None:
         print(f"{subject:9} {printable(_spell(line))}", flush=True)
 
 
+def spelled(marked: str) -> str:
+    """Returns a marked text as `say` prints it: with the names of arguments or of flags."""
+    return _spell(marked)
+
+
 def show(lines: Sequence[str]) -> None:
     """Prints lines unchanged and immediately."""
     print("\n".join(lines), flush=True)

@@ -181,13 +181,13 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or they do not fit together.
     """
-    from tff_nlp.runs import text_classifier
+    from tff_nlp.runs import adapters, text_classifier
     from tff_nlp.tasks import classification, prediction
 
     silence_libraries.import_keras_nlp()
     learner = text_classifier.build(
         run.texts.train,
-        run.model,
+        adapters.exported(run.model),
         user_folders.cache_dir(cache_dir),
         logit_adjustment=0.0,
         seed=run.seed,

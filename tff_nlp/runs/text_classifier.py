@@ -11,7 +11,15 @@ from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import classifier, encoders, many_texts, pretrained, tokenizer
-from tff_nlp.runs import confusion_picture, keras_objectives, learner, token_report, user_folders
+from tff_nlp.models.adapters import folding
+from tff_nlp.runs import (
+    adapters,
+    confusion_picture,
+    keras_objectives,
+    learner,
+    token_report,
+    user_folders,
+)
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import CLASSIFICATION
 from tff_nlp.serving import export
@@ -43,7 +51,7 @@ class TextClassifier:
         """Returns a readable description of the classifier, one sentence."""
         return (
             f"{self.config.encoder} ({self.model.tokenizer.rules.describe()}), "
-            f"{self.config.pooling} pooling, trains {self.config.trainable}: "
+            f"{self.config.pooling} pooling, {adapters.describe(self.config)}: "
             f"{self.model.trainable_parameters:,} parameters train, "
             f"{self.model.frozen_parameters:,} are frozen"
         )
@@ -140,17 +148,24 @@ class TextClassifier:
     ) -> str:
         """Writes a SavedModel from strings to labels, and returns its fingerprint.
 
+        Low-rank factors are folded into the matrices that they change.
+
         Args:
           weights: The weights, `trainable` and `non_trainable`.
           folder: Folder of the SavedModel. An older export in it is replaced.
           strip_prefix: Prefix that the SavedModel removes once from each text that starts with it.
           info: Additional entries of the info file.
         """
-        return export.export(
-            folder,
+        model, trainable, frozen = folding.fold(
             self.model,
             [np.asarray(w) for w in weights.trainable],
             [np.asarray(w) for w in weights.non_trainable],
+        )
+        return export.export(
+            folder,
+            model,
+            trainable,
+            frozen,
             self.label_names,
             self.config.max_tokens,
             strip_prefix=strip_prefix,
@@ -235,6 +250,7 @@ def build(
             dropout=config.dropout,
             seed=seed,
             pairs=corpus.has_pairs,
+            adapter=adapters.adapter_of(config),
         )
     if config.max_tokens > model.max_tokens:
         raise UserError(

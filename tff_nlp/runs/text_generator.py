@@ -11,7 +11,8 @@ from tff_nlp.clients import token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import causal, decoders, encoders, generation, next_token, pretrained
-from tff_nlp.runs import keras_objectives, learner, token_report, user_folders
+from tff_nlp.models.adapters import folding
+from tff_nlp.runs import adapters, keras_objectives, learner, token_report, user_folders
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.serving import export_text
@@ -46,9 +47,9 @@ class TextGenerator:
     def describe(self) -> str:
         """Returns a readable description of the model, one sentence."""
         return (
-            f"{self.config.encoder}, {self.model.vocabulary_size:,} byte pairs, trains "
-            f"{self.config.trainable}: {self.model.trainable_parameters:,} parameters train, "
-            f"{self.model.frozen_parameters:,} are frozen"
+            f"{self.config.encoder}, {self.model.vocabulary_size:,} byte pairs, "
+            f"{adapters.describe(self.config)}: {self.model.trainable_parameters:,} parameters "
+            f"train, {self.model.frozen_parameters:,} are frozen"
         )
 
     def tokens(self, corpus: Corpus) -> token_cache.TokenCache:
@@ -141,6 +142,8 @@ class TextGenerator:
     ) -> str:
         """Writes a SavedModel from strings to strings, and returns its fingerprint.
 
+        Low-rank factors are folded into the matrices that they change.
+
         Args:
           weights: The weights, `trainable` and `non_trainable`.
           folder: Folder of the SavedModel. An older export in it is replaced.
@@ -148,11 +151,16 @@ class TextGenerator:
           info: Additional entries of the info file.
         """
         del strip_prefix
-        return export_text.export(
-            folder,
+        model, trainable, frozen = folding.fold(
             self.model,
             [np.asarray(w) for w in weights.trainable],
             [np.asarray(w) for w in weights.non_trainable],
+        )
+        return export_text.export(
+            folder,
+            model,
+            trainable,
+            frozen,
             max_new_tokens=min(50, self.model.max_tokens - 2),
             info=info,
         )
@@ -217,7 +225,12 @@ def build(
       UserError: If the model cannot be loaded, or an option is not possible for it.
     """
     with encoders.computing_in(config.compute_dtype):
-        model = causal.build(_decoder(corpus, config, seed), trainable=config.trainable)
+        model = causal.build(
+            _decoder(corpus, config, seed),
+            trainable=config.trainable,
+            adapter=adapters.adapter_of(config),
+            seed=seed,
+        )
     if config.max_tokens > model.max_tokens:
         raise UserError(
             f"`max_tokens`={config.max_tokens}: the model reads at most {model.max_tokens}"

@@ -80,6 +80,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         metrics=("accuracy",),
         score_set=scorer(model),
         report=REPORT,
+        factors=model.factors,
         one_example=padded_texts.one_text,
         table=None if model.token_embedding is None else task.Table(model.token_embedding, "ids"),
     )

@@ -69,6 +69,7 @@ def language_model(model: causal.CausalModel) -> tasks.Task:
         metrics=("perplexity", "accuracy"),
         score_set=scorer(model),
         report=REPORT,
+        factors=model.factors,
         one_example=padded_texts.one_text,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.tasks.client_scores import ClientScores
 
 Specs = tuple[tf.TensorSpec, ...]
@@ -158,6 +159,7 @@ class Task:
       table: The weight that is read only by gathering rows, or None.
       dependence: The reason why the loss of an example depends on other examples, as a sentence to
         the user that names the setting. It is empty if the loss does not depend on them.
+      factors: The low-rank factors among the weights.
     """
 
     name: str
@@ -178,6 +180,7 @@ class Task:
     one_example: Callable[[Any, tf.Tensor], Any] = rows_at
     table: Table | None = None
     dependence: str = ""
+    factors: tuple[Factors, ...] = ()
 
     def losses(
         self,

@@ -9,7 +9,7 @@ import pathlib
 import pytest
 from absl import flags
 
-from experiments import train, train_centralized
+from experiments import epsilon, plan_budget, predict, train, train_centralized
 from experiments.flags import groups
 from tff_nlp.clients import partitions
 from tff_nlp.errors import UserError
@@ -20,7 +20,10 @@ from tff_nlp.runs import configs, options
 from tff_nlp.runs.configs import execution, unused
 
 RUNS = pathlib.Path(configs.__file__).parents[1]
-SCRIPTS = {"train": train, "train_centralized": train_centralized}
+SCRIPTS = {
+    script.__name__.rpartition(".")[2]: script
+    for script in (train, train_centralized, predict, epsilon, plan_budget)
+}
 
 
 def parsed(group, *arguments):
@@ -74,7 +77,8 @@ def test_names_that_are_stated_twice_agree():
     assert choices(configs.ModelConfig, "pooling") == classifier.POOLINGS
     assert choices(configs.ClientsConfig, "partition") == ("auto", *partitions.KINDS)
     for name in classifier.TRAINABLE:
-        configs.ModelConfig(trainable=name.replace("K", "1"))
+        kind = "lora" if name == "adapter" else "none"
+        configs.ModelConfig(trainable=name.replace("K", "1"), adapter=kind)
     for choice, _ in unused._MEANT_FOR.values():
         assert choice in {f.name for g in train.GROUPS for f in dataclasses.fields(g)}
 
@@ -128,7 +132,7 @@ def test_groups_are_those_of_the_run():
         ("ModelConfig", {"max_tokens": 100_000}, "max_tokens=100000"),
         ("ModelConfig", {"dropout": 1.0}, "dropout=1.0"),
         ("ModelConfig", {"dropout": math.nan}, "dropout=nan"),
-        ("ModelConfig", {"trainable": "some"}, "trainable=some: must be all, no_embeddings"),
+        ("ModelConfig", {"trainable": "some"}, "trainable=some: must be auto, all, no_embeddings"),
         ("ModelConfig", {"trainable": "top_0"}, "trainable=top_0"),
         ("ModelConfig", {"encoder_heads": 0}, "encoder_heads=0"),
         ("ModelConfig", {"lowercase": False}, "lowercase=False: a pretrained encoder has"),
@@ -195,10 +199,10 @@ def test_flags_without_effect_are_told():
     clients = configs.ClientsConfig(partition="natural", num_clients=7, dirichlet_alpha=0.5)
     model = configs.ModelConfig(encoder="minilm", encoder_width=64)
     assert configs.without_effect(clients, model) == [
-        "--num_clients=7 has no effect with --partition=natural",
-        "--encoder_width=64 has no effect with --encoder=minilm",
+        "`num_clients`=7 has no effect with `partition`=natural",
+        "`encoder_width`=64 has no effect with `encoder`=minilm",
     ]
     assert configs.without_effect(configs.ClientsConfig(partition="dirichlet", num_clients=7)) == []
     assert configs.without_effect(configs.FederatedConfig(server_epsilon=0.1)) == [
-        "--server_epsilon=0.1 has no effect with --server_optimizer=sgd"
+        "`server_epsilon`=0.1 has no effect with `server_optimizer`=sgd"
     ]

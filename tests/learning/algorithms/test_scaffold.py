@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 from tests.learning import conftest as berts
 from tests.learning import quadratics
 from tff_nlp import errors
-from tff_nlp.execution import ledger
+from tff_nlp.execution import forms, ledger
 from tff_nlp.learning import client_input, client_work, composition
 from tff_nlp.learning.algorithms import fed_avg, scaffold
 from tff_nlp.learning.client_work import LocalWork
@@ -117,8 +117,10 @@ def test_a_client_without_examples_keeps_what_it_has():
 def test_twice_the_bytes_and_what_a_client_keeps_is_not_sent():
     model = berts.tiny_classifier(trainable="head")
     task = classification.classification(model)
-    twice = ledger.ledger_for(scaffold.scaffold(task, LOCAL, population=9).next)
-    once = ledger.ledger_for(fed_avg.fed_avg(task, LOCAL).next)
+    twice, once = (
+        ledger.of_form(forms.compile_round(process.next))
+        for process in (scaffold.scaffold(task, LOCAL, population=9), fed_avg.fed_avg(task, LOCAL))
+    )
     variate = 4 * model.trainable_parameters
     assert twice.down - once.down == variate
     # Beside it goes whether it counts.

@@ -6,7 +6,8 @@ algorithm 1; Reddi et al. 2021, "Adaptive Federated Optimization", algorithm 2.
 
 import tensorflow_federated as tff
 
-from tff_nlp.learning import client_work, composition, optimizers
+from tff_nlp.aggregation import factor_products
+from tff_nlp.learning import client_work, composition, factor_rounds, optimizers
 from tff_nlp.tasks import task as tasks
 
 
@@ -25,7 +26,7 @@ def fed_avg(
       local: How clients train. The default is SGD.
       server_optimizer: Optimizer of the server. The default is SGD with step size 1.
       aggregator: Aggregator of the clients' updates. The default is the mean, with the weights that
-        `local` defines.
+        `local` defines. A `factor_products.FactorMeanFactory` joins low-rank factors exactly.
       allow_dp_mismatch: Whether to permit settings that make the epsilon of a mechanism invalid.
 
     Returns:
@@ -44,7 +45,10 @@ def fed_avg(
     """
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, allow_dp_mismatch=allow_dp_mismatch)
+    server_optimizer = server_optimizer or optimizers.ServerOptimizer()
     work = client_work.build_client_work(task, local, keyed=composition.keyed(aggregator))
-    return composition.compose(
-        task, work, aggregator, server_optimizer or optimizers.ServerOptimizer(), conduct
-    )
+    if isinstance(aggregator, factor_products.FactorMeanFactory):
+        return factor_rounds.compose(
+            task, work, aggregator, server_optimizer, conduct, seed=local.seed
+        )
+    return composition.compose(task, work, aggregator, server_optimizer, conduct)

@@ -1,10 +1,12 @@
-"""The configuration of a run: one frozen dataclass for each part, without TensorFlow."""
+"""The configurations of runs and of plans for them: frozen dataclasses, without TensorFlow."""
 
+from tff_nlp.runs.configs.budget_plan import BudgetPlanConfig
 from tff_nlp.runs.configs.central import CentralConfig
 from tff_nlp.runs.configs.central_run import CentralRun
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.epsilon import EpsilonConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
 from tff_nlp.runs.configs.federated import FederatedConfig
 from tff_nlp.runs.configs.federated_run import FederatedRun
@@ -16,11 +18,13 @@ from tff_nlp.runs.configs.rounds import RoundsConfig
 from tff_nlp.runs.configs.unused import without_effect
 
 __all__ = [
+    "BudgetPlanConfig",
     "CentralConfig",
     "CentralRun",
     "ClientTrainingConfig",
     "ClientsConfig",
     "CorpusConfig",
+    "EpsilonConfig",
     "ExecutionConfig",
     "FederatedConfig",
     "FederatedRun",

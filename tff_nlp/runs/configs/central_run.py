@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tff_nlp.models.adapters import names
+from tff_nlp.runs import checks
 from tff_nlp.runs.configs.central import CentralConfig
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
@@ -18,3 +20,8 @@ class CentralRun:
     training: ClientTrainingConfig = ClientTrainingConfig()
     central: CentralConfig = CentralConfig()
     place: PlaceConfig = PlaceConfig()
+
+    def __post_init__(self) -> None:
+        method = self.model.lora_aggregation
+        if self.model.adapter == names.LORA and method in names.BY_PRODUCTS:
+            checks.refuse("lora_aggregation", method, "joins clients, and there are none here")

@@ -8,6 +8,8 @@ from tff_nlp.runs.options import option
 
 # Default learning rates of clients, by optimizer.
 LEARNING_RATES = {"adamw": 1e-4, "sgd": 0.1}
+# The same for an adapter, which has few weights, some of them zero at the start.
+ADAPTER_LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,10 @@ class ClientTrainingConfig:
     client_learning_rate: float | None = option(
         None,
         "Learning rate of a client; empty: "
-        + ", ".join(f"{rate:g} with {name}" for name, rate in LEARNING_RATES.items())
+        + ", ".join(
+            f"{rate:g} with {name} ({ADAPTER_LEARNING_RATES[name]:g} for an adapter)"
+            for name, rate in LEARNING_RATES.items()
+        )
         + ".",
     )
     client_momentum: float = option(0.0, "Momentum of sgd.")
@@ -46,20 +51,22 @@ class ClientTrainingConfig:
         if self.client_clip_norm is not None:
             checks.above_zero("client_clip_norm", self.client_clip_norm)
 
-    def resolved(self, algorithm: str = "") -> "ClientTrainingConfig":
+    def resolved(self, algorithm: str = "", *, has_adapter: bool = False) -> "ClientTrainingConfig":
         """Returns the config with the default optimizer and learning rate filled in.
 
         Args:
           algorithm: Name of the federated algorithm; empty for central training.
+          has_adapter: Whether the model has an adapter.
         """
         name = self.client_optimizer
         if name == "auto":
             name = "sgd" if algorithm == "scaffold" else "adamw"
+        rates = ADAPTER_LEARNING_RATES if has_adapter else LEARNING_RATES
         rate = self.client_learning_rate
         return dataclasses.replace(
             self,
             client_optimizer=name,
-            client_learning_rate=LEARNING_RATES[name] if rate is None else rate,
+            client_learning_rate=rates[name] if rate is None else rate,
         )
 
     def known_learning_rate(self) -> float:

@@ -3,11 +3,21 @@
 import dataclasses
 import re
 
+from tff_nlp.models.adapters import names
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.runs.options import option
 
 AUTO = "auto"
+_COUNTS = (
+    "encoder_layers",
+    "encoder_width",
+    "encoder_heads",
+    "vocabulary_size",
+    "lora_rank",
+    "adapter_width",
+    "prefix_length",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +52,30 @@ class ModelConfig:
     )
     dropout: float = option(0.1, "Dropout rate before the head.")
     trainable: str = option(
-        "all", "Weights that train: all, no_embeddings, top_K (for example top_2), biases or head."
+        AUTO,
+        "Weights that train: all, no_embeddings, top_K (for example top_2), biases, head, or "
+        "adapter (the adapter and the head); auto: adapter if there is one, else all.",
     )
+    adapter: str = option(
+        names.NONE,
+        "Small trained weights in a frozen network: LoRA, bottlenecks or a prefix.",
+        names.KINDS,
+    )
+    lora_rank: int = option(8, "Rank of the factors of `adapter`=lora.")
+    lora_alpha: float = option(16.0, "Their product is multiplied by this number / `lora_rank`.")
+    lora_matrices: str = option(
+        "query,value",
+        f"Matrices of each layer that get factors, of {', '.join(names.MATRICES)}.",
+    )
+    lora_aggregation: str = option(
+        names.FEDIT,
+        "fedit: the mean of A and the mean of B; ffa: A stays fixed; fedsb: only a matrix between "
+        "fixed A and B trains; fedex: the mean of the products A B, by a change of the frozen "
+        "matrix; flora: the same, all of it in the frozen matrix, and A and B start anew.",
+        names.AGGREGATIONS,
+    )
+    adapter_width: int = option(64, "Width of the bottlenecks of `adapter`=houlsby.")
+    prefix_length: int = option(16, "Number of positions of `adapter`=prefix.")
     max_tokens: int = option(64, "Maximum number of tokens of a text; longer texts are cut.")
     compute_dtype: str = option(
         "float32",
@@ -57,24 +89,46 @@ class ModelConfig:
         in_range = 3 <= self.max_tokens <= 4096
         checks.check(in_range, "max_tokens", self.max_tokens, "from 3 to 4096")
         checks.check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        valid = re.fullmatch(r"all|no_embeddings|top_[1-9]\d*|biases|head", self.trainable)
-        names = "all, no_embeddings, top_K (for example top_2), biases or head"
-        checks.check(bool(valid), "trainable", self.trainable, names)
-        for name in ("encoder_layers", "encoder_width", "encoder_heads", "vocabulary_size"):
+        valid = re.fullmatch(
+            r"auto|all|no_embeddings|top_[1-9]\d*|biases|head|adapter", self.trainable
+        )
+        choices = "auto, all, no_embeddings, top_K (for example top_2), biases, head or adapter"
+        checks.check(bool(valid), "trainable", self.trainable, choices)
+        for name in _COUNTS:
             checks.at_least(1, name, getattr(self, name))
+        checks.above_zero("lora_alpha", self.lora_alpha)
+        for name in self.parsed_matrices():
+            known = ", ".join(names.MATRICES)
+            checks.check(name in names.MATRICES, "lora_matrices", name, f"one of {known}")
+        if not self.has_adapter and self.trainable == names.ADAPTER:
+            checks.refuse("trainable", self.trainable, "there is no adapter without `adapter`")
+        if self.has_adapter and self.trainable == "all":
+            checks.refuse("trainable", self.trainable, "an adapter is for a network that is frozen")
         for name in ("lowercase", "strip_accents"):
             value = getattr(self, name)
             if value is not None and self.encoder != "random":
                 why = "a pretrained encoder has its own setting; only `encoder`=random can choose"
                 checks.refuse(name, value, why)
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the model has an adapter."""
+        return self.adapter != names.NONE
+
+    def parsed_matrices(self) -> tuple[str, ...]:
+        """Returns the names of the matrices that get factors, without duplicates."""
+        parts = (part.strip() for part in self.lora_matrices.split(","))
+        return tuple(dict.fromkeys(parts))
+
     def resolved(self, task: str) -> "ModelConfig":
-        """Returns the config with the default encoder filled in.
+        """Returns the config with the default encoder and the trained weights filled in.
 
         Args:
           task: Name of the task.
         """
-        if self.encoder != AUTO:
-            return self
-        name = "random" if task == LANGUAGE_MODEL else "minilm"
-        return dataclasses.replace(self, encoder=name)
+        encoder, trainable = self.encoder, self.trainable
+        if encoder == AUTO:
+            encoder = "random" if task == LANGUAGE_MODEL else "minilm"
+        if trainable == AUTO:
+            trainable = names.ADAPTER if self.has_adapter else "all"
+        return dataclasses.replace(self, encoder=encoder, trainable=trainable)

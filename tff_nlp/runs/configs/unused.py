@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from tff_nlp.errors import setting
+from tff_nlp.models.adapters import names as adapters
 from tff_nlp.runs import options
 from tff_nlp.runs.configs import task_names
 
@@ -25,6 +26,12 @@ _MEANT_FOR = {
     "encoder_width": ("encoder", ("random",)),
     "encoder_heads": ("encoder", ("random",)),
     "vocabulary_size": ("encoder", ("random",)),
+    "lora_rank": ("adapter", (adapters.LORA,)),
+    "lora_alpha": ("adapter", (adapters.LORA,)),
+    "lora_matrices": ("adapter", (adapters.LORA,)),
+    "lora_aggregation": ("adapter", (adapters.LORA,)),
+    "adapter_width": ("adapter", (adapters.HOULSBY,)),
+    "prefix_length": ("adapter", (adapters.PREFIX,)),
     "proximal_strength": ("algorithm", ("fedprox",)),
     "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
 }
