@@ -9,6 +9,7 @@ import tensorflow as tf
 from tests.models import llama_files
 from tff_nlp.errors import UserError
 from tff_nlp.models import causal, generation, llama, pretrained
+from tff_nlp.models.adapters import adapter, folding, lora, names
 from tff_nlp.models.encoders import computing_in
 
 # Float32 against float64; logits of up to 10 after two layers.
@@ -157,3 +158,32 @@ def test_an_output_table_of_its_own_is_refused(tmp_path):
     path = llama_files.write(tmp_path / "untied.gguf", weights=weights)
     with pytest.raises(UserError, match=r"tensor output\.weight has no place in a Llama with a"):
         llama.load_gguf(path)
+
+
+def test_low_rank_factors_in_a_llama(path, batch):
+    """Factors change the matrices as in GPT-2; bottlenecks have no place in a Llama's layers."""
+    ids, mask = batch
+    options = lora.Lora(rank=2, matrices=("query", "value", "feedforward_gate"))
+    chosen = adapter.Adapter(names.LORA, low_rank=options)
+    adapted = causal.build(llama.load_gguf(path), trainable="adapter", adapter=chosen)
+    plain = causal.build(llama.load_gguf(path))
+    trainable, frozen = adapted.initial_weights()
+    trainable = [value + 0.1 for value in trainable]
+    folded, *weights = folding.fold(adapted, trainable, frozen)
+    assert (folded.trainable_names, len(folded.frozen_names)) == ((), len(plain.trainable_names))
+    by_name = dict(zip(folded.frozen_names, weights[1], strict=True))
+    renamed = {
+        name.replace("/query/query/", "/query/").replace("/value/value/", "/value/"): value
+        for name, value in by_name.items()
+    }
+    gate = "/feedforward_gate_dense/feedforward_gate_dense/"
+    renamed = {name.replace(gate, "/feedforward_gate_dense/"): v for name, v in renamed.items()}
+    changed = [renamed[name] for name in plain.trainable_names]
+    expected = plain.logits(changed, [], ids, mask, seed=None).numpy()[mask]
+    for model_, arrays in ((adapted, (trainable, frozen)), (folded, weights)):
+        found = model_.logits(*arrays, ids, mask, seed=None).numpy()[mask]
+        np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    with pytest.raises(UserError, match="adapter=houlsby: this network has no place for it"):
+        causal.build(
+            llama.load_gguf(path), trainable="adapter", adapter=adapter.Adapter(names.HOULSBY)
+        )
