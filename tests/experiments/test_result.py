@@ -17,13 +17,16 @@ from tff_nlp.serving import predictor
 SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs" / "result.md"
 # Of the values below these, the keys are names that are not the schema's.
 OPEN = ("versions", "config")
+# The parts that only some runs have.
+OPTIONAL = ("audit", "personal")
 
 
 def documented(part=""):
     """Returns the keys of every run, or those of a part that only some runs have."""
     rows = [line for line in SCHEMA.read_text().splitlines() if line.startswith("| `")]
     found = {key for row in rows for key in re.findall(r"`([\w.*]+)`", row.split("|")[1])}
-    return {key for key in found if (key.split(".")[0] == "audit") == (part == "audit")}
+    owner = {key: key.split(".")[0] for key in found}
+    return {key for key in found if owner[key] == part or (not part and owner[key] not in OPTIONAL)}
 
 
 def keys(value, path=""):

@@ -41,7 +41,7 @@ def speeches(tmp_path_factory):
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory, run_train, speeches):
     folder = tmp_path_factory.mktemp("runs") / "spoken"
-    values = {**LANGUAGE, "corpus": speeches}
+    values = {**LANGUAGE, "corpus": speeches, "personalize": "fine_tune", "fine_tune_steps": 2}
     stopped = folder.with_name("stopped")
     with conftest.copying(stopped):
         ended = run_train(folder, complete=True, **values)
@@ -55,6 +55,13 @@ def test_a_language_model_says_what_it_has_learned(spoken):
     test = result["test"]
     assert test["perplexity"] == pytest.approx(np.exp(test["loss"]))
     assert {"validation", "clients", "held_out"} <= set(result)
+    # A speaker is worse off if its perplexity rises.
+    with (spoken.folder / "personal.csv").open(newline="") as file:
+        speakers = [(float(r["before"]), float(r["after"])) for r in csv.DictReader(file)]
+    before = [perplexity for perplexity, _ in speakers]
+    assert result["personal"]["before"]["worst_decile"] == pytest.approx(max(before))
+    harmed = np.mean([after > before for before, after in speakers])
+    assert result["personal"]["harmed"] == harmed
     with (spoken.folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["test_perplexity"]) == test["perplexity"]

@@ -98,6 +98,17 @@ def test_files_that_do_not_fit(write_files, files, message):
     assert "\n" not in str(error.value)
 
 
+def test_vocabularies_that_lack_bytes():
+    vocabulary = {END_OF_TEXT: 0, byte_pair_vocabulary.SUBSTITUTE: 1, "a": 2}
+    check = byte_pair_vocabulary.check_byte_pairs
+    assert check(vocabulary, [], "--x", needs_all_bytes=False)[0] == tuple(vocabulary)
+    with pytest.raises(UserError, match="lacks the token"):
+        check(vocabulary, [], "--x")
+    with pytest.raises(UserError, match="--x: the vocabulary lacks the token 'Ě'"):
+        check({END_OF_TEXT: 0}, [], "--x", places=("the vocabulary", ""), needs_all_bytes=False)
+    assert byte_pair_vocabulary.bytes_of(byte_pair_vocabulary.SUBSTITUTE) == b"\x1a"
+
+
 def test_missing_and_damaged_files(write_files):
     folder = write_files()
     (folder / "merges.txt").write_bytes(b"\xff")

@@ -51,6 +51,51 @@ def test_ids_equal_those_of_hugging_face(tokenizer):
     assert max(map(len, found)) > 30
 
 
+def texts_with_digits():
+    """Texts of all kinds of characters in random order, and odd texts, with many digits."""
+    generator = np.random.default_rng(1)
+    kinds = np.array([*"0129 \n\t\x00\x01'slm.", "\xa0", "\u3000", "६", "Ⅷ", "½", "外", "👍"])
+    return [*CLEAN, "a  12 b 3", *("".join(generator.choice(kinds, 20)) for _ in range(200))]
+
+
+def test_each_digit_is_a_word():
+    """The pattern is applied between digits, so a blank before a digit is a word of its own."""
+    texts = texts_with_digits()
+    words = byte_pairs.split_words(
+        tf.constant([text.encode() for text in texts]), splits_digits=True
+    )
+    for text, found in zip(texts, words.to_list(), strict=True):
+        parts = regex.split(r"(\p{N})", text)
+        expected = [word for part in parts for word in PATTERN.findall(part)]
+        assert [word.decode() for word in found if word] == expected, repr(text)
+
+
+def test_ids_with_digits_equal_those_of_hugging_face(tokenizer):
+    """The two steps of SmolLM2's tokenizer.json."""
+    ours = BytePairTokenizer(tokenizer.vocabulary, tokenizer.merges, splits_digits=True)
+    ids = {token: number for number, token in enumerate(ours.vocabulary)}
+    theirs = tokenizers.Tokenizer(tokenizers.models.BPE(ids, list(ours.merges)))
+    steps = tokenizers.pre_tokenizers
+    theirs.pre_tokenizer = steps.Sequence(
+        [steps.Digits(individual_digits=True), steps.ByteLevel(add_prefix_space=False)]
+    )
+    texts = texts_with_digits()
+    found = ours.pieces(tf.constant([text.encode() for text in texts])).to_list()
+    for text, row in zip(texts, found, strict=True):
+        assert row == theirs.encode(text).ids, repr(text)
+    assert pickle.loads(pickle.dumps(ours)) == ours
+    assert ours.fingerprint != tokenizer.fingerprint
+
+
+def test_bytes_that_are_not_tokens():
+    """The substitute character takes their place."""
+    tokens = ("<|endoftext|>", *(c for c in byte_pairs.BYTE_CHARACTERS if c not in "ĀÿÀ"))
+    tokenizer = BytePairTokenizer(tokens, ())
+    ids, lengths = tokenizer.encode(["a\x00b", "\x00"], 10)
+    assert lengths.tolist() == [5, 3]
+    assert tokenizer.decode(ids) == "a\x1ab\x1a"
+
+
 def merge_by_hand(tokenizer, word):
     """Merges one word with the loop of GPT-2's released code."""
     ranks = {pair: rank for rank, pair in enumerate(tokenizer.merges)}

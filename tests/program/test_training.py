@@ -15,8 +15,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.execution import streaming
 from tff_nlp.privacy import contract, guarantee, properties
-from tff_nlp.program import training
+from tff_nlp.program import client_states, training
 from tff_nlp.program.run_directory import RunDirectory
 from tff_nlp.tasks import classification_scores
 
@@ -248,6 +249,35 @@ def failing_in(number):
         return client + seed % 7
 
     return dataset
+
+
+class Keeping(Process):
+    """Clients keep the number of the round. The second client of each round fails."""
+
+    client_specs = (tf.TensorSpec([], tf.int32),)
+
+    def __init__(self, context):
+        super().__init__()
+        self.context = context
+
+    def next(self, state, data):
+        self.context.failed_clients = (1,) if len(data) > 1 else ()
+        output = super().next(state, [1] * len(data))
+        present = len(data) - len(self.context.failed_clients)
+        return types.SimpleNamespace(
+            **vars(output), clients=[(np.int32(state.client_work),)] * present
+        )
+
+
+def test_a_client_that_failed_keeps_its_old_state(tmp_path):
+    context = streaming.StreamingContext(["/CPU:0"], max_failed_clients=1)
+    with tff.framework.get_context_stack().install(context):
+        run(tmp_path, Keeping(context), client=lambda client, number, state: state)
+    with RunDirectory(tmp_path, {}) as directory:
+        states = client_states.ClientStates(tmp_path / "client_states", directory.identity)
+    kept = [states.load(str(client), Keeping.client_specs) for client in range(3)]
+    # The client 0 is in every round, 1 always fails, and 2 is in the rounds 2 and 5.
+    assert [part and int(part[0]) for part in kept] == [ROUNDS - 1, None, 5]
 
 
 def test_a_run_whose_rounds_are_done_is_only_scored_again(tmp_path, undisturbed):

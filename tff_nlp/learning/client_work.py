@@ -104,13 +104,29 @@ def build_client_work(
             return tff.learning.templates.ClientResult(result, tf.ones([])), zeros
         return tff.learning.templates.ClientResult(deltas, weight_of(sums, local.weighting)), sums
 
-    sums_type = work.type_signature.result[1]
+    return build_process(task, work)
 
-    finalize = build_summary(task, sums_type)
+
+def build_process(
+    task: tasks.Task, work: tff.Computation
+) -> tff.learning.templates.ClientWorkProcess:
+    """Builds the client work process of a client's computation.
+
+    Args:
+      task: The task.
+      work: Computation (round number, weights, client's input) -> `ClientResult`, the client's
+        sums.
+
+    Returns:
+      The process. Its state is the round number. Its measurements under "train" are those of
+      `summarize`.
+    """
+    _, model_type, data_type = work.type_signature.parameter
+    finalize = build_summary(task, work.type_signature.result[1])
 
     @tff.federated_computation
     def initialize() -> Any:
-        return tff.federated_eval(_first_round, tff.SERVER)
+        return tff.federated_eval(first_round, tff.SERVER)
 
     @tff.federated_computation(
         initialize.type_signature.result,
@@ -123,19 +139,21 @@ def build_client_work(
         )
         train = tff.federated_map(finalize, tff.federated_sum(sums))
         measurements = tff.federated_zip(collections.OrderedDict(train=train))
-        new_state = tff.federated_map(_next_round, state)
+        new_state = tff.federated_map(next_round, state)
         return tff.templates.MeasuredProcessOutput(new_state, result, measurements)
 
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
 @tff.tensorflow.computation
-def _first_round() -> Any:
+def first_round() -> Any:
+    """Returns the number of the first round, 0."""
     return tf.zeros([], tf.int32)
 
 
 @tff.tensorflow.computation(np.int32)
-def _next_round(round_number: Any) -> Any:
+def next_round(round_number: Any) -> Any:
+    """Returns the number of the next round."""
     return round_number + 1
 
 

@@ -66,8 +66,8 @@ class Step:
     seed: tf.Tensor
 
 
-# (weights, inputs, y, seed) -> losses of the examples.
-LossesOf = Callable[[Weights, Any, Any, tf.Tensor], tasks.Losses]
+# (weights, inputs, y, seed) -> losses of the examples; no seed: no dropout.
+LossesOf = Callable[[Weights, Any, Any, tf.Tensor | None], tasks.Losses]
 # (weights, step) -> dense gradient, sums of `tasks.with_totals`.
 GradientOf = Callable[[Weights, Step], tuple[Sequence[tf.Tensor], Sums]]
 
@@ -223,6 +223,37 @@ def full_gradient(
         lambda number, *_: number < batches.count, body, start, parallel_iterations=1
     )
     return tuple(tf.math.divide_no_nan(part, weight) for part in total)
+
+
+def mean_loss(
+    task: tasks.Task,
+    trainable: Weights,
+    frozen: Weights,
+    batches: client_batches.ClientBatches,
+) -> tf.Tensor:
+    """Returns the mean loss over all of a client's batches, float32, without dropout.
+
+    Args:
+      task: The task.
+      trainable: The trainable weights.
+      frozen: The weights that do not train.
+      batches: The client's batches.
+
+    Returns:
+      The mean over the examples, or over their tokens; 0 for a client without batches.
+    """
+    losses = _losses_of(task, frozen, batches)
+
+    def body(number: tf.Tensor, total: tf.Tensor, weight: tf.Tensor) -> tuple:
+        x, y = batches.read(number)
+        sums = tasks.with_totals(losses(trainable, task.inputs(x), y, None))
+        return number + 1, total + sums["loss_sum"], weight + sums["weight_sum"]
+
+    start = (tf.zeros([], tf.int32), tf.zeros([]), tf.zeros([]))
+    _, total, weight = tf.while_loop(
+        lambda number, *_: number < batches.count, body, start, parallel_iterations=1
+    )
+    return tf.math.divide_no_nan(total, weight)
 
 
 def close(

@@ -1,10 +1,18 @@
 """Processes with clients that keep a state between rounds."""
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_federated as tff
+
+from tff_nlp.learning import client_work, composition, optimizers, server_update
+from tff_nlp.privacy import contract
+from tff_nlp.tasks import task as tasks
+
+# (weights of the server, state of the client) -> weights of the client's own model.
+OwnModel = Callable[[Any, Sequence[Any]], Any]
 
 
 class StatefulOutput(NamedTuple):
@@ -31,6 +39,8 @@ class StatefulProcess(tff.templates.IterativeProcess):
 
     Attributes:
       client_specs: The specs of a client's state, a tuple.
+      own_model: Function (weights of the server, state of a client) -> weights of the client's own
+        model, as `tff.learning.models.ModelWeights`; None if clients have no models of their own.
     """
 
     def __init__(
@@ -40,6 +50,7 @@ class StatefulProcess(tff.templates.IterativeProcess):
         get_model_weights: Any,
         set_model_weights: Any,
         client_specs: Sequence[tf.TensorSpec],
+        own_model: OwnModel | None = None,
     ) -> None:
         """Initializes the process.
 
@@ -49,8 +60,96 @@ class StatefulProcess(tff.templates.IterativeProcess):
           get_model_weights: TFF computation that returns the weights of a state.
           set_model_weights: TFF computation that returns a state with other weights.
           client_specs: The specs of a client's state.
+          own_model: See the attribute.
         """
         super().__init__(initialize, next_fn)
         self.get_model_weights = get_model_weights
         self.set_model_weights = set_model_weights
         self.client_specs = tuple(client_specs)
+        self.own_model = own_model
+
+
+def compose(
+    task: tasks.Task,
+    work: tff.Computation,
+    aggregator: composition.Aggregator | None,
+    server_optimizer: optimizers.ServerOptimizer | None,
+    conduct: contract.Conduct,
+    *,
+    client_specs: Sequence[tf.TensorSpec],
+    own_model: OwnModel,
+) -> StatefulProcess:
+    """Returns the process of a client's computation, an aggregator and a server optimizer.
+
+    As with `composition.compose`, the first weights are NaN.
+
+    Args:
+      task: The task.
+      work: Computation (round number, weights, client's input) -> update, its weight, the client's
+        sums, the client's new state. The weights are what the server keeps and sends.
+      aggregator: Aggregator of the clients' updates; None for the weighted mean.
+      server_optimizer: Optimizer of the server; None for SGD with step size 1.
+      conduct: Result of `composition.check`.
+      client_specs: The specs of a client's state.
+      own_model: See `StatefulProcess`.
+    """
+    _, model_type, client_type = work.type_signature.parameter
+    update_type, weight_type, sums_type, _ = work.type_signature.result
+    updates = composition.weighted(aggregator).create(update_type, weight_type)
+    finalizer = server_update.build_server_update(
+        model_type, server_optimizer or optimizers.ServerOptimizer()
+    )
+    summarize = client_work.build_summary(task, sums_type)
+    nan_weights = composition.no_weights(model_type)
+
+    @tff.federated_computation
+    def initialize() -> Any:
+        return tff.federated_zip(
+            tff.learning.templates.LearningAlgorithmState(
+                tff.federated_eval(nan_weights, tff.SERVER),
+                tff.federated_value((), tff.SERVER),
+                tff.federated_eval(client_work.first_round, tff.SERVER),
+                updates.initialize(),
+                finalizer.initialize(),
+            )
+        )
+
+    @tff.federated_computation(
+        initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)
+    )
+    def next_fn(state: Any, clients: Any) -> Any:
+        sent = tff.federated_map(
+            work,
+            (
+                tff.federated_broadcast(state.client_work),
+                tff.federated_broadcast(state.global_model_weights),
+                clients,
+            ),
+        )
+        update, weight, sums, kept = (sent[number] for number in range(4))
+        updated = updates.next(state.aggregator, update, weight)
+        trained = tff.federated_map(summarize, tff.federated_sum(sums))
+        applied = finalizer.next(state.finalizer, state.global_model_weights, updated.result)
+        new_state = tff.federated_zip(
+            tff.learning.templates.LearningAlgorithmState(
+                applied.result,
+                state.distributor,
+                tff.federated_map(client_work.next_round, state.client_work),
+                updated.state,
+                applied.state,
+            )
+        )
+        metrics = tff.federated_zip(
+            collections.OrderedDict(
+                client_work=tff.federated_zip(collections.OrderedDict(train=trained)),
+                aggregator=updated.measurements,
+                finalizer=applied.measurements,
+            )
+        )
+        return StatefulOutput(new_state, metrics, kept)
+
+    state_type = initialize.type_signature.result.member
+    accessors = composition.weight_accessors(state_type)
+    process = StatefulProcess(initialize, next_fn, *accessors, client_specs, own_model)
+    process.conduct = conduct
+    return process

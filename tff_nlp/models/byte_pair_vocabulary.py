@@ -9,6 +9,8 @@ from tff_nlp.models.vocabulary import CHUNK, as_bytes, bar_of
 
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
+# Stands for a byte that is not in the vocabulary: U+001A, the control character "substitute".
+SUBSTITUTE = "Ě"
 
 # Pairs that occur only once are not merged.
 _LEAST_COUNT = 2
@@ -66,7 +68,13 @@ def read_byte_pairs(folder: str | pathlib.Path, flag: str) -> BytePairs:
 
 
 def check_byte_pairs(
-    vocabulary: Mapping[str, int], merges: Iterable[str], flag: str, *, first_line: int = 1
+    vocabulary: Mapping[str, int],
+    merges: Iterable[str],
+    flag: str,
+    *,
+    first_line: int = 1,
+    places: tuple[str, str] = (VOCABULARY_FILE, MERGES_FILE),
+    needs_all_bytes: bool = True,
 ) -> BytePairs:
     """Returns tokens and merges, after checking that every text can be encoded with them.
 
@@ -75,28 +83,31 @@ def check_byte_pairs(
       merges: Pairs of tokens, separated by a blank, in order of priority.
       flag: Start of the error messages.
       first_line: Line number of the first pair, for messages.
+      places: Where the vocabulary and the merges were read, for messages.
+      needs_all_bytes: Whether each byte must be a token. If not, `SUBSTITUTE` must be one.
 
     Raises:
       UserError: If the ids are not 0, 1, 2, ..., if a byte, the end of a text, or a part or the
         result of a merge is not a token, or if a merge occurs twice.
     """
+    vocabulary_file, merges_file = places
     if not isinstance(vocabulary, Mapping) or not all(
         isinstance(token, str) and type(number) is int for token, number in vocabulary.items()
     ):
-        raise UserError(f"{flag}: {VOCABULARY_FILE} is not a JSON object of tokens and their ids")
+        raise UserError(f"{flag}: {vocabulary_file} is not a JSON object of tokens and their ids")
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))):
-        raise UserError(f"{flag}: the ids in {VOCABULARY_FILE} are not 0 to {len(tokens) - 1}")
-    for token in (END_OF_TEXT, *BYTE_CHARACTERS):
+        raise UserError(f"{flag}: the ids in {vocabulary_file} are not 0 to {len(tokens) - 1}")
+    for token in (END_OF_TEXT, *(BYTE_CHARACTERS if needs_all_bytes else SUBSTITUTE)):
         if token not in vocabulary:
-            raise UserError(f"{flag}: {VOCABULARY_FILE} lacks the token {token!r}")
+            raise UserError(f"{flag}: {vocabulary_file} lacks the token {token!r}")
     for token in tokens:
         if token != END_OF_TEXT and not set(token) <= set(BYTE_CHARACTERS):
-            raise UserError(f"{flag}: {VOCABULARY_FILE} has {token!r}, which stands for no bytes")
+            raise UserError(f"{flag}: {vocabulary_file} has {token!r}, which stands for no bytes")
     pairs: dict[tuple[str, str], int] = {}
     for number, merge in enumerate(merges, start=first_line):
         left, _, right = merge.partition(" ")
-        place = f"{flag}: {MERGES_FILE}, line {number}"
+        place = f"{flag}: {merges_file}, line {number}"
         for token in (left, right, left + right):
             if token not in vocabulary:
                 raise UserError(f"{place}: {merge!r} needs {token!r}, which is not a token")

@@ -1,4 +1,4 @@
-"""Byte-pair tokenization as in GPT-2: texts to token ids and back."""
+"""Byte-pair tokenization as in GPT-2 and SmolLM: texts to token ids and back."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ from tff_nlp.models import many_texts
 from tff_nlp.models.byte_pair_vocabulary import (
     BYTE_CHARACTERS,
     END_OF_TEXT,
+    SUBSTITUTE,
     bytes_of,
     train_byte_pairs,
 )
@@ -25,6 +26,7 @@ _SCHEME = "byte pairs/1"
 _BLANKS = r"\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}"
 # GPT-2's pattern ends in "\s+(?!\S)|\s+": the last blank of a run belongs to the word after it. RE2
 # has no lookahead, so texts are first split before each such blank, then inside the parts.
+_DIGIT = r"\p{N}"
 _PART = rf"[{_BLANKS}]?[^{_BLANKS}]+"
 _WORD = (
     r"'s|'t|'re|'ve|'m|'ll|'d"
@@ -37,13 +39,15 @@ _WORD = (
 _STAND_INS = (("\x01", "\x01\x02"), ("\x00", "\x01\x03"))
 
 
-def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
+def split_words(texts: tf.Tensor, *, splits_digits: bool = False) -> tf.RaggedTensor:
     """Splits texts into words as GPT-2 does (Radford et al. 2019, released code).
 
     The words of a text, joined, give the text back.
 
     Args:
       texts: string[batch]. Invalid UTF-8 becomes U+FFFD.
+      splits_digits: Whether texts are first split before and after each digit, as SmolLM does. Each
+        digit is then a word without a blank before it.
 
     Returns:
       Ragged string[batch, (words)].
@@ -53,8 +57,9 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     for character, stand_in in _STAND_INS:
         texts = tf.strings.regex_replace(texts, character, stand_in)
-    parts = tf_text.regex_split(texts, _PART, _PART)
-    words = tf_text.regex_split(parts, _WORD, _WORD).merge_dims(-2, -1)
+    words = tf.expand_dims(texts, 1)
+    for pattern in ((_DIGIT,) if splits_digits else ()) + (_PART, _WORD):
+        words = tf_text.regex_split(words, pattern, pattern).merge_dims(-2, -1)
     flat = words.flat_values
     for character, stand_in in reversed(_STAND_INS):
         flat = tf.strings.regex_replace(flat, stand_in, character)
@@ -65,6 +70,9 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
 class BytePairTokenizer:
     """A byte-level byte-pair tokenizer. It encodes every text, and ids can be decoded to the text.
 
+    Some vocabularies lack bytes that hardly occur. The substitute character U+001A takes their
+    place, and is what is decoded.
+
     The end-of-text token comes before the first and after the last token of a text. A model learns
     from it how texts begin and end. If a text itself contains the characters of this token, they
     are ordinary characters.
@@ -72,10 +80,12 @@ class BytePairTokenizer:
     Attributes:
       vocabulary: The tokens, with GPT-2's characters for bytes. The position of a token is its id.
       merges: Pairs of tokens that become one token, in order of priority.
+      splits_digits: Whether each digit is a word, see `split_words`.
     """
 
     vocabulary: tuple[str, ...] = dataclasses.field(repr=False)
     merges: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
+    splits_digits: bool = False
 
     @classmethod
     def train(
@@ -86,7 +96,7 @@ class BytePairTokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The cached operations cannot be pickled.
-        return BytePairTokenizer, (self.vocabulary, self.merges)
+        return BytePairTokenizer, (self.vocabulary, self.merges, self.splits_digits)
 
     @functools.cached_property
     def end_id(self) -> int:
@@ -110,6 +120,8 @@ class BytePairTokenizer:
             digest.update(token.encode() + b"\n")
         for left, right in self.merges:
             digest.update(f"{left} {right}\n".encode())
+        if self.splits_digits:
+            digest.update(b"splits digits\n")
         return digest.hexdigest()
 
     @functools.cached_property
@@ -123,7 +135,10 @@ class BytePairTokenizer:
 
     def pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Returns ragged int32[batch, (pieces)] for string[batch], without added tokens or cuts."""
-        return self._pieces_of(split_words(texts))
+        return self._pieces_of(self._words(texts))
+
+    def _words(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return split_words(texts, splits_digits=self.splits_digits)
 
     def _pieces_of(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
         distinct, places = tf.unique(words.flat_values)
@@ -146,7 +161,7 @@ class BytePairTokenizer:
         """
         _check_max_tokens(max_tokens)
         # Each word gives at least one piece, so no more words are needed.
-        pieces = self._pieces_of(split_words(texts)[:, :max_tokens])
+        pieces = self._pieces_of(self._words(texts)[:, :max_tokens])
         end = tf.fill([tf.size(texts), 1], self.end_id)
         return tf.concat([end, pieces, end], axis=1)[:, :max_tokens]
 
@@ -213,7 +228,9 @@ class _MergeTable:
     def __init__(self, vocabulary: Sequence[str], merges: Sequence[tuple[str, str]]) -> None:
         ids = {token: number for number, token in enumerate(vocabulary)}
         self._size = len(vocabulary)
-        self._byte_ids = np.array([ids[character] for character in BYTE_CHARACTERS], np.int32)
+        self._byte_ids = np.array(
+            [ids[c] if c in ids else ids[SUBSTITUTE] for c in BYTE_CHARACTERS], np.int32
+        )
         # The last key belongs to no pair, so that every search ends at a key.
         keys = [ids[left] * self._size + ids[right] for left, right in merges]
         keys.append(np.iinfo(np.int64).max)

@@ -9,11 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_nlp.errors import UserError, setting
+from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.models import functional
 from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
 from tff_nlp.models.adapters.lora import Factors
-from tff_nlp.models.adapters.names import NONE
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.decoders import Decoder
 
@@ -150,13 +149,11 @@ def build(
       seed: Seed of the run, for the adapter's initial weights.
 
     Raises:
-      UserError: If `trainable` is not possible.
+      UserError: If `trainable` is not possible, or if the decoder has no such weights.
       ValueError: If the decoder already belongs to another model.
     """
     backbone = decoder.backbone
-    trains = _selection(trainable, backbone.num_layers)
-    if trainable == "adapter" and (adapter or Adapter()).kind == NONE:
-        raise UserError("`trainable`=adapter: nothing trains without `adapter`")
+    trains = _selection(trainable, backbone)
     if backbone in _taken:
         raise ValueError("this decoder belongs to another model already: load it once more")
     _taken.add(backbone)
@@ -164,6 +161,10 @@ def build(
     network = tf.keras.Model(backbone.input, outputs, name="network")
     attached = attach(backbone, adapter or Adapter(), seed)
     chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
+    if not chosen:
+        raise UserError(
+            f"{setting('trainable', trainable)}: {verbatim(decoder.name)} has no such weights"
+        )
     return CausalModel(
         tokenizer=decoder.tokenizer,
         max_tokens=backbone.max_sequence_length,
@@ -171,7 +172,7 @@ def build(
         frozen_names=tuple(weight.name for weight in rest),
         factors=attached.factors(chosen, rest),
         _network=network,
-        _cached=CachedNetwork(backbone, name="cached_network"),
+        _cached=CachedNetwork(decoder, name="cached_network"),
         _weights=(*chosen, *rest),
         _attached=attached,
     )
@@ -198,23 +199,22 @@ def _inputs(token_ids: tf.Tensor, padding_mask: tf.Tensor) -> dict[str, tf.Tenso
 
 
 class CachedNetwork(tf.keras.Model):
-    """Applies a backbone's layers to new tokens, given the cached keys and values of earlier ones.
+    """Applies a decoder's layers to new tokens, given the cached keys and values of earlier ones.
 
     Args:
-      backbone: A `keras_nlp.models.GPT2Backbone`.
+      decoder: The decoder.
       **kwargs: Arguments of `tf.keras.Model`.
     """
 
-    def __init__(self, backbone: Any, **kwargs: Any) -> None:
+    def __init__(self, decoder: Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._backbone = backbone
+        self._decoder = decoder
+        self._backbone = decoder.backbone
 
     def empty_cache(self, batch: Any, length: Any) -> tf.Tensor:
         """Returns zeros, [batch, layers, 2, length, heads, head size]."""
-        heads = self._backbone.num_heads
-        shape = [batch, self._backbone.num_layers, 2, length]
-        size = self._backbone.hidden_dim // heads
-        return tf.zeros([*shape, heads, size], self._backbone.compute_dtype)
+        shape = [batch, self._backbone.num_layers, 2, length, *self._decoder.cached_heads]
+        return tf.zeros(shape, self._backbone.compute_dtype)
 
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor], training: bool = False
@@ -227,8 +227,7 @@ class CachedNetwork(tf.keras.Model):
         """
         token_ids, cache, place = inputs
         layers = self._backbone
-        tokens = layers.token_embedding(token_ids)
-        outputs = tokens + layers.position_embedding(tokens, start_index=place)
+        outputs = self._decoder.embed(token_ids, place)
         caches = []
         for index, layer in enumerate(layers.transformer_layers):
             outputs, layer_cache = layer(
@@ -241,7 +240,7 @@ class CachedNetwork(tf.keras.Model):
         return layers.token_embedding(outputs, reverse=True), tf.stack(caches, axis=1)
 
 
-def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
+def _selection(trainable: str, backbone: Any) -> Callable[[str], bool]:
     """Returns a function that says, for a weight's name, whether the weight trains."""
     top = re.fullmatch(r"top_(\d+)", trainable)
     if trainable == "all":
@@ -258,8 +257,8 @@ def _selection(trainable: str, num_layers: int) -> Callable[[str], bool]:
             "example top_2)"
         )
     count = int(top[1])
-    if not 1 <= count <= num_layers:
-        raise UserError(f"{setting('trainable', trainable)}: the decoder has {num_layers} layers")
-    parts = {"layer_norm"}
-    parts |= {f"transformer_layer_{index}" for index in range(num_layers - count, num_layers)}
+    layers = backbone.transformer_layers
+    if not 1 <= count <= len(layers):
+        raise UserError(f"{setting('trainable', trainable)}: the decoder has {len(layers)} layers")
+    parts = {layer.name for layer in (*layers[-count:], backbone.layer_norm)}
     return lambda name: name.partition("/")[0] in parts

@@ -57,6 +57,11 @@ class Classifier(functional.WeightsAsValues):
     _attached: Attached = dataclasses.field(repr=False)
     _fixed: tuple[functional.Fixed, ...] = dataclasses.field(default=(), repr=False)
 
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """Names of the trainable weights of the dense head."""
+        return tuple(name for name in self.trainable_names if name.startswith(_HEAD))
+
     @functools.cached_property
     def keras_model(self) -> tf.keras.Model:
         """The Keras model: padded token ids int32[batch, length] -> logits.

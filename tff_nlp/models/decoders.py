@@ -1,4 +1,4 @@
-"""Decoders: a GPT-2 backbone with its tokenizer."""
+"""Decoders: a GPT-2 backbone, or one like it, with its tokenizer."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -35,6 +35,22 @@ class Decoder:
     backbone: Any
     tokenizer: BytePairTokenizer
     pretrained: bool
+
+    @property
+    def cached_heads(self) -> tuple[int, int]:
+        """Number of heads of keys and values, and the size of a head."""
+        heads = self.backbone.num_heads
+        return heads, self.backbone.hidden_dim // heads
+
+    def embed(self, token_ids: tf.Tensor, place: Any) -> tf.Tensor:
+        """Returns the input of the first layer, float32[batch, tokens, width].
+
+        Args:
+          token_ids: int32[batch, tokens].
+          place: int32[], the position of the first of these tokens in its text.
+        """
+        tokens = self.backbone.token_embedding(token_ids)
+        return tokens + self.backbone.position_embedding(tokens, start_index=place)
 
 
 def random(

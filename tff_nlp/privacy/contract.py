@@ -13,9 +13,13 @@ from tff_nlp.privacy.properties import Properties
 
 # Printed instead of an epsilon if others may know the noise.
 REPEATABLE = "repeatable noise, for research only"
+_STATE = "what a client keeps depends on all rounds in which it took part"
 _UNACCOUNTED = {
-    "scaffold": "what a client keeps depends on all rounds in which it took part",
+    "scaffold": _STATE,
+    "fedper": _STATE,
+    "ditto": _STATE,
     "mime_lite": "a client sends a gradient beside its update",
+    "qfedavg": "the loss of a client is its weight, without a bound",
 }
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}

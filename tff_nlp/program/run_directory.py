@@ -17,8 +17,8 @@ CONFIG = "config.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
-ADAPTER = "adapter.npz"
-CLIENTS, CURVES = PICTURES = ("clients.png", "curves.png")
+ADAPTER, PERSONAL = "adapter.npz", "personal.csv"
+CLIENTS, CURVES, PERSONAL_PICTURE = PICTURES = ("clients.png", "curves.png", "personal.png")
 CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
     "client_states",
@@ -27,7 +27,7 @@ CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "private",
     "alone",
 )
-_FILES = (CONFIG, RESULT, METRICS, PRIVACY, ADAPTER, *PICTURES)
+_FILES = (CONFIG, RESULT, METRICS, PRIVACY, ADAPTER, PERSONAL, *PICTURES)
 _LOCK = ".lock"
 
 

@@ -53,6 +53,10 @@ class EvaluationSet(Protocol):
     def name(self) -> str:
         """The name of the set."""
 
+    @property
+    def clients(self) -> np.ndarray | None:
+        """The number of each example's client, int64[examples]; None without clients."""
+
     def columns(self) -> Sequence[str]:
         """Returns the names of its columns in metrics.csv."""
 
@@ -250,7 +254,10 @@ class TrainingProgram:
             for c, own in zip(clients, found, strict=True)
         ]
         output = self.process.next(state, brought)
-        for client, own in zip(clients, output.clients, strict=True):
+        # A client that failed returned nothing. It keeps its old state.
+        failed = getattr(tff.framework.get_context_stack().current, "failed_clients", ())
+        present = [client for place, client in enumerate(clients) if place not in failed]
+        for client, own in zip(present, output.clients, strict=True):
             kept.save(self.client_id(client), number + 1, [np.asarray(part) for part in own])
         return output
 

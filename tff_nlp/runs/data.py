@@ -187,7 +187,7 @@ def split_clients(
         whole,
         corpus,
         seed,
-        validation_fraction=flags.client_validation_fraction,
+        validation_fraction=flags.client_validation_fraction or 0.0,
         test_fraction=flags.client_test_fraction,
         held_out_fraction=flags.held_out_fraction,
     )

@@ -47,7 +47,7 @@ def run(config: configs.FederatedRun, began: float | None = None) -> None:
     # A resumed run keeps its clients.
     holders = saved_partitions.read(path, texts.train)
     if holders is None:
-        holders = data.split_clients(clients, texts.train, seed)
+        holders = data.split_clients(resolved.clients, texts.train, seed)
     split = holders.split
     reporter.say("clients", holders.lines())
     alone.clients(resolved, texts.train, split)

@@ -15,7 +15,15 @@ from tff_nlp.aggregation import factor_products
 from tff_nlp.clients import client_data, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
-from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
+from tff_nlp.learning.algorithms import (
+    ditto,
+    fed_avg,
+    fed_per,
+    fed_prox,
+    mime_lite,
+    q_fed_avg,
+    scaffold,
+)
 from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import mechanism, names, releases
@@ -32,6 +40,7 @@ from tff_nlp.runs import (
     learner,
     learners,
     outcome,
+    personalization,
     quantized_rounds,
     reporter,
     result,
@@ -89,6 +98,9 @@ def train(
         "test": model.report_tokens(texts.test),
     }
     reporter.say("tokens", token_reports["train"].lines())
+    if run.federated.algorithm == "fedper":
+        note = "clients keep their heads, so the final and exported model has an untrained head"
+        reporter.say("note", [note])
     secret = _noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
     program = _program(run, texts, split, model, plan, secret)
@@ -114,6 +126,9 @@ def train(
         compared = alone.train(program, run, members, own, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(run, trained, initial, weights.trainable, _mechanism(run, plan))
+    personal = personalization.of_run(
+        run, model, weights, program, local_work(run, plan), texts.train, split, directory
+    )
     outcome.write(
         directory,
         trained,
@@ -130,6 +145,7 @@ def train(
             weights=weights,
             audit=audited,
             alone=compared,
+            personal=personal,
         ),
     )
     canary_clients.check(audited)
@@ -194,6 +210,9 @@ def build_process(
         "fedprox": functools.partial(fed_prox.fed_prox, **strength, **mismatch),
         "scaffold": functools.partial(scaffold.scaffold, population=population),
         "mime_lite": mime_lite.mime_lite,
+        "fedper": fed_per.fed_per,
+        "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
+        "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
     }
     return builders[run.federated.algorithm](
         trained,

@@ -2,7 +2,7 @@
 
 from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
-from tff_nlp.runs import adapters, reporter, result
+from tff_nlp.runs import adapters, personal_picture, reporter, result
 
 
 def write(
@@ -19,7 +19,12 @@ def write(
         title=title,
         baseline=test.baseline,
     )
-    drawings = learner.draw(test, directory.path, f"{title}: test")
+    drawings = list(learner.draw(test, directory.path, f"{title}: test"))
+    if facts.personal is not None:
+        facts.personal.write(directory.path / run_directory.PERSONAL)
+        picture = directory.path / run_directory.PERSONAL_PICTURE
+        personal_picture.draw(facts.personal, picture, title=f"{title}: own models of clients")
+        drawings += [run_directory.PERSONAL_PICTURE, run_directory.PERSONAL]
     fingerprint = learner.export(
         facts.weights,
         directory.path / run_directory.MODEL,

@@ -44,14 +44,17 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         sampling = contract.sampling_for(dp, run.privacy.adjacency)
     if weighting == "auto":
         weighting = "examples" if dp == names.NONE else "uniform"
+    personalization = run.personalization.resolved(run.federated.algorithm, run.clients)
+    clients = personalization.with_validation(run.clients)
     return dataclasses.replace(
         run,
-        clients=dataclasses.replace(run.clients, sampling=sampling),
+        clients=dataclasses.replace(clients, sampling=sampling),
         federated=dataclasses.replace(run.federated, weighting=weighting),
         client_training=run.client_training.resolved(
             run.federated.algorithm, has_adapter=run.model.has_adapter
         ),
         model=run.model.resolved(run.corpus.task),
+        personalization=personalization,
     )
 
 

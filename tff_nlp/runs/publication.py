@@ -20,6 +20,7 @@ _GROUPS = (
     configs.ModelConfig,
     configs.ClientTrainingConfig,
     configs.FederatedConfig,
+    configs.PersonalizationConfig,
     configs.RoundsConfig,
     configs.CentralConfig,
     configs.PrivacyConfig,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # The summary of a finished run is printed without loading Te
     from tff_nlp.runs.alone import Alone
     from tff_nlp.runs.data import Data
     from tff_nlp.runs.learner import Learner
+    from tff_nlp.runs.personal_scores import PersonalScores
     from tff_nlp.runs.token_report import TokenReport
     from tff_nlp.tasks.task import Report
 
@@ -42,6 +43,7 @@ class Facts:
       weights: Final weights, `trainable` and `non_trainable`.
       audit: Report on the canaries; None without canaries.
       alone: Result of the domain that trained alone; None without `alone`.
+      personal: Scores of clients with models of their own; None without such models.
     """
 
     began: float
@@ -56,6 +58,7 @@ class Facts:
     weights: Any
     audit: "audit_report.Report | None" = None
     alone: "Alone | None" = None
+    personal: "PersonalScores | None" = None
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
@@ -94,16 +97,20 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
         result["privacy"] = {**stated.to_json(), "line": stated.line()}
     if facts.alone is not None:
         result["alone"] = {"domain": facts.alone.domain, "test": facts.alone.test.to_json()}
+    if facts.personal is not None:
+        result["personal"] = facts.personal.to_json()
     if facts.audit is not None:
         result["audit"] = facts.audit.to_json()
     if facts.bytes_per_client is not None:
         result["bytes_per_client"] = _bytes(facts.bytes_per_client)
         result["fingerprints"]["partition"] = facts.partition_checksum
-    result["summary"] = _summary(outcome, result, report)
+    result["summary"] = _summary(outcome, facts, result, report)
     return result
 
 
-def _summary(outcome: "Outcome", result: Mapping[str, Any], report: "Report") -> list[str]:
+def _summary(
+    outcome: "Outcome", facts: Facts, result: Mapping[str, Any], report: "Report"
+) -> list[str]:
     """Returns a readable summary of a result, a few lines."""
     lines = [f"test      {outcome.scores['test'].line()}"]
     if "best" in result:
@@ -115,6 +122,8 @@ def _summary(outcome: "Outcome", result: Mapping[str, Any], report: "Report") ->
     for name in ("clients", "held_out"):
         if name in outcome.scores and outcome.scores[name].clients is not None:
             lines.append(f"{name:9} {outcome.scores[name].clients.line()}")
+    if facts.personal is not None:
+        lines.append(f"personal  {facts.personal.line()}")
     if "privacy" in result:
         lines.append(f"privacy   {result['privacy']['line']}")
     if "audit" in result:

@@ -21,10 +21,10 @@ def aggregator(run: configs.FederatedRun) -> Any:
         return None
     import tensorflow_federated as tff
 
+    # qfedavg weights clients by their losses, whatever else they weigh.
+    weighted = run.federated.weighting == "examples" or run.federated.algorithm == "qfedavg"
     # No zeroing: clients already send zeros if an update is not finite.
-    return tff.learning.secure_aggregator(
-        zeroing=False, clipping=True, weighted=run.federated.weighting == "examples"
-    )
+    return tff.learning.secure_aggregator(zeroing=False, clipping=True, weighted=weighted)
 
 
 def protocols(run: configs.FederatedRun) -> "Protocols | None":

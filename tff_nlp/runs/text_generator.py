@@ -19,7 +19,8 @@ from tff_nlp.serving import export_text
 from tff_nlp.tasks import language_model, language_scores
 from tff_nlp.tasks import task as tasks
 
-# Logits have a column for each token of the vocabulary.
+# Logits have a column for each token of the vocabulary: this many numbers take 256 MB.
+_EVALUATION_LOGITS = 2**26
 _EVALUATION_BATCH = 32
 # The end-of-text token is added before and after each text.
 _ADDED_TOKENS = 2
@@ -100,10 +101,16 @@ class TextGenerator:
         return language_scores.TextSet(
             name,
             len(rows),
-            learner.batches(cache, rows, self.model.tokenizer.pad_id, _EVALUATION_BATCH),
+            learner.batches(cache, rows, self.model.tokenizer.pad_id, self.evaluation_batch),
             next_token.unigram_perplexity(self.seen, _count(cache, self.model, rows)),
             clients,
         )
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Number of texts that are evaluated at a time."""
+        text = self.config.max_tokens * self.model.vocabulary_size
+        return max(1, min(_EVALUATION_BATCH, _EVALUATION_LOGITS // text))
 
     def describe_scores(self, scores: language_scores.LanguageScores) -> dict[str, Any]:
         """Returns the entry of result.json for the scores on the test set."""
@@ -180,9 +187,10 @@ def build_language_model(
         from them.
       seed: Seed of the initial weights.
       cache_dir: Folder of the token caches; None for tff_nlp in $XDG_CACHE_HOME or ~/.cache.
-      **model: Options of `runs.configs.ModelConfig`: `encoder` ("random", a Hugging Face GPT-2
-        folder, or a KerasNLP preset), `trainable`, `dropout`, `max_tokens`. A "random" model also
-        has `encoder_layers`, `encoder_width`, `encoder_heads` and `vocabulary_size`.
+      **model: Options of `runs.configs.ModelConfig`: `encoder` ("random", "smollm2", a GGUF file of
+        a Llama, a Hugging Face GPT-2 folder, or a KerasNLP preset), `trainable`, `dropout`,
+        `max_tokens`. A "random" model also has `encoder_layers`, `encoder_width`, `encoder_heads`
+        and `vocabulary_size`.
 
     Raises:
       UserError: If an argument is not possible, or the model cannot be loaded.

@@ -83,6 +83,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         factors=model.factors,
         one_example=padded_texts.one_text,
         table=None if model.token_embedding is None else task.Table(model.token_embedding, "ids"),
+        head=model.head_names,
     )
     if not logit_adjustment:
         return plain

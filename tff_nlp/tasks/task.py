@@ -157,6 +157,8 @@ class Task:
         trains. Then `score` reads the sums.
       one_example: Function (inputs, index) -> inputs of one example, as a batch of one.
       table: The weight that is read only by gathering rows, or None.
+      head: Names of the trainable weights of the head: the last layer, which maps what the encoder
+        finds to the labels. Empty if the model has no such layer, or if it does not train.
       dependence: The reason why the loss of an example depends on other examples, as a sentence to
         the user that names the setting. It is empty if the loss does not depend on them.
       factors: The low-rank factors among the weights.
@@ -179,6 +181,7 @@ class Task:
     statistics: Callable[[Any, Any], tuple[tf.Tensor, ...]] = no_statistics
     one_example: Callable[[Any, tf.Tensor], Any] = rows_at
     table: Table | None = None
+    head: tuple[str, ...] = ()
     dependence: str = ""
     factors: tuple[Factors, ...] = ()
 

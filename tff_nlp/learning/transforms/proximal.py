@@ -1,6 +1,7 @@
-"""The proximal term of FedProx.
+"""The proximal terms of FedProx and Ditto.
 
-Li et al. 2020, "Federated Optimization in Heterogeneous Networks", equation 2.
+Li et al. 2020, "Federated Optimization in Heterogeneous Networks", equation 2;
+Li et al. 2021, "Ditto: Fair and Robust Federated Learning Through Personalization", equation 2.
 """
 
 from collections.abc import Sequence
@@ -29,9 +30,32 @@ def proximal(strength: float) -> transform.GradientTransform:
     def update(
         gradients: transform.Gradients, state: Any, weights: Sequence[tf.Tensor]
     ) -> tuple[transform.Gradients, Any]:
-        with_term = [
-            g + strength * (w - w0) for g, w, w0 in zip(gradients, weights, state, strict=True)
-        ]
-        return with_term, state
+        return _pulled(strength, gradients, weights, state), state
 
     return transform.GradientTransform(lambda weights: tuple(map(tf.identity, weights)), update)
+
+
+def towards(centre: Sequence[tf.Tensor], strength: float) -> transform.GradientTransform:
+    """Returns the transform that adds `strength * (weights - centre)` to the gradient.
+
+    The centre is not where the client begins. So the term also moves the rows of a table that the
+    client does not read.
+
+    Args:
+      centre: The weights to stay near to, with the shapes of the trainable weights.
+      strength: The factor of the term, above 0 and finite.
+    """
+    return transform.GradientTransform(
+        lambda weights: (),
+        lambda gradients, state, weights: (_pulled(strength, gradients, weights, centre), state),
+        sparse=False,
+    )
+
+
+def _pulled(
+    strength: float,
+    gradients: transform.Gradients,
+    weights: Sequence[tf.Tensor],
+    centre: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    return [g + strength * (w - c) for g, w, c in zip(gradients, weights, centre, strict=True)]

@@ -66,13 +66,15 @@ def attach(backbone: Any, bottleneck: int, seed: int) -> list[Bottleneck]:
       seed: Seed of the run.
 
     Raises:
-      UserError: If the width is below 1.
+      UserError: If the width is below 1, or the layers have other parts (Llama).
     """
     if bottleneck < 1:
         raise UserError(f"`adapter_width`={bottleneck}: must be 1 or more")
     added = []
     for place, layer in enumerate(backbone.transformer_layers):
         for name, attribute in _ENDS.items():
+            if not hasattr(layer, attribute):
+                raise UserError("`adapter`=houlsby: this network has no place for it; take lora")
             inner = getattr(layer, attribute)
             wrapped = Bottleneck(name, inner, backbone.hidden_dim, bottleneck, seed, place)
             setattr(layer, attribute, wrapped)

@@ -11,6 +11,7 @@ from tff_nlp.runs.configs.execution import ExecutionConfig
 from tff_nlp.runs.configs.federated import FederatedConfig
 from tff_nlp.runs.configs.federated_run import FederatedRun
 from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.personalization import PersonalizationConfig
 from tff_nlp.runs.configs.place import PlaceConfig
 from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.reading import ReadingConfig
@@ -29,6 +30,7 @@ __all__ = [
     "FederatedConfig",
     "FederatedRun",
     "ModelConfig",
+    "PersonalizationConfig",
     "PlaceConfig",
     "PrivacyConfig",
     "ReadingConfig",

@@ -11,6 +11,9 @@ LEARNING_RATES = {"adamw": 1e-4, "sgd": 0.1}
 # The same for an adapter, which has few weights, some of them zero at the start.
 ADAPTER_LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.5}
 
+# Algorithms that compute with the steps of plain sgd.
+_PLAIN_SGD = ("scaffold", "qfedavg")
+
 
 @dataclasses.dataclass(frozen=True)
 class ClientTrainingConfig:
@@ -21,7 +24,7 @@ class ClientTrainingConfig:
     )
     client_optimizer: str = option(
         "auto",
-        "Optimizer of a client; auto: sgd with `algorithm`=scaffold, else adamw.",
+        "Optimizer of a client; auto: sgd with `algorithm`=scaffold or qfedavg, else adamw.",
         ("auto", "sgd", "adamw"),
     )
     client_learning_rate: float | None = option(
@@ -60,7 +63,7 @@ class ClientTrainingConfig:
         """
         name = self.client_optimizer
         if name == "auto":
-            name = "sgd" if algorithm == "scaffold" else "adamw"
+            name = "sgd" if algorithm in _PLAIN_SGD else "adamw"
         rates = ADAPTER_LEARNING_RATES if has_adapter else LEARNING_RATES
         rate = self.client_learning_rate
         return dataclasses.replace(

@@ -30,10 +30,10 @@ class ClientsConfig:
     client_test_fraction: float = option(
         0.1, "Share of each client's examples for the client's own test."
     )
-    client_validation_fraction: float = option(
-        0.0,
+    client_validation_fraction: float | None = option(
+        None,
         "Share of each client's examples for validation. The validation part selects the best "
-        "round; the test set never does.",
+        "round; the test set never does. Empty: 0.1 with `personalize`=fine_tune, else 0.",
     )
     held_out_fraction: float = option(
         0.0, "Share of the clients that never train and are only tested."
@@ -66,4 +66,5 @@ class ClientsConfig:
         checks.above_zero("dirichlet_alpha", self.dirichlet_alpha)
         for name in ("client_validation_fraction", "client_test_fraction", "held_out_fraction"):
             value = getattr(self, name)
-            checks.check(0 <= value < 1, name, value, "at least 0 and below 1")
+            good = value is None or 0 <= value < 1
+            checks.check(good, name, value, "at least 0 and below 1")

@@ -7,7 +7,9 @@ from tff_nlp.privacy import names
 from tff_nlp.runs import checks
 from tff_nlp.runs.options import option
 
-ALGORITHMS = ("fedavg", "fedprox", "scaffold", "mime_lite")
+ALGORITHMS = ("fedavg", "fedprox", "scaffold", "mime_lite", "fedper", "ditto", "qfedavg")
+# Algorithms with a model of its own for each client.
+OWN_MODELS = ("fedper", "ditto")
 # Bits per number of an update that is sent without rounding.
 FLOAT_BITS = 32
 
@@ -20,10 +22,19 @@ class FederatedConfig:
         "fedavg",
         "Federated algorithm. fedavg; fedprox: a proximal term keeps clients near the global "
         "model; scaffold: control variates correct each client's drift; mime_lite: clients use the "
-        "server's optimizer state.",
+        "server's optimizer state; fedper: each client keeps a head of its own; ditto: each client "
+        "also trains a model of its own near the global model; qfedavg: clients with a larger loss "
+        "weigh more.",
         ALGORITHMS,
     )
     proximal_strength: float = option(0.01, "fedprox: factor mu of the proximal term.")
+    ditto_strength: float = option(
+        0.1,
+        "ditto: factor lambda of the term that keeps a client's own model near the global model.",
+    )
+    fairness_q: float = option(
+        1.0, "qfedavg: exponent q of the losses; 0: fedavg; a larger q makes them more equal."
+    )
     logit_adjustment: float = option(
         0.0,
         "Correction of label skew: in training, each client adds this factor times its log label "
@@ -89,3 +100,6 @@ class FederatedConfig:
         checks.above_zero("server_epsilon", self.server_epsilon)
         checks.momentum("server", self.server_optimizer, self.server_momentum)
         checks.above_zero("proximal_strength", self.proximal_strength)
+        checks.above_zero("ditto_strength", self.ditto_strength)
+        fairness = self.fairness_q
+        checks.check(0 <= fairness < math.inf, "fairness_q", fairness, "0 or more, and finite")

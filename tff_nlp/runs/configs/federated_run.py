@@ -8,6 +8,7 @@ from tff_nlp.runs.configs.corpus import CorpusConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
 from tff_nlp.runs.configs.federated import FederatedConfig
 from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.personalization import PersonalizationConfig
 from tff_nlp.runs.configs.place import PlaceConfig
 from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.rounds import RoundsConfig
@@ -22,6 +23,7 @@ class FederatedRun:
     model: ModelConfig = ModelConfig()
     client_training: ClientTrainingConfig = ClientTrainingConfig()
     federated: FederatedConfig = FederatedConfig()
+    personalization: PersonalizationConfig = PersonalizationConfig()
     rounds: RoundsConfig = RoundsConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     place: PlaceConfig = PlaceConfig()

@@ -26,8 +26,9 @@ class ModelConfig:
 
     encoder: str = option(
         AUTO,
-        "minilm, random, a Hugging Face checkpoint folder, or the name of a KerasNLP preset; auto: "
-        "random with `task`=language_model, else minilm.",
+        "minilm, random, a Hugging Face checkpoint folder, or the name of a KerasNLP preset; with "
+        "`task`=language_model also smollm2 or a .gguf file of a Llama; auto: random with "
+        "`task`=language_model, else minilm.",
         path=True,
     )
     encoder_layers: int = option(2, "Number of layers of `encoder`=random.")

@@ -33,6 +33,9 @@ _MEANT_FOR = {
     "adapter_width": ("adapter", (adapters.HOULSBY,)),
     "prefix_length": ("adapter", (adapters.PREFIX,)),
     "proximal_strength": ("algorithm", ("fedprox",)),
+    "ditto_strength": ("algorithm", ("ditto",)),
+    "fairness_q": ("algorithm", ("qfedavg",)),
+    "fine_tune_steps": ("personalize", ("fine_tune",)),
     "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
 }
 
