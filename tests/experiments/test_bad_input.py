@@ -96,7 +96,7 @@ def test_a_test_corpus_with_unknown_labels(tmp_path, run_train):
         ({"partition": "natural"}, "--client_column"),
         ({"min_examples_per_client": 100}, "--min_examples_per_client=100"),
         ({"held_out_fraction": 0.99}, "--held_out_fraction=0.99"),
-        ({"trainable": "everything"}, "--trainable=everything: must be all"),
+        ({"trainable": "everything"}, "--trainable=everything: must be auto, all"),
         ({"encoder": "bert.safetensors", "max_tokens": 5000}, "--max_tokens=5000"),
         ({"rounds": "many"}, "--rounds=many"),
         ({"rounds": 0}, "--rounds=0: must be 1 or more"),

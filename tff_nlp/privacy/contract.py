@@ -17,6 +17,7 @@ _STATE = "what a client keeps depends on all rounds in which it took part"
 _UNACCOUNTED = {
     "scaffold": _STATE,
     "fedper": _STATE,
+    "fedsa": _STATE,
     "ditto": _STATE,
     "mime_lite": "a client sends a gradient beside its update",
     "qfedavg": "the loss of a client is its weight, without a bound",

@@ -31,7 +31,7 @@ def of_process(run: configs.FederatedRun) -> contract.Conduct:
     bits, dp = run.federated.upload_bits, run.privacy.dp
     has_labels = run.corpus.task != task_names.LANGUAGE_MODEL
     return contract.Conduct(
-        algorithm=run.federated.algorithm,
+        algorithm=run.process,
         aggregator=properties.configured(
             dp,
             upload_bits=None if bits == federated.FLOAT_BITS else bits,

@@ -98,7 +98,7 @@ def as_json(found: budget.Answer) -> dict[str, Any]:
 
 
 def in_words(found: budget.Answer) -> str:
-    """Returns an answer as lines of text."""
+    """Returns an answer as lines of marked text (`errors`)."""
     parts = [found.stated.in_words()]
     if found.split is not None:
         parts.append(

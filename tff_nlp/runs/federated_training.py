@@ -20,6 +20,7 @@ from tff_nlp.learning.algorithms import (
     fed_avg,
     fed_per,
     fed_prox,
+    fed_sa,
     mime_lite,
     q_fed_avg,
     scaffold,
@@ -51,6 +52,9 @@ from tff_nlp.runs import (
 from tff_nlp.runs.drawing import Drawing
 from tff_nlp.runs.privacy_plan import PrivacyPlan
 from tff_nlp.tasks import task as tasks
+
+# What clients keep, by the name of the process.
+_UNTRAINED = {"fedper": "their heads", "fedsa": "their factors B"}
 
 
 def train(
@@ -98,8 +102,9 @@ def train(
         "test": model.report_tokens(texts.test),
     }
     reporter.say("tokens", token_reports["train"].lines())
-    if run.federated.algorithm == "fedper":
-        note = "clients keep their heads, so the final and exported model has an untrained head"
+    if run.process in _UNTRAINED:
+        part = _UNTRAINED[run.process]
+        note = f"clients keep {part}, so those of the final and exported model are untrained"
         reporter.say("note", [note])
     secret = _noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
@@ -211,10 +216,11 @@ def build_process(
         "scaffold": functools.partial(scaffold.scaffold, population=population),
         "mime_lite": mime_lite.mime_lite,
         "fedper": fed_per.fed_per,
+        "fedsa": fed_sa.fed_sa,
         "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
         "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
     }
-    return builders[run.federated.algorithm](
+    return builders[run.process](
         trained,
         local_work(run, plan),
         server_optimizer=server_optimizer(run),

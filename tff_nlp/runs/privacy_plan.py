@@ -44,7 +44,7 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         sampling = contract.sampling_for(dp, run.privacy.adjacency)
     if weighting == "auto":
         weighting = "examples" if dp == names.NONE else "uniform"
-    personalization = run.personalization.resolved(run.federated.algorithm, run.clients)
+    personalization = run.personalization.resolved(run.process, run.clients)
     clients = personalization.with_validation(run.clients)
     return dataclasses.replace(
         run,

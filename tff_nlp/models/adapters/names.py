@@ -17,7 +17,9 @@ MATRICES = {
 }
 
 # How the clients' factors become one.
-FEDIT, FFA, FEDSB, FEDEX, FLORA = "fedit", "ffa", "fedsb", "fedex", "flora"
-AGGREGATIONS = (FEDIT, FFA, FEDSB, FEDEX, FLORA)
+FEDIT, FFA, FEDSB, FEDEX, FLORA, FEDSA = "fedit", "ffa", "fedsb", "fedex", "flora", "fedsa"
+AGGREGATIONS = (FEDIT, FFA, FEDSB, FEDEX, FLORA, FEDSA)
 # Those that change the frozen matrices by the mean of the clients' products.
 BY_PRODUCTS = (FEDEX, FLORA)
+# Those that train centrally as fedit does.
+OF_CLIENTS = (*BY_PRODUCTS, FEDSA)

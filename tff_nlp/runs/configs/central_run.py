@@ -23,5 +23,5 @@ class CentralRun:
 
     def __post_init__(self) -> None:
         method = self.model.lora_aggregation
-        if self.model.adapter == names.LORA and method in names.BY_PRODUCTS:
+        if self.model.adapter == names.LORA and method in names.OF_CLIENTS:
             checks.refuse("lora_aggregation", method, "joins clients, and there are none here")

@@ -8,8 +8,9 @@ from tff_nlp.runs import checks
 from tff_nlp.runs.options import option
 
 ALGORITHMS = ("fedavg", "fedprox", "scaffold", "mime_lite", "fedper", "ditto", "qfedavg")
-# Algorithms with a model of its own for each client.
-OWN_MODELS = ("fedper", "ditto")
+# Processes with a model of its own for each client. FEDSA is fedavg with LoRA, see `FederatedRun`.
+FEDSA = "fedsa"
+OWN_MODELS = ("fedper", "ditto", FEDSA)
 # Bits per number of an update that is sent without rounding.
 FLOAT_BITS = 32
 

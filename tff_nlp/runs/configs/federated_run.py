@@ -2,11 +2,13 @@
 
 import dataclasses
 
+from tff_nlp.models.adapters import names as adapters
+from tff_nlp.runs import checks
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
-from tff_nlp.runs.configs.federated import FederatedConfig
+from tff_nlp.runs.configs.federated import FEDSA, FederatedConfig
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.personalization import PersonalizationConfig
 from tff_nlp.runs.configs.place import PlaceConfig
@@ -28,6 +30,18 @@ class FederatedRun:
     privacy: PrivacyConfig = PrivacyConfig()
     place: PlaceConfig = PlaceConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    def __post_init__(self) -> None:
+        if self.process == FEDSA and self.federated.algorithm != "fedavg":
+            why = "is an algorithm of its own; take `algorithm`=fedavg"
+            checks.refuse("lora_aggregation", FEDSA, why)
+
+    @property
+    def process(self) -> str:
+        """Name of the learning process: the algorithm, or "fedsa" if LoRA's B stay at clients."""
+        has_lora = self.model.adapter == adapters.LORA
+        keeps_b = has_lora and self.model.lora_aggregation == adapters.FEDSA
+        return FEDSA if keeps_b else self.federated.algorithm
 
     def why_not_longer(self) -> str:
         """Returns why this run cannot get more rounds later; empty if it can."""

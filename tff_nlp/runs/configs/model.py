@@ -71,7 +71,8 @@ class ModelConfig:
         names.FEDIT,
         "fedit: the mean of A and the mean of B; ffa: A stays fixed; fedsb: only a matrix between "
         "fixed A and B trains; fedex: the mean of the products A B, by a change of the frozen "
-        "matrix; flora: the same, all of it in the frozen matrix, and A and B start anew.",
+        "matrix; flora: the same, all of it in the frozen matrix, and A and B start anew; fedsa: "
+        "the mean of A, and each client keeps its own B.",
         names.AGGREGATIONS,
     )
     adapter_width: int = option(64, "Width of the bottlenecks of `adapter`=houlsby.")
