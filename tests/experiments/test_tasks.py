@@ -157,6 +157,7 @@ def paired(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow  # tests/runs/test_pairs_run.py does the same by a call
 def test_pairs_are_trained_and_predicted(tmp_path, run_train, run_predict, paired):
     folder = tmp_path / "pairs"
     values = {

@@ -62,7 +62,17 @@ def effective(model, weights):
     return found
 
 
-@pytest.mark.parametrize("aggregation", [n for n in names.AGGREGATIONS if n != names.FEDSA])
+# FEDSA is tested in algorithms/test_fed_sa.py.
+@pytest.mark.parametrize(
+    "aggregation",
+    [
+        names.FEDIT,
+        pytest.param(names.FFA, marks=pytest.mark.slow),
+        pytest.param(names.FEDSB, marks=pytest.mark.slow),
+        names.FEDEX,
+        names.FLORA,
+    ],
+)
 def test_the_mean_of_the_products(aggregation):
     model = adapted(aggregation)
     data = cohort(model)
@@ -94,6 +104,7 @@ def test_the_mean_of_the_products(aggregation):
             assert 1e-3 < np.abs(first - second).max() <= 2 * SIZES["width"] ** -0.5
 
 
+@pytest.mark.slow
 def test_the_same_in_tffs_worker():
     aggregation = names.FLORA
     model = adapted(aggregation)
@@ -131,6 +142,7 @@ def test_scaffold_adds_up_updates_only():
         )
 
 
+@pytest.mark.slow
 def test_the_proximal_term_goes_with_it():
     model = adapted(names.FEDEX)
     process, state = begin(
@@ -140,6 +152,7 @@ def test_the_proximal_term_goes_with_it():
     assert metrics["client_work"]["train"]["num_examples"] == EXAMPLES.sum()
 
 
+@pytest.mark.slow
 def test_factors_in_eight_bits():
     model = adapted(names.FEDIT)
     process, state = begin(

@@ -98,7 +98,9 @@ def test_the_process_equals_tff(model, oracle, algorithm, weighting, client, ser
         build(oracle(model).model_fn, **arguments), ROUNDS, data
     )
 
-    assert_same_weights(model, trainable(process, state), theirs)
+    # AdamW divides gradients by numbers as small as its epsilon, so their roundings grow.
+    tolerance = 1e-4 if client == "adamw" else 2e-5
+    assert_same_weights(model, trainable(process, state), theirs, tolerance=tolerance)
     ours, expected = (m["client_work"]["train"] for m in (metrics[-1], their_metrics))
     # TFF averages the loss over examples, as we do.
     for key in ("accuracy", "loss", "num_examples", "num_batches"):

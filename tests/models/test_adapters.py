@@ -46,7 +46,14 @@ def logits(model):
 
 @pytest.mark.parametrize(
     ("build", "kind"),
-    [(b, kind) for b in (bert, gpt2) for kind in KINDS if (b, kind) != (gpt2, "prefix")],
+    [
+        *((bert, kind) for kind in KINDS),
+        (gpt2, "every matrix"),
+        *(
+            pytest.param(gpt2, k, marks=pytest.mark.slow)
+            for k in ("lora", "ffa", "core", "houlsby")
+        ),
+    ],
 )
 def test_a_network_with_an_adapter(build, kind):
     chosen, same, parameters = KINDS[kind]

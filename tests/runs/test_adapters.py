@@ -110,6 +110,10 @@ def test_a_central_run_joins_no_clients(tmp_path):
     model = configs.ModelConfig(adapter=names.LORA, lora_aggregation=names.FEDEX)
     with pytest.raises(UserError, match="lora_aggregation=fedex: joins clients"):
         configs.CentralRun(model=model)
+
+
+@pytest.mark.slow
+def test_a_central_run_with_an_adapter(tmp_path):
     run = described(tmp_path, "central", adapter=names.LORA, lora_rank=2)
     central_run.run(
         configs.CentralRun(

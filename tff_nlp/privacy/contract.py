@@ -269,9 +269,12 @@ def _masked(masked: Masked) -> list[str]:
 def _algorithm(conduct: Conduct) -> Violation | None:
     if not conduct.is_private or conduct.algorithm not in _UNACCOUNTED:
         return None
+    name, instead = "algorithm", "fedavg"
+    if conduct.algorithm == "fedsa":
+        name, instead = "lora_aggregation", "ffa"
     return Violation(
-        f"`algorithm`={conduct.algorithm}: {_UNACCOUNTED[conduct.algorithm]}, which no accountant "
-        "here knows of; take `algorithm`=fedavg",
+        f"`{name}`={conduct.algorithm}: {_UNACCOUNTED[conduct.algorithm]}, which no accountant "
+        f"here knows of; take `{name}`={instead}",
         may_pass=False,
     )
 

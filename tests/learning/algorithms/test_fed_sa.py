@@ -76,5 +76,5 @@ def test_what_does_not_go_together():
         mechanism.Mechanism("gaussian", noise_multiplier=1.0, clients_per_round=2)
     )
     task = classification.classification(adapted(names.FEDSA))
-    with pytest.raises(errors.UserError, match="algorithm=fedsa: .*no accountant"):
+    with pytest.raises(errors.UserError, match="lora_aggregation=fedsa: .*no accountant.*=ffa"):
         fed_sa.fed_sa(task, aggregator=private)
