@@ -9,7 +9,7 @@ from tff_nlp.runs.options import option
 # Default learning rates of clients, by optimizer.
 LEARNING_RATES = {"adamw": 1e-4, "sgd": 0.1}
 # The same for an adapter, which has few weights, some of them zero at the start.
-ADAPTER_LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.5}
+ADAPTER_LEARNING_RATES = {"adamw": 3e-3, "sgd": 0.5}
 
 # Algorithms that compute with the steps of plain sgd.
 _PLAIN_SGD = ("scaffold", "qfedavg")
