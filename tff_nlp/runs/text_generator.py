@@ -152,9 +152,7 @@ class TextGenerator:
         """
         del strip_prefix
         model, trainable, frozen = folding.fold(
-            self.model,
-            [np.asarray(w) for w in weights.trainable],
-            [np.asarray(w) for w in weights.non_trainable],
+            self.model, weights.trainable, weights.non_trainable
         )
         return export_text.export(
             folder,

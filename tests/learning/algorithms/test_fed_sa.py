@@ -46,7 +46,7 @@ def test_two_rounds_are_those_of_the_clients_alone():
         after = process.get_model_weights(state).trainable
         for index, value in enumerate(after):
             if index in places:
-                assert not np.any(value)  # the first B, which nobody trained
+                assert not np.any(value)  # the first B, which is untrained
                 continue
             mean = np.average([end[index] for end in ends], axis=0, weights=EXAMPLES)
             np.testing.assert_allclose(value, mean, atol=1e-5)

@@ -17,22 +17,23 @@ from tff_nlp.models.adapters.adapter import Attached
 Arrays = Sequence[np.ndarray]
 
 
-def fold(model: Any, trainable: Arrays, frozen: Arrays) -> tuple[Any, Arrays, Arrays]:
+def fold(model: Any, trainable: Sequence[Any], frozen: Sequence[Any]) -> tuple[Any, Arrays, Arrays]:
     """Returns a model without low-rank factors that computes the same, and its weights.
 
     Other adapters stay in the network, because they are no change of its weights.
 
     Args:
       model: A `Classifier` or a `CausalModel`.
-      trainable: Arrays in the order of the model's `trainable_names`.
-      frozen: Arrays in the order of the model's `frozen_names`.
+      trainable: Tensors or arrays in the order of the model's `trainable_names`.
+      frozen: Tensors or arrays in the order of the model's `frozen_names`.
 
     Returns:
       The model, and its trainable and frozen weights. The model has no `keras_model`.
     """
+    trainable, frozen = list(map(np.asarray, trainable)), list(map(np.asarray, frozen))
     layers = model._attached.low_rank
     if not layers:
-        return model, list(trainable), list(frozen)
+        return model, trainable, frozen
     values = {
         id(weight.variable): value
         for weight, value in zip(model._weights, (*trainable, *frozen), strict=True)
@@ -63,8 +64,8 @@ def fold(model: Any, trainable: Arrays, frozen: Arrays) -> tuple[Any, Arrays, Ar
 def save(
     path: pathlib.Path,
     model: functional.WeightsAsValues,
-    trainable: Arrays,
-    frozen: Arrays,
+    trainable: Sequence[Any],
+    frozen: Sequence[Any],
 ) -> None:
     """Writes the weights that differ from the frozen network, as NumPy arrays by name.
 
@@ -74,8 +75,8 @@ def save(
     Args:
       path: The file, with the ending .npz.
       model: A `Classifier` or a `CausalModel`.
-      trainable: Arrays in the order of the model's `trainable_names`.
-      frozen: Arrays in the order of the model's `frozen_names`.
+      trainable: Tensors or arrays in the order of the model's `trainable_names`.
+      frozen: Tensors or arrays in the order of the model's `frozen_names`.
 
     Raises:
       WriteError: If the file cannot be written.
