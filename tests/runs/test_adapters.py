@@ -135,8 +135,41 @@ def test_a_central_run_with_an_adapter(tmp_path):
         ({"adapter": "lora", "lora_matrices": "query,x"}, "lora_matrices=x: must be one of query"),
         ({"adapter": "lora", "lora_rank": 0}, "lora_rank=0: must be 1 or more"),
         ({"adapter": "lora", "lora_alpha": 0.0}, "lora_alpha=0.0: must be above 0"),
+        (
+            {"adapter": "lora", "lora_aggregation": "flora", "lora_client_ranks": "2,9"},
+            "lora_client_ranks=9: must be from 1 to lora_rank=8",
+        ),
+        (
+            {"adapter": "lora", "lora_aggregation": "flora", "lora_client_ranks": "2,x"},
+            "lora_client_ranks=2,x: must be whole numbers",
+        ),
+        (
+            {"adapter": "lora", "lora_client_ranks": "2,4"},
+            "lora_client_ranks=2,4: a client of a small rank would lose a part of B",
+        ),
     ],
 )
 def test_mistakes(options, message):
     with pytest.raises(UserError, match=message):
         configs.ModelConfig(**options)
+
+
+@pytest.mark.slow
+def test_clients_of_different_ranks_send_less(tmp_path):
+    sent = []
+    for folder, ranks in (("equal", ""), ("mixed", "1,2")):
+        run = described(
+            tmp_path,
+            folder,
+            adapter=names.LORA,
+            lora_rank=2,
+            lora_aggregation=names.FLORA,
+            lora_client_ranks=ranks,
+        )
+        federated_run.run(run)
+        result = json.loads((tmp_path / folder / "result.json").read_text())
+        sent.append(result["bytes_per_client"])
+    # Two matrices with 2 x 16 x 2 numbers each. Half of the clients send half of them.
+    factors = 4 * 2 * 2 * 16 * 2
+    assert sent[0]["up"] - sent[1]["up"] == pytest.approx(factors / 4, abs=4)
+    assert sent[0]["down"] - sent[1]["down"] == sent[0]["up"] - sent[1]["up"]

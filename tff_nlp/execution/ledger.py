@@ -64,6 +64,23 @@ class ByteLedger:
         """Returns the bytes of a part, or 0 if there is no such part."""
         return sum(p.bytes for p in self.parts if (p.direction, p.name) == (direction, name))
 
+    def without(self, direction: str, name: str, saved: int) -> "ByteLedger":
+        """Returns a ledger with fewer bytes in one part and in the total of its direction.
+
+        Args:
+          direction: "down" or "up".
+          name: Name of the part.
+          saved: Number of bytes that are not sent.
+        """
+        parts = tuple(
+            dataclasses.replace(part, bytes=part.bytes - saved)
+            if (part.direction, part.name) == (direction, name)
+            else part
+            for part in self.parts
+        )
+        totals = {direction: getattr(self, direction) - saved}
+        return dataclasses.replace(self, **totals, parts=parts)
+
     @property
     def lower_bound(self) -> bool:
         """Whether the ledger is a lower bound, because some tensors have an unknown size."""

@@ -15,6 +15,7 @@ from tff_nlp.learning import (
     client_batches,
     client_input,
     local_training,
+    mixed_ranks,
     optimizers,
     schedules,
 )
@@ -45,6 +46,7 @@ class LocalWork:
         the update, which is the initial minus the final weights.
       example_privacy: Clipping and noise of DP-SGD; None for training without DP-SGD.
       canaries: The canaries of an audit; None without an audit.
+      ranks: The low-rank factors of clients of different ranks; None if all ranks are equal.
       seed: Seed of the dropout, together with the round number and the client's data.
     """
 
@@ -55,6 +57,7 @@ class LocalWork:
     send: Send | None = None
     example_privacy: example_level.ExamplePrivacy | None = None
     canaries: canary_update.Canaries | None = None
+    ranks: mixed_ranks.MixedRanks | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +91,8 @@ def build_client_work(
         extras[client_input.NOISE_KEY] = client_input.KEY_SPEC
     if local.canaries is not None:
         extras[client_input.CANARY] = client_input.CANARY_SPEC
+    if local.ranks is not None:
+        extras[client_input.RANK] = client_input.RANK_SPEC
     model_type = task.weights_type()
     data_type = client_input.client_type(task.batch_spec, extras)
 
@@ -183,6 +188,10 @@ def _update(
 ) -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
     """Returns the update and the sums of a client."""
     trainable, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
+    if local.ranks is not None:
+        largest = tf.constant(local.ranks.largest)
+        rank = client_input.value_of(client, client_input.RANK, largest)
+        trainable = local.ranks.narrow(trainable, rank)
     batches = client_batches.read(task, client_input.batches_of(client))
     gradient_of: local_training.GradientOf = local_training.batch_gradient
     if local.example_privacy is not None:

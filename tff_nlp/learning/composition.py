@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, Union
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp.learning import client_work, optimizers, server_update
+from tff_nlp.learning import client_work, mixed_ranks, optimizers, server_update
 from tff_nlp.privacy import aggregator_properties, contract
 from tff_nlp.tasks import task as tasks
 
@@ -146,6 +146,7 @@ def check(
         allow_dp_mismatch=allow_dp_mismatch,
     )
     contract.check(conduct)
+    mixed_ranks.check(local.ranks, aggregator)
     return conduct
 
 

@@ -80,7 +80,8 @@ def batch_gradient(weights: Weights, step: Step) -> tuple[Sequence[tf.Tensor], S
         sums = tasks.with_totals(losses)
         loss = tf.math.divide_no_nan(sums["loss_sum"], sums["weight_sum"])
     gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return [tf.convert_to_tensor(g) for g in gradients], sums
+    # The gradient of a product over an axis of size 1 loses its static shape.
+    return [tf.ensure_shape(g, w.shape) for g, w in zip(gradients, weights, strict=True)], sums
 
 
 def train(

@@ -63,6 +63,7 @@ def with_canaries(
     key: Callable[[int, int], np.ndarray | None],
     *,
     audited: bool,
+    ranks: np.ndarray | None = None,
 ) -> Callable[[int, int], Any]:
     """Returns the function (client, round) -> input of the client, for real clients and canaries.
 
@@ -74,6 +75,7 @@ def with_canaries(
       batch_spec: The specs of a batch.
       key: Function (client, round) -> key of the noise that the client adds; None for no noise.
       audited: Whether there are canaries.
+      ranks: The rank of the low-rank factors of each real client; None if all ranks are equal.
     """
 
     def client_data(client: int, number: int, state: Any = None) -> Any:
@@ -84,7 +86,11 @@ def with_canaries(
             canary = client_input.CANARY_SPEC if real else tf.constant(index)
         batches = dataset(client, number) if real else client_input.no_elements(batch_spec)
         return client_input.with_values(
-            batches, state=state, noise_key=key(client, number), canary=canary
+            batches,
+            state=state,
+            noise_key=key(client, number),
+            canary=canary,
+            rank=None if ranks is None else tf.constant(ranks[client]),
         )
 
     return client_data

@@ -1,5 +1,6 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds and results."""
 
+import dataclasses
 import functools
 import logging
 import pathlib
@@ -14,7 +15,13 @@ from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.aggregation import factor_products
 from tff_nlp.clients import client_data, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
-from tff_nlp.learning import client_work, composition, optimizers, schedules, stateful
+from tff_nlp.learning import (
+    client_work,
+    composition,
+    optimizers,
+    schedules,
+    stateful,
+)
 from tff_nlp.learning.algorithms import (
     ditto,
     fed_avg,
@@ -35,6 +42,7 @@ from tff_nlp.program import run_directory, secret_file, training
 from tff_nlp.runs import (
     alone,
     canary_clients,
+    client_ranks,
     conduct,
     configs,
     data,
@@ -115,6 +123,7 @@ def train(
         cohort=run.clients.clients_per_round,
         overhead=secure_rounds.overhead(run),
     )
+    sent = client_ranks.sent(run, model.task, split.train.num_clients, sent)
     reporter.say("round", [_describe_round(run.clients, split, sent)])
     late = {"devices": list(devices)}
     initial = model.task.initial_weights()[0] if run.privacy.audit_canaries else []
@@ -220,9 +229,10 @@ def build_process(
         "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
         "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
     }
+    local = dataclasses.replace(local_work(run, plan), ranks=client_ranks.of_run(run, trained))
     return builders[run.process](
         trained,
-        local_work(run, plan),
+        local,
         server_optimizer=server_optimizer(run),
         aggregator=_aggregator(run, trained, plan),
     )
@@ -265,6 +275,7 @@ def _program(
             trained.batch_spec,
             drawing.key,
             audited=bool(run.privacy.audit_canaries),
+            ranks=client_ranks.drawn(run, split.train.num_clients),
         ),
         score=trained.score_set,
         evaluation_sets=sets,

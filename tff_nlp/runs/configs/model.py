@@ -62,6 +62,11 @@ class ModelConfig:
         names.KINDS,
     )
     lora_rank: int = option(8, "Rank of the factors of `adapter`=lora.")
+    lora_client_ranks: str = option(
+        "",
+        "Ranks of clients with `lora_aggregation`=flora, up to `lora_rank`, for example 2,4,8; "
+        "each has the same share of clients. Empty: all have `lora_rank`.",
+    )
     lora_alpha: float = option(16.0, "Their product is multiplied by this number / `lora_rank`.")
     lora_matrices: str = option(
         "query,value",
@@ -98,6 +103,7 @@ class ModelConfig:
         for name in _COUNTS:
             checks.at_least(1, name, getattr(self, name))
         checks.above_zero("lora_alpha", self.lora_alpha)
+        self._check_client_ranks()
         for name in self.parsed_matrices():
             known = ", ".join(names.MATRICES)
             checks.check(name in names.MATRICES, "lora_matrices", name, f"one of {known}")
@@ -120,6 +126,28 @@ class ModelConfig:
         """Returns the names of the matrices that get factors, without duplicates."""
         parts = (part.strip() for part in self.lora_matrices.split(","))
         return tuple(dict.fromkeys(parts))
+
+    def parsed_client_ranks(self) -> tuple[int, ...]:
+        """Returns the ranks of clients; empty if all have `lora_rank`."""
+        if not self.lora_client_ranks:
+            return ()
+        try:
+            return tuple(int(part) for part in self.lora_client_ranks.split(","))
+        except ValueError:
+            numbers = "whole numbers with commas between them"
+            checks.refuse("lora_client_ranks", self.lora_client_ranks, f"must be {numbers}")
+
+    def _check_client_ranks(self) -> None:
+        for rank in self.parsed_client_ranks():
+            in_range = 1 <= rank <= self.lora_rank
+            limit = f"from 1 to `lora_rank`={self.lora_rank}"
+            checks.check(in_range, "lora_client_ranks", rank, limit)
+        if self.lora_client_ranks and self.lora_aggregation != names.FLORA:
+            why = (
+                "a client of a small rank would lose a part of B; take `lora_aggregation`=flora, "
+                "where B is zero at the start of each round"
+            )
+            checks.refuse("lora_client_ranks", self.lora_client_ranks, why)
 
     def resolved(self, task: str) -> "ModelConfig":
         """Returns the config with the default encoder and the trained weights filled in.

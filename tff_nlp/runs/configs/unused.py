@@ -27,6 +27,7 @@ _MEANT_FOR = {
     "encoder_heads": ("encoder", ("random",)),
     "vocabulary_size": ("encoder", ("random",)),
     "lora_rank": ("adapter", (adapters.LORA,)),
+    "lora_client_ranks": ("adapter", (adapters.LORA,)),
     "lora_alpha": ("adapter", (adapters.LORA,)),
     "lora_matrices": ("adapter", (adapters.LORA,)),
     "lora_aggregation": ("adapter", (adapters.LORA,)),
