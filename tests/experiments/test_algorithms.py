@@ -81,7 +81,7 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         ),
         (
             {"algorithm": "ditto", "dp": "example_level", "noise_multiplier": 1},
-            "--algorithm=ditto: .*no accountant",
+            "--algorithm=ditto: clients have models of their own",
         ),
         ({"algorithm": "ditto", "ditto_strength": 0}, "--ditto_strength=0"),
         ({"algorithm": "qfedavg", "fairness_q": -1}, "--fairness_q=-1"),

@@ -1,6 +1,7 @@
 """A composition is refused with one sentence, from the command line as from Python."""
 
 import dataclasses
+import functools
 
 import pytest
 import tensorflow_federated as tff
@@ -10,12 +11,15 @@ from absl import flags
 from experiments import train as script
 from experiments.flags import groups
 from tests.learning import quadratics
+from tests.learning.algorithms import test_local_parts
 from tff_nlp import errors
 from tff_nlp.aggregation.quantized_mean import QuantizedMeanFactory
+from tff_nlp.learning import canary_update
 from tff_nlp.learning.algorithms import (
     ditto,
     fed_avg,
     fed_prox,
+    local_parts,
     mime_lite,
     q_fed_avg,
     scaffold,
@@ -33,6 +37,13 @@ DP_SGD = dataclasses.replace(UNIFORM, example_privacy=ExamplePrivacy(1.0, 1.0, 4
 MEANS = {
     name: mechanism.build_aggregator(mechanism.Mechanism(name, 1.0, 40))
     for name in names.CLIENT_LEVEL
+}
+# Two of the weights stay at the clients.
+HEADS_AT_CLIENTS = {
+    "algorithm": functools.partial(
+        local_parts.local_parts, parts=test_local_parts.task().trainable_names[:2]
+    ),
+    "task": test_local_parts.task(),
 }
 QUERY = tfp.NormalizedQuery(tfp.GaussianSumQuery(1.0, 1.0), 4.0)
 
@@ -122,9 +133,29 @@ REFUSED = {
         ["--dp=example_level", "--algorithm=mime_lite"],
         {"algorithm": mime_lite.mime_lite, "local": DP_SGD},
     ),
-    "Ditto and a mechanism": (
-        ["--dp=gaussian", "--algorithm=ditto"],
-        {"algorithm": ditto.ditto, "aggregator": MEANS[names.GAUSSIAN]},
+    "Ditto and DP-SGD": (
+        ["--dp=example_level", "--algorithm=ditto"],
+        {"algorithm": ditto.ditto, "local": DP_SGD},
+    ),
+    "Ditto and noise of clients": (
+        ["--dp=distributed", "--algorithm=ditto"],
+        {"algorithm": ditto.ditto, "aggregator": MEANS[names.DISTRIBUTED]},
+    ),
+    "heads at clients and a cohort of a fixed size": (
+        ["--dp=gaussian", "--sampling=fixed", "--adjacency=replace_one", "--algorithm=fedper"],
+        {
+            **HEADS_AT_CLIENTS,
+            "aggregator": MEANS[names.GAUSSIAN],
+            "drawn": contract.Rounds("fixed", adjacency="replace_one"),
+        },
+    ),
+    "heads at clients and canaries": (
+        ["--dp=gaussian", "--audit_canaries=10", "--algorithm=fedper"],
+        {
+            **HEADS_AT_CLIENTS,
+            "local": dataclasses.replace(UNIFORM, canaries=canary_update.Canaries(0, 1.0)),
+            "aggregator": MEANS[names.GAUSSIAN],
+        },
     ),
     "weights by losses and a mechanism": (
         ["--dp=gaussian", "--algorithm=qfedavg"],
@@ -184,6 +215,26 @@ def test_flags_and_calls_are_refused_with_the_same_sentence(name):
 
 
 ALLOWED = {
+    "a model of each client and a mechanism": (
+        ["--dp=gaussian", "--algorithm=ditto"],
+        {"algorithm": ditto.ditto, "aggregator": MEANS[names.GAUSSIAN]},
+    ),
+    "heads at clients and a mechanism": (
+        ["--dp=gaussian", "--algorithm=fedper"],
+        {
+            **HEADS_AT_CLIENTS,
+            "aggregator": MEANS[names.GAUSSIAN],
+            "drawn": contract.Rounds("poisson"),
+        },
+    ),
+    "heads at clients and a tree": (
+        ["--dp=tree_aggregation", "--algorithm=fedper"],
+        {
+            **HEADS_AT_CLIENTS,
+            "aggregator": MEANS[names.TREE_AGGREGATION],
+            "drawn": contract.Rounds("cyclic"),
+        },
+    ),
     "SCAFFOLD and rounded updates": (
         ["--algorithm=scaffold", "--upload_bits=8"],
         {

@@ -143,6 +143,7 @@ def check(
         weighting=local.weighting,
         dependence=_dependence(task),
         sends_sums=local.send is not None,
+        audited=local.canaries is not None,
         allow_dp_mismatch=allow_dp_mismatch,
     )
     contract.check(conduct)

@@ -13,15 +13,15 @@ from tff_nlp.privacy.properties import Properties
 
 # Printed instead of an epsilon if others may know the noise.
 REPEATABLE = "repeatable noise, for research only"
-_STATE = "what a client keeps depends on all rounds in which it took part"
 _UNACCOUNTED = {
-    "scaffold": _STATE,
-    "fedper": _STATE,
-    "fedsa": _STATE,
-    "ditto": _STATE,
+    "scaffold": "a client sends a change of its control variate beside its update",
     "mime_lite": "a client sends a gradient beside its update",
     "qfedavg": "the loss of a client is its weight, without a bound",
 }
+# Algorithms that train a second model, or a part of a model, beside what DP-SGD would protect.
+_OWN_MODELS = ("fedper", "fedsa", "ditto")
+# Algorithms whose clients send one clipped value that depends on what they kept.
+_SENDS_KEPT = ("fedper", "fedsa")
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
 
@@ -57,6 +57,7 @@ class Conduct:
       dependence: Why the loss of an example depends on other examples, as a whole sentence; empty
         if it does not.
       sends_sums: Whether a client may send values that depend on the sums of its losses.
+      audited: Whether there are canaries among the clients.
       allow_dp_mismatch: Whether the process may violate the assumptions of its accountant, because
         no epsilon is claimed.
     """
@@ -67,6 +68,7 @@ class Conduct:
     weighting: str = "uniform"
     dependence: str = ""
     sends_sums: bool = False
+    audited: bool = False
     allow_dp_mismatch: bool = False
 
     @property
@@ -167,6 +169,7 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
         _rounding(conduct.aggregator, rounds),
         *_secure_sum(conduct.aggregator, rounds),
         _algorithm(conduct),
+        _canaries(conduct),
         *(_rounds(conduct, rounds) if rounds else ()),
         _weighting(conduct),
         *_examples(conduct),
@@ -267,14 +270,31 @@ def _masked(masked: Masked) -> list[str]:
 
 
 def _algorithm(conduct: Conduct) -> Violation | None:
-    if not conduct.is_private or conduct.algorithm not in _UNACCOUNTED:
+    algorithm = conduct.algorithm
+    if conduct.is_private and algorithm in _UNACCOUNTED:
+        why = f"{_UNACCOUNTED[algorithm]}, which no accountant here knows of"
+    elif conduct.by_example and algorithm in _OWN_MODELS:
+        why = f"clients have models of their own, and `dp`={names.EXAMPLE_LEVEL} trains one model"
+    elif conduct.aggregator.mechanism == names.DISTRIBUTED and algorithm in _OWN_MODELS:
+        why = f"its clients do not add the noise of `dp`={names.DISTRIBUTED}"
+    else:
         return None
-    name, instead = "algorithm", "fedavg"
-    if conduct.algorithm == "fedsa":
-        name, instead = "lora_aggregation", "ffa"
+    name, instead = _setting_of(algorithm)
+    return Violation(f"`{name}`={algorithm}: {why}; take `{name}`={instead}", may_pass=False)
+
+
+def _setting_of(algorithm: str) -> tuple[str, str]:
+    """Returns the argument that chooses an algorithm, and a value that goes with privacy."""
+    return ("lora_aggregation", "ffa") if algorithm == "fedsa" else ("algorithm", "fedavg")
+
+
+def _canaries(conduct: Conduct) -> Violation | None:
+    if not conduct.audited or conduct.algorithm not in _OWN_MODELS:
+        return None
+    name, instead = _setting_of(conduct.algorithm)
     return Violation(
-        f"`{name}`={conduct.algorithm}: {_UNACCOUNTED[conduct.algorithm]}, which no accountant "
-        f"here knows of; take `{name}`={instead}",
+        f"`audit_canaries`: a canary has no model of its own, as clients have with "
+        f"`{name}`={conduct.algorithm}; take `{name}`={instead}",
         may_pass=False,
     )
 
@@ -282,6 +302,7 @@ def _algorithm(conduct: Conduct) -> Violation | None:
 def _rounds(conduct: Conduct, rounds: Rounds) -> tuple[Violation | None, ...]:
     sentences = (
         _sampling(conduct.aggregator.mechanism, rounds),
+        _memory(conduct, rounds),
         _dropping(conduct.aggregator.mechanism, rounds),
         _batches(conduct, rounds),
     )
@@ -312,6 +333,30 @@ def _sampling(mechanism: str, rounds: Rounds) -> str | None:
             "differ by adding or removing one client; take `adjacency`=add_or_remove"
         )
     return None
+
+
+def _memory(conduct: Conduct, rounds: Rounds) -> str | None:
+    """Returns why the rounds in which a client took part before may spoil the amplification.
+
+    What a client sends may depend on them through what it keeps. If each client draws alone, then
+    the draws of all others can be fixed, and in each round the draw of the client itself is new.
+    So the release of each round is a mixture of subsampled mechanisms, whose divergence is at most
+    that of the accountant, since the moments are convex. In a cohort of a fixed size, the draws of
+    the others depend on that of the client. Without amplification (a tree), nothing is needed.
+    """
+    mechanism = conduct.aggregator.mechanism
+    if conduct.algorithm not in _SENDS_KEPT or mechanism not in names.SAMPLINGS:
+        return None
+    if names.CYCLIC in names.SAMPLINGS[mechanism]:
+        return None
+    if rounds.sampling == names.POISSON and rounds.adjacency != names.REPLACE_ONE:
+        return None
+    name, _ = _setting_of(conduct.algorithm)
+    return (
+        f"`{name}`={conduct.algorithm}: what a client sends depends on the rounds in which it took "
+        f"part, and then the accountant of `dp`={mechanism} assumes that each client draws alone; "
+        "take `sampling`=poisson without `adjacency`=replace_one"
+    )
 
 
 def _dropping(mechanism: str, rounds: Rounds) -> str | None:

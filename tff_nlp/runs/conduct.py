@@ -41,6 +41,7 @@ def of_process(run: configs.FederatedRun) -> contract.Conduct:
         by_example=dp == names.EXAMPLE_LEVEL,
         weighting=run.federated.weighting,
         dependence=dependence.of_labels(run.federated.logit_adjustment if has_labels else 0.0),
+        audited=bool(run.privacy.audit_canaries),
         allow_dp_mismatch=run.privacy.allow_dp_mismatch,
     )
 

@@ -48,8 +48,7 @@ def ditto(
       aggregator: Aggregator of the clients' updates of the shared model.
 
     Raises:
-      UserError: If the strength is out of range, or the aggregator claims differential privacy (see
-        `scaffold`).
+      UserError: If the strength is out of range, or settings and mechanism are not compatible.
     """
     if not 0 < strength < float("inf"):
         raise errors.UserError(f"`ditto_strength`={strength}: must be above 0 and finite")

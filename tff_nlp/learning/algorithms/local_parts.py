@@ -51,7 +51,7 @@ def local_parts(
 
     Raises:
       UserError: If a name is not that of a trainable weight, if no weight or every weight is local,
-        or if the aggregator claims differential privacy (see `scaffold`).
+        or if settings and mechanism are not compatible.
     """
     local = local or client_work.LocalWork()
     split = _split(task, parts)
