@@ -21,7 +21,10 @@ _UNACCOUNTED = {
     "ditto": _STATE,
     "mime_lite": "a client sends a gradient beside its update",
     "qfedavg": "the loss of a client is its weight, without a bound",
+    "feddf": "a client sends logits beside its update",
 }
+# Algorithms whose clients send outputs on public texts, and no weights.
+SENDS_OUTPUTS = ("fedmd", "dsfl")
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
 
@@ -179,7 +182,9 @@ def _products(conduct: Conduct) -> Violation | None:
     aggregator = conduct.aggregator
     if not aggregator.multiplies:
         return None
-    if conduct.algorithm in _UNACCOUNTED:
+    if conduct.algorithm in SENDS_OUTPUTS:
+        why = f"`algorithm`={conduct.algorithm} sends no weights"
+    elif conduct.algorithm in _UNACCOUNTED:
         why = f"`algorithm`={conduct.algorithm} adds up updates"
     elif aggregator.protects_clients:
         why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"

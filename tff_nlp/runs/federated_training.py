@@ -25,6 +25,7 @@ from tff_nlp.learning.algorithms import (
     q_fed_avg,
     scaffold,
 )
+from tff_nlp.learning.distillation import PublicTexts
 from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import mechanism, names, releases
@@ -38,6 +39,7 @@ from tff_nlp.runs import (
     conduct,
     configs,
     data,
+    distilling,
     learner,
     learners,
     outcome,
@@ -198,7 +200,11 @@ def server_optimizer(run: configs.FederatedRun) -> optimizers.ServerOptimizer:
 
 
 def build_process(
-    run: configs.FederatedRun, trained: tasks.Task, population: int, plan: PrivacyPlan | None
+    run: configs.FederatedRun,
+    trained: tasks.Task,
+    population: int,
+    plan: PrivacyPlan | None,
+    public: PublicTexts | None = None,
 ) -> tff.learning.templates.LearningProcess | stateful.StatefulProcess:
     """Returns the learning process that the configuration describes.
 
@@ -207,7 +213,9 @@ def build_process(
       trained: The task.
       population: Number of clients.
       plan: The privacy plan of the run; None without differential privacy.
+      public: The public texts; None if the run does not distil.
     """
+    local = local_work(run, plan)
     mismatch: dict[str, Any] = {"allow_dp_mismatch": run.privacy.allow_dp_mismatch}
     strength: dict[str, Any] = {"proximal_strength": run.federated.proximal_strength}
     builders: Mapping[str, Callable[..., Any]] = {
@@ -219,10 +227,11 @@ def build_process(
         "fedsa": fed_sa.fed_sa,
         "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
         "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
+        **distilling.builders(run, local.optimizer, public),
     }
     return builders[run.process](
         trained,
-        local_work(run, plan),
+        local,
         server_optimizer=server_optimizer(run),
         aggregator=_aggregator(run, trained, plan),
     )
@@ -248,7 +257,8 @@ def _program(
         if len(rows):
             sets.append(model.evaluation_set(name, texts.train, rows=rows, clients=holders))
     trained = model.task
-    process = build_process(run, trained, split.train.num_clients, plan)
+    public = distilling.in_batches(run, model, texts.public)
+    process = build_process(run, trained, split.train.num_clients, plan, public)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
         return population.round_dataset(client, drawing.order(number))
