@@ -12,15 +12,23 @@ from tests.experiments.test_resume import check_same
 SMALL = {"num_clients": 8, "rounds": 3, "client_test_fraction": 0, "trainable": "head"}
 
 
-KEEP_STATES = ("scaffold", "fedper", "ditto")
+KEEP_STATES = ("scaffold", "fedper", "ditto", "fedmd", "dsfl")
 # The clients of these are scored with their own models, and some of them have none.
 OWN = {"rounds": 2, "clients_per_round": 2, "client_test_fraction": 0.3}
-FLAGS = {"fedper": {**OWN, "trainable": "biases"}, "ditto": {**OWN, "client_learning_rate": 0.05}}
+FLAGS = {
+    "fedper": {**OWN, "trainable": "biases"},
+    "ditto": {**OWN, "client_learning_rate": 0.05},
+    "fedmd": OWN,
+    "dsfl": OWN,
+}
 
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["scaffold", "mime_lite", "fedper", "ditto", pytest.param("qfedavg", marks=pytest.mark.slow)],
+    [
+        *("scaffold", "mime_lite", "fedper", "ditto", "fedmd"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("qfedavg", "feddf", "dsfl")),
+    ],
 )
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm):
     flags = {**SMALL, **FLAGS.get(algorithm, {}), "algorithm": algorithm}
@@ -87,6 +95,28 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         ({"algorithm": "qfedavg", "fairness_q": -1}, "--fairness_q=-1"),
         ({"algorithm": "qfedavg", "client_optimizer": "adamw"}, "plain sgd"),
         ({"algorithm": "fedper"}, "--algorithm=fedper: only the head trains"),
+        (
+            {"algorithm": "feddf", "dp": "gaussian", "noise_multiplier": 1},
+            "--algorithm=feddf: .*no accountant",
+        ),
+        ({"algorithm": "fedmd", "public_corpus": "none.csv"}, "--public_corpus=none.csv"),
+        (
+            {"algorithm": "dsfl", "task": "language_model", "label_column": None},
+            "--algorithm=dsfl: .*--task=classification",
+        ),
+        (
+            {"algorithm": "fedmd", "adapter": "lora", "lora_aggregation": "flora"},
+            "--lora_aggregation=flora: .*--algorithm=fedmd sends no weights",
+        ),
+        (
+            {
+                "algorithm": "fedmd",
+                "dp": "gaussian",
+                "noise_multiplier": 1,
+                "audit_canaries": 10,
+            },
+            "--audit_canaries=10: .*--algorithm=fedmd sends none",
+        ),
         ({"personalize": "fine_tune"}, "--personalize=fine_tune: needs test examples"),
         (
             {
