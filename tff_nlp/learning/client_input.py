@@ -18,11 +18,14 @@ BATCHES = "batches"
 NOISE_KEY = "noise_key"
 # int32, the number of the canary; real clients have none.
 CANARY = "canary"
+# int32, the number of the client's kind of model, where clients have different models.
+KIND = "kind"
 # The state that the client keeps between rounds.
 STATE = "state"
 
 KEY_SPEC = tf.TensorSpec([8], tf.uint32)
 CANARY_SPEC = tf.TensorSpec([], tf.int32)
+KIND_SPEC = tf.TensorSpec([], tf.int32)
 
 
 def client_type(batch_spec: Any, extras: Mapping[str, Any]) -> tff.Type:

@@ -5,6 +5,7 @@ Communication-Efficient Collaborative Training with Non-IID Private Data", algor
 """
 
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -22,6 +23,7 @@ def ds_fl(
     temperature: float = 0.1,
     aggregator: composition.Aggregator | None = None,
     allow_dp_mismatch: bool = False,
+    kinds: Sequence[logit_rounds.Kind] = (),
 ) -> stateful.StatefulProcess:
     """Builds the process, see `logit_rounds`: the targets are softmax(mean / temperature).
 
@@ -36,6 +38,7 @@ def ds_fl(
       temperature: The temperature T of the paper, above 0.
       aggregator: Aggregator of the clients' probabilities.
       allow_dp_mismatch: See `fed_avg`.
+      kinds: The kinds of clients, if their models differ, see `logit_rounds`.
 
     Raises:
       UserError: If the temperature is out of range; else see `logit_rounds`.
@@ -49,6 +52,7 @@ def ds_fl(
         learning=learning,
         aggregator=aggregator,
         allow_dp_mismatch=allow_dp_mismatch,
+        kinds=kinds,
         algorithm="dsfl",
         share=tf.nn.softmax,
         targets=functools.partial(distillation.targets, temperature=temperature),

@@ -3,6 +3,8 @@
 Li and Wang 2019, "FedMD: Heterogenous Federated Learning via Model Distillation", algorithm 1.
 """
 
+from collections.abc import Sequence
+
 from tff_nlp.learning import client_work, composition, distillation, logit_rounds, stateful
 from tff_nlp.tasks import task as tasks
 
@@ -15,6 +17,7 @@ def fed_md(
     learning: distillation.Distillation | None = None,
     aggregator: composition.Aggregator | None = None,
     allow_dp_mismatch: bool = False,
+    kinds: Sequence[logit_rounds.Kind] = (),
 ) -> stateful.StatefulProcess:
     """Builds the process, see `logit_rounds`: the targets are softmax(mean of the logits).
 
@@ -29,6 +32,7 @@ def fed_md(
       learning: How clients and server learn from the targets.
       aggregator: Aggregator of the clients' logits.
       allow_dp_mismatch: See `fed_avg`.
+      kinds: The kinds of clients, if their models differ, see `logit_rounds`.
 
     Raises:
       UserError: See `logit_rounds`.
@@ -40,6 +44,7 @@ def fed_md(
         learning=learning,
         aggregator=aggregator,
         allow_dp_mismatch=allow_dp_mismatch,
+        kinds=kinds,
         algorithm="fedmd",
         share=lambda logits: logits,
         targets=distillation.targets,
