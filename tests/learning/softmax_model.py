@@ -18,13 +18,14 @@ ROWS = _RNG.normal(size=(PUBLIC, FEATURES)).astype(np.float32)
 
 
 def task(start=START):
+    """The task of a model that reads as many features as its weights have rows."""
     spec = collections.OrderedDict(
         x=tf.TensorSpec([None, FEATURES], tf.float32), y=tf.TensorSpec([None], tf.int32)
     )
 
     @tf.function
     def predict(weights, x, training=True):
-        return tf.matmul(x, weights[0][0])
+        return tf.matmul(x[:, : len(start)], weights[0][0])
 
     @tf.function
     def loss(output, label, sample_weight=None):
@@ -66,6 +67,7 @@ def step(weights, x, targets, rate):
 
 def train(weights, seed, count, rate, *, size=4):
     x, y = examples(seed, count)
+    x = x[:, : len(weights)]
     targets = np.eye(CATEGORIES)[y]
     for start in range(0, count, size):
         rows = slice(start, start + size)
@@ -73,7 +75,7 @@ def train(weights, seed, count, rate, *, size=4):
     return weights
 
 
-def distil(weights, targets, rate, passes=1):
-    for positions in POSITIONS * passes:
-        weights = step(weights, ROWS[positions], targets[positions], rate)
+def distil(weights, targets, rate, passes=1, batches=POSITIONS):
+    for positions in batches * passes:
+        weights = step(weights, ROWS[positions, : len(weights)], targets[positions], rate)
     return weights

@@ -13,7 +13,7 @@ from tests.learning.algorithms.federations import Federation
 from tff_nlp import errors
 from tff_nlp.aggregation.factor_products import FactorMeanFactory
 from tff_nlp.execution import forms, ledger, worker
-from tff_nlp.learning import distillation
+from tff_nlp.learning import client_input, composition, distillation, logit_rounds
 from tff_nlp.learning.algorithms import ds_fl, fed_md
 from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
@@ -123,6 +123,63 @@ def test_the_matrix_of_a_client_is_one_update_that_is_clipped():
     federation.round(members(0))
     expected = linear.distil(linear.START, linear.softmax(centred / 10), LEARNING_RATE, PASSES)
     np.testing.assert_allclose(federation.weights.trainable[0], expected, atol=1e-5)
+
+
+def mixed():
+    """A server and clients of two kinds: the server's, and a model that reads two features."""
+    task = linear.task()
+    other = linear.task(linear.START[:2])
+    # The other kind reads the public texts in other batches.
+    positions = (np.arange(5)[::-1], np.array([5, 6]))
+    rows = distillation.PublicTexts([linear.ROWS[p] for p in positions], positions)
+    kinds = [logit_rounds.Kind(task, linear.public()), logit_rounds.Kind(other, rows)]
+    return (*build("fedmd", task=task, kinds=kinds), positions)
+
+
+def mixed_round(process, state, kept):
+    """Client 1 has the other kind."""
+    data = [
+        client_input.with_values(dataset, state=own, kind=np.int32(number == 1))
+        for (number, dataset), own in zip(members(0, 1, 2).items(), kept, strict=True)
+    ]
+    output = process.next(state, data)
+    return output.state, output.clients
+
+
+def test_clients_of_two_kinds():
+    process, task, positions = mixed()
+    assert process.own_model is None
+    state = composition.initial_state(process, task)
+    kept = [process.client_specs] * 3
+    server, targets = linear.START, None
+    own = [linear.START, linear.START[:2], linear.START]
+    for _ in range(2):
+        state, kept = mixed_round(process, state, kept)
+        for k, model in enumerate(own):
+            if targets is not None:
+                of_kind = linear.POSITIONS if k != 1 else positions
+                model = linear.distil(model, targets, LEARNING_RATE, PASSES, of_kind)
+            own[k] = linear.train(model, k, SIZES[k], RATE)
+        logits = [linear.ROWS[:, : len(model)] @ model for model in own]
+        targets = linear.softmax(np.mean(logits, axis=0))
+        server = linear.distil(server, targets, LEARNING_RATE, PASSES)
+        (found,) = process.get_model_weights(state).trainable
+        np.testing.assert_allclose(found, server, atol=5e-5)
+        for model, (vector,) in zip(own, kept, strict=True):
+            np.testing.assert_allclose(vector, model.reshape(-1), atol=5e-5)
+
+
+@pytest.mark.slow
+def test_clients_of_two_kinds_in_tffs_worker():
+    process, task, _ = mixed()
+    first = composition.initial_state(process, task)
+    state, kept = mixed_round(process, first, [process.client_specs] * 3)
+    with tff.framework.get_context_stack().install(worker.worker_context()):
+        other, theirs = mixed_round(process, first, [process.client_specs] * 3)
+    for one, two in zip(kept, theirs, strict=True):
+        np.testing.assert_allclose(one[0], two[0], atol=1e-6)
+    ours, same = (process.get_model_weights(s).trainable[0] for s in (state, other))
+    np.testing.assert_allclose(ours, same, atol=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
