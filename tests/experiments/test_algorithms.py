@@ -19,7 +19,7 @@ FLAGS = {
     "fedper": {**OWN, "trainable": "biases"},
     "ditto": {**OWN, "client_learning_rate": 0.05},
     "fedmd": OWN,
-    "dsfl": OWN,
+    "dsfl": {"rounds": 2, "trainable": "all", "client_encoders": "random:1x16,random:2x32"},
 }
 
 
@@ -38,7 +38,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm
     assert ended.code == 0, ended.err
     assert run_train(folder, **flags).code == 0
     check_same(folder, tmp_path / "whole", flags["rounds"])
-    if algorithm in FLAGS:
+    if algorithm in FLAGS and algorithm != "dsfl":
         check_own_models(folder, tmp_path / "whole")
     states = list((folder / "client_states").glob("*/*.npz"))
     if algorithm in KEEP_STATES:
@@ -100,6 +100,19 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
             "--algorithm=feddf: .*no accountant",
         ),
         ({"algorithm": "fedmd", "public_corpus": "none.csv"}, "--public_corpus=none.csv"),
+        (
+            {"algorithm": "fedmd", "client_encoders": "random:1"},
+            "--client_encoders=random:1: must be random:LAYERSxWIDTH",
+        ),
+        (
+            {
+                "algorithm": "fedmd",
+                "client_encoders": "random:1x16",
+                "personalize": "own_model",
+                "client_test_fraction": 0.1,
+            },
+            "--personalize=own_model: the models of --client_encoders",
+        ),
         (
             {"algorithm": "dsfl", "task": "language_model", "label_column": None},
             "--algorithm=dsfl: .*--task=classification",

@@ -63,6 +63,7 @@ def with_canaries(
     key: Callable[[int, int], np.ndarray | None],
     *,
     audited: bool,
+    kind: Callable[[int], int] | None = None,
 ) -> Callable[[int, int], Any]:
     """Returns the function (client, round) -> input of the client, for real clients and canaries.
 
@@ -74,6 +75,7 @@ def with_canaries(
       batch_spec: The specs of a batch.
       key: Function (client, round) -> key of the noise that the client adds; None for no noise.
       audited: Whether there are canaries.
+      kind: Function client -> the kind of its model; None if all clients have the same.
     """
 
     def client_data(client: int, number: int, state: Any = None) -> Any:
@@ -84,7 +86,11 @@ def with_canaries(
             canary = client_input.CANARY_SPEC if real else tf.constant(index)
         batches = dataset(client, number) if real else client_input.no_elements(batch_spec)
         return client_input.with_values(
-            batches, state=state, noise_key=key(client, number), canary=canary
+            batches,
+            state=state,
+            kind=None if kind is None else np.int32(kind(client)),
+            noise_key=key(client, number),
+            canary=canary,
         )
 
     return client_data

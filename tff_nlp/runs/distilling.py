@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,81 @@ import numpy as np
 from tff_nlp import seeds
 from tff_nlp.clients import batching
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.learning import distillation, optimizers
+from tff_nlp.learning import distillation, logit_rounds, optimizers
 from tff_nlp.learning.algorithms import ds_fl, fed_df, fed_md
-from tff_nlp.runs import configs, learner
+from tff_nlp.runs import configs, learner, learners, reporter, user_folders
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Public:
+    """The public texts of a run, as its models read them.
+
+    Attributes:
+      texts: The texts as the server's model reads them.
+      kinds: The kinds of clients, if their models differ from the server's; else empty.
+    """
+
+    texts: distillation.PublicTexts
+    kinds: tuple[logit_rounds.Kind, ...] = ()
+
+
+def client_models(
+    run: configs.FederatedRun, corpus: Corpus, server: learner.Learner
+) -> tuple[learner.Learner, ...]:
+    """Returns the models of the clients. Client c has the one with the number c modulo theirs.
+
+    Args:
+      run: The configuration.
+      corpus: The training texts.
+      server: The model of the server, which is the only one without `client_encoders`.
+
+    Raises:
+      UserError: If an encoder cannot be loaded.
+    """
+    if not run.has_other_models:
+        return (server,)
+    found = []
+    for number, config in enumerate(run.distillation.models(run.model)):
+        model = server
+        if config != run.model:
+            model = learners.build(
+                run.corpus.task,
+                corpus,
+                config,
+                user_folders.cache_dir(run.place.cache_dir),
+                seed=seeds.derive(run.rounds.seed, "client_encoders", number),
+                logit_adjustment=run.federated.logit_adjustment,
+            )
+        reporter.say("model", [f"of client kind {number + 1}: {model.describe()}"])
+        found.append(model)
+    return tuple(found)
+
+
+def public(
+    run: configs.FederatedRun,
+    server: learner.Learner,
+    clients: Sequence[learner.Learner],
+    corpus: Corpus | None,
+) -> Public | None:
+    """Returns the public texts in batches.
+
+    Args:
+      run: The configuration.
+      server: The model of the server.
+      clients: The models of the clients.
+      corpus: The public texts; None if the run does not distil.
+    """
+    if corpus is None:
+        return None
+    texts = in_batches(run, server, corpus)
+    if not run.has_other_models:
+        return Public(texts)
+    kinds = [logit_rounds.Kind(model.task, in_batches(run, model, corpus)) for model in clients]
+    return Public(texts, tuple(kinds))
 
 
 def builders(
-    run: configs.FederatedRun,
-    optimizer: optimizers.ClientOptimizer,
-    public: distillation.PublicTexts | None,
+    run: configs.FederatedRun, optimizer: optimizers.ClientOptimizer, public: Public | None
 ) -> Mapping[str, Callable[..., Any]]:
     """Returns the functions that build the processes, by the name of the algorithm.
 
@@ -30,13 +96,17 @@ def builders(
     if public is None:
         return {}
     flags = run.distillation
+    rate = flags.distillation_learning_rate or optimizer.learning_rate
+    own = dataclasses.replace(optimizer, learning_rate=rate)
     settings: dict[str, Any] = {
-        "public": public,
-        "learning": distillation.Distillation(
-            _with_rate(optimizer, flags.distillation_learning_rate), flags.distillation_epochs
-        ),
+        "public": public.texts,
+        "learning": distillation.Distillation(own, flags.distillation_epochs),
     }
-    of_outputs = {**settings, "allow_dp_mismatch": run.privacy.allow_dp_mismatch}
+    of_outputs = {
+        **settings,
+        "kinds": public.kinds,
+        "allow_dp_mismatch": run.privacy.allow_dp_mismatch,
+    }
     sharpened = functools.partial(ds_fl.ds_fl, temperature=flags.dsfl_temperature)
     return {
         "feddf": functools.partial(fed_df.fed_df, **settings),
@@ -46,17 +116,15 @@ def builders(
 
 
 def in_batches(
-    run: configs.FederatedRun, model: learner.Learner, corpus: Corpus | None
-) -> distillation.PublicTexts | None:
+    run: configs.FederatedRun, model: learner.Learner, corpus: Corpus
+) -> distillation.PublicTexts:
     """Returns public texts in batches of similar length, in a random order of the batches.
 
     Args:
       run: The configuration.
       model: The model, with its tokenizer.
-      corpus: The public texts; None if the run does not distil.
+      corpus: The public texts.
     """
-    if corpus is None:
-        return None
     found = list(
         batching.evaluation_batches(
             model.tokens(corpus),
@@ -68,12 +136,6 @@ def in_batches(
     order = seeds.generator(run.rounds.seed, "public_batches").permutation(len(found))
     tokens, positions = zip(*(found[place] for place in order), strict=True)
     return distillation.PublicTexts(tokens, positions)
-
-
-def _with_rate(
-    optimizer: optimizers.ClientOptimizer, rate: float | None
-) -> optimizers.ClientOptimizer:
-    return optimizer if rate is None else dataclasses.replace(optimizer, learning_rate=rate)
 
 
 def _without_server_steps(build: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,7 +25,6 @@ from tff_nlp.learning.algorithms import (
     q_fed_avg,
     scaffold,
 )
-from tff_nlp.learning.distillation import PublicTexts
 from tff_nlp.learning.transforms import example_privacy
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import mechanism, names, releases
@@ -204,7 +203,7 @@ def build_process(
     trained: tasks.Task,
     population: int,
     plan: PrivacyPlan | None,
-    public: PublicTexts | None = None,
+    public: distilling.Public | None = None,
 ) -> tff.learning.templates.LearningProcess | stateful.StatefulProcess:
     """Returns the learning process that the configuration describes.
 
@@ -247,7 +246,9 @@ def _program(
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
     drawing = Drawing(conduct.of_process(run), conduct.of_rounds(run), seed, secret)
-    population = _population(run, texts, split, model, run.federated.local_steps)
+    models = distilling.client_models(run, texts.train, model)
+    steps = run.federated.local_steps
+    populations = [_population(run, texts, split, each, steps) for each in models]
     domains = texts.test.authors if run.clients.partition == "domains" else None
     sets = [model.evaluation_set("test", texts.test, domains=domains)]
     if split.validation.num_examples:
@@ -257,11 +258,12 @@ def _program(
         if len(rows):
             sets.append(model.evaluation_set(name, texts.train, rows=rows, clients=holders))
     trained = model.task
-    public = distilling.in_batches(run, model, texts.public)
+    public = distilling.public(run, model, models, texts.public)
     process = build_process(run, trained, split.train.num_clients, plan, public)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
-        return population.round_dataset(client, drawing.order(number))
+        own = populations[client % len(models)]
+        return own.round_dataset(client, drawing.order(number))
 
     return training.TrainingProgram(
         process=process,
@@ -275,6 +277,7 @@ def _program(
             trained.batch_spec,
             drawing.key,
             audited=bool(run.privacy.audit_canaries),
+            kind=(lambda client: client % len(models)) if len(models) > 1 else None,
         ),
         score=trained.score_set,
         evaluation_sets=sets,

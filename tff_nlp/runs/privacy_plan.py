@@ -46,7 +46,9 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         # The papers of the algorithms that send outputs weight clients uniformly, too.
         uniform = dp != names.NONE or run.federated.algorithm in contract.SENDS_OUTPUTS
         weighting = "uniform" if uniform else "examples"
-    personalization = run.personalization.resolved(run.process, run.clients)
+    personalization = run.personalization.resolved(
+        run.process, run.clients, other_models=run.has_other_models
+    )
     clients = personalization.with_validation(run.clients)
     return dataclasses.replace(
         run,

@@ -1,8 +1,10 @@
 """Public texts and distillation."""
 
 import dataclasses
+import re
 
 from tff_nlp.runs import checks
+from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.options import option
 
 
@@ -23,6 +25,12 @@ class DistillationConfig:
     distillation_learning_rate: float | None = option(
         None, "Learning rate of the distillation; empty: `client_learning_rate`."
     )
+    client_encoders: str = option(
+        "",
+        "fedmd, dsfl: models of the clients, separated by commas and given out in turn: values of "
+        "`encoder`, or random:LAYERSxWIDTH; empty: all clients have the server's.",
+        path=True,
+    )
     dsfl_temperature: float = option(
         0.1, "dsfl: temperature of the mean of the probabilities; below 1, it sharpens the mean."
     )
@@ -33,3 +41,32 @@ class DistillationConfig:
         if self.distillation_learning_rate is not None:
             checks.above_zero("distillation_learning_rate", self.distillation_learning_rate)
         checks.above_zero("dsfl_temperature", self.dsfl_temperature)
+        for name in self.parsed_encoders():
+            sized = name.startswith("random:")
+            valid = not sized or re.fullmatch(r"random:[1-9]\d*x[1-9]\d*", name)
+            form = "random:LAYERSxWIDTH, for example random:1x64"
+            checks.check(bool(name and valid), "client_encoders", name, form)
+
+    def parsed_encoders(self) -> tuple[str, ...]:
+        """Returns the values of `client_encoders`."""
+        return tuple(p.strip() for p in self.client_encoders.split(",") if self.client_encoders)
+
+    def models(self, server: ModelConfig) -> tuple[ModelConfig, ...]:
+        """Returns the models of the clients. Client c has the one with the number c modulo theirs.
+
+        Args:
+          server: The model of the server. What `client_encoders` does not say is as there.
+        """
+        return tuple(_model(name, server) for name in self.parsed_encoders()) or (server,)
+
+
+def _model(name: str, server: ModelConfig) -> ModelConfig:
+    if name.startswith("random:"):
+        layers, width = map(int, name.removeprefix("random:").split("x"))
+        return dataclasses.replace(
+            server, encoder="random", encoder_layers=layers, encoder_width=width
+        )
+    if name == "random":
+        return dataclasses.replace(server, encoder=name)
+    # Only a random encoder can choose how it reads letters.
+    return dataclasses.replace(server, encoder=name, lowercase=None, strip_accents=None)

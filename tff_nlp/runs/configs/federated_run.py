@@ -55,6 +55,11 @@ class FederatedRun:
         return self.federated.algorithm in DISTILLING
 
     @property
+    def has_other_models(self) -> bool:
+        """Whether the models of clients may differ from the server's."""
+        return self.federated.algorithm in SENDS_OUTPUTS and bool(self.distillation.client_encoders)
+
+    @property
     def process(self) -> str:
         """Name of the learning process: the algorithm, or "fedsa" if LoRA's B stay at clients."""
         has_lora = self.model.adapter == adapters.LORA

@@ -41,6 +41,7 @@ _MEANT_FOR = {
     "public_examples": ("algorithm", federated.DISTILLING),
     "distillation_epochs": ("algorithm", federated.DISTILLING),
     "distillation_learning_rate": ("algorithm", federated.DISTILLING),
+    "client_encoders": ("algorithm", SENDS_OUTPUTS),
     "dsfl_temperature": ("algorithm", ("dsfl",)),
     "server_optimizer": ("algorithm", _WITH_SERVER_STEPS),
     "server_learning_rate": ("algorithm", _WITH_SERVER_STEPS),
