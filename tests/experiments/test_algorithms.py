@@ -96,8 +96,17 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         ({"algorithm": "qfedavg", "client_optimizer": "adamw"}, "plain sgd"),
         ({"algorithm": "fedper"}, "--algorithm=fedper: only the head trains"),
         (
-            {"algorithm": "feddf", "dp": "gaussian", "noise_multiplier": 1},
+            {
+                "algorithm": "feddf",
+                "dp": "gaussian",
+                "noise_multiplier": 1,
+                "public_corpus": "reviews.csv",
+            },
             "--algorithm=feddf: .*no accountant",
+        ),
+        (
+            {"algorithm": "fedmd", "dp": "gaussian", "noise_multiplier": 1},
+            "--public_corpus: must be given with --dp=gaussian",
         ),
         ({"algorithm": "fedmd", "public_corpus": "none.csv"}, "--public_corpus=none.csv"),
         (
@@ -127,6 +136,7 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
                 "dp": "gaussian",
                 "noise_multiplier": 1,
                 "audit_canaries": 10,
+                "public_corpus": "reviews.csv",
             },
             "--audit_canaries=10: .*--algorithm=fedmd sends none",
         ),
@@ -149,7 +159,9 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         ),
     ],
 )
-def test_what_does_not_go_together(tmp_path, run_train, flags, message):
+def test_what_does_not_go_together(tmp_path, run_train, reviews, flags, message):
+    if flags.get("public_corpus") == reviews.name:
+        flags = {**flags, "public_corpus": reviews}
     ended = run_train(tmp_path / "run", **{**SMALL, **flags})
     assert ended.code == 2
     (line,) = ended.err.strip().splitlines()[-1:]

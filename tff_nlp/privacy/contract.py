@@ -23,7 +23,9 @@ _UNACCOUNTED = {
     "qfedavg": "the loss of a client is its weight, without a bound",
     "feddf": "a client sends logits beside its update",
 }
-# Algorithms whose clients send outputs on public texts, and no weights.
+# Algorithms whose clients send outputs on public texts, and no weights. What a client keeps depends
+# on its own examples and on earlier releases only, and each of its matrices is clipped. So each
+# release is one step of an adaptive composition, as with weights.
 SENDS_OUTPUTS = ("fedmd", "dsfl")
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}

@@ -4,6 +4,7 @@ import dataclasses
 
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy.contract import SENDS_OUTPUTS
+from tff_nlp.privacy.names import NONE
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
@@ -45,6 +46,12 @@ class FederatedRun:
                 "for each token; take `task`=classification or pairs"
             )
             checks.refuse("algorithm", self.federated.algorithm, why)
+        if self.distils and self.privacy.dp != NONE and not self.distillation.public_corpus:
+            why = (
+                f"must be given with `dp`={self.privacy.dp}, since everyone sees the public texts; "
+                "training texts that are set apart would have no epsilon"
+            )
+            checks.refuse_missing("public_corpus", why)
         if self.federated.algorithm in SENDS_OUTPUTS and self.privacy.audit_canaries:
             why = f"a canary sends weights, but `algorithm`={self.federated.algorithm} sends none"
             checks.refuse("audit_canaries", self.privacy.audit_canaries, why)
