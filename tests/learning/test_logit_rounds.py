@@ -36,8 +36,14 @@ def build(algorithm, local=LOCAL, task=None, **arguments):
     return ALGORITHMS[algorithm](task, local, public=public, learning=LEARNING, **arguments), task
 
 
-def begin(algorithm, **arguments):
-    return Federation(*build(algorithm, **arguments))
+@functools.cache
+def built(algorithm):
+    """A process is compiled once for all tests."""
+    return build(algorithm)
+
+
+def begin(algorithm):
+    return Federation(*built(algorithm))
 
 
 def members(*numbers):
@@ -74,7 +80,7 @@ def test_each_round_is_that_of_the_paper(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_only_outputs_are_sent_and_received(algorithm):
-    process, task = build(algorithm)
+    process, task = built(algorithm)
     sent = ledger.of_form(forms.compile_round(process.next))
     assert sent.bytes_of("up", "update") == MATRIX
     assert sent.down == MATRIX + 4  # and the round number
@@ -96,7 +102,7 @@ def test_nobody_takes_part():
     np.testing.assert_array_equal(federation.own(0).trainable[0], again.own(0).trainable[0])
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ["fedmd", pytest.param("dsfl", marks=pytest.mark.slow)])
 def test_the_same_in_tffs_worker(algorithm):
     ours, theirs = begin(algorithm), begin(algorithm)
     for _ in range(2):
@@ -115,7 +121,7 @@ def test_the_matrix_of_a_client_is_one_update_that_is_clipped():
     norm = float(np.sqrt(np.mean(np.sum(centred**2, axis=1))))
     private = mechanism.Mechanism("gaussian", 0.0, 1, clipping_norm=norm / 10)
     aggregator = mechanism.build_aggregator(private)
-    federation = begin("fedmd", aggregator=aggregator)
+    federation = Federation(*build("fedmd", aggregator=aggregator))
     assert federation.process.conduct.aggregator.mechanism == "gaussian"
     key = np.arange(1, 9, dtype=np.uint32)
     state = federation.state

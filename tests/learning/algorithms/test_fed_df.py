@@ -1,6 +1,7 @@
 """FedDF against NumPy, on a linear softmax model."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ LEARNING = distillation.Distillation(ClientOptimizer("sgd", SERVER_RATE), PASSES
 SIZES = (10, 3, 6)
 
 
+@functools.cache
 def begin(local=LOCAL, **arguments):
+    """Returns a process, which is compiled once for all tests, and its first state."""
     task = linear.task()
     process = fed_df.fed_df(task, local, public=linear.public(), learning=LEARNING, **arguments)
     return process, composition.initial_state(process, task)
@@ -94,6 +97,7 @@ def test_the_same_in_tffs_worker():
     np.testing.assert_allclose(only(process, ours), only(process, theirs), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_secure_sums_suffice():
     aggregator = tff.learning.secure_aggregator(zeroing=False, clipping=False)
     process, state = begin(aggregator=aggregator)
