@@ -183,13 +183,13 @@ def targets(mean: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
     """Returns the probabilities to learn from, float32[texts, categories].
 
     Args:
-      mean: The mean of what clients sent by `to_send`. If a number in it is not finite, which is so
-        if no client counts, the result is zeros: there are no targets.
+      mean: The mean of what clients sent by `to_send`. If no client counts, its numbers are zeros
+        or not finite. The result is then zeros: there are no targets.
       temperature: Divisor of the mean before the softmax. A number below 1 sharpens the result.
     """
     matrix = mean * tf.sqrt(float(mean.shape[0])) / temperature
-    finite = tf.reduce_all(tf.math.is_finite(matrix))
-    return tf.where(finite, tf.nn.softmax(matrix), tf.zeros_like(matrix))
+    sent = tf.reduce_all(tf.math.is_finite(matrix)) & tf.reduce_any(tf.not_equal(matrix, 0.0))
+    return tf.where(sent, tf.nn.softmax(matrix), tf.zeros_like(matrix))
 
 
 def _student(task: tasks.Task) -> tasks.Task:

@@ -76,11 +76,13 @@ def public(
     """
     if corpus is None:
         return None
-    texts = in_batches(run, server, corpus)
+    read = functools.partial(
+        in_batches, corpus=corpus, batch_size=run.client_training.batch_size, seed=run.rounds.seed
+    )
     if not run.has_other_models:
-        return Public(texts)
-    kinds = [logit_rounds.Kind(model.task, in_batches(run, model, corpus)) for model in clients]
-    return Public(texts, tuple(kinds))
+        return Public(read(server))
+    kinds = tuple(logit_rounds.Kind(model.task, read(model)) for model in clients)
+    return Public(read(server), kinds)
 
 
 def builders(
@@ -116,24 +118,25 @@ def builders(
 
 
 def in_batches(
-    run: configs.FederatedRun, model: learner.Learner, corpus: Corpus
+    model: learner.Learner, corpus: Corpus, *, batch_size: int = 32, seed: int = 0
 ) -> distillation.PublicTexts:
     """Returns public texts in batches of similar length, in a random order of the batches.
 
     Args:
-      run: The configuration.
       model: The model, with its tokenizer.
-      corpus: The public texts.
+      corpus: The public texts, with labels or without.
+      batch_size: Maximum number of texts in a batch.
+      seed: Seed of the order.
     """
     found = list(
         batching.evaluation_batches(
             model.tokens(corpus),
             np.arange(len(corpus)),
             model.model.tokenizer.pad_id,
-            batch_size=run.client_training.batch_size,
+            batch_size=batch_size,
         )
     )
-    order = seeds.generator(run.rounds.seed, "public_batches").permutation(len(found))
+    order = seeds.generator(seed, "public_batches").permutation(len(found))
     tokens, positions = zip(*(found[place] for place in order), strict=True)
     return distillation.PublicTexts(tokens, positions)
 

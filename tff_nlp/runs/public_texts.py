@@ -15,7 +15,7 @@ _SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PublicTexts:
+class Chosen:
     """The public texts, and what remains for training.
 
     Attributes:
@@ -35,7 +35,7 @@ def choose(
     train: Corpus,
     test: Corpus,
     seed: int,
-) -> PublicTexts:
+) -> Chosen:
     """Returns the public texts, without texts of the test corpus.
 
     Args:
@@ -76,10 +76,10 @@ def choose(
         order = seeds.generator(seed, "public_examples").permutation(len(public))
         public = public.take(np.sort(order[: flags.public_examples]))
     notes.append(f"{len(public):,} public texts")
-    return PublicTexts(public, train, tuple(notes))
+    return Chosen(public, train, tuple(notes))
 
 
-def _set_apart(flags: configs.DistillationConfig, train: Corpus, seed: int) -> PublicTexts:
+def _set_apart(flags: configs.DistillationConfig, train: Corpus, seed: int) -> Chosen:
     fraction = min(_SHARE, flags.public_examples / len(train))
     try:
         rest, public = overlap.split(train, fraction, seeds.derive(seed, "public_texts"))
@@ -92,4 +92,4 @@ def _set_apart(flags: configs.DistillationConfig, train: Corpus, seed: int) -> P
         f"{len(public):,} training texts are set apart as public texts, without their labels "
         "(`public_corpus` gives others)"
     )
-    return PublicTexts(public, rest, (note,))
+    return Chosen(public, rest, (note,))

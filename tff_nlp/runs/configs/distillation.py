@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from tff_nlp.runs import checks
-from tff_nlp.runs.configs.model import ModelConfig
+from tff_nlp.runs.configs.model import AUTO, ModelConfig
 from tff_nlp.runs.options import option
 
 
@@ -44,8 +44,8 @@ class DistillationConfig:
         for name in self.parsed_encoders():
             sized = name.startswith("random:")
             valid = not sized or re.fullmatch(r"random:[1-9]\d*x[1-9]\d*", name)
-            form = "random:LAYERSxWIDTH, for example random:1x64"
-            checks.check(bool(name and valid), "client_encoders", name, form)
+            form = "a value of `encoder` other than auto, or random:LAYERSxWIDTH (random:1x64)"
+            checks.check(name not in ("", AUTO) and bool(valid), "client_encoders", name, form)
 
     def parsed_encoders(self) -> tuple[str, ...]:
         """Returns the values of `client_encoders`."""

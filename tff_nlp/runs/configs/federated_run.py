@@ -52,6 +52,9 @@ class FederatedRun:
                 "training texts that are set apart would have no epsilon"
             )
             checks.refuse_missing("public_corpus", why)
+        if self.has_other_models and self.clients.alone:
+            why = "`client_encoders` gives clients networks that are not trained alone"
+            checks.refuse("alone", self.clients.alone, why)
         if self.federated.algorithm in SENDS_OUTPUTS and self.privacy.audit_canaries:
             why = f"a canary sends weights, but `algorithm`={self.federated.algorithm} sends none"
             checks.refuse("audit_canaries", self.privacy.audit_canaries, why)
