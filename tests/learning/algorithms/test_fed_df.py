@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 from tests.learning import quadratics
 from tests.learning import softmax_model as linear
 from tff_nlp import errors
+from tff_nlp.aggregation import quantized_mean
 from tff_nlp.execution import forms, ledger, worker
 from tff_nlp.learning import composition, distillation
 from tff_nlp.learning.algorithms import fed_avg, fed_df
@@ -98,14 +99,21 @@ def test_the_same_in_tffs_worker():
 
 
 @pytest.mark.slow
-def test_secure_sums_suffice():
-    aggregator = tff.learning.secure_aggregator(zeroing=False, clipping=False)
+@pytest.mark.parametrize(
+    ("aggregator", "bound"),
+    [
+        (tff.learning.secure_aggregator(zeroing=False, clipping=False), 1e-3),
+        # Both the update and the logits have steps of a 127th of their largest number or so.
+        (quantized_mean.QuantizedMeanFactory(8, 0), 0.1),
+    ],
+)
+def test_sums_of_integers_suffice(aggregator, bound):
     process, state = begin(aggregator=aggregator)
     plain, first = begin()
     np.testing.assert_allclose(
         only(process, process.next(state, cohort()).state),
         only(plain, plain.next(first, cohort()).state),
-        atol=1e-3,
+        atol=bound,
     )
 
 
