@@ -8,19 +8,29 @@ import pytest
 
 from tests.experiments import conftest
 from tests.experiments.test_resume import check_same
+from tff_nlp.runs import saved_run
+from tff_nlp.runs.configs import federated
 
 SMALL = {"num_clients": 8, "rounds": 3, "client_test_fraction": 0, "trainable": "head"}
 
 
-KEEP_STATES = ("scaffold", "fedper", "ditto")
+KEEP_STATES = ("scaffold", "fedper", "ditto", "fedmd", "dsfl")
 # The clients of these are scored with their own models, and some of them have none.
 OWN = {"rounds": 2, "clients_per_round": 2, "client_test_fraction": 0.3}
-FLAGS = {"fedper": {**OWN, "trainable": "biases"}, "ditto": {**OWN, "client_learning_rate": 0.05}}
+FLAGS = {
+    "fedper": {**OWN, "trainable": "biases"},
+    "ditto": {**OWN, "client_learning_rate": 0.05},
+    "fedmd": OWN,
+    "dsfl": {"rounds": 2, "trainable": "all", "client_encoders": "random:1x16,random:2x32"},
+}
 
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["scaffold", "mime_lite", "fedper", "ditto", pytest.param("qfedavg", marks=pytest.mark.slow)],
+    [
+        *("scaffold", "mime_lite", "fedper", "ditto", "fedmd"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("qfedavg", "feddf", "dsfl")),
+    ],
 )
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm):
     flags = {**SMALL, **FLAGS.get(algorithm, {}), "algorithm": algorithm}
@@ -30,7 +40,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm
     assert ended.code == 0, ended.err
     assert run_train(folder, **flags).code == 0
     check_same(folder, tmp_path / "whole", flags["rounds"])
-    if algorithm in FLAGS:
+    if algorithm in FLAGS and algorithm != "dsfl":
         check_own_models(folder, tmp_path / "whole")
     states = list((folder / "client_states").glob("*/*.npz"))
     if algorithm in KEEP_STATES:
@@ -42,6 +52,9 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm
         for path in kept:
             assert (folder / path).read_bytes() == (whole / path).read_bytes()
     assert bool(states) == (algorithm in KEEP_STATES)
+    if algorithm in federated.DISTILLING:
+        # An audit reads the same texts, without those that were set apart.
+        assert len(saved_run.load(folder).texts.public) > 0
 
 
 def check_own_models(folder, whole):
@@ -87,6 +100,51 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         ({"algorithm": "qfedavg", "fairness_q": -1}, "--fairness_q=-1"),
         ({"algorithm": "qfedavg", "client_optimizer": "adamw"}, "plain sgd"),
         ({"algorithm": "fedper"}, "--algorithm=fedper: only the head trains"),
+        (
+            {
+                "algorithm": "feddf",
+                "dp": "gaussian",
+                "noise_multiplier": 1,
+                "public_corpus": "reviews.csv",
+            },
+            "--algorithm=feddf: .*no accountant",
+        ),
+        (
+            {"algorithm": "fedmd", "dp": "gaussian", "noise_multiplier": 1},
+            "--public_corpus: must be given with --dp=gaussian",
+        ),
+        ({"algorithm": "fedmd", "public_corpus": "none.csv"}, "--public_corpus=none.csv"),
+        (
+            {"algorithm": "fedmd", "client_encoders": "random:1"},
+            "--client_encoders=random:1: .*random:LAYERSxWIDTH",
+        ),
+        (
+            {
+                "algorithm": "fedmd",
+                "client_encoders": "random:1x16",
+                "personalize": "own_model",
+                "client_test_fraction": 0.1,
+            },
+            "--personalize=own_model: the models of --client_encoders",
+        ),
+        (
+            {"algorithm": "dsfl", "task": "language_model", "label_column": None},
+            "--algorithm=dsfl: .*--task=classification",
+        ),
+        (
+            {"algorithm": "fedmd", "adapter": "lora", "lora_aggregation": "flora"},
+            "--lora_aggregation=flora: .*--algorithm=fedmd sends no weights",
+        ),
+        (
+            {
+                "algorithm": "fedmd",
+                "dp": "gaussian",
+                "noise_multiplier": 1,
+                "audit_canaries": 10,
+                "public_corpus": "reviews.csv",
+            },
+            "--audit_canaries: a canary .*--algorithm=fedmd",
+        ),
         ({"personalize": "fine_tune"}, "--personalize=fine_tune: needs test examples"),
         (
             {
@@ -106,7 +164,9 @@ def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
         ),
     ],
 )
-def test_what_does_not_go_together(tmp_path, run_train, flags, message):
+def test_what_does_not_go_together(tmp_path, run_train, reviews, flags, message):
+    if flags.get("public_corpus") == reviews.name:
+        flags = {**flags, "public_corpus": reviews}
     ended = run_train(tmp_path / "run", **{**SMALL, **flags})
     assert ended.code == 2
     (line,) = ended.err.strip().splitlines()[-1:]

@@ -20,12 +20,15 @@ NOISE_KEY = "noise_key"
 CANARY = "canary"
 # int32, the rank of the low-rank factors that the client trains; absent for the largest rank.
 RANK = "rank"
+# int32, the number of the client's kind of model, where clients have different models.
+KIND = "kind"
 # The state that the client keeps between rounds.
 STATE = "state"
 
 KEY_SPEC = tf.TensorSpec([8], tf.uint32)
 CANARY_SPEC = tf.TensorSpec([], tf.int32)
 RANK_SPEC = tf.TensorSpec([], tf.int32)
+KIND_SPEC = tf.TensorSpec([], tf.int32)
 
 
 def client_type(batch_spec: Any, extras: Mapping[str, Any]) -> tff.Type:

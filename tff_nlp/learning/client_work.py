@@ -85,31 +85,45 @@ def build_client_work(
     Returns:
       The process. Its measurements under "train" are those of `summarize`.
     """
-    extras: dict[str, Any] = {}
-    # If clients draw noise, they need a key. The type then refuses data without one.
-    if keyed or local.example_privacy is not None:
-        extras[client_input.NOISE_KEY] = client_input.KEY_SPEC
-    if local.canaries is not None:
-        extras[client_input.CANARY] = client_input.CANARY_SPEC
-    if local.ranks is not None:
-        extras[client_input.RANK] = client_input.RANK_SPEC
     model_type = task.weights_type()
-    data_type = client_input.client_type(task.batch_spec, extras)
+    data_type = client_input.client_type(task.batch_spec, extras(local, keyed=keyed))
 
     @tff.tensorflow.computation(np.int32, model_type, data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
-        # Without a key in the data, the key is all zeros. All noise is then NaN.
-        key = client_input.value_of(client, client_input.NOISE_KEY, tf.zeros([8], tf.uint32))
-        deltas, sums = _update(task, local, round_number, weights, client, key)
+        deltas, sums = update(task, local, round_number, weights, client)
         if local.send is not None:
             deltas = local.send(deltas, sums)
         if keyed:
             zeros = tf.nest.map_structure(tf.zeros_like, sums)
-            result = distributed_mean.KeyedUpdate(key, deltas)
+            result = distributed_mean.KeyedUpdate(noise_key(client), deltas)
             return tff.learning.templates.ClientResult(result, tf.ones([])), zeros
         return tff.learning.templates.ClientResult(deltas, weight_of(sums, local.weighting)), sums
 
     return build_process(task, work)
+
+
+def extras(local: LocalWork, *, keyed: bool) -> dict[str, Any]:
+    """Returns the specs of the values that a client needs in addition to its batches.
+
+    Args:
+      local: How clients train.
+      keyed: Whether clients add the noise of the aggregator.
+    """
+    specs: dict[str, Any] = {}
+    # If clients draw noise, they need a key. The type then refuses data without one.
+    if keyed or local.example_privacy is not None:
+        specs[client_input.NOISE_KEY] = client_input.KEY_SPEC
+    if local.canaries is not None:
+        specs[client_input.CANARY] = client_input.CANARY_SPEC
+    if local.ranks is not None:
+        specs[client_input.RANK] = client_input.RANK_SPEC
+    return specs
+
+
+def noise_key(client: Any) -> tf.Tensor:
+    """Returns the key of a client's noise, uint32[8]."""
+    # Without a key in the data, the key is all zeros. All noise is then NaN.
+    return client_input.value_of(client, client_input.NOISE_KEY, tf.zeros([8], tf.uint32))
 
 
 def build_process(
@@ -178,15 +192,22 @@ def round_seed(seed: int, round_number: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(base, round_number)
 
 
-def _update(
+def update(
     task: tasks.Task,
     local: LocalWork,
     round_number: tf.Tensor,
     weights: Any,
     client: Any,
-    key: tf.Tensor,
 ) -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
-    """Returns the update and the sums of a client."""
+    """Returns the update and the sums of a client (see `local_training.train`).
+
+    Args:
+      task: The task.
+      local: How clients train.
+      round_number: int32, number of the round.
+      weights: The weights to begin with, `trainable` and `non_trainable`.
+      client: The client's input, with the values of `extras`.
+    """
     trainable, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
     if local.ranks is not None:
         largest = tf.constant(local.ranks.largest)
@@ -195,7 +216,7 @@ def _update(
     batches = client_batches.read(task, client_input.batches_of(client))
     gradient_of: local_training.GradientOf = local_training.batch_gradient
     if local.example_privacy is not None:
-        gradient_of = example_level.private_gradient(task, key, local.example_privacy)
+        gradient_of = example_level.private_gradient(task, noise_key(client), local.example_privacy)
 
     def train() -> tuple[tuple[tf.Tensor, ...], Mapping[str, tf.Tensor]]:
         return local_training.train(

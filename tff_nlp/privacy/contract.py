@@ -17,11 +17,14 @@ _UNACCOUNTED = {
     "scaffold": "a client sends a change of its control variate beside its update",
     "mime_lite": "a client sends a gradient beside its update",
     "qfedavg": "the loss of a client is its weight, without a bound",
+    "feddf": "a client sends logits beside its update",
 }
 # Algorithms that train a second model, or a part of a model, beside what DP-SGD would protect.
 _OWN_MODELS = ("fedper", "fedsa", "ditto")
+# Algorithms whose clients send outputs on public texts, and no weights.
+SENDS_OUTPUTS = ("fedmd", "dsfl")
 # Algorithms whose clients send one clipped value that depends on what they kept.
-_SENDS_KEPT = ("fedper", "fedsa")
+_SENDS_KEPT = ("fedper", "fedsa", *SENDS_OUTPUTS)
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
 
@@ -182,7 +185,9 @@ def _products(conduct: Conduct) -> Violation | None:
     aggregator = conduct.aggregator
     if not aggregator.multiplies:
         return None
-    if conduct.algorithm in _UNACCOUNTED:
+    if conduct.algorithm in SENDS_OUTPUTS:
+        why = f"`algorithm`={conduct.algorithm} sends no weights"
+    elif conduct.algorithm in _UNACCOUNTED:
         why = f"`algorithm`={conduct.algorithm} adds up updates"
     elif aggregator.protects_clients:
         why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"
@@ -289,12 +294,12 @@ def _setting_of(algorithm: str) -> tuple[str, str]:
 
 
 def _canaries(conduct: Conduct) -> Violation | None:
-    if not conduct.audited or conduct.algorithm not in _OWN_MODELS:
+    if not conduct.audited or conduct.algorithm not in (*_OWN_MODELS, *SENDS_OUTPUTS):
         return None
     name, instead = _setting_of(conduct.algorithm)
     return Violation(
-        f"`audit_canaries`: a canary has no model of its own, as clients have with "
-        f"`{name}`={conduct.algorithm}; take `{name}`={instead}",
+        f"`audit_canaries`: a canary sends a direction of weights and has no model of its own, as "
+        f"clients have with `{name}`={conduct.algorithm}; take `{name}`={instead}",
         may_pass=False,
     )
 

@@ -64,6 +64,7 @@ def with_canaries(
     *,
     audited: bool,
     ranks: np.ndarray | None = None,
+    kind: Callable[[int], int] | None = None,
 ) -> Callable[[int, int], Any]:
     """Returns the function (client, round) -> input of the client, for real clients and canaries.
 
@@ -76,6 +77,7 @@ def with_canaries(
       key: Function (client, round) -> key of the noise that the client adds; None for no noise.
       audited: Whether there are canaries.
       ranks: The rank of the low-rank factors of each real client; None if all ranks are equal.
+      kind: Function client -> the kind of its model; None if all clients have the same.
     """
 
     def client_data(client: int, number: int, state: Any = None) -> Any:
@@ -88,6 +90,7 @@ def with_canaries(
         return client_input.with_values(
             batches,
             state=state,
+            kind=None if kind is None else np.int32(kind(client)),
             noise_key=key(client, number),
             canary=canary,
             rank=None if ranks is None else tf.constant(ranks[client]),

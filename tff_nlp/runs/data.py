@@ -12,7 +12,14 @@ from tff_nlp.corpora import load, vader
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.printable import printable
-from tff_nlp.runs import checks, configs, reporter, saved_partitions, user_folders
+from tff_nlp.runs import (
+    checks,
+    configs,
+    public_texts,
+    reporter,
+    saved_partitions,
+    user_folders,
+)
 from tff_nlp.runs.configs import task_names
 
 _LONGEST_NAME = 40  # Characters of a label's name in a line.
@@ -26,11 +33,13 @@ class Data:
       train: Training corpus.
       test: Test corpus, with the same label names.
       notes: Notes about the loading, one sentence each, as marked texts (`errors`).
+      public: Public texts, on which models are distilled; None if the run does not distil.
     """
 
     train: Corpus
     test: Corpus
     notes: tuple[str, ...]
+    public: Corpus | None = None
 
     @property
     def title(self) -> str:
@@ -56,24 +65,32 @@ class Data:
 
     def fingerprints(self) -> Mapping[str, str]:
         """Returns the fingerprints of the texts, for the recorded configuration."""
+        corpora = {"corpus": self.train, "test_corpus": self.test, "public_corpus": self.public}
         return {
-            "corpus (fingerprint)": self.train.fingerprint,
-            "test_corpus (fingerprint)": self.test.fingerprint,
+            f"{name} (fingerprint)": corpus.fingerprint
+            for name, corpus in corpora.items()
+            if corpus is not None
         }
 
 
-def load_data(flags: configs.CorpusConfig, seed: int, cache_dir: str = "") -> Data:
+def load_data(
+    flags: configs.CorpusConfig,
+    seed: int,
+    cache_dir: str = "",
+    public: configs.DistillationConfig | None = None,
+) -> Data:
     """Loads the corpora.
 
     Args:
       flags: The configuration of the corpora.
       seed: Seed of the run.
       cache_dir: Value of `cache_dir`. A corpus that is downloaded by its name is kept there.
+      public: The configuration of public texts; None if the run does not distil.
 
     Raises:
       UserError: If a flag, a file or a row is wrong, or a corpus cannot be downloaded.
     """
-    source = _source(flags, cache_dir)
+    source = _source(flags, cache_dir, public.public_corpus if public else "")
     test_source = None
     if flags.test_corpus:
         test_source = dataclasses.replace(
@@ -96,6 +113,11 @@ def load_data(flags: configs.CorpusConfig, seed: int, cache_dir: str = "") -> Da
         rng = seeds.generator(seed, "max_train_examples")
         train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
         notes.append(f"{len(train)} random training examples by `max_train_examples`")
+    chosen = None
+    if public is not None:
+        chosen = public_texts.choose(public, source, train, loaded.test.corpus, seed)
+        train = chosen.train
+        notes += chosen.notes
     untested = [
         errors.verbatim(printable(name, _LONGEST_NAME))
         for name, trained, tested in zip(
@@ -107,7 +129,7 @@ def load_data(flags: configs.CorpusConfig, seed: int, cache_dir: str = "") -> Da
         notes.append(
             f"no test example has the label {', '.join(untested)}: it is learned but not tested"
         )
-    return Data(train, loaded.test.corpus, tuple(notes))
+    return Data(train, loaded.test.corpus, tuple(notes), chosen.public if chosen else None)
 
 
 def _overlap(loaded: load.TrainAndTest) -> list[str]:
@@ -119,9 +141,9 @@ def _overlap(loaded: load.TrainAndTest) -> list[str]:
     return [f"{report.train_rows} training rows with a {shared} of the test corpus: {done}"]
 
 
-def _source(flags: configs.CorpusConfig, cache_dir: str) -> CorpusSource:
+def _source(flags: configs.CorpusConfig, cache_dir: str, public_corpus: str) -> CorpusSource:
     data_dir = flags.tfds_data_dir
-    if vader.NAME in (flags.corpus, flags.test_corpus):
+    if vader.NAME in (flags.corpus, flags.test_corpus, public_corpus):
         folder = user_folders.cache_dir(cache_dir)
         if not vader.is_stored(folder):
             reporter.say("loading", ["the sentences of `corpus`=vader, from the package index"])

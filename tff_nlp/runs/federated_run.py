@@ -36,7 +36,12 @@ def run(config: configs.FederatedRun, began: float | None = None) -> None:
     """
     began = time.monotonic() if began is None else began
     seed = config.rounds.seed
-    texts = data.load_data(config.corpus, seed, config.place.cache_dir)
+    texts = data.load_data(
+        config.corpus,
+        seed,
+        config.place.cache_dir,
+        public=config.distillation if config.distils else None,
+    )
     reporter.say("corpus", texts.describe())
     clients = data.resolve_partition(config.clients, texts.train)
     resolved = privacy_plan.resolve(dataclasses.replace(config, clients=clients))

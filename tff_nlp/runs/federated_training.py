@@ -46,6 +46,7 @@ from tff_nlp.runs import (
     conduct,
     configs,
     data,
+    distilling,
     learner,
     learners,
     outcome,
@@ -207,7 +208,11 @@ def server_optimizer(run: configs.FederatedRun) -> optimizers.ServerOptimizer:
 
 
 def build_process(
-    run: configs.FederatedRun, trained: tasks.Task, population: int, plan: PrivacyPlan | None
+    run: configs.FederatedRun,
+    trained: tasks.Task,
+    population: int,
+    plan: PrivacyPlan | None,
+    public: distilling.Public | None = None,
 ) -> tff.learning.templates.LearningProcess | stateful.StatefulProcess:
     """Returns the learning process that the configuration describes.
 
@@ -216,7 +221,9 @@ def build_process(
       trained: The task.
       population: Number of clients.
       plan: The privacy plan of the run; None without differential privacy.
+      public: The public texts; None if the run does not distil.
     """
+    local = local_work(run, plan)
     mismatch: dict[str, Any] = {"allow_dp_mismatch": run.privacy.allow_dp_mismatch}
     strength: dict[str, Any] = {"proximal_strength": run.federated.proximal_strength}
     builders: Mapping[str, Callable[..., Any]] = {
@@ -228,6 +235,7 @@ def build_process(
         "fedsa": fed_sa.fed_sa,
         "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
         "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
+        **distilling.builders(run, local.optimizer, public),
     }
     local = dataclasses.replace(local_work(run, plan), ranks=client_ranks.of_run(run, trained))
     return builders[run.process](
@@ -248,7 +256,9 @@ def _program(
 ) -> training.TrainingProgram:
     seed = run.rounds.seed
     drawing = Drawing(conduct.of_process(run), conduct.of_rounds(run), seed, secret)
-    population = _population(run, texts, split, model, run.federated.local_steps)
+    models = distilling.client_models(run, texts.train, model)
+    steps = run.federated.local_steps
+    populations = [_population(run, texts, split, each, steps) for each in models]
     domains = texts.test.authors if run.clients.partition == "domains" else None
     sets = [model.evaluation_set("test", texts.test, domains=domains)]
     if split.validation.num_examples:
@@ -258,10 +268,12 @@ def _program(
         if len(rows):
             sets.append(model.evaluation_set(name, texts.train, rows=rows, clients=holders))
     trained = model.task
-    process = build_process(run, trained, split.train.num_clients, plan)
+    public = distilling.public(run, model, models, texts.public)
+    process = build_process(run, trained, split.train.num_clients, plan, public)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
-        return population.round_dataset(client, drawing.order(number))
+        own = populations[client % len(models)]
+        return own.round_dataset(client, drawing.order(number))
 
     return training.TrainingProgram(
         process=process,
@@ -276,6 +288,7 @@ def _program(
             drawing.key,
             audited=bool(run.privacy.audit_canaries),
             ranks=client_ranks.drawn(run, split.train.num_clients),
+            kind=(lambda client: client % len(models)) if len(models) > 1 else None,
         ),
         score=trained.score_set,
         evaluation_sets=sets,

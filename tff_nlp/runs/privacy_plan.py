@@ -43,8 +43,12 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
     if sampling == "auto":
         sampling = contract.sampling_for(dp, run.privacy.adjacency)
     if weighting == "auto":
-        weighting = "examples" if dp == names.NONE else "uniform"
-    personalization = run.personalization.resolved(run.process, run.clients)
+        # The papers of the algorithms that send outputs weight clients uniformly, too.
+        uniform = dp != names.NONE or run.federated.algorithm in contract.SENDS_OUTPUTS
+        weighting = "uniform" if uniform else "examples"
+    personalization = run.personalization.resolved(
+        run.process, run.clients, other_models=run.has_other_models
+    )
     clients = personalization.with_validation(run.clients)
     return dataclasses.replace(
         run,

@@ -20,6 +20,7 @@ from tff_nlp.privacy import names
 from tff_nlp.privacy.noise_secret import cohort_seed
 from tff_nlp.program import run_directory, secret_file
 from tff_nlp.runs import configs, data, options, saved_partitions, user_folders
+from tff_nlp.runs.configs.federated import DISTILLING
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
       UserError: If there is no finished run in the folder, or its texts have changed.
     """
     config, result = read(folder)
-    clients, privacy = None, None
+    clients, privacy, public = None, None, None
     if "partition" in config:
         clients = _group(folder, configs.ClientsConfig, config)
         privacy = _group(folder, configs.PrivacyConfig, config)
+        if config.get("algorithm") in DISTILLING:
+            public = _group(folder, configs.DistillationConfig, config)
     length = _group(folder, configs.RoundsConfig if clients else configs.CentralConfig, config)
     if result["rounds"] > (length.rounds if clients else length.epochs):
         _refuse(folder, f"{run_directory.RESULT} is damaged")
@@ -108,12 +111,12 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
     if corpus_flags.task == LANGUAGE_MODEL:
         _refuse(folder, "is a language model; only classifiers can be audited")
     try:
-        texts = data.load_data(corpus_flags, seed, cache_dir)
+        texts = data.load_data(corpus_flags, seed, cache_dir, public=public)
     except errors.UserError as error:
         _refuse(folder, f"its corpus cannot be loaded: {error.marked}")
     for name, fingerprint in texts.fingerprints().items():
         if config.get(name) != fingerprint:
-            flag = "test_corpus" if name.startswith("test") else "corpus"
+            flag, _ = name.split()
             _refuse(folder, f"the texts of `{flag}` have changed since the run")
     split = None
     if clients is not None:

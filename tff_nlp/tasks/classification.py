@@ -84,6 +84,7 @@ def classification(model: classifier.Classifier, *, logit_adjustment: float = 0.
         one_example=padded_texts.one_text,
         table=None if model.token_embedding is None else task.Table(model.token_embedding, "ids"),
         head=model.head_names,
+        categories=model.num_labels,
     )
     if not logit_adjustment:
         return plain

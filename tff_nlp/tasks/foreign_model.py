@@ -12,7 +12,10 @@ from tff_nlp.tasks import task as tasks
 
 
 def from_functional_model(
-    model: tff.learning.models.FunctionalModel, *, name: str = "functional_model"
+    model: tff.learning.models.FunctionalModel,
+    *,
+    name: str = "functional_model",
+    categories: int = 0,
 ) -> tasks.Task:
     """Returns the task of a functional model, so that the algorithms of this package can train it.
 
@@ -23,6 +26,7 @@ def from_functional_model(
     Args:
       model: The model.
       name: Name of the task.
+      categories: See `Task`; needed by algorithms that distil.
 
     Example:
       ```
@@ -79,6 +83,7 @@ def from_functional_model(
             baseline_name="",
             panels=(),
         ),
+        categories=categories,
     )
 
 

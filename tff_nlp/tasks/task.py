@@ -162,6 +162,8 @@ class Task:
       dependence: The reason why the loss of an example depends on other examples, as a sentence to
         the user that names the setting. It is empty if the loss does not depend on them.
       factors: The low-rank factors among the weights.
+      categories: The number of categories, if the model's output is float32[examples, categories]:
+        one logit for each category. 0 for any other output.
     """
 
     name: str
@@ -184,6 +186,7 @@ class Task:
     head: tuple[str, ...] = ()
     dependence: str = ""
     factors: tuple[Factors, ...] = ()
+    categories: int = 0
 
     def losses(
         self,

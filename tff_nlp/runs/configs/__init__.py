@@ -6,6 +6,7 @@ from tff_nlp.runs.configs.central_run import CentralRun
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.distillation import DistillationConfig
 from tff_nlp.runs.configs.epsilon import EpsilonConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
 from tff_nlp.runs.configs.federated import FederatedConfig
@@ -25,6 +26,7 @@ __all__ = [
     "ClientTrainingConfig",
     "ClientsConfig",
     "CorpusConfig",
+    "DistillationConfig",
     "EpsilonConfig",
     "ExecutionConfig",
     "FederatedConfig",

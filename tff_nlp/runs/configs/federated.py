@@ -7,10 +7,14 @@ from tff_nlp.privacy import names
 from tff_nlp.runs import checks
 from tff_nlp.runs.options import option
 
-ALGORITHMS = ("fedavg", "fedprox", "scaffold", "mime_lite", "fedper", "ditto", "qfedavg")
+DISTILLING = ("feddf", "fedmd", "dsfl")
+ALGORITHMS = (
+    *("fedavg", "fedprox", "scaffold", "mime_lite", "fedper", "ditto", "qfedavg"),
+    *DISTILLING,
+)
 # Processes with a model of its own for each client. FEDSA is fedavg with LoRA, see `FederatedRun`.
 FEDSA = "fedsa"
-OWN_MODELS = ("fedper", "ditto", FEDSA)
+OWN_MODELS = ("fedper", "ditto", "fedmd", "dsfl", FEDSA)
 # Bits per number of an update that is sent without rounding.
 FLOAT_BITS = 32
 
@@ -25,7 +29,9 @@ class FederatedConfig:
         "model; scaffold: control variates correct each client's drift; mime_lite: clients use the "
         "server's optimizer state; fedper: each client keeps a head of its own; ditto: each client "
         "also trains a model of its own near the global model; qfedavg: clients with a larger loss "
-        "weigh more.",
+        "weigh more; feddf: the server also learns from the clients' logits on public texts; "
+        "fedmd, dsfl: clients keep their models and send only logits or probabilities on public "
+        "texts.",
         ALGORITHMS,
     )
     proximal_strength: float = option(0.01, "fedprox: factor mu of the proximal term.")
@@ -43,7 +49,7 @@ class FederatedConfig:
     )
     weighting: str = option(
         "auto",
-        "Weights of the clients' updates; auto: uniform with `dp`, else examples.",
+        "Weights of the clients' updates; auto: uniform with `dp`, fedmd and dsfl, else examples.",
         ("auto", "examples", "uniform"),
     )
     upload_bits: int = option(

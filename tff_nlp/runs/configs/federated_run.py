@@ -3,17 +3,21 @@
 import dataclasses
 
 from tff_nlp.models.adapters import names as adapters
+from tff_nlp.privacy.contract import SENDS_OUTPUTS
+from tff_nlp.privacy.names import NONE
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.distillation import DistillationConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
-from tff_nlp.runs.configs.federated import FEDSA, FederatedConfig
+from tff_nlp.runs.configs.federated import DISTILLING, FEDSA, FederatedConfig
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.personalization import PersonalizationConfig
 from tff_nlp.runs.configs.place import PlaceConfig
 from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.rounds import RoundsConfig
+from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +29,7 @@ class FederatedRun:
     model: ModelConfig = ModelConfig()
     client_training: ClientTrainingConfig = ClientTrainingConfig()
     federated: FederatedConfig = FederatedConfig()
+    distillation: DistillationConfig = DistillationConfig()
     personalization: PersonalizationConfig = PersonalizationConfig()
     rounds: RoundsConfig = RoundsConfig()
     privacy: PrivacyConfig = PrivacyConfig()
@@ -35,6 +40,31 @@ class FederatedRun:
         if self.process == FEDSA and self.federated.algorithm != "fedavg":
             why = "is an algorithm of its own; take `algorithm`=fedavg"
             checks.refuse("lora_aggregation", FEDSA, why)
+        if self.distils and self.corpus.task == LANGUAGE_MODEL:
+            why = (
+                "distils the logits of labels, one row for each text, and a language model has one "
+                "for each token; take `task`=classification or pairs"
+            )
+            checks.refuse("algorithm", self.federated.algorithm, why)
+        if self.distils and self.privacy.dp != NONE and not self.distillation.public_corpus:
+            why = (
+                f"must be given with `dp`={self.privacy.dp}, since everyone sees the public texts; "
+                "training texts that are set apart would have no epsilon"
+            )
+            checks.refuse_missing("public_corpus", why)
+        if self.has_other_models and self.clients.alone:
+            why = "`client_encoders` gives clients networks that are not trained alone"
+            checks.refuse("alone", self.clients.alone, why)
+
+    @property
+    def distils(self) -> bool:
+        """Whether models learn from outputs on public texts."""
+        return self.federated.algorithm in DISTILLING
+
+    @property
+    def has_other_models(self) -> bool:
+        """Whether the models of clients may differ from the server's."""
+        return self.federated.algorithm in SENDS_OUTPUTS and bool(self.distillation.client_encoders)
 
     @property
     def process(self) -> str:

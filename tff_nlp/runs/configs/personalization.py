@@ -32,20 +32,26 @@ class PersonalizationConfig:
     def __post_init__(self) -> None:
         checks.at_least(1, "fine_tune_steps", self.fine_tune_steps)
 
-    def resolved(self, algorithm: str, clients: ClientsConfig) -> "PersonalizationConfig":
+    def resolved(
+        self, algorithm: str, clients: ClientsConfig, *, other_models: bool = False
+    ) -> "PersonalizationConfig":
         """Returns the config without "auto".
 
         Args:
           algorithm: Name of the federated algorithm.
           clients: The clients, with or without a validation part.
+          other_models: Whether clients have other models than the server. They are not scored.
 
         Raises:
           UserError: If the clients have no such models, or no examples to choose or score them.
         """
         how = self.personalize
-        keeps = algorithm in OWN_MODELS
+        keeps = algorithm in OWN_MODELS and not other_models
         if how == AUTO:
             how = OWN_MODEL if keeps and clients.client_test_fraction else NONE
+        if how == OWN_MODEL and other_models:
+            why = "the models of `client_encoders` are not scored, only the server's"
+            checks.refuse("personalize", how, why)
         if how == OWN_MODEL and not keeps:
             checks.refuse(
                 "personalize", how, f"clients keep no models with `algorithm`={algorithm}"

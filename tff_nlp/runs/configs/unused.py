@@ -5,10 +5,12 @@ from typing import Any
 
 from tff_nlp.errors import setting
 from tff_nlp.models.adapters import names as adapters
+from tff_nlp.privacy.contract import SENDS_OUTPUTS
 from tff_nlp.runs import options
-from tff_nlp.runs.configs import task_names
+from tff_nlp.runs.configs import federated, task_names
 
 _CLASSIFIERS = (task_names.CLASSIFICATION, task_names.PAIRS)
+_WITH_SERVER_STEPS = tuple(name for name in federated.ALGORITHMS if name not in SENDS_OUTPUTS)
 # Options that have an effect only for some values of another option, and these values.
 _MEANT_FOR = {
     "negative_at_most": ("corpus", ("vader",)),
@@ -36,6 +38,15 @@ _MEANT_FOR = {
     "proximal_strength": ("algorithm", ("fedprox",)),
     "ditto_strength": ("algorithm", ("ditto",)),
     "fairness_q": ("algorithm", ("qfedavg",)),
+    "public_corpus": ("algorithm", federated.DISTILLING),
+    "public_examples": ("algorithm", federated.DISTILLING),
+    "distillation_epochs": ("algorithm", federated.DISTILLING),
+    "distillation_learning_rate": ("algorithm", federated.DISTILLING),
+    "client_encoders": ("algorithm", SENDS_OUTPUTS),
+    "dsfl_temperature": ("algorithm", ("dsfl",)),
+    "server_optimizer": ("algorithm", _WITH_SERVER_STEPS),
+    "server_learning_rate": ("algorithm", _WITH_SERVER_STEPS),
+    "server_momentum": ("algorithm", _WITH_SERVER_STEPS),
     "fine_tune_steps": ("personalize", ("fine_tune",)),
     "server_epsilon": ("server_optimizer", ("adam", "yogi", "adagrad")),
 }
