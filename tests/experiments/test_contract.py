@@ -18,6 +18,7 @@ from tff_nlp.learning import canary_update
 from tff_nlp.learning.algorithms import (
     ditto,
     fed_avg,
+    fed_per,
     fed_prox,
     local_parts,
     mime_lite,
@@ -46,6 +47,10 @@ HEADS_AT_CLIENTS = {
     "task": test_local_parts.task(),
 }
 QUERY = tfp.NormalizedQuery(tfp.GaussianSumQuery(1.0, 1.0), 4.0)
+
+
+def with_optimizer(*arguments, **others):
+    return LocalWork(ClientOptimizer(*arguments, **others), weighting="uniform")
 
 
 class EightBits(tff.aggregators.UnweightedAggregationFactory):
@@ -197,6 +202,78 @@ REFUSED = {
             "drawn": contract.Rounds("fixed", context="tff"),
         },
     ),
+    "SCAFFOLD and AdamW": (
+        ["--algorithm=scaffold", "--client_optimizer=adamw"],
+        {"algorithm": scaffold.scaffold, "population": 9, "local": with_optimizer("adamw", 0.1)},
+    ),
+    "SCAFFOLD and clipped gradients": (
+        ["--algorithm=scaffold", "--client_clip_norm=0.5"],
+        {
+            "algorithm": scaffold.scaffold,
+            "population": 9,
+            "local": with_optimizer("sgd", 0.1, clip_norm=0.5),
+        },
+    ),
+    "weights by losses and momentum": (
+        ["--algorithm=qfedavg", "--client_optimizer=sgd", "--client_momentum=0.9"],
+        {"algorithm": q_fed_avg.q_fed_avg, "local": with_optimizer("sgd", 0.1, momentum=0.9)},
+    ),
+    "weights by powers of losses and a secure sum": (
+        ["--algorithm=qfedavg", "--fairness_q=2.0", "--secure_aggregation=plain"],
+        {
+            "algorithm": q_fed_avg.q_fed_avg,
+            "fairness": 2.0,
+            "aggregator": tff.learning.secure_aggregator(zeroing=False),
+        },
+    ),
+    "MimeLite and weight decay": (
+        ["--algorithm=mime_lite", "--client_weight_decay=0.1"],
+        {
+            "algorithm": mime_lite.mime_lite,
+            "local": with_optimizer("adamw", 0.1, weight_decay=0.1),
+        },
+    ),
+    "MimeLite, clipped gradients and DP-SGD": (
+        ["--algorithm=mime_lite", "--client_clip_norm=1.0", "--dp=example_level"],
+        {
+            "algorithm": mime_lite.mime_lite,
+            "local": dataclasses.replace(
+                DP_SGD, optimizer=ClientOptimizer("adamw", 0.1, clip_norm=1.0)
+            ),
+        },
+    ),
+    "SCAFFOLD and rounded updates": (
+        ["--algorithm=scaffold", "--upload_bits=8"],
+        {
+            "algorithm": scaffold.scaffold,
+            "population": 9,
+            "aggregator": QuantizedMeanFactory(8, 0),
+        },
+    ),
+    "SCAFFOLD and a secure sum": (
+        ["--algorithm=scaffold", "--secure_aggregation=plain"],
+        {
+            "algorithm": scaffold.scaffold,
+            "population": 9,
+            "aggregator": tff.learning.secure_aggregator(zeroing=False),
+        },
+    ),
+    "heads of clients, and nothing else trains": (
+        ["--algorithm=fedper", "--trainable=head"],
+        {
+            "algorithm": fed_per.fed_per,
+            "task": dataclasses.replace(
+                quadratics.task(), head=tuple(quadratics.task().trainable_names)
+            ),
+        },
+    ),
+    "heads of clients, and there is none": (
+        ["--algorithm=fedper", "--task=language_model"],
+        {
+            "algorithm": fed_per.fed_per,
+            "task": dataclasses.replace(quadratics.task(), name="language_model"),
+        },
+    ),
     "masked sums over random cohorts": (
         ["--secure_aggregation=masked", "--sampling=poisson"],
         {
@@ -215,6 +292,10 @@ def test_flags_and_calls_are_refused_with_the_same_sentence(name):
 
 
 ALLOWED = {
+    "weights by losses and rounded updates": (
+        ["--algorithm=qfedavg", "--upload_bits=8"],
+        {"algorithm": q_fed_avg.q_fed_avg, "aggregator": QuantizedMeanFactory(8, 0)},
+    ),
     "a model of each client and a mechanism": (
         ["--dp=gaussian", "--algorithm=ditto"],
         {"algorithm": ditto.ditto, "aggregator": MEANS[names.GAUSSIAN]},
@@ -233,14 +314,6 @@ ALLOWED = {
             **HEADS_AT_CLIENTS,
             "aggregator": MEANS[names.TREE_AGGREGATION],
             "drawn": contract.Rounds("cyclic"),
-        },
-    ),
-    "SCAFFOLD and rounded updates": (
-        ["--algorithm=scaffold", "--upload_bits=8"],
-        {
-            "algorithm": scaffold.scaffold,
-            "population": 9,
-            "aggregator": QuantizedMeanFactory(8, 0),
         },
     ),
     "weights by losses and a secure sum": (

@@ -15,7 +15,14 @@ from tff_nlp.learning.algorithms import fed_avg, fed_prox, mime_lite, scaffold
 from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
 from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
-from tff_nlp.privacy import contract, mechanism, names, properties, releases
+from tff_nlp.privacy import (
+    aggregator_properties,
+    contract,
+    mechanism,
+    names,
+    properties,
+    releases,
+)
 
 MECHANISMS = {
     name: mechanism.build_aggregator(mechanism.Mechanism(name, 1.0, 40))
@@ -31,6 +38,8 @@ ALGORITHMS = {
     "scaffold": functools.partial(scaffold.scaffold, population=2),
     "mime_lite": mime_lite.mime_lite,
 }
+# SCAFFOLD adds up what its aggregator returns, and so needs an exact one.
+ADDING_NOTHING_UP = [name for name in ALGORITHMS if name != "scaffold"]
 UNIFORM = LocalWork(ClientOptimizer("sgd", 0.1), weighting="uniform")
 BY_EXAMPLE = dataclasses.replace(UNIFORM, example_privacy=ExamplePrivacy(1.0, 1.0, 4))
 
@@ -109,7 +118,7 @@ def test_sums_of_losses_are_not_sent_where_examples_are_protected():
     assert refusal("fedavg", local) == expected(by_example=True, sends_sums=True)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ADDING_NOTHING_UP)
 @pytest.mark.parametrize(
     "aggregator",
     [
@@ -128,7 +137,21 @@ def test_what_claims_nothing_may_do_anything(algorithm, aggregator):
     assert not conduct.is_private
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "aggregator",
+    [
+        tff.learning.secure_aggregator(zeroing=False),
+        tff.aggregators.clipping_factory(1.0, tff.aggregators.MeanFactory()),
+        QuantizedMeanFactory(8, 0),
+    ],
+)
+def test_scaffold_adds_up_no_errors_of_an_aggregator(aggregator):
+    stated = expected(aggregator_properties.of(aggregator), algorithm="scaffold")
+    assert "its errors add up" in stated
+    assert refusal("scaffold", aggregator=aggregator) == stated
+
+
+@pytest.mark.parametrize("algorithm", ADDING_NOTHING_UP)
 def test_a_process_says_what_it_does(algorithm):
     process = ALGORITHMS[algorithm](
         quadratics.task(), UNIFORM, aggregator=QuantizedMeanFactory(8, 0)

@@ -82,6 +82,18 @@ def test_a_decoder_has_no_place_for_a_prefix():
         gpt2(KINDS["prefix"][0])
 
 
+@pytest.mark.parametrize("trainable", ["no_embeddings", "top_1"])
+def test_low_rank_factors_are_for_matrices_that_are_frozen(trainable):
+    for build in (bert, gpt2):
+        with pytest.raises(errors.UserError, match=f"trainable={trainable}: trains matrices"):
+            build(KINDS["lora"][0], trainable)
+
+
+def test_a_language_model_has_no_head_to_train():
+    with pytest.raises(errors.UserError, match="trainable=head: a language model has no head"):
+        gpt2(None, "head")
+
+
 def test_low_rank_factors_are_a_change_of_the_matrix():
     model, plain = bert(KINDS["every matrix"][0]), bert(None, "all")
     trainable, frozen = model.initial_weights()

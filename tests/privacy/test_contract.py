@@ -39,7 +39,8 @@ def rounds(sampling=names.POISSON, **changes):
         (conduct(names.DISTRIBUTED, secure_sum=True), rounds("fixed", adjacency="replace_one")),
         (conduct(names.EXAMPLE_LEVEL, upload_bits=8), rounds("fixed")),
         (conduct(names.NONE, weighting="examples", upload_bits=8), rounds("cyclic")),
-        (conduct(names.NONE, algorithm="scaffold", upload_bits=4), rounds("fixed")),
+        (conduct(names.NONE, algorithm="scaffold"), rounds("fixed")),
+        (conduct(names.NONE, algorithm="fedper", upload_bits=4), rounds("fixed")),
         (conduct(names.NONE, algorithm="mime_lite", secure_sum=True), rounds(context="ray")),
     ],
 )
@@ -114,6 +115,33 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
             rounds(secure_sums="masked"),
             "upload_bits=4",
             "secure_aggregation=masked adds up integers",
+        ),
+        *(
+            (
+                contract.Conduct(algorithm, properties.configured(products="fedex")),
+                None,
+                "lora_aggregation=fedex: ",
+                f"algorithm={algorithm} adds up updates",
+            )
+            for algorithm in ("scaffold", "mime_lite", "fedper", "ditto", "qfedavg", "another")
+        ),
+        (
+            conduct(names.NONE, algorithm="scaffold", upload_bits=4),
+            None,
+            "upload_bits=4: rounds the changes",
+            "32 bits",
+        ),
+        (
+            conduct(names.NONE, algorithm="scaffold", secure_sum=True),
+            rounds("fixed", secure_sums="masked"),
+            "secure_aggregation=masked: clips the changes",
+            "take none",
+        ),
+        (
+            contract.Conduct("scaffold", properties.Properties(clips=True)),
+            None,
+            "aggregator: clips the changes",
+            "take another",
         ),
         (
             conduct(names.TREE_AGGREGATION, secure_sum=True),

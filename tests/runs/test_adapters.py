@@ -132,6 +132,7 @@ def test_a_central_run_with_an_adapter(tmp_path):
     [
         ({"trainable": "adapter"}, "trainable=adapter: there is no adapter without"),
         ({"adapter": "lora", "trainable": "all"}, "trainable=all: an adapter is for a network"),
+        ({"adapter": "lora", "trainable": "top_1"}, "trainable=top_1: trains matrices"),
         ({"adapter": "lora", "lora_matrices": "query,x"}, "lora_matrices=x: must be one of query"),
         ({"adapter": "lora", "lora_rank": 0}, "lora_rank=0: must be 1 or more"),
         ({"adapter": "lora", "lora_alpha": 0.0}, "lora_alpha=0.0: must be above 0"),
@@ -152,6 +153,13 @@ def test_a_central_run_with_an_adapter(tmp_path):
 def test_mistakes(options, message):
     with pytest.raises(UserError, match=message):
         configs.ModelConfig(**options)
+
+
+@pytest.mark.parametrize("options", [{"adapter": "prefix"}, {"trainable": "head"}])
+def test_what_a_decoder_does_not_have_is_refused_before_it_is_loaded(options):
+    ((name, value),) = options.items()
+    with pytest.raises(UserError, match=f"^{name}={value}: "):
+        configs.ModelConfig(**options).resolved("language_model")
 
 
 @pytest.mark.slow

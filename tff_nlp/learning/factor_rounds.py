@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds
 from tff_nlp.aggregation import factor_products
-from tff_nlp.learning import composition, optimizers
+from tff_nlp.learning import composition, optimizers, suitability
 from tff_nlp.privacy import contract
 from tff_nlp.tasks import task as tasks
 
@@ -43,12 +43,14 @@ def compose(
     Raises:
       UserError: If the server optimizer is another one.
     """
-    if server_optimizer != optimizers.ServerOptimizer():
-        raise errors.UserError(
-            f"`lora_aggregation`={aggregator.method}: the mean of the products is exact only if "
-            "the server takes whole steps; take `server_optimizer`=sgd, `server_learning_rate`=1, "
-            "`server_momentum`=0"
-        )
+    why = suitability.of_server_optimizer(
+        aggregator.method,
+        server_optimizer.name,
+        server_optimizer.learning_rate,
+        server_optimizer.momentum,
+    )
+    if why:
+        raise errors.UserError(why)
     model_type = task.weights_type()
     result_type = work.next.type_signature.result.result.member
     aggregation = aggregator.create(result_type.update, result_type.update_weight)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tff_nlp import errors
 from tff_nlp.aggregation import factor_products
-from tff_nlp.models.adapters import lora
+from tff_nlp.tasks import task as tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MixedRanks:
       largest: The largest rank, which is that of the factors.
     """
 
-    factors: tuple[lora.Factors, ...]
+    factors: tuple[tasks.Factors, ...]
     largest: int
 
     def narrow(self, trainable: Sequence[tf.Tensor], rank: tf.Tensor) -> tuple[tf.Tensor, ...]:

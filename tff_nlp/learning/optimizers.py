@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.learning import suitability
 
 OptimizerState = tuple[tf.Tensor, ...]
 
@@ -84,17 +85,23 @@ class ClientOptimizer:
         if self.clip_norm is not None:
             _check_above_zero("client_clip_norm", self.clip_norm)
 
-    def base(self) -> tff.learning.optimizers.Optimizer:
-        """Returns TFF's optimizer with these values, for algorithms with its state at the server.
+    def check_for(self, algorithm: str) -> None:
+        """Raises UserError if clients of an algorithm cannot train with this optimizer."""
+        why = suitability.of_client_optimizer(
+            algorithm,
+            self.name,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+        if why:
+            raise errors.UserError(why)
 
-        Raises:
-          UserError: If there is weight decay or clipping, which TFF's optimizer does not have.
+    def base(self) -> tff.learning.optimizers.Optimizer:
+        """Returns TFF's optimizer, for algorithms with its state at the server.
+
+        It has no weight decay and no clipping.
         """
-        for flag, value in (("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)):
-            if value:
-                raise errors.UserError(
-                    f"`client_{flag}`={value}: `algorithm`=mime_lite does not support it"
-                )
         if self.name == "sgd":
             return tff.learning.optimizers.build_sgdm(self.learning_rate, self.momentum or None)
         return tff.learning.optimizers.build_adam(

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tff_nlp.errors import UserError, setting, verbatim
-from tff_nlp.models import functional
+from tff_nlp.models import functional, trained_weights
 from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
 from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.byte_pairs import BytePairTokenizer
@@ -153,13 +153,16 @@ def build(
       ValueError: If the decoder already belongs to another model.
     """
     backbone = decoder.backbone
+    adapter = adapter or Adapter()
+    trained_weights.check(trainable, adapter.kind)
+    trained_weights.check_decoder(trainable, adapter.kind)
     trains = _selection(trainable, backbone)
     if backbone in _taken:
         raise ValueError("this decoder belongs to another model already: load it once more")
     _taken.add(backbone)
     outputs = backbone.token_embedding(backbone.output, reverse=True)
     network = tf.keras.Model(backbone.input, outputs, name="network")
-    attached = attach(backbone, adapter or Adapter(), seed)
+    attached = attach(backbone, adapter, seed)
     chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
     if not chosen:
         raise UserError(

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tff_nlp.errors import UserError, setting
-from tff_nlp.models import functional
+from tff_nlp.models import functional, trained_weights
 from tff_nlp.models.adapters.adapter import Adapter, Attached, attach
 from tff_nlp.models.adapters.lora import Factors
 from tff_nlp.models.encoders import Encoder, truncated_normal, zero_variables
@@ -165,6 +165,8 @@ def build(
     dropout = encoder.backbone.dropout if dropout is None else dropout
     if not 0 <= dropout < 1:
         raise UserError(f"`dropout`={dropout}: must be at least 0 and below 1")
+    adapter = adapter or Adapter()
+    trained_weights.check(trainable, adapter.kind)
     trains = _selection(trainable, encoder.backbone.num_layers)
     if pairs and encoder.backbone.num_segments < 2:
         raise UserError(
@@ -177,7 +179,7 @@ def build(
     network.get_layer("head").kernel.assign(
         truncated_normal((encoder.backbone.hidden_dim, num_labels), seed, "head")
     )
-    attached = attach(encoder.backbone, adapter or Adapter(), seed)
+    attached = attach(encoder.backbone, adapter, seed)
     chosen, rest = functional.divide(network, trains, attached.trains, attached.stays)
     trainable_names = tuple(weight.name for weight in chosen)
     return Classifier(

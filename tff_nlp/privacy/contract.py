@@ -25,6 +25,8 @@ _OWN_MODELS = ("fedper", "fedsa", "ditto")
 SENDS_OUTPUTS = ("fedmd", "dsfl")
 # Algorithms whose clients send one clipped value that depends on what they kept.
 _SENDS_KEPT = ("fedper", "fedsa", *SENDS_OUTPUTS)
+# Algorithms whose server takes products of factors. All others add up updates.
+_TAKES_PRODUCTS = ("fedavg", "fedprox")
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
 
@@ -171,6 +173,7 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
         _products(conduct),
         _rounding(conduct.aggregator, rounds),
         *_secure_sum(conduct.aggregator, rounds),
+        _variates(conduct, rounds),
         _algorithm(conduct),
         _canaries(conduct),
         *(_rounds(conduct, rounds) if rounds else ()),
@@ -187,7 +190,7 @@ def _products(conduct: Conduct) -> Violation | None:
         return None
     if conduct.algorithm in SENDS_OUTPUTS:
         why = f"`algorithm`={conduct.algorithm} sends no weights"
-    elif conduct.algorithm in _UNACCOUNTED:
+    elif conduct.algorithm not in _TAKES_PRODUCTS:
         why = f"`algorithm`={conduct.algorithm} adds up updates"
     elif aggregator.protects_clients:
         why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"
@@ -272,6 +275,27 @@ def _masked(masked: Masked) -> list[str]:
     except errors.UserError as error:
         return [error.marked]
     return []
+
+
+def _variates(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
+    """Returns what keeps the variate of SCAFFOLD's server from being the mean of the clients'."""
+    aggregator = conduct.aggregator
+    if conduct.algorithm != "scaffold" or aggregator.protects_clients:
+        return None
+    if aggregator.rounded_by:
+        flag, done, instead = aggregator.rounded_by, "rounds", "take 32 bits"
+    elif aggregator.secure_sum:
+        kind = rounds.secure_sums if rounds else names.PLAIN
+        flag, done, instead = f"`secure_aggregation`={kind}", "clips", "take none"
+    elif aggregator.clips:
+        flag, done, instead = "`aggregator`", "clips", "take another one"
+    else:
+        return None
+    return Violation(
+        f"{flag}: {done} the changes of control variates, and the server of `algorithm`=scaffold "
+        f"adds them up, so that its errors add up, too; {instead}",
+        may_pass=False,
+    )
 
 
 def _algorithm(conduct: Conduct) -> Violation | None:

@@ -117,7 +117,7 @@ def train(
         reporter.say("note", [note])
     secret = _noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
-    program = _program(run, texts, split, model, plan, secret)
+    program = build_program(run, texts, split, model, plan, secret)
     sent = contexts.count_bytes(
         context,
         program.process.next,
@@ -242,11 +242,11 @@ def build_process(
         trained,
         local,
         server_optimizer=server_optimizer(run),
-        aggregator=_aggregator(run, trained, plan),
+        aggregator=build_aggregator(run, trained, plan),
     )
 
 
-def _program(
+def build_program(
     run: configs.FederatedRun,
     texts: data.Data,
     split: splits.ClientSplits,
@@ -254,6 +254,7 @@ def _program(
     plan: PrivacyPlan | None,
     secret: NoiseSecret | None,
 ) -> training.TrainingProgram:
+    """Returns the rounds of a run, see `train` for the arguments."""
     seed = run.rounds.seed
     drawing = Drawing(conduct.of_process(run), conduct.of_rounds(run), seed, secret)
     models = distilling.client_models(run, texts.train, model)
@@ -351,8 +352,10 @@ def _example_privacy(
     )
 
 
-def _aggregator(run: configs.FederatedRun, trained: tasks.Task, plan: PrivacyPlan | None) -> Any:
-    """Returns the aggregator of updates; None for the plain mean."""
+def build_aggregator(
+    run: configs.FederatedRun, trained: tasks.Task, plan: PrivacyPlan | None
+) -> Any:
+    """Returns the aggregator of updates, see `build_process`; None for the plain mean."""
     if conduct.of_process(run).aggregator.multiplies:
         pairs = [(factors.a, factors.b) for factors in trained.factors]
         method = run.model.lora_aggregation

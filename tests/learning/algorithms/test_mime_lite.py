@@ -45,6 +45,16 @@ def test_quadratics_equal_tff(base, weighting):
         )
 
 
+def test_what_a_client_sends_can_be_changed():
+    task, weights = quadratics.task(), []
+    for send in (None, lambda update, sums: tuple(2 * u for u in update)):
+        process = mime_lite.mime_lite(task, LocalWork(ClientOptimizer("sgd", 0.05), send=send))
+        state = composition.initial_state(process, task)
+        after = process.next(state, [quadratics.client(0, 3)]).state
+        weights.append(float(process.get_model_weights(after).trainable[0]))
+    assert weights[1] == pytest.approx(2 * weights[0])
+
+
 @pytest.mark.slow
 def test_a_bert_equals_tff(model, oracle):
     ours, theirs = BASES["momentum"]

@@ -1,5 +1,7 @@
 """SCAFFOLD on quadratics, against the paper's algorithm by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow_federated as tff
@@ -30,16 +32,18 @@ class Federation:
         self.kept = {}
 
     def round(self, *members, steps=STEPS):
+        """Computes a round of some clients. A pair is a client and its own number of steps."""
+        pairs = [member if isinstance(member, tuple) else (member, steps) for member in members]
         data = [
             client_input.with_values(
-                quadratics.client(number % 2, steps),
+                quadratics.client(number % 2, count),
                 state=self.kept.get(number, self.process.client_specs),
             )
-            for number in members
+            for number, count in pairs
         ]
         output = self.process.next(self.state, data)
         self.state = output.state
-        self.kept |= dict(zip(members, output.clients, strict=True))
+        self.kept |= {number: own for (number, _), own in zip(pairs, output.clients, strict=True)}
         return output.metrics
 
     @property
@@ -114,6 +118,22 @@ def test_a_client_without_examples_keeps_what_it_has():
     assert federation.variate == server
 
 
+def test_a_client_without_examples_counts_if_the_aggregator_has_no_weights():
+    federation = Federation(aggregator=tff.aggregators.UnweightedMeanFactory())
+    federation.round((0, STEPS), (1, 0))
+    own = [federation.kept[number][0] for number in range(2)]
+    assert own[1] == 0 and federation.variate == pytest.approx(np.mean(own), rel=1e-6)
+
+
+def test_what_a_client_sends_can_be_changed():
+    local = dataclasses.replace(LOCAL, send=lambda update, sums: tuple(2 * u for u in update))
+    once, twice = Federation(), Federation(local=local)
+    for federation in (once, twice):
+        federation.round(0, 1)
+    assert twice.weight == pytest.approx(2 * once.weight)
+    assert twice.variate == once.variate
+
+
 def test_twice_the_bytes_and_what_a_client_keeps_is_not_sent():
     model = berts.tiny_classifier(trainable="head")
     task = classification.classification(model)
@@ -131,7 +151,11 @@ def test_twice_the_bytes_and_what_a_client_keeps_is_not_sent():
     ("local", "arguments", "message"),
     [
         (LocalWork(ClientOptimizer("adamw", 0.1)), {}, "client_optimizer=adamw: .*plain sgd"),
-        (LocalWork(ClientOptimizer("sgd", 0.1, momentum=0.9)), {}, "plain sgd"),
+        (
+            LocalWork(ClientOptimizer("sgd", 0.1, momentum=0.9)),
+            {},
+            "client_momentum=0.9: .*plain sgd",
+        ),
         (LOCAL, {"population": 0}, "num_clients=0"),
         (
             LOCAL,

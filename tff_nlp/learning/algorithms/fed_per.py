@@ -4,7 +4,7 @@ Arivazhagan et al. 2019, "Federated Learning with Personalization Layers".
 """
 
 from tff_nlp import errors
-from tff_nlp.learning import client_work, composition, optimizers, stateful
+from tff_nlp.learning import client_work, composition, optimizers, stateful, suitability
 from tff_nlp.learning.algorithms import local_parts
 from tff_nlp.tasks import task as tasks
 
@@ -28,16 +28,10 @@ def fed_per(
       UserError: If the task has no head that trains, if nothing else trains, or for the reasons of
         `local_parts`.
     """
-    if not task.head:
-        raise errors.UserError(
-            f"`algorithm`=fedper: the task {task.name} has no head that a client could keep; take "
-            "`algorithm`=ditto"
-        )
-    if set(task.head) == set(task.trainable_names):
-        raise errors.UserError(
-            "`algorithm`=fedper: only the head trains, and clients keep their heads, so they would "
-            "share nothing; take another `trainable`"
-        )
+    only_head = set(task.head) == set(task.trainable_names)
+    why = suitability.of_local_head(task.name, has_head=bool(task.head), only_head=only_head)
+    if why:
+        raise errors.UserError(why)
     return local_parts.local_parts(
         task,
         local,

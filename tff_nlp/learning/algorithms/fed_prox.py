@@ -38,10 +38,12 @@ def fed_prox(
     """
     local = local or client_work.LocalWork()
     transforms = (proximal.proximal(proximal_strength), *local.transforms)
-    return fed_avg.fed_avg(
+    process = fed_avg.fed_avg(
         task,
         dataclasses.replace(local, transforms=transforms),
         server_optimizer=server_optimizer,
         aggregator=aggregator,
         allow_dp_mismatch=allow_dp_mismatch,
     )
+    process.conduct = dataclasses.replace(process.conduct, algorithm="fedprox")
+    return process

@@ -52,6 +52,7 @@ def mime_lite(
     """
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, algorithm="mime_lite")
+    local.optimizer.check_for("mime_lite")
     return composition.compose(
         task,
         _build_client_work(task, local, composition.weighted(aggregator)),
@@ -131,6 +132,8 @@ def _build_client_work(
         gradient = local_training.full_gradient(task, trainable, frozen, batches, seed)
         finite = sums["non_finite"] < 0.5
         gradient = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in gradient)
+        if local.send is not None:
+            deltas = local.send(deltas, sums)
         weight = client_work.weight_of(sums, local.weighting)
         return tff.learning.templates.ClientResult(deltas, weight), sums, gradient
 

@@ -17,6 +17,7 @@ from tff_nlp.learning import (
     composition,
     local_training,
     optimizers,
+    suitability,
 )
 from tff_nlp.learning.transforms import transform as transforms
 from tff_nlp.tasks import task as tasks
@@ -52,13 +53,14 @@ def q_fed_avg(
       aggregator: A weighted aggregator of the clients' updates.
 
     Raises:
-      UserError: If q is out of range, the optimizer is not plain SGD, the aggregator ignores
-        weights or claims differential privacy. A mechanism bounds an update, but not a weight that
-        depends on the client's loss.
+      UserError: If q is out of range or too large for a secure sum, the optimizer is not plain SGD,
+        the aggregator ignores weights or claims differential privacy. A mechanism bounds an update,
+        but not a weight that depends on the client's loss.
     """
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, algorithm="qfedavg")
-    _check(local, fairness, aggregator)
+    local.optimizer.check_for("qfedavg")
+    _check(fairness, aggregator, secure_sum=conduct.aggregator.secure_sum)
     return composition.compose(
         task,
         client_work.build_process(task, _build_work(task, local, fairness)),
@@ -68,17 +70,12 @@ def q_fed_avg(
     )
 
 
-def _check(
-    local: client_work.LocalWork, fairness: float, aggregator: composition.Aggregator | None
-) -> None:
+def _check(fairness: float, aggregator: composition.Aggregator | None, *, secure_sum: bool) -> None:
     if not 0 <= fairness < float("inf"):
         raise errors.UserError(f"`fairness_q`={fairness}: must be 0 or more, and finite")
-    optimizer = local.optimizer
-    if optimizer.name != "sgd" or optimizer.momentum or optimizer.clip_norm is not None:
-        raise errors.UserError(
-            f"`client_optimizer`={optimizer.name}: `algorithm`=qfedavg scales a client's update by "
-            "the step size of plain sgd, without momentum and clipping"
-        )
+    why = suitability.of_fairness(fairness, secure_sum=secure_sum)
+    if why:
+        raise errors.UserError(why)
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         raise errors.UserError(
             "`algorithm`=qfedavg: the aggregator ignores weights, and the loss of a client is its "

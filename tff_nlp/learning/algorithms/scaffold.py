@@ -54,14 +54,16 @@ def scaffold(
         client's state depends on all rounds in which it took part, and no accountant supports this.
     """
     local = local or client_work.LocalWork()
-    _check(local, population)
     conduct = composition.check(task, local, aggregator, algorithm="scaffold")
+    local.optimizer.check_for("scaffold")
+    if population < 1:
+        raise errors.UserError(f"`num_clients`={population}: must be 1 or more")
     specs = task.weight_specs()[0]
     variates = tff.types.tensorflow_to_type(specs)
     model_type = task.weights_type()
     client_type = client_input.client_type(task.batch_spec, {client_input.STATE: specs})
     work = _build_work(task, local, variates, model_type, client_type)
-    update_type, weight_type, sums_type = work.type_signature.result[0:3]
+    update_type, weight_type, sums_type = work.type_signature.result[:3]
     factory = composition.weighted(aggregator)
     updates = factory.create(update_type, weight_type)
     changes = factory.create(variates, tff.TensorType(np.float32))
@@ -112,12 +114,12 @@ def scaffold(
                 clients,
             ),
         )
-        update, weight, sums, change, counted, kept = (sent[number] for number in range(6))
+        update, weight, sums, change, one, kept = (sent[number] for number in range(6))
         updated = updates.next(state.aggregator[0], update, weight)
-        changed = changes.next(state.aggregator[1], change, counted)
+        changed = changes.next(state.aggregator[1], change, one)
         trained = tff.federated_map(summarize, tff.federated_sum(sums))
         advanced = tff.federated_map(
-            advance, (state.client_work, changed.result, tff.federated_sum(counted))
+            advance, (state.client_work, changed.result, tff.federated_sum(one))
         )
         applied = finalizer.next(state.finalizer, state.global_model_weights, updated.result)
         new_state = tff.federated_zip(
@@ -145,17 +147,6 @@ def scaffold(
     return process
 
 
-def _check(local: client_work.LocalWork, population: int) -> None:
-    optimizer = local.optimizer
-    if optimizer.name != "sgd" or optimizer.momentum or optimizer.clip_norm is not None:
-        raise errors.UserError(
-            f"{errors.setting('client_optimizer', optimizer.name)}: `algorithm`=scaffold computes "
-            "a client's control variate from the steps of plain sgd, without momentum and clipping"
-        )
-    if population < 1:
-        raise errors.UserError(f"`num_clients`={population}: must be 1 or more")
-
-
 def _build_work(
     task: tasks.Task,
     local: client_work.LocalWork,
@@ -166,7 +157,8 @@ def _build_work(
     """Returns the client's computation.
 
     It returns the update, its weight, the client's sums, the change of its control variate, the
-    weight of this change (1.0 or 0.0), and the client's new state.
+    weight of this change (1, because an aggregator may count all clients), and the client's new
+    state.
     """
     server_type = tff.StructType([np.int32, variates])
 
@@ -197,6 +189,8 @@ def _build_work(
             for delta, c in zip(deltas, variate, strict=True)
         )
         kept = tuple(mine + part for mine, part in zip(own, change, strict=True))
-        return deltas, client_work.weight_of(sums, local.weighting), sums, change, counts, kept
+        update = deltas if local.send is None else local.send(deltas, sums)
+        weight = client_work.weight_of(sums, local.weighting)
+        return update, weight, sums, change, tf.ones([]), kept
 
     return work

@@ -4,7 +4,6 @@ Li and Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation"
 the network that computes the prefix (section 4.3). The prefix has no position in the text.
 """
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -64,10 +63,6 @@ class Prefix(tf.keras.layers.Layer):
         return self._attend(query, keys, values, attention_mask, *more, **named)
 
 
-def _arguments(layer: Any) -> Any:
-    return inspect.signature(layer._self_attention_layer.call).parameters
-
-
 def _before(prefix: Any, text: tf.Tensor) -> tf.Tensor:
     """Puts a prefix, [length, heads, size], before each text of a batch."""
     part = tf.cast(prefix, text.dtype)[tf.newaxis]
@@ -79,16 +74,13 @@ def attach(backbone: Any, length: int, seed: int) -> list[Prefix]:
     """Puts a prefix into each attention layer of a backbone, and returns the prefixes.
 
     Args:
-      backbone: A built KerasNLP backbone.
+      backbone: A built KerasNLP backbone of an encoder.
       length: Number of positions.
       seed: Seed of the run.
 
     Raises:
-      UserError: If the length is below 1, or the backbone is a decoder: its attention computes with
-        a cache and offers no place for a prefix.
+      UserError: If the length is below 1.
     """
-    if any("cache" in _arguments(layer) for layer in backbone.transformer_layers):
-        raise UserError("`adapter`=prefix: is for encoders; take lora or houlsby for a decoder")
     if length < 1:
         raise UserError(f"`prefix_length`={length}: must be 1 or more")
     added = []

@@ -15,8 +15,8 @@ ALGORITHMS = (
 # Processes with a model of its own for each client. FEDSA is fedavg with LoRA, see `FederatedRun`.
 FEDSA = "fedsa"
 OWN_MODELS = ("fedper", "ditto", "fedmd", "dsfl", FEDSA)
-# Bits per number of an update that is sent without rounding.
-FLOAT_BITS = 32
+# Bits per number of an update that a client sends. The first is without rounding.
+FLOAT_BITS, *_ = UPLOAD_BITS = (32, 8, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class FederatedConfig:
 
     def __post_init__(self) -> None:
         bits = self.upload_bits
-        checks.check(bits in (FLOAT_BITS, 8, 4), "upload_bits", bits, "32, 8 or 4")
+        checks.check(bits in UPLOAD_BITS, "upload_bits", bits, "32, 8 or 4")
         for name, least in (
             ("secure_aggregation_threshold", 2),
             ("secure_aggregation_colluders", 0),

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from tff_nlp.models import trained_weights
 from tff_nlp.models.adapters import names
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
@@ -109,8 +110,7 @@ class ModelConfig:
             checks.check(name in names.MATRICES, "lora_matrices", name, f"one of {known}")
         if not self.has_adapter and self.trainable == names.ADAPTER:
             checks.refuse("trainable", self.trainable, "there is no adapter without `adapter`")
-        if self.has_adapter and self.trainable == "all":
-            checks.refuse("trainable", self.trainable, "an adapter is for a network that is frozen")
+        trained_weights.check(self.trainable, self.adapter)
         for name in ("lowercase", "strip_accents"):
             value = getattr(self, name)
             if value is not None and self.encoder != "random":
@@ -154,10 +154,15 @@ class ModelConfig:
 
         Args:
           task: Name of the task.
+
+        Raises:
+          UserError: If a model for the task cannot have the adapter or train these weights.
         """
         encoder, trainable = self.encoder, self.trainable
         if encoder == AUTO:
             encoder = "random" if task == LANGUAGE_MODEL else "minilm"
         if trainable == AUTO:
             trainable = names.ADAPTER if self.has_adapter else "all"
+        if task == LANGUAGE_MODEL:
+            trained_weights.check_decoder(trainable, self.adapter)
         return dataclasses.replace(self, encoder=encoder, trainable=trainable)

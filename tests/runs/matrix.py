@@ -1,0 +1,164 @@
+"""All combinations of task, algorithm, adapter, aggregator and mechanism, and samples of them.
+
+The values of each axis come from the package's own lists of names. So a new algorithm, adapter or
+mechanism joins by itself. One that cannot run with defaults gets its options in `NEEDS`.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tff_nlp.errors import UserError
+from tff_nlp.models.adapters import names as adapters
+from tff_nlp.privacy import names
+from tff_nlp.runs import conduct, configs, privacy_plan
+from tff_nlp.runs.configs import federated, privacy, task_names
+
+# Axis -> name of a value -> options of that value.
+AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "task": {task: {"task": task} for task in task_names.TASKS},
+    "algorithm": {name: {"algorithm": name} for name in federated.ALGORITHMS},
+    "adapter": {
+        **{kind: {"adapter": kind} for kind in adapters.KINDS if kind != adapters.LORA},
+        **{
+            method: {"adapter": adapters.LORA, "lora_aggregation": method}
+            for method in adapters.AGGREGATIONS
+        },
+        "flora_of_ranks": {
+            "adapter": adapters.LORA,
+            "lora_aggregation": adapters.FLORA,
+            "lora_client_ranks": "1,2",
+        },
+    },
+    "trainable": {
+        f"trains_{choice}": {"trainable": choice} for choice in ("auto", "top_1", "biases", "head")
+    },
+    "bits": {f"bits{bits}": {"upload_bits": bits} for bits in federated.UPLOAD_BITS},
+    "sums": {f"sums_{kind}": {"secure_aggregation": kind} for kind in names.SUMS},
+    "clip": {"unclipped": {}, "clipped": {"client_clip_norm": 0.5}},
+    "dp": {
+        f"dp_{name}": {} if name == names.NONE else {"dp": name, "noise_multiplier": 0.25}
+        for name in privacy.MECHANISMS
+    }
+    | {"dp_audited": {"dp": names.GAUSSIAN, "noise_multiplier": 0.25, "audit_canaries": 10}},
+}
+# The options that a value needs beside its own, by the value's name.
+NEEDS: Mapping[str, Mapping[str, Any]] = {task_names.PAIRS: {"second_text_column": "other"}}
+
+# A run that costs little. The noise is the same in each run. A masked sum needs five clients.
+SMALL: Mapping[str, Any] = {
+    "adapter_width": 2,
+    "batch_size": 4,
+    "client_test_fraction": 0.0,
+    "clients_per_round": 5,
+    "encoder": "random",
+    "encoder_layers": 1,
+    "encoder_width": 8,
+    "lora_rank": 2,
+    "max_tokens": 8,
+    "num_clients": 7,
+    "partition": "iid",
+    "prefix_length": 2,
+    "rounds": 2,
+    "vocabulary_size": 300,
+}
+
+# The name of a value for each axis, in the order of `AXES`.
+Combination = tuple[str, ...]
+
+
+def options(combination: Combination) -> dict[str, Any]:
+    """Returns the options in which a combination differs from `SMALL`."""
+    merged: dict[str, Any] = {}
+    for values, name in zip(AXES.values(), combination, strict=True):
+        merged |= {**values[name], **NEEDS.get(name, {})}
+    if "dp" in merged:
+        merged["noise_seed"] = 1
+    return merged
+
+
+def configure(combination: Combination, **others: Any) -> configs.FederatedRun:
+    """Returns the resolved configuration of a run.
+
+    Args:
+      combination: The combination.
+      **others: Other options, such as the corpus.
+
+    Raises:
+      UserError: If the options are refused, as a script refuses its flags.
+    """
+    given = {**SMALL, **options(combination), **others}
+    groups = {
+        field.name: _group(
+            type(field.default),
+            tuple((n, v) for n, v in sorted(given.items()) if n in _names(type(field.default))),
+        )
+        for field in dataclasses.fields(configs.FederatedRun)
+    }
+    return privacy_plan.resolve(configs.FederatedRun(**groups))
+
+
+@functools.cache
+def refusals() -> Mapping[Combination, str]:
+    """Returns what refuses each combination of the whole matrix before TensorFlow is loaded.
+
+    It is a sentence, as marked text, or empty for a combination that can train.
+    """
+    return {row: _refusal(row) for row in itertools.product(*AXES.values())}
+
+
+def accepted() -> list[Combination]:
+    """Returns the combinations that can train."""
+    return [row for row, sentence in refusals().items() if not sentence]
+
+
+def _refusal(combination: Combination) -> str:
+    try:
+        conduct.check(configure(combination))
+    except UserError as error:
+        return error.marked
+    return ""
+
+
+def covering(rows: Sequence[Combination], strength: int) -> list[Combination]:
+    """Returns some of the rows, in which each value occurs, or each tuple of values.
+
+    The rows are chosen one after the other. The next one is the first of those with the most tuples
+    that did not occur yet. So the result depends on the rows only.
+
+    Args:
+      rows: The rows to choose from.
+      strength: Number of values in a tuple.
+    """
+    numbers: dict[tuple[Any, ...], int] = {}
+    places = list(itertools.combinations(range(len(AXES)), strength))
+    tuples = np.array(
+        [
+            [
+                numbers.setdefault((places_of, tuple(row[p] for p in places_of)), len(numbers))
+                for places_of in places
+            ]
+            for row in rows
+        ]
+    )
+    missing = np.ones(len(numbers), bool)
+    chosen = []
+    while missing.any():
+        best = int(missing[tuples].sum(axis=1).argmax())
+        missing[tuples[best]] = False
+        chosen.append(rows[best])
+    return chosen
+
+
+@functools.cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
+
+
+@functools.cache
+def _group(kind: type, given: tuple[tuple[str, Any], ...]) -> Any:
+    return kind(**dict(given))

@@ -1,0 +1,223 @@
+"""Each combination trains, resumes and is as in TFF's worker, or one sentence refuses it.
+
+The whole matrix is decided. By default a few combinations train. The slow tests train so many that
+each pair of values occurs that can occur.
+"""
+
+import dataclasses
+import functools
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tests.runs import matrix
+from tff_nlp.aggregation import quantized_mean
+from tff_nlp.errors import UserError
+from tff_nlp.execution import contexts, streaming, worker
+from tff_nlp.privacy import aggregator_properties, names, noise_secret
+from tff_nlp.program import checkpoints, run_directory
+from tff_nlp.runs import (
+    conduct,
+    data,
+    federated_training,
+    learners,
+    options,
+    privacy_plan,
+    secure_rounds,
+)
+from tff_nlp.runs.configs import federated, task_names
+
+# Number of combinations that train by default, and of parts of the slow test.
+FEW, PARTS = 4, 8
+
+
+def test_a_refusal_names_arguments_of_the_combination():
+    named = functools.cache(lambda sentence: set(re.findall(r"`(\w+)`", sentence)))
+    for combination, sentence in matrix.refusals().items():
+        if sentence:
+            assert named(sentence) & set(matrix.options(combination)), (combination, sentence)
+
+
+def test_each_value_can_train():
+    possible = {name for combination in matrix.accepted() for name in combination}
+    assert possible == {name for values in matrix.AXES.values() for name in values}
+
+
+class Workplace:
+    """Corpora and models that the runs of all combinations share."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        rows = [
+            f"{word} phone {number},{word} {number},{label}"
+            for number in range(20)
+            for word, label in (("great", "good"), ("awful", "bad"))
+        ]
+        self._corpus = folder / "reviews.csv"
+        self._corpus.write_text("text,other,label\n" + "\n".join(rows) + "\n")
+
+    def configure(self, combination, **others):
+        folders = {"corpus": str(self._corpus), "cache_dir": str(self.folder / "cache")}
+        return matrix.configure(combination, **folders, **others)
+
+    @functools.cache  # noqa: B019 - there is one workplace.
+    def texts(self, corpus):
+        return data.load_data(corpus, 0)
+
+    @functools.cache  # noqa: B019
+    def learner(self, corpus, model):
+        texts = self.texts(corpus)
+        return learners.build(corpus.task, texts.train, model, self.folder / "cache", seed=0)
+
+    def _data(self, run):
+        texts = self.texts(run.corpus)
+        return texts, data.split_clients(run.clients, texts.train, 0).split
+
+    def plan(self, run, departures=()):
+        if run.privacy.dp == names.NONE:
+            return None
+        return privacy_plan.plan(run, self._data(run)[1].train, departures)
+
+    def can_aggregate(self, run):
+        """Returns whether one aggregator can do all that the configuration says of it."""
+        task = self.learner(run.corpus, run.model).task
+        aggregator = federated_training.build_aggregator(run, task, self.plan(run))
+        return aggregator_properties.of(aggregator) == conduct.of_process(run).aggregator
+
+    def build_process(self, run):
+        task = self.learner(run.corpus, run.model).task
+        return federated_training.build_process(run, task, 7, self.plan(run))
+
+    @functools.cache  # noqa: B019
+    def worker_context(self):
+        return worker.worker_context()
+
+    def program(self, run):
+        """Returns the rounds of a run, built as a script builds them, without evaluation."""
+        plan = self.plan(run, conduct.check(run))
+        texts, split = self._data(run)
+        secret = plan and noise_secret.NoiseSecret.from_seed(run.privacy.noise_seed)
+        program = federated_training.build_program(
+            run, texts, split, self.learner(run.corpus, run.model), plan, secret
+        )
+        return dataclasses.replace(program, evaluation_sets=())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    return Workplace(tmp_path_factory.mktemp("matrix"))
+
+
+def test_objects_are_refused_with_the_same_sentence(workplace):
+    # Objects do not know how sums are computed. The other tasks and choices cost more.
+    others = {"sums_masked", *task_names.TASKS[1:], "trains_top_1", "trains_biases", "trains_head"}
+    refused = [
+        combination
+        for combination, sentence in matrix.refusals().items()
+        if sentence and others.isdisjoint(combination)
+    ]
+    compared = 0
+    for combination in matrix.covering(refused, 2):
+        try:
+            run = workplace.configure(combination)
+        except UserError:
+            continue  # The configuration itself is refused.
+        if workplace.can_aggregate(run):
+            with pytest.raises(UserError) as raised:
+                workplace.build_process(run)
+            assert raised.value.marked == matrix.refusals()[combination], combination
+            compared += 1
+    assert compared > 20
+
+
+def train(program, run, folder):
+    """Runs the rounds in a run's folder, from its last checkpoint if there is one."""
+    with run_directory.RunDirectory(folder, options.record(*run.recorded())) as directory:
+        directory.begin()
+        program.run(directory)
+
+
+def saved(folder, number):
+    """Returns the arrays of a checkpoint, and of the client states of its round, by name."""
+    files = [*folder.glob("checkpoints/*.npz"), *folder.glob("client_states/*/*.npz")]
+    found = {}
+    for path in sorted(files):
+        if path.name == f"round_{number:06d}.npz":
+            with np.load(path) as file:
+                names_of = [name for name in file.files if name != "digest"]
+                found |= {f"{path.relative_to(folder)}:{name}": file[name] for name in names_of}
+    return found
+
+
+def check_resume(program, run, whole, folder):
+    """Stops a finished run after its first round, and compares what it then ends with."""
+    shutil.copytree(whole, folder)
+    checkpoints.remove(folder / run_directory.CHECKPOINTS, 2)
+    train(program, run, folder)
+    ended, undisturbed = saved(folder, 2), saved(whole, 2)
+    assert ended.keys() == undisturbed.keys() != set()
+    for name, array in ended.items():
+        assert array.tobytes() == undisturbed[name].tobytes(), name
+
+
+def check_worker(program, run, whole, context, folder):
+    """Compares the first round with that of TFF's worker, and with the weights before it."""
+    with tff.framework.get_context_stack().install(context):
+        train(dataclasses.replace(program, rounds=1), run, folder)
+    ours, theirs = saved(whole, 1), saved(folder, 1)
+    assert ours.keys() == theirs.keys()
+    initial = program.initial_state().global_model_weights.trainable
+    moved = distance(list(ours.values())[: len(initial)], initial)
+    assert moved > 0
+    # A number that is just between two levels may be rounded to the other one.
+    share = 5e-2 if run.federated.upload_bits < federated.FLOAT_BITS else 2e-3
+    for name, array in ours.items():
+        most = share * moved + 1e-4 * distance([array], [np.zeros_like(array)])
+        assert distance([array], [theirs[name]]) <= most, name
+
+
+def distance(one, other):
+    parts = [np.ravel(np.subtract(a, b, dtype=float)) for a, b in zip(one, other, strict=True)]
+    return float(np.linalg.norm(np.concatenate(parts)))
+
+
+def check(workplace, combination, folder):
+    run = workplace.configure(combination)
+    # One lane: the graphs of a lane cost more than these rounds.
+    context = streaming.StreamingContext(["/CPU:0"], protocols=secure_rounds.protocols(run))
+    with tff.framework.get_context_stack().install(context), pytest.MonkeyPatch.context() as patch:
+        # Random rounding depends on all bits of an update, and in the worker the last ones differ.
+        patch.setattr(quantized_mean, "_fingerprint", lambda tensors: tf.zeros([], tf.int32))
+        program = workplace.program(run)
+        assert program.conduct == conduct.of_process(run)
+        train(program, run, folder / "whole")
+        check_resume(program, run, folder / "whole", folder / "stopped")
+        sent = contexts.count_bytes(
+            context,
+            program.process.next,
+            cohort=run.clients.clients_per_round,
+            overhead=secure_rounds.overhead(run),
+        )
+        assert sent.up > 0
+        if not program.conduct.aggregator.secure_sum:
+            worker_context = workplace.worker_context()
+            check_worker(program, run, folder / "whole", worker_context, folder / "worker")
+    if program.conduct.aggregator.secure_sum:
+        with pytest.raises(UserError, match="context=tff cannot run it"):
+            conduct.check(workplace.configure(combination, context="tff"))
+
+
+@pytest.mark.parametrize("number", range(FEW))
+def test_some_train_resume_and_are_as_in_the_worker(workplace, number, tmp_path):
+    check(workplace, matrix.covering(matrix.accepted(), 2)[number], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_all_pairs_of_values_train_resume_and_are_as_in_the_worker(workplace, part, tmp_path):
+    for number, row in enumerate(matrix.covering(matrix.accepted(), 2)[part::PARTS]):
+        check(workplace, row, tmp_path / str(number))

@@ -1,0 +1,101 @@
+"""Why an algorithm cannot run with some settings. This file needs no TensorFlow.
+
+So a script can check its flags before TensorFlow is loaded, and an algorithm can check its objects.
+Both report the same sentences. `privacy.contract` has those on privacy and secure sums.
+"""
+
+from tff_nlp import errors
+
+# Why an algorithm needs the steps of plain SGD.
+_PLAIN_SGD = {
+    "scaffold": "computes a client's control variate from",
+    "qfedavg": "scales a client's update by the step size of",
+}
+
+
+def of_client_optimizer(
+    algorithm: str,
+    name: str,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+) -> str:
+    """Returns why clients cannot train with an optimizer, as marked text; empty if they can.
+
+    Args:
+      algorithm: Name of the algorithm.
+      name: Name of the optimizer.
+      momentum: Its momentum.
+      weight_decay: Its weight decay.
+      clip_norm: The norm to which it clips gradients; None for no clipping.
+    """
+    if algorithm in _PLAIN_SGD:
+        demand = f"`algorithm`={algorithm} {_PLAIN_SGD[algorithm]} plain sgd"
+        if name != "sgd":
+            return f"{errors.setting('client_optimizer', name)}: {demand}; take sgd"
+        if momentum:
+            return f"`client_momentum`={momentum}: {demand}, without momentum; take 0"
+        if clip_norm is not None:
+            return f"`client_clip_norm`={clip_norm}: {demand}, without clipping; leave it out"
+    if algorithm == "mime_lite":
+        for flag, value in (("weight_decay", weight_decay), ("clip_norm", clip_norm)):
+            if value:
+                return (
+                    f"`client_{flag}`={value}: `algorithm`=mime_lite steps with an optimizer of "
+                    "TFF, which does not have it; leave it out"
+                )
+    return ""
+
+
+def of_fairness(fairness: float, *, secure_sum: bool) -> str:
+    """Returns why a secure sum cannot add up the weights of q-FedAvg, as marked text; else empty.
+
+    Args:
+      fairness: The exponent q. The weight of a client is its loss to the power q.
+      secure_sum: Whether weights are added up by a secure sum. TFF's has steps of 2^-12 for them.
+    """
+    if not secure_sum or fairness <= 1:
+        return ""
+    return (
+        f"`fairness_q`={fairness}: a secure sum rounds the weights of clients to 1/4096, which is "
+        "too coarse for small losses to this power; take 1 or less, or no secure sum"
+    )
+
+
+def of_server_optimizer(method: str, name: str, learning_rate: float, momentum: float) -> str:
+    """Returns why the server cannot join products of factors, as marked text; empty if it can.
+
+    Args:
+      method: Name of the method by which it joins them.
+      name: Name of the server's optimizer.
+      learning_rate: Its learning rate.
+      momentum: Its momentum.
+    """
+    if (name, learning_rate, momentum) == ("sgd", 1.0, 0.0):
+        return ""
+    return (
+        f"`lora_aggregation`={method}: the mean of the products is exact only if the server takes "
+        "whole steps; take `server_optimizer`=sgd, `server_learning_rate`=1, `server_momentum`=0"
+    )
+
+
+def of_local_head(task: str, *, has_head: bool, only_head: bool) -> str:
+    """Returns why clients cannot keep heads of their own, as marked text; empty if they can.
+
+    Args:
+      task: Name of the task.
+      has_head: Whether the task has a head.
+      only_head: Whether nothing but the head trains.
+    """
+    if not has_head:
+        return (
+            f"`algorithm`=fedper: the task {task} has no head that a client could keep; take "
+            "`algorithm`=ditto"
+        )
+    if only_head:
+        return (
+            "`algorithm`=fedper: only the head trains, and clients keep their heads, so they would "
+            "share nothing; take another `trainable`"
+        )
+    return ""
