@@ -47,7 +47,10 @@ AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     | {"dp_audited": {"dp": names.GAUSSIAN, "noise_multiplier": 0.25, "audit_canaries": 10}},
 }
 # The options that a value needs beside its own, by the value's name.
-NEEDS: Mapping[str, Mapping[str, Any]] = {task_names.PAIRS: {"second_text_column": "other"}}
+NEEDS: Mapping[str, Mapping[str, Any]] = {
+    task_names.PAIRS: {"second_text_column": "other"},
+    **{name: {"public_corpus": "public.csv"} for name in federated.DISTILLING},
+}
 
 # A run that costs little. The noise is the same in each run. A masked sum needs five clients.
 SMALL: Mapping[str, Any] = {

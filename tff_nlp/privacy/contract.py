@@ -27,6 +27,7 @@ SENDS_OUTPUTS = ("fedmd", "dsfl")
 _SENDS_KEPT = ("fedper", "fedsa", *SENDS_OUTPUTS)
 # Algorithms whose server takes products of factors. All others add up updates.
 _TAKES_PRODUCTS = ("fedavg", "fedprox")
+_DEPENDS = "what a client sends depends on the rounds in which it took part"
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
 
@@ -304,6 +305,8 @@ def _algorithm(conduct: Conduct) -> Violation | None:
         why = f"{_UNACCOUNTED[algorithm]}, which no accountant here knows of"
     elif conduct.by_example and algorithm in _OWN_MODELS:
         why = f"clients have models of their own, and `dp`={names.EXAMPLE_LEVEL} trains one model"
+    elif conduct.aggregator.mechanism == names.DISTRIBUTED and algorithm in _SENDS_KEPT:
+        why = f"{_DEPENDS}, and `dp`={names.DISTRIBUTED} needs cohorts of a fixed size"
     elif conduct.aggregator.mechanism == names.DISTRIBUTED and algorithm in _OWN_MODELS:
         why = f"its clients do not add the noise of `dp`={names.DISTRIBUTED}"
     else:
@@ -382,8 +385,8 @@ def _memory(conduct: Conduct, rounds: Rounds) -> str | None:
         return None
     name, _ = _setting_of(conduct.algorithm)
     return (
-        f"`{name}`={conduct.algorithm}: what a client sends depends on the rounds in which it took "
-        f"part, and then the accountant of `dp`={mechanism} assumes that each client draws alone; "
+        f"`{name}`={conduct.algorithm}: {_DEPENDS}, and then the accountant of `dp`={mechanism} "
+        "assumes that each client draws alone; "
         "take `sampling`=poisson without `adjacency`=replace_one"
     )
 

@@ -1,10 +1,8 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds and results."""
 
-import dataclasses
-import functools
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,31 +10,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds, silence_libraries
-from tff_nlp.aggregation import factor_products
 from tff_nlp.clients import client_data, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import (
-    client_work,
     composition,
-    optimizers,
-    schedules,
-    stateful,
 )
-from tff_nlp.learning.algorithms import (
-    ditto,
-    fed_avg,
-    fed_per,
-    fed_prox,
-    fed_sa,
-    mime_lite,
-    q_fed_avg,
-    scaffold,
-)
-from tff_nlp.learning.transforms import example_privacy
-from tff_nlp.models.adapters import names as adapters
-from tff_nlp.privacy import mechanism, names, releases
-from tff_nlp.privacy.example_level import ExampleGuarantee
-from tff_nlp.privacy.guarantee import Guarantee
+from tff_nlp.privacy import names
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import run_directory, secret_file, training
 from tff_nlp.runs import (
@@ -51,7 +30,7 @@ from tff_nlp.runs import (
     learners,
     outcome,
     personalization,
-    quantized_rounds,
+    processes,
     reporter,
     result,
     saved_partitions,
@@ -60,7 +39,6 @@ from tff_nlp.runs import (
 )
 from tff_nlp.runs.drawing import Drawing
 from tff_nlp.runs.privacy_plan import PrivacyPlan
-from tff_nlp.tasks import task as tasks
 
 # What clients keep, by the name of the process.
 _UNTRAINED = {"fedper": "their heads", "fedsa": "their factors B"}
@@ -140,9 +118,11 @@ def train(
         own = _population(run, texts, split, model, steps)
         compared = alone.train(program, run, members, own, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
-    audited = canary_clients.audit(run, trained, initial, weights.trainable, _mechanism(run, plan))
+    audited = canary_clients.audit(
+        run, trained, initial, weights.trainable, processes.private_mean(run, plan)
+    )
     personal = personalization.of_run(
-        run, model, weights, program, local_work(run, plan), texts.train, split, directory
+        run, model, weights, program, processes.local_work(run, plan), texts.train, split, directory
     )
     outcome.write(
         directory,
@@ -175,77 +155,6 @@ def _draw_clients(texts: data.Data, split: splits.ClientSplits, path: pathlib.Pa
     )
 
 
-def local_work(run: configs.FederatedRun, plan: PrivacyPlan | None) -> client_work.LocalWork:
-    """Returns the local training that the configuration describes."""
-    federated, client = run.federated, run.client_training
-    return client_work.LocalWork(
-        optimizer=optimizers.ClientOptimizer(
-            name=client.client_optimizer,
-            learning_rate=client.known_learning_rate(),
-            momentum=client.client_momentum,
-            weight_decay=client.client_weight_decay,
-            clip_norm=client.client_clip_norm,
-        ),
-        schedule=schedules.LinearSchedule(
-            warmup_rounds=federated.warmup_rounds,
-            total_rounds=run.rounds.rounds if federated.decay_learning_rate else None,
-        ),
-        weighting=federated.weighting,
-        example_privacy=_example_privacy(run, plan.guarantee) if plan else None,
-        canaries=canary_clients.training(run),
-        seed=seeds.derive(run.rounds.seed, "dropout"),
-    )
-
-
-def server_optimizer(run: configs.FederatedRun) -> optimizers.ServerOptimizer:
-    """Returns the server's optimizer that the configuration describes."""
-    return optimizers.ServerOptimizer(
-        name=run.federated.server_optimizer,
-        learning_rate=run.federated.server_learning_rate,
-        momentum=run.federated.server_momentum,
-        epsilon=run.federated.server_epsilon,
-    )
-
-
-def build_process(
-    run: configs.FederatedRun,
-    trained: tasks.Task,
-    population: int,
-    plan: PrivacyPlan | None,
-    public: distilling.Public | None = None,
-) -> tff.learning.templates.LearningProcess | stateful.StatefulProcess:
-    """Returns the learning process that the configuration describes.
-
-    Args:
-      run: The configuration.
-      trained: The task.
-      population: Number of clients.
-      plan: The privacy plan of the run; None without differential privacy.
-      public: The public texts; None if the run does not distil.
-    """
-    local = local_work(run, plan)
-    mismatch: dict[str, Any] = {"allow_dp_mismatch": run.privacy.allow_dp_mismatch}
-    strength: dict[str, Any] = {"proximal_strength": run.federated.proximal_strength}
-    builders: Mapping[str, Callable[..., Any]] = {
-        "fedavg": functools.partial(fed_avg.fed_avg, **mismatch),
-        "fedprox": functools.partial(fed_prox.fed_prox, **strength, **mismatch),
-        "scaffold": functools.partial(scaffold.scaffold, population=population),
-        "mime_lite": mime_lite.mime_lite,
-        "fedper": fed_per.fed_per,
-        "fedsa": fed_sa.fed_sa,
-        "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),
-        "qfedavg": functools.partial(q_fed_avg.q_fed_avg, fairness=run.federated.fairness_q),
-        **distilling.builders(run, local.optimizer, public),
-    }
-    local = dataclasses.replace(local_work(run, plan), ranks=client_ranks.of_run(run, trained))
-    return builders[run.process](
-        trained,
-        local,
-        server_optimizer=server_optimizer(run),
-        aggregator=build_aggregator(run, trained, plan),
-    )
-
-
 def build_program(
     run: configs.FederatedRun,
     texts: data.Data,
@@ -270,7 +179,7 @@ def build_program(
             sets.append(model.evaluation_set(name, texts.train, rows=rows, clients=holders))
     trained = model.task
     public = distilling.public(run, model, models, texts.public)
-    process = build_process(run, trained, split.train.num_clients, plan, public)
+    process = processes.build_process(run, trained, split.train.num_clients, plan, public)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
         own = populations[client % len(models)]
@@ -338,56 +247,6 @@ def _noise_secret(
     if run.privacy.noise_seed is not None:
         return NoiseSecret.from_seed(run.privacy.noise_seed)
     return secret_file.read_or_make(directory)
-
-
-def _example_privacy(
-    run: configs.FederatedRun, promised: Guarantee | ExampleGuarantee
-) -> example_privacy.ExamplePrivacy | None:
-    if isinstance(promised, Guarantee):
-        return None
-    return example_privacy.ExamplePrivacy(
-        clipping_norm=run.privacy.clipping_norm,
-        noise_multiplier=promised.noise_multiplier,
-        expected_batch_size=run.client_training.batch_size,
-    )
-
-
-def build_aggregator(
-    run: configs.FederatedRun, trained: tasks.Task, plan: PrivacyPlan | None
-) -> Any:
-    """Returns the aggregator of updates, see `build_process`; None for the plain mean."""
-    if conduct.of_process(run).aggregator.multiplies:
-        pairs = [(factors.a, factors.b) for factors in trained.factors]
-        method = run.model.lora_aggregation
-        return factor_products.FactorMeanFactory(
-            method, pairs, starts_anew=method == adapters.FLORA
-        )
-    private_mean = _mechanism(run, plan)
-    if private_mean is None:
-        return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)
-    aggregator = mechanism.build_aggregator(private_mean)
-    if canary_clients.audits_rounds(run):
-        aggregator = releases.ReleasingFactory(aggregator)
-    return aggregator
-
-
-def _mechanism(run: configs.FederatedRun, plan: PrivacyPlan | None) -> mechanism.Mechanism | None:
-    # With example-level privacy, the updates are already private.
-    if plan is None or isinstance(plan.guarantee, ExampleGuarantee):
-        return None
-    flags, promised = run.privacy, plan.guarantee
-    return mechanism.Mechanism(
-        name=promised.mechanism,
-        noise_multiplier=promised.noise_multiplier,
-        clients_per_round=promised.clients_per_round,
-        clipping_norm=flags.clipping_norm,
-        target_quantile=flags.target_quantile,
-        clipping_learning_rate=flags.clipping_learning_rate,
-        count_stddev=flags.clipped_count_stddev,
-        efficient_tree=flags.efficient_tree,
-        restart_every=promised.restart_every,
-        bits=flags.distributed_bits,
-    )
 
 
 def _some_rows(part: partition.Partition, wanted: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
