@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -345,19 +346,34 @@ class FlatFunction:
     def _run(
         self, inputs: Sequence[tf.Tensor], stop: "cancellation.CancellationManager | None"
     ) -> list[tf.Tensor]:
-        if stop is None:
-            return list(self.traced(*inputs))
-        # TensorFlow's public way to set a cancellation manager would affect all threads.
         eager = context.context()
-        options = eager.function_call_options.as_attrs().items()
+        # TensorFlow's public way to set a cancellation manager would affect all threads.
         return execute.execute_with_cancellation(
             self.traced.name.decode(),
             num_outputs=len(self.traced.outputs),
             inputs=[*inputs, *self.traced.captured_inputs],
-            attrs=tuple(itertools.chain.from_iterable(options)),
+            attrs=_attributes(eager.function_call_options.config_proto_serialized),
             ctx=eager,
-            cancellation_manager=stop,
+            cancellation_manager=stop or cancellation.CancellationManager(),
         )
+
+
+@functools.cache
+def _attributes(serialized: bytes) -> tuple[Any, ...]:
+    """Returns the attributes of a call of a function.
+
+    If a graph may need more than 80 % of a device's memory (a CPU counts as 256 MB), TensorFlow adds
+    up tensors in a temporary variable. Its name is the same in all runs of a function, so two runs at
+    the same time fail. The scheduling of memory, which does this, is therefore off.
+
+    Args:
+      serialized: TensorFlow's configuration of calls, serialized.
+    """
+    config = tf.compat.v1.ConfigProto.FromString(serialized)
+    rewriting = config.graph_options.rewrite_options
+    rewriting.memory_optimization = rewriting.SWAPPING_HEURISTICS
+    options = context.FunctionCallOptions(config_proto=config).as_attrs()
+    return tuple(itertools.chain.from_iterable(options.items()))
 
 
 def build_function(
