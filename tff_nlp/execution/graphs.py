@@ -362,9 +362,9 @@ class FlatFunction:
 def _attributes(serialized: bytes) -> tuple[Any, ...]:
     """Returns the attributes of a call of a function.
 
-    If a graph may need more than 80 % of a device's memory (a CPU counts as 256 MB), TensorFlow adds
-    up tensors in a temporary variable. Its name is the same in all runs of a function, so two runs at
-    the same time fail. The scheduling of memory, which does this, is therefore off.
+    If a graph may need more than 80 % of a device's memory (a CPU counts as 256 MB), TensorFlow
+    adds up tensors in a temporary variable. Its name is the same in all runs of a function, so two
+    runs at the same time fail. The scheduling of memory, which does this, is therefore off.
 
     Args:
       serialized: TensorFlow's configuration of calls, serialized.
