@@ -1,0 +1,116 @@
+"""Every method on a real corpus learns more than the most frequent label."""
+
+import json
+
+import pytest
+
+from tff_nlp.models.adapters import names
+from tff_nlp.runs import configs, federated_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.corpora]
+
+SGD = {"client_optimizer": "sgd", "client_learning_rate": 0.3}
+# Name of the method -> what differs from FedAvg with all weights, by config.
+ALGORITHMS = {
+    "fedprox": {"federated": {"algorithm": "fedprox"}},
+    "scaffold": {"federated": {"algorithm": "scaffold"}, "client_training": SGD},
+    "mime_lite": {
+        "federated": {"algorithm": "mime_lite", "server_momentum": 0.9},
+        "client_training": {**SGD, "client_learning_rate": 0.1},
+    },
+    "feddf": {"federated": {"algorithm": "feddf"}},
+    "fedmd": {"federated": {"algorithm": "fedmd"}},
+    "dsfl": {"federated": {"algorithm": "dsfl"}},
+    "clients of two kinds": {
+        "federated": {"algorithm": "fedmd"},
+        "distillation": {"client_encoders": "random:1x32,random:2x64"},
+    },
+    "fedper": {"federated": {"algorithm": "fedper"}, "clients": {"client_test_fraction": 0.2}},
+    "ditto": {"federated": {"algorithm": "ditto"}, "clients": {"client_test_fraction": 0.2}},
+    "qfedavg": {"federated": {"algorithm": "qfedavg"}, "client_training": SGD},
+    "fine_tune": {
+        "personalization": {"personalize": "fine_tune"},
+        "clients": {"client_test_fraction": 0.2},
+    },
+}
+ADAPTERS = {
+    **{
+        f"lora, {way}": {"model": {"adapter": names.LORA, "lora_aggregation": way}}
+        for way in names.AGGREGATIONS
+    },
+    "lora of mixed ranks": {
+        "model": {
+            "adapter": names.LORA,
+            "lora_aggregation": names.FLORA,
+            "lora_client_ranks": "2,8",
+        }
+    },
+    "houlsby": {"model": {"adapter": names.HOULSBY, "adapter_width": 16}},
+    "prefix": {"model": {"adapter": names.PREFIX}},
+    "biases": {"model": {"trainable": "biases"}, "client_training": {"client_learning_rate": 3e-3}},
+}
+
+
+def scores(tmp_path, method, **config):
+    """Returns the result of a run with a method."""
+    parts = {name: {**config.get(name, {}), **method.get(name, {})} for name in {*config, *method}}
+    kinds = {
+        "corpus": configs.CorpusConfig,
+        "clients": configs.ClientsConfig,
+        "model": configs.ModelConfig,
+        "client_training": configs.ClientTrainingConfig,
+        "federated": configs.FederatedConfig,
+        "distillation": configs.DistillationConfig,
+        "personalization": configs.PersonalizationConfig,
+        "rounds": configs.RoundsConfig,
+    }
+    place = configs.PlaceConfig(output_dir=str(tmp_path / "run"))
+    groups = {name: kinds[name](**options) for name, options in parts.items()}
+    federated_run.run(configs.FederatedRun(place=place, **groups))
+    return json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_airlines_with_their_tweets(tmp_path, shared_corpora, name):
+    result = scores(
+        tmp_path,
+        ALGORITHMS[name],
+        corpus={
+            "corpus": str(shared_corpora / "airline_tweets" / "Tweets.csv"),
+            "text_column": "text",
+            "label_column": "airline_sentiment",
+            "client_column": "airline",
+        },
+        clients={"clients_per_round": 6, "client_test_fraction": 0.0},
+        model={"encoder": "random", "encoder_layers": 1, "encoder_width": 64, "max_tokens": 24},
+        client_training={"client_learning_rate": 3e-3},
+        federated={"local_steps": 30},
+        rounds={"rounds": 4, "eval_every": 4},
+    )
+    if name == "fedper":  # Only the clients have trained heads.
+        assert result["personal"]["after"]["mean"] > 0.68
+    else:
+        assert result["test"]["accuracy"] > result["test"]["majority_accuracy"] + 0.05
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_phrases_of_films_with_a_pretrained_encoder(tmp_path, shared_corpora, name):
+    result = scores(
+        tmp_path,
+        ADAPTERS[name],
+        corpus={
+            "corpus": str(shared_corpora / "sst2_glue" / "dev.tsv"),
+            "text_column": "sentence",
+            "label_column": "label",
+            "quoting": "none",
+            "test_fraction": 0.05,
+        },
+        clients={"partition": "iid", "num_clients": 10, "clients_per_round": 5},
+        model={"max_tokens": 32},
+        federated={"local_steps": 10},
+        rounds={"rounds": 2, "eval_every": 2},
+    )
+    if name == f"lora, {names.FEDSA}":  # Only the clients have trained factors B.
+        assert result["personal"]["after"]["mean"] > 0.65
+    else:
+        assert result["test"]["accuracy"] > result["test"]["majority_accuracy"] + 0.1
