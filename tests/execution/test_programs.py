@@ -91,6 +91,7 @@ print(json.dumps([places, worst, total, result, replaced, worker._workers(), chi
     )
 
 
+@pytest.mark.slow
 def test_a_lane_per_device(program):
     (places, worst, total, *_), _ = program
     assert places == ["CPU:0", "CPU:1", "CPU:2"]
