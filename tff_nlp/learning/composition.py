@@ -1,5 +1,6 @@
 """Composes client work, aggregator and server update into a process, after a check."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, Union
 
 import tensorflow as tf
@@ -74,6 +75,37 @@ def no_weights(model_type: tff.StructWithPythonType) -> tff.Computation:
         )
 
     return nan
+
+
+def initialization(
+    model_type: tff.StructWithPythonType,
+    work: Callable[[], Any],
+    aggregator: Callable[[], Any],
+    finalizer: Callable[[], Any],
+) -> tff.Computation:
+    """Returns the computation of the state before the first round, see `compose`.
+
+    Args:
+      model_type: Type of the weights.
+      work: Function that returns the state of the client work, at the server.
+      aggregator: The same for the aggregator.
+      finalizer: The same for the finalizer.
+    """
+    nan_weights = no_weights(model_type)
+
+    @tff.federated_computation
+    def initialize() -> Any:
+        return tff.federated_zip(
+            tff.learning.templates.LearningAlgorithmState(
+                tff.federated_eval(nan_weights, tff.SERVER),
+                tff.federated_value((), tff.SERVER),
+                work(),
+                aggregator(),
+                finalizer(),
+            )
+        )
+
+    return initialize
 
 
 def weight_accessors(state_type: Any) -> tuple[tff.Computation, tff.Computation]:

@@ -71,19 +71,12 @@ def compose(
         task, aggregator.starts_anew, seed, finalizer_type, aggregation, model_type
     )
 
-    no_weights = composition.no_weights(model_type)
-
-    @tff.federated_computation
-    def initialize() -> Any:
-        return tff.federated_zip(
-            tff.learning.templates.LearningAlgorithmState(
-                tff.federated_eval(no_weights, tff.SERVER),
-                tff.federated_value((), tff.SERVER),
-                work.initialize(),
-                aggregation.initialize(),
-                tff.federated_eval(first, tff.SERVER),
-            )
-        )
+    initialize = composition.initialization(
+        model_type,
+        lambda: work.initialize(),
+        lambda: aggregation.initialize(),
+        lambda: tff.federated_eval(first, tff.SERVER),
+    )
 
     data_type = work.next.type_signature.parameter[2]
 

@@ -110,7 +110,6 @@ def logit_rounds(
     outputs = composition.weighted(aggregator).create(update_type, weight_type)
     finish = rounds.build_finish(outputs.next.type_signature.result.result.member, targets)
     summarize = client_work.build_summary(task, sums_type)
-    nan_weights = composition.no_weights(rounds.model_type)
 
     @tff.tensorflow.computation
     def first() -> Any:
@@ -121,17 +120,12 @@ def logit_rounds(
         sent = tuple(weights.non_trainable)[len(task.frozen_names) :]
         return tff.learning.models.ModelWeights((), sent)
 
-    @tff.federated_computation
-    def initialize() -> Any:
-        return tff.federated_zip(
-            tff.learning.templates.LearningAlgorithmState(
-                tff.federated_eval(nan_weights, tff.SERVER),
-                tff.federated_value((), tff.SERVER),
-                tff.federated_eval(first, tff.SERVER),
-                outputs.initialize(),
-                tff.federated_value((), tff.SERVER),
-            )
-        )
+    initialize = composition.initialization(
+        rounds.model_type,
+        lambda: tff.federated_eval(first, tff.SERVER),
+        lambda: outputs.initialize(),
+        lambda: tff.federated_value((), tff.SERVER),
+    )
 
     @tff.federated_computation(
         initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)

@@ -100,19 +100,12 @@ def compose(
         model_type, server_optimizer or optimizers.ServerOptimizer()
     )
     summarize = client_work.build_summary(task, sums_type)
-    nan_weights = composition.no_weights(model_type)
-
-    @tff.federated_computation
-    def initialize() -> Any:
-        return tff.federated_zip(
-            tff.learning.templates.LearningAlgorithmState(
-                tff.federated_eval(nan_weights, tff.SERVER),
-                tff.federated_value((), tff.SERVER),
-                tff.federated_eval(client_work.first_round, tff.SERVER),
-                updates.initialize(),
-                finalizer.initialize(),
-            )
-        )
+    initialize = composition.initialization(
+        model_type,
+        lambda: tff.federated_eval(client_work.first_round, tff.SERVER),
+        lambda: updates.initialize(),
+        lambda: finalizer.initialize(),
+    )
 
     @tff.federated_computation(
         initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)

@@ -113,8 +113,8 @@ def test_a_client_without_examples_keeps_its_model():
         ({"strength": 0.0}, "ditto_strength=0.0"),
         ({"strength": float("inf")}, "ditto_strength=inf"),
         (
-            {"aggregator": mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2))},
-            "algorithm=ditto: .*no accountant",
+            {"aggregator": mechanism.build_aggregator(mechanism.Mechanism("distributed", 1.0, 2))},
+            "algorithm=ditto: .*do not add the noise of dp=distributed",
         ),
     ],
 )

@@ -73,8 +73,8 @@ def test_what_does_not_go_together():
     with pytest.raises(errors.UserError, match="lora_aggregation=fedsa: needs adapter=lora"):
         fed_sa.fed_sa(quadratics.task())
     private = mechanism.build_aggregator(
-        mechanism.Mechanism("gaussian", noise_multiplier=1.0, clients_per_round=2)
+        mechanism.Mechanism("distributed", noise_multiplier=1.0, clients_per_round=2)
     )
     task = classification.classification(adapted(names.FEDSA))
-    with pytest.raises(errors.UserError, match="lora_aggregation=fedsa: .*no accountant.*=ffa"):
+    with pytest.raises(errors.UserError, match="lora_aggregation=fedsa: .*dp=distributed.*=ffa"):
         fed_sa.fed_sa(task, aggregator=private)

@@ -157,9 +157,9 @@ def test_heads_are_neither_sent_nor_received():
                 task(),
                 LOCAL,
                 parts=["weight_0"],
-                aggregator=mechanism.build_aggregator(mechanism.Mechanism("gaussian", 1.0, 2)),
+                aggregator=mechanism.build_aggregator(mechanism.Mechanism("distributed", 1.0, 2)),
             ),
-            "algorithm=fedper: .*no accountant",
+            "algorithm=fedper: .*depends on the rounds.*dp=distributed",
         ),
     ],
 )

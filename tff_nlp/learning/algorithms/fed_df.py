@@ -70,19 +70,12 @@ def fed_df(
     )
     summarize = client_work.build_summary(task, sums_type)
     learn = _build_learning(task, learning, public, local.seed, model_type, logits_type)
-    nan_weights = composition.no_weights(model_type)
-
-    @tff.federated_computation
-    def initialize() -> Any:
-        return tff.federated_zip(
-            tff.learning.templates.LearningAlgorithmState(
-                tff.federated_eval(nan_weights, tff.SERVER),
-                tff.federated_value((), tff.SERVER),
-                tff.federated_eval(client_work.first_round, tff.SERVER),
-                tff.federated_zip((updates.initialize(), ensemble.initialize())),
-                finalizer.initialize(),
-            )
-        )
+    initialize = composition.initialization(
+        model_type,
+        lambda: tff.federated_eval(client_work.first_round, tff.SERVER),
+        lambda: tff.federated_zip((updates.initialize(), ensemble.initialize())),
+        lambda: finalizer.initialize(),
+    )
 
     @tff.federated_computation(
         initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)
