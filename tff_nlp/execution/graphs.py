@@ -334,7 +334,7 @@ class FlatFunction:
         """Runs the function and returns its results. A function without results does not run.
 
         Args:
-          inputs: Eager tensors.
+          inputs: Eager tensors or NumPy arrays.
           stop: Cancellation manager. Cancelling it stops the function in the middle. TensorFlow
             cancels it if the function fails.
         """
@@ -351,11 +351,15 @@ class FlatFunction:
         return execute.execute_with_cancellation(
             self.traced.name.decode(),
             num_outputs=len(self.traced.outputs),
-            inputs=[*inputs, *self.traced.captured_inputs],
+            inputs=[*map(_eager, inputs), *self.traced.captured_inputs],
             attrs=_attributes(eager.function_call_options.config_proto_serialized),
             ctx=eager,
             cancellation_manager=stop or cancellation.CancellationManager(),
         )
+
+
+def _eager(value: Any) -> tf.Tensor:
+    return value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)
 
 
 @functools.cache
