@@ -61,7 +61,9 @@ def test_the_readmes_snippet_runs_as_it_stands(reviews, tmp_path, monkeypatch, c
         f"cache_dir={str(tmp_path / 'cache')!r}"
     )
     code = code.replace('encoder="minilm"', small).replace('"reviews.csv"', repr(str(reviews)))
-    assert small in code
+    # A network that begins at random needs larger steps than MiniLM.
+    code = code.replace('"adamw", 3e-4', '"adamw", 3e-3')
+    assert small in code and "3e-3" in code
     monkeypatch.chdir(tmp_path)
     given = {}
     exec(compile(code, "README.md", "exec"), given)
