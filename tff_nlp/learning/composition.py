@@ -1,5 +1,6 @@
 """Composes client work, aggregator and server update into a process, after a check."""
 
+import collections
 from collections.abc import Callable
 from typing import Any, TypeAlias, Union
 
@@ -106,6 +107,36 @@ def initialization(
         )
 
     return initialize
+
+
+def at_clients(work: tff.Computation, settings: Any, weights: Any, clients: Any) -> Any:
+    """Returns what clients compute from what the server sends and from their inputs.
+
+    Args:
+      work: Computation (settings, weights, client's input) -> results.
+      settings: The settings of the round, at the server.
+      weights: The weights, at the server.
+      clients: The inputs, at the clients.
+    """
+    received = (tff.federated_broadcast(settings), tff.federated_broadcast(weights), clients)
+    return tff.federated_map(work, received)
+
+
+def metrics(trained: Any, aggregator: Any, finalizer: Any) -> Any:
+    """Returns the metrics of a round, at the server, as TFF's learning processes order them.
+
+    Args:
+      trained: The measurements of the local training, from `client_work.summarize`.
+      aggregator: Those of the aggregator.
+      finalizer: Those of the finalizer.
+    """
+    return tff.federated_zip(
+        collections.OrderedDict(
+            client_work=tff.federated_zip(collections.OrderedDict(train=trained)),
+            aggregator=aggregator,
+            finalizer=finalizer,
+        )
+    )
 
 
 def weight_accessors(state_type: Any) -> tuple[tff.Computation, tff.Computation]:

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_nlp import errors, seeds
+from tff_nlp import seeds
 from tff_nlp.aggregation import factor_products
 from tff_nlp.learning import composition, optimizers, suitability
 from tff_nlp.privacy import contract
@@ -43,14 +43,12 @@ def compose(
     Raises:
       UserError: If the server optimizer is another one.
     """
-    why = suitability.of_server_optimizer(
+    suitability.check_server_optimizer(
         aggregator.method,
         server_optimizer.name,
         server_optimizer.learning_rate,
         server_optimizer.momentum,
     )
-    if why:
-        raise errors.UserError(why)
     model_type = task.weights_type()
     result_type = work.next.type_signature.result.result.member
     aggregation = aggregator.create(result_type.update, result_type.update_weight)
@@ -73,8 +71,8 @@ def compose(
 
     initialize = composition.initialization(
         model_type,
-        lambda: work.initialize(),
-        lambda: aggregation.initialize(),
+        work.initialize,
+        aggregation.initialize,
         lambda: tff.federated_eval(first, tff.SERVER),
     )
 

@@ -123,7 +123,7 @@ def logit_rounds(
     initialize = composition.initialization(
         rounds.model_type,
         lambda: tff.federated_eval(first, tff.SERVER),
-        lambda: outputs.initialize(),
+        outputs.initialize,
         lambda: tff.federated_value((), tff.SERVER),
     )
 
@@ -132,14 +132,7 @@ def logit_rounds(
     )
     def next_fn(state: Any, clients: Any) -> Any:
         kept_once = tff.federated_map(once, state.global_model_weights)
-        sent = tff.federated_map(
-            work,
-            (
-                tff.federated_broadcast(state.client_work),
-                tff.federated_broadcast(kept_once),
-                clients,
-            ),
-        )
+        sent = composition.at_clients(work, state.client_work, kept_once, clients)
         update, weight, sums, kept = (sent[number] for number in range(4))
         joined = outputs.next(state.aggregator, update, weight)
         trained = tff.federated_map(summarize, tff.federated_sum(sums))
@@ -151,13 +144,7 @@ def logit_rounds(
                 weights, state.distributor, settings, joined.state, state.finalizer
             )
         )
-        metrics = tff.federated_zip(
-            collections.OrderedDict(
-                client_work=tff.federated_zip(collections.OrderedDict(train=trained)),
-                aggregator=joined.measurements,
-                finalizer=measured,
-            )
-        )
+        metrics = composition.metrics(trained, joined.measurements, measured)
         return stateful.StatefulOutput(new_state, metrics, kept)
 
     process = stateful.StatefulProcess(

@@ -87,15 +87,13 @@ class ClientOptimizer:
 
     def check_for(self, algorithm: str) -> None:
         """Raises UserError if clients of an algorithm cannot train with this optimizer."""
-        why = suitability.of_client_optimizer(
+        suitability.check_client_optimizer(
             algorithm,
             self.name,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
         )
-        if why:
-            raise errors.UserError(why)
 
     def base(self) -> tff.learning.optimizers.Optimizer:
         """Returns TFF's optimizer, for algorithms with its state at the server.

@@ -1,6 +1,5 @@
 """Processes with clients that keep a state between rounds."""
 
-import collections
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -103,22 +102,15 @@ def compose(
     initialize = composition.initialization(
         model_type,
         lambda: tff.federated_eval(client_work.first_round, tff.SERVER),
-        lambda: updates.initialize(),
-        lambda: finalizer.initialize(),
+        updates.initialize,
+        finalizer.initialize,
     )
 
     @tff.federated_computation(
         initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)
     )
     def next_fn(state: Any, clients: Any) -> Any:
-        sent = tff.federated_map(
-            work,
-            (
-                tff.federated_broadcast(state.client_work),
-                tff.federated_broadcast(state.global_model_weights),
-                clients,
-            ),
-        )
+        sent = composition.at_clients(work, state.client_work, state.global_model_weights, clients)
         update, weight, sums, kept = (sent[number] for number in range(4))
         updated = updates.next(state.aggregator, update, weight)
         trained = tff.federated_map(summarize, tff.federated_sum(sums))
@@ -132,13 +124,7 @@ def compose(
                 applied.state,
             )
         )
-        metrics = tff.federated_zip(
-            collections.OrderedDict(
-                client_work=tff.federated_zip(collections.OrderedDict(train=trained)),
-                aggregator=updated.measurements,
-                finalizer=applied.measurements,
-            )
-        )
+        metrics = composition.metrics(trained, updated.measurements, applied.measurements)
         return StatefulOutput(new_state, metrics, kept)
 
     state_type = initialize.type_signature.result.member

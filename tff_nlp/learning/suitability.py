@@ -1,4 +1,4 @@
-"""Why an algorithm cannot run with some settings. This file needs no TensorFlow.
+"""Refuses settings with which an algorithm cannot run. This file needs no TensorFlow.
 
 So a script can check its flags before TensorFlow is loaded, and an algorithm can check its objects.
 Both report the same sentences. `privacy.contract` has those on privacy and secure sums.
@@ -13,15 +13,15 @@ _PLAIN_SGD = {
 }
 
 
-def of_client_optimizer(
+def check_client_optimizer(
     algorithm: str,
     name: str,
     *,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
-) -> str:
-    """Returns why clients cannot train with an optimizer, as marked text; empty if they can.
+) -> None:
+    """Raises UserError if clients of an algorithm cannot train with an optimizer.
 
     Args:
       algorithm: Name of the algorithm.
@@ -33,38 +33,41 @@ def of_client_optimizer(
     if algorithm in _PLAIN_SGD:
         demand = f"`algorithm`={algorithm} {_PLAIN_SGD[algorithm]} plain sgd"
         if name != "sgd":
-            return f"{errors.setting('client_optimizer', name)}: {demand}; take sgd"
+            given = errors.setting("client_optimizer", name)
+            raise errors.UserError(f"{given}: {demand}; take sgd")
         if momentum:
-            return f"`client_momentum`={momentum}: {demand}, without momentum; take 0"
+            raise errors.UserError(
+                f"`client_momentum`={momentum}: {demand}, without momentum; take 0"
+            )
         if clip_norm is not None:
-            return f"`client_clip_norm`={clip_norm}: {demand}, without clipping; leave it out"
+            raise errors.UserError(
+                f"`client_clip_norm`={clip_norm}: {demand}, without clipping; leave it out"
+            )
     if algorithm == "mime_lite":
         for flag, value in (("weight_decay", weight_decay), ("clip_norm", clip_norm)):
             if value:
-                return (
+                raise errors.UserError(
                     f"`client_{flag}`={value}: `algorithm`=mime_lite steps with an optimizer of "
                     "TFF, which does not have it; leave it out"
                 )
-    return ""
 
 
-def of_fairness(fairness: float, *, secure_sum: bool) -> str:
-    """Returns why a secure sum cannot add up the weights of q-FedAvg, as marked text; else empty.
+def check_fairness(fairness: float, *, secure_sum: bool) -> None:
+    """Raises UserError if a secure sum cannot add up the weights of q-FedAvg.
 
     Args:
       fairness: The exponent q. The weight of a client is its loss to the power q.
       secure_sum: Whether weights are added up by a secure sum. TFF's has steps of 2^-12 for them.
     """
-    if not secure_sum or fairness <= 1:
-        return ""
-    return (
-        f"`fairness_q`={fairness}: a secure sum rounds the weights of clients to 1/4096, which is "
-        "too coarse for small losses to this power; take 1 or less, or no secure sum"
-    )
+    if secure_sum and fairness > 1:
+        raise errors.UserError(
+            f"`fairness_q`={fairness}: a secure sum rounds the weights of clients to 1/4096, which "
+            "is too coarse for small losses to this power; take 1 or less, or no secure sum"
+        )
 
 
-def of_server_optimizer(method: str, name: str, learning_rate: float, momentum: float) -> str:
-    """Returns why the server cannot join products of factors, as marked text; empty if it can.
+def check_server_optimizer(method: str, name: str, learning_rate: float, momentum: float) -> None:
+    """Raises UserError if the server cannot join products of factors exactly.
 
     Args:
       method: Name of the method by which it joins them.
@@ -72,16 +75,16 @@ def of_server_optimizer(method: str, name: str, learning_rate: float, momentum: 
       learning_rate: Its learning rate.
       momentum: Its momentum.
     """
-    if (name, learning_rate, momentum) == ("sgd", 1.0, 0.0):
-        return ""
-    return (
-        f"`lora_aggregation`={method}: the mean of the products is exact only if the server takes "
-        "whole steps; take `server_optimizer`=sgd, `server_learning_rate`=1, `server_momentum`=0"
-    )
+    if (name, learning_rate, momentum) != ("sgd", 1.0, 0.0):
+        raise errors.UserError(
+            f"`lora_aggregation`={method}: the mean of the products is exact only if the server "
+            "takes whole steps; take `server_optimizer`=sgd, `server_learning_rate`=1, "
+            "`server_momentum`=0"
+        )
 
 
-def of_local_head(task: str, *, has_head: bool, only_head: bool) -> str:
-    """Returns why clients cannot keep heads of their own, as marked text; empty if they can.
+def check_local_head(task: str, *, has_head: bool, only_head: bool) -> None:
+    """Raises UserError if clients cannot keep heads of their own.
 
     Args:
       task: Name of the task.
@@ -89,13 +92,12 @@ def of_local_head(task: str, *, has_head: bool, only_head: bool) -> str:
       only_head: Whether nothing but the head trains.
     """
     if not has_head:
-        return (
+        raise errors.UserError(
             f"`algorithm`=fedper: the task {task} has no head that a client could keep; take "
             "`algorithm`=ditto"
         )
     if only_head:
-        return (
+        raise errors.UserError(
             "`algorithm`=fedper: only the head trains, and clients keep their heads, so they would "
             "share nothing; take another `trainable`"
         )
-    return ""

@@ -19,10 +19,12 @@ _UNACCOUNTED = {
     "qfedavg": "the loss of a client is its weight, without a bound",
     "feddf": "a client sends logits beside its update",
 }
-# Algorithms that train a second model, or a part of a model, beside what DP-SGD would protect.
-_OWN_MODELS = ("fedper", "fedsa", "ditto")
 # Algorithms whose clients send outputs on public texts, and no weights.
 SENDS_OUTPUTS = ("fedmd", "dsfl")
+# Algorithms with a model of its own for each client.
+OWN_MODELS = ("fedper", "ditto", *SENDS_OUTPUTS, "fedsa")
+# Those that train a second model, or a part of a model, beside what DP-SGD would protect.
+_SECOND_MODEL = tuple(name for name in OWN_MODELS if name not in SENDS_OUTPUTS)
 # Algorithms whose clients send one clipped value that depends on what they kept.
 _SENDS_KEPT = ("fedper", "fedsa", *SENDS_OUTPUTS)
 # Algorithms whose server takes products of factors. All others add up updates.
@@ -303,11 +305,11 @@ def _algorithm(conduct: Conduct) -> Violation | None:
     algorithm = conduct.algorithm
     if conduct.is_private and algorithm in _UNACCOUNTED:
         why = f"{_UNACCOUNTED[algorithm]}, which no accountant here knows of"
-    elif conduct.by_example and algorithm in _OWN_MODELS:
+    elif conduct.by_example and algorithm in _SECOND_MODEL:
         why = f"clients have models of their own, and `dp`={names.EXAMPLE_LEVEL} trains one model"
     elif conduct.aggregator.mechanism == names.DISTRIBUTED and algorithm in _SENDS_KEPT:
         why = f"{_DEPENDS}, and `dp`={names.DISTRIBUTED} needs cohorts of a fixed size"
-    elif conduct.aggregator.mechanism == names.DISTRIBUTED and algorithm in _OWN_MODELS:
+    elif conduct.aggregator.mechanism == names.DISTRIBUTED and algorithm in _SECOND_MODEL:
         why = f"its clients do not add the noise of `dp`={names.DISTRIBUTED}"
     else:
         return None
@@ -321,7 +323,7 @@ def _setting_of(algorithm: str) -> tuple[str, str]:
 
 
 def _canaries(conduct: Conduct) -> Violation | None:
-    if not conduct.audited or conduct.algorithm not in (*_OWN_MODELS, *SENDS_OUTPUTS):
+    if not conduct.audited or conduct.algorithm not in OWN_MODELS:
         return None
     name, instead = _setting_of(conduct.algorithm)
     return Violation(

@@ -3,7 +3,6 @@
 This file needs no TensorFlow. `composition.check` derives the same from objects.
 """
 
-from tff_nlp import errors
 from tff_nlp.aggregation.secure_aggregation import demands
 from tff_nlp.learning import suitability
 from tff_nlp.models.adapters import names as adapters
@@ -28,35 +27,27 @@ def check(run: configs.FederatedRun) -> tuple[str, ...]:
       UserError: If a setting is refused, with the sentence of `contract.check` or of
         `learning.suitability`.
     """
-    _refuse(_unsuitable_head(run))
+    _check_head(run)
     departures = contract.check(of_process(run), of_rounds(run))
-    _refuse(_unsuitable_optimizer(run))
+    _check_optimizers(run)
     if run.process == "qfedavg":
         secure_sum = run.federated.secure_aggregation != names.NONE
-        _refuse(suitability.of_fairness(run.federated.fairness_q, secure_sum=secure_sum))
+        suitability.check_fairness(run.federated.fairness_q, secure_sum=secure_sum)
     return departures
 
 
-def _refuse(why: str) -> None:
-    if why:
-        raise errors.UserError(why)
+def _check_head(run: configs.FederatedRun) -> None:
+    if run.process == "fedper":
+        suitability.check_local_head(
+            run.corpus.task,
+            has_head=run.corpus.task != task_names.LANGUAGE_MODEL,
+            only_head=run.model.trainable == "head" and not run.model.has_adapter,
+        )
 
 
-def _unsuitable_head(run: configs.FederatedRun) -> str:
-    """Returns why clients cannot keep heads of their own; empty if they can, or need not."""
-    if run.process != "fedper":
-        return ""
-    return suitability.of_local_head(
-        run.corpus.task,
-        has_head=run.corpus.task != task_names.LANGUAGE_MODEL,
-        only_head=run.model.trainable == "head" and not run.model.has_adapter,
-    )
-
-
-def _unsuitable_optimizer(run: configs.FederatedRun) -> str:
-    """Returns why the algorithm cannot run with the optimizers; empty if it can."""
+def _check_optimizers(run: configs.FederatedRun) -> None:
     client, server = run.client_training, run.federated
-    why = suitability.of_client_optimizer(
+    suitability.check_client_optimizer(
         run.process,
         client.client_optimizer,
         momentum=client.client_momentum,
@@ -64,11 +55,10 @@ def _unsuitable_optimizer(run: configs.FederatedRun) -> str:
         clip_norm=client.client_clip_norm,
     )
     method = _products(run.model)
-    if why or not method:
-        return why
-    return suitability.of_server_optimizer(
-        method, server.server_optimizer, server.server_learning_rate, server.server_momentum
-    )
+    if method:
+        suitability.check_server_optimizer(
+            method, server.server_optimizer, server.server_learning_rate, server.server_momentum
+        )
 
 
 def of_process(run: configs.FederatedRun) -> contract.Conduct:

@@ -12,9 +12,7 @@ import tensorflow_federated as tff
 from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, partition, picture, splits
 from tff_nlp.execution import contexts, ledger, streaming
-from tff_nlp.learning import (
-    composition,
-)
+from tff_nlp.learning import composition
 from tff_nlp.privacy import names
 from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import run_directory, secret_file, training

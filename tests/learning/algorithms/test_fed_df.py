@@ -60,8 +60,8 @@ def test_a_client_without_examples_teaches_nothing():
     one = process.next(state, cohort((10,))).state
     two = process.next(state, cohort((10, 0))).state
     np.testing.assert_allclose(only(process, one), only(process, two), atol=1e-6)
-    nobody = process.next(state, cohort((0, 0))).state
-    np.testing.assert_array_equal(only(process, nobody), linear.START)
+    unchanged = process.next(state, cohort((0, 0))).state
+    np.testing.assert_array_equal(only(process, unchanged), linear.START)
 
 
 def test_a_model_that_equals_its_teacher_does_not_change():

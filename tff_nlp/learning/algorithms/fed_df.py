@@ -4,7 +4,6 @@ Lin et al. 2020, "Ensemble Distillation for Robust Model Fusion in Federated Lea
 algorithm 1.
 """
 
-import collections
 from typing import Any
 
 import numpy as np
@@ -74,21 +73,14 @@ def fed_df(
         model_type,
         lambda: tff.federated_eval(client_work.first_round, tff.SERVER),
         lambda: tff.federated_zip((updates.initialize(), ensemble.initialize())),
-        lambda: finalizer.initialize(),
+        finalizer.initialize,
     )
 
     @tff.federated_computation(
         initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)
     )
     def next_fn(state: Any, clients: Any) -> Any:
-        sent = tff.federated_map(
-            work,
-            (
-                tff.federated_broadcast(state.client_work),
-                tff.federated_broadcast(state.global_model_weights),
-                clients,
-            ),
-        )
+        sent = composition.at_clients(work, state.client_work, state.global_model_weights, clients)
         update, weight, sums, logits, counted = (sent[number] for number in range(5))
         updated = updates.next(state.aggregator[0], update, weight)
         joined = ensemble.next(state.aggregator[1], logits, counted)
@@ -104,13 +96,7 @@ def fed_df(
                 applied.state,
             )
         )
-        metrics = tff.federated_zip(
-            collections.OrderedDict(
-                client_work=tff.federated_zip(collections.OrderedDict(train=trained)),
-                aggregator=updated.measurements,
-                finalizer=applied.measurements,
-            )
-        )
+        metrics = composition.metrics(trained, updated.measurements, applied.measurements)
         return tff.learning.templates.LearningProcessOutput(new_state, metrics)
 
     accessors = composition.weight_accessors(initialize.type_signature.result.member)

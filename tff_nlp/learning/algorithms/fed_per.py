@@ -3,7 +3,6 @@
 Arivazhagan et al. 2019, "Federated Learning with Personalization Layers".
 """
 
-from tff_nlp import errors
 from tff_nlp.learning import client_work, composition, optimizers, stateful, suitability
 from tff_nlp.learning.algorithms import local_parts
 from tff_nlp.tasks import task as tasks
@@ -29,9 +28,7 @@ def fed_per(
         `local_parts`.
     """
     only_head = set(task.head) == set(task.trainable_names)
-    why = suitability.of_local_head(task.name, has_head=bool(task.head), only_head=only_head)
-    if why:
-        raise errors.UserError(why)
+    suitability.check_local_head(task.name, has_head=bool(task.head), only_head=only_head)
     return local_parts.local_parts(
         task,
         local,

@@ -73,9 +73,7 @@ def q_fed_avg(
 def _check(fairness: float, aggregator: composition.Aggregator | None, *, secure_sum: bool) -> None:
     if not 0 <= fairness < float("inf"):
         raise errors.UserError(f"`fairness_q`={fairness}: must be 0 or more, and finite")
-    why = suitability.of_fairness(fairness, secure_sum=secure_sum)
-    if why:
-        raise errors.UserError(why)
+    suitability.check_fairness(fairness, secure_sum=secure_sum)
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         raise errors.UserError(
             "`algorithm`=qfedavg: the aggregator ignores weights, and the loss of a client is its "

@@ -4,7 +4,6 @@ Karimireddy et al. 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federate
 algorithm 1 with option II for the clients' variates.
 """
 
-import collections
 from typing import Any
 
 import numpy as np
@@ -92,21 +91,14 @@ def scaffold(
         model_type,
         lambda: tff.federated_eval(first, tff.SERVER),
         lambda: tff.federated_zip((updates.initialize(), changes.initialize())),
-        lambda: finalizer.initialize(),
+        finalizer.initialize,
     )
 
     @tff.federated_computation(
         initialize.type_signature.result, tff.FederatedType(client_type, tff.CLIENTS)
     )
     def next_fn(state: Any, clients: Any) -> Any:
-        sent = tff.federated_map(
-            work,
-            (
-                tff.federated_broadcast(state.client_work),
-                tff.federated_broadcast(state.global_model_weights),
-                clients,
-            ),
-        )
+        sent = composition.at_clients(work, state.client_work, state.global_model_weights, clients)
         update, weight, sums, change, one, kept = (sent[number] for number in range(6))
         updated = updates.next(state.aggregator[0], update, weight)
         changed = changes.next(state.aggregator[1], change, one)
@@ -124,13 +116,7 @@ def scaffold(
                 applied.state,
             )
         )
-        metrics = tff.federated_zip(
-            collections.OrderedDict(
-                client_work=tff.federated_zip(collections.OrderedDict(train=trained)),
-                aggregator=updated.measurements,
-                finalizer=applied.measurements,
-            )
-        )
+        metrics = composition.metrics(trained, updated.measurements, applied.measurements)
         return stateful.StatefulOutput(new_state, metrics, kept)
 
     state_type = initialize.type_signature.result.member

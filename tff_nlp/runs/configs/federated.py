@@ -12,9 +12,8 @@ ALGORITHMS = (
     *("fedavg", "fedprox", "scaffold", "mime_lite", "fedper", "ditto", "qfedavg"),
     *DISTILLING,
 )
-# Processes with a model of its own for each client. FEDSA is fedavg with LoRA, see `FederatedRun`.
+# The name of fedavg with LoRA whose factors B stay at the clients, see `FederatedRun`.
 FEDSA = "fedsa"
-OWN_MODELS = ("fedper", "ditto", "fedmd", "dsfl", FEDSA)
 # Bits per number of an update that a client sends. The first is without rounding.
 FLOAT_BITS, *_ = UPLOAD_BITS = (32, 8, 4)
 

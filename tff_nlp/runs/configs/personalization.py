@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from tff_nlp.privacy.contract import OWN_MODELS
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.clients import ClientsConfig
-from tff_nlp.runs.configs.federated import OWN_MODELS
 from tff_nlp.runs.options import option
 
 AUTO, NONE, FINE_TUNE, OWN_MODEL = "auto", "none", "fine_tune", "own_model"
