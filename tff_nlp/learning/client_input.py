@@ -22,6 +22,8 @@ CANARY = "canary"
 RANK = "rank"
 # int32, the number of the client's kind of model, where clients have different models.
 KIND = "kind"
+# bool, whether the client is an attacker, in a simulation of attacks.
+ATTACKS = "attacks"
 # The state that the client keeps between rounds.
 STATE = "state"
 
@@ -29,6 +31,7 @@ KEY_SPEC = tf.TensorSpec([8], tf.uint32)
 CANARY_SPEC = tf.TensorSpec([], tf.int32)
 RANK_SPEC = tf.TensorSpec([], tf.int32)
 KIND_SPEC = tf.TensorSpec([], tf.int32)
+ATTACKS_SPEC = tf.TensorSpec([], tf.bool)
 
 
 def client_type(batch_spec: Any, extras: Mapping[str, Any]) -> tff.Type:

@@ -10,7 +10,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.aggregation.robust import robust_mean
 from tff_nlp.learning import (
+    attacks,
     canary_update,
     client_batches,
     client_input,
@@ -47,6 +49,7 @@ class LocalWork:
       example_privacy: Clipping and noise of DP-SGD; None for training without DP-SGD.
       canaries: The canaries of an audit; None without an audit.
       ranks: The low-rank factors of clients of different ranks; None if all ranks are equal.
+      attack: What attackers send, in a simulation of attacks; None without attackers.
       seed: Seed of the dropout, together with the round number and the client's data.
     """
 
@@ -58,6 +61,7 @@ class LocalWork:
     example_privacy: example_level.ExamplePrivacy | None = None
     canaries: canary_update.Canaries | None = None
     ranks: mixed_ranks.MixedRanks | None = None
+    attack: attacks.Attack | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,18 +95,19 @@ def build_client_work(
     @tff.tensorflow.computation(np.int32, model_type, data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
         deltas, sums = update(task, local, round_number, weights, client)
-        if local.send is not None:
-            deltas = local.send(deltas, sums)
+        deltas = sent(local, deltas, sums, client)
         if keyed:
             zeros = tf.nest.map_structure(tf.zeros_like, sums)
             result = distributed_mean.KeyedUpdate(noise_key(client), deltas)
             return tff.learning.templates.ClientResult(result, tf.ones([])), zeros
+        if local.attack is not None and local.attack.colludes:
+            deltas = robust_mean.MarkedUpdate(attacks.attacks(client), deltas)
         return tff.learning.templates.ClientResult(deltas, weight_of(sums, local.weighting)), sums
 
     return build_process(task, work)
 
 
-def extras(local: LocalWork, *, keyed: bool) -> dict[str, Any]:
+def extras(local: LocalWork, *, keyed: bool = False) -> dict[str, Any]:
     """Returns the specs of the values that a client needs in addition to its batches.
 
     Args:
@@ -117,7 +122,23 @@ def extras(local: LocalWork, *, keyed: bool) -> dict[str, Any]:
         specs[client_input.CANARY] = client_input.CANARY_SPEC
     if local.ranks is not None:
         specs[client_input.RANK] = client_input.RANK_SPEC
+    if local.attack is not None:
+        specs[client_input.ATTACKS] = client_input.ATTACKS_SPEC
     return specs
+
+
+def sent(local: LocalWork, update: Update, sums: Mapping[str, tf.Tensor], client: Any) -> Update:
+    """Returns what a client sends.
+
+    Args:
+      local: How clients train.
+      update: The client's update.
+      sums: The client's sums, from `local_training.train`.
+      client: The client's input.
+    """
+    if local.send is not None:
+        update = local.send(update, sums)
+    return update if local.attack is None else local.attack.changed(update, client)
 
 
 def noise_key(client: Any) -> tf.Tensor:

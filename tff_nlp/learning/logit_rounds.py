@@ -257,8 +257,7 @@ class _Rounds:
             number = client_input.value_of(client, client_input.KIND, tf.constant(0))
             update, sums, kept = _choose(number, branches)
             update, kept = (tf.ensure_shape(update, self.matrix.shape),), (kept,)
-            if self.local.send is not None:
-                update = self.local.send(update, sums)
+            update = client_work.sent(self.local, update, sums, client)
             if keyed:
                 key = client_work.noise_key(client)
                 silent = tf.nest.map_structure(tf.zeros_like, sums)

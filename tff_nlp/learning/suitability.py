@@ -5,7 +5,11 @@ Both report the same sentences. `privacy.contract` has those on privacy and secu
 """
 
 from tff_nlp import errors
+from tff_nlp.aggregation.robust import names as robust
+from tff_nlp.learning import attack_names as attacks
 
+# The algorithms whose server may replace the updates of attackers.
+_COLLUDING = ("fedavg", "fedprox")
 # Why an algorithm needs the steps of plain SGD.
 _PLAIN_SGD = {
     "scaffold": "computes a client's control variate from",
@@ -50,6 +54,32 @@ def check_client_optimizer(
                     f"`client_{flag}`={value}: `algorithm`=mime_lite steps with an optimizer of "
                     "TFF, which does not have it; leave it out"
                 )
+
+
+def check_attack(attack: str, algorithm: str, aggregator: str, *, has_labels: bool) -> None:
+    """Raises UserError if clients cannot attack an algorithm in this way.
+
+    Args:
+      attack: One of `attack_names.ATTACKS`.
+      algorithm: Name of the algorithm.
+      aggregator: One of `aggregation.robust.names.AGGREGATORS`.
+      has_labels: Whether the task has labels.
+    """
+    given = errors.setting("attack", attack)
+    if attack in attacks.ON_DATA and not has_labels:
+        raise errors.UserError(f"{given}: the task has no labels; take `attack`=sign_flip")
+    if attack != attacks.ALIE:
+        return
+    if algorithm not in _COLLUDING:
+        raise errors.UserError(
+            f"{given}: its attackers know the updates of all clients, which only `algorithm`="
+            f"{' or '.join(_COLLUDING)} can simulate"
+        )
+    if aggregator == robust.NORM_BOUND:
+        raise errors.UserError(
+            f"{given}: its attackers send what the aggregator computes for them, after "
+            "`aggregator`=norm_bound has clipped updates; take another aggregator"
+        )
 
 
 def check_fairness(fairness: float, *, secure_sum: bool) -> None:

@@ -29,6 +29,12 @@ _SECOND_MODEL = tuple(name for name in OWN_MODELS if name not in SENDS_OUTPUTS)
 _SENDS_KEPT = ("fedper", "fedsa", *SENDS_OUTPUTS)
 # Algorithms whose server takes products of factors. All others add up updates.
 _TAKES_PRODUCTS = ("fedavg", "fedprox")
+# Algorithms with a second value of each client that is added up, and what it is.
+_SECOND_SUM = {
+    "scaffold": "changes of control variates",
+    "mime_lite": "gradients",
+    "feddf": "logits",
+}
 _DEPENDS = "what a client sends depends on the rounds in which it took part"
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
@@ -174,6 +180,7 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
     """
     results = [
         _products(conduct),
+        _robust(conduct),
         _rounding(conduct.aggregator, rounds),
         *_secure_sum(conduct.aggregator, rounds),
         _variates(conduct, rounds),
@@ -199,6 +206,8 @@ def _products(conduct: Conduct) -> Violation | None:
         why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"
     elif aggregator.secure_sum:
         why = "a secure sum hides single updates"
+    elif aggregator.clips:
+        why = "an aggregator that clips updates clips no products"
     elif aggregator.rounded_by:
         why = f"{aggregator.rounded_by} rounds each factor, and so the product is not exact"
     else:
@@ -207,6 +216,42 @@ def _products(conduct: Conduct) -> Violation | None:
         f"{aggregator.multiplies}: the server multiplies the factors of each client, but {why}; "
         "take `lora_aggregation`=ffa",
         may_pass=False,
+    )
+
+
+def _robust(conduct: Conduct) -> Violation | None:
+    """Returns what keeps the server from comparing all that clients send."""
+    aggregator, algorithm = conduct.aggregator, conduct.algorithm
+    if aggregator.clips and aggregator.protects_clients:
+        return Violation(
+            f"`aggregator`=norm_bound: `dp`={aggregator.mechanism} clips updates already; take "
+            "`aggregator`=mean",
+            may_pass=False,
+        )
+    if not aggregator.robust:
+        return None
+    if aggregator.protects_clients:
+        why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates; take `dp`=none"
+    elif aggregator.multiplies:
+        why = f"{aggregator.multiplies} adds up products of factors; take `lora_aggregation`=ffa"
+    elif aggregator.rounded_by:
+        why = f"{aggregator.rounded_by} rounds them for a sum; take 32 bits"
+    elif algorithm in _SECOND_SUM:
+        why = (
+            f"`algorithm`={algorithm} also adds up {_SECOND_SUM[algorithm]}, and attackers can "
+            "send any; take `algorithm`=fedavg"
+        )
+    elif algorithm == "qfedavg":
+        why = "`algorithm`=qfedavg lets clients say how much they weigh; take `algorithm`=fedavg"
+    elif conduct.weighting != "uniform":
+        why = (
+            f"`weighting`={conduct.weighting} lets clients say how much they weigh; take "
+            "`weighting`=uniform"
+        )
+    else:
+        return None
+    return Violation(
+        f"{aggregator.robust}: it compares the updates of clients, but {why}", may_pass=False
     )
 
 

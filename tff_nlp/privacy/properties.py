@@ -22,6 +22,8 @@ class Properties:
       takes_keys: Whether clients add the noise, each with its own key (`KeyedUpdate`).
       multiplies: The argument by which the server multiplies the factors of each client, as marked
         text; empty if it does not.
+      robust: The argument by which the server compares the updates of clients with one another, as
+        marked text; empty if it does not. All clients count the same then.
     """
 
     mechanism: str = names.NONE
@@ -31,6 +33,7 @@ class Properties:
     sums_suffice: bool = True
     takes_keys: bool = False
     multiplies: str = ""
+    robust: str = ""
 
     @property
     def protects_clients(self) -> bool:
@@ -44,6 +47,8 @@ def configured(
     upload_bits: int | None = None,
     secure_sum: bool = False,
     products: str = "",
+    robust: str = "",
+    clips: bool = False,
 ) -> Properties:
     """Returns the properties of the aggregator for these settings.
 
@@ -53,12 +58,16 @@ def configured(
       secure_sum: Whether updates are added up by a secure sum.
       products: Name of the method by which the server multiplies the factors of each client; empty
         if it does not.
+      robust: Name of the robust rule that compares updates; empty if there is none.
+      clips: Whether updates are clipped to a fixed norm.
     """
     return Properties(
         mechanism=mechanism if mechanism in names.CLIENT_LEVEL else names.NONE,
         rounded_by="" if upload_bits is None else f"`upload_bits`={upload_bits}",
         secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
-        sums_suffice=not products,
+        clips=clips,
+        sums_suffice=not products and not robust,
         takes_keys=mechanism == names.DISTRIBUTED,
         multiplies=f"`lora_aggregation`={products}" if products else "",
+        robust=f"`aggregator`={robust}" if robust else "",
     )

@@ -65,6 +65,7 @@ def with_canaries(
     audited: bool,
     ranks: np.ndarray | None = None,
     kind: Callable[[int], int] | None = None,
+    attacks: np.ndarray | None = None,
 ) -> Callable[[int, int], Any]:
     """Returns the function (client, round) -> input of the client, for real clients and canaries.
 
@@ -78,6 +79,7 @@ def with_canaries(
       audited: Whether there are canaries.
       ranks: The rank of the low-rank factors of each real client; None if all ranks are equal.
       kind: Function client -> the kind of its model; None if all clients have the same.
+      attacks: Whether each real client is an attacker; None if no client can be one.
     """
 
     def client_data(client: int, number: int, state: Any = None) -> Any:
@@ -94,6 +96,7 @@ def with_canaries(
             noise_key=key(client, number),
             canary=canary,
             rank=None if ranks is None else tf.constant(ranks[client]),
+            attacks=None if attacks is None else tf.constant(bool(real and attacks[client])),
         )
 
     return client_data

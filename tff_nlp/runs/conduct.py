@@ -3,6 +3,7 @@
 This file needs no TensorFlow. `composition.check` derives the same from objects.
 """
 
+from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.aggregation.secure_aggregation import demands
 from tff_nlp.learning import suitability
 from tff_nlp.models.adapters import names as adapters
@@ -27,6 +28,8 @@ def check(run: configs.FederatedRun) -> tuple[str, ...]:
       UserError: If a setting is refused, with the sentence of `contract.check` or of
         `learning.suitability`.
     """
+    run.aggregation.attackers_of(run.clients.clients_per_round)
+    _check_attack(run)
     _check_head(run)
     departures = contract.check(of_process(run), of_rounds(run))
     _check_optimizers(run)
@@ -34,6 +37,15 @@ def check(run: configs.FederatedRun) -> tuple[str, ...]:
         secure_sum = run.federated.secure_aggregation != names.NONE
         suitability.check_fairness(run.federated.fairness_q, secure_sum=secure_sum)
     return departures
+
+
+def _check_attack(run: configs.FederatedRun) -> None:
+    suitability.check_attack(
+        run.attack.attack,
+        run.process,
+        run.aggregation.aggregator,
+        has_labels=run.corpus.task != task_names.LANGUAGE_MODEL,
+    )
 
 
 def _check_head(run: configs.FederatedRun) -> None:
@@ -72,6 +84,8 @@ def of_process(run: configs.FederatedRun) -> contract.Conduct:
             upload_bits=None if bits == federated.FLOAT_BITS else bits,
             secure_sum=run.federated.secure_aggregation != names.NONE,
             products=_products(run.model),
+            robust=run.aggregation.aggregator if run.compares_updates else "",
+            clips=run.aggregation.aggregator == robust.NORM_BOUND,
         ),
         by_example=dp == names.EXAMPLE_LEVEL,
         weighting=run.federated.weighting,

@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 
 from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, partition, picture, splits
+from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import composition
 from tff_nlp.privacy import names
@@ -18,6 +19,7 @@ from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.program import run_directory, secret_file, training
 from tff_nlp.runs import (
     alone,
+    attackers,
     canary_clients,
     client_ranks,
     conduct,
@@ -93,7 +95,10 @@ def train(
         reporter.say("note", [note])
     secret = _noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
-    program = build_program(run, texts, split, model, plan, secret)
+    attacking = attackers.of_run(run, split.train)
+    if attacking is not None:
+        reporter.say("attack", [attacking.line()])
+    program = build_program(run, texts, split, model, plan, secret, attacking)
     sent = contexts.count_bytes(
         context,
         program.process.next,
@@ -113,7 +118,7 @@ def train(
     members, compared = alone.clients(run, texts.train, split), None
     if members is not None:
         steps = alone.local_steps(program, run, split.train)
-        own = _population(run, texts, split, model, steps)
+        own = _population(run, texts.train, split, model, steps)
         compared = alone.train(program, run, members, own, directory, {**config, **late})
     weights = program.process.get_model_weights(trained.state)
     audited = canary_clients.audit(
@@ -139,6 +144,7 @@ def train(
             audit=audited,
             alone=compared,
             personal=personal,
+            attack=attackers.result(attacking, trained.scores),
         ),
     )
     canary_clients.check(audited)
@@ -160,17 +166,33 @@ def build_program(
     model: learner.Learner,
     plan: PrivacyPlan | None,
     secret: NoiseSecret | None,
+    attacking: attackers.Attackers | None = None,
 ) -> training.TrainingProgram:
-    """Returns the rounds of a run, see `train` for the arguments."""
+    """Returns the rounds of a run, see `train` for the arguments.
+
+    Args:
+      run: The configuration.
+      texts: The corpora.
+      split: The clients.
+      model: The model of the server.
+      plan: The privacy plan of the run; None without differential privacy.
+      secret: The secret from which noise derives; None without differential privacy.
+      attacking: The attackers; None without attackers.
+    """
     seed = run.rounds.seed
     drawing = Drawing(conduct.of_process(run), conduct.of_rounds(run), seed, secret)
     models = distilling.client_models(run, texts.train, model)
     steps = run.federated.local_steps
-    populations = [_population(run, texts, split, each, steps) for each in models]
+    populations = [_population(run, texts.train, split, each, steps) for each in models]
+    poison = attacking and attacking.poison(texts.train)
+    poisoned = [_population(run, poison, split, each, steps) for each in models if poison]
     domains = texts.test.authors if run.clients.partition == "domains" else None
     sets = [model.evaluation_set("test", texts.test, domains=domains)]
     if split.validation.num_examples:
         sets.append(model.evaluation_set("validation", texts.train, rows=split.validation.rows))
+    triggered = attacking and attacking.test(texts.test)
+    if triggered:
+        sets.append(model.evaluation_set(attackers.BACKDOOR, triggered))
     for name, part in (("clients", split.test), ("held_out", split.held_out)):
         rows, holders = _some_rows(part, run.rounds.client_eval_examples, seed)
         if len(rows):
@@ -180,7 +202,8 @@ def build_program(
     process = processes.build_process(run, trained, split.train.num_clients, plan, public)
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
-        own = populations[client % len(models)]
+        attacks = bool(poisoned) and attacking is not None and attacking.attacks[client]
+        own = (poisoned if attacks else populations)[client % len(models)]
         return own.round_dataset(client, drawing.order(number))
 
     return training.TrainingProgram(
@@ -197,6 +220,7 @@ def build_program(
             audited=bool(run.privacy.audit_canaries),
             ranks=client_ranks.drawn(run, split.train.num_clients),
             kind=(lambda client: client % len(models)) if len(models) > 1 else None,
+            attacks=None if attacking is None else attacking.attacks,
         ),
         score=trained.score_set,
         evaluation_sets=sets,
@@ -215,14 +239,14 @@ def build_program(
 
 def _population(
     run: configs.FederatedRun,
-    texts: data.Data,
+    corpus: Corpus,
     split: splits.ClientSplits,
     model: learner.Learner,
     local_steps: int | None,
 ) -> client_data.TokenClientData:
     return client_data.TokenClientData(
-        model.tokens(texts.train),
-        model.targets(texts.train),
+        model.tokens(corpus),
+        model.targets(corpus),
         split.train,
         pad_id=model.model.tokenizer.pad_id,
         batch_size=run.client_training.batch_size,

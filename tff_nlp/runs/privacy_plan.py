@@ -44,7 +44,11 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         sampling = contract.sampling_for(dp, run.privacy.adjacency)
     if weighting == "auto":
         # The papers of the algorithms that send outputs weight clients uniformly, too.
-        uniform = dp != names.NONE or run.federated.algorithm in contract.SENDS_OUTPUTS
+        uniform = (
+            dp != names.NONE
+            or run.compares_updates
+            or run.federated.algorithm in contract.SENDS_OUTPUTS
+        )
         weighting = "uniform" if uniform else "examples"
     personalization = run.personalization.resolved(
         run.process, run.clients, other_models=run.has_other_models

@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 from tff_nlp import seeds
 from tff_nlp.aggregation import factor_products
-from tff_nlp.learning import client_work, optimizers, schedules, stateful
+from tff_nlp.learning import attacks, client_work, optimizers, schedules, stateful
 from tff_nlp.learning.algorithms import (
     ditto,
     fed_avg,
@@ -32,6 +32,7 @@ from tff_nlp.runs import (
     configs,
     distilling,
     quantized_rounds,
+    robust_rounds,
     secure_rounds,
 )
 from tff_nlp.runs.privacy_plan import PrivacyPlan
@@ -56,6 +57,7 @@ def local_work(run: configs.FederatedRun, plan: PrivacyPlan | None) -> client_wo
         weighting=federated.weighting,
         example_privacy=_example_privacy(run, plan.guarantee) if plan else None,
         canaries=canary_clients.training(run),
+        attack=attacks.Attack(run.attack.attack, run.attack.scale()) if run.attack.is_on else None,
         seed=seeds.derive(run.rounds.seed, "dropout"),
     )
 
@@ -133,7 +135,11 @@ def build_aggregator(
         )
     of_mechanism = private_mean(run, plan)
     if of_mechanism is None:
-        return quantized_rounds.aggregator(run) or secure_rounds.aggregator(run)
+        return (
+            robust_rounds.aggregator(run)
+            or quantized_rounds.aggregator(run)
+            or secure_rounds.aggregator(run)
+        )
     aggregator = mechanism.build_aggregator(of_mechanism)
     if canary_clients.audits_rounds(run):
         aggregator = releases.ReleasingFactory(aggregator)

@@ -20,10 +20,12 @@ _GROUPS = (
     configs.ModelConfig,
     configs.ClientTrainingConfig,
     configs.FederatedConfig,
+    configs.AggregationConfig,
     configs.PersonalizationConfig,
     configs.RoundsConfig,
     configs.CentralConfig,
     configs.PrivacyConfig,
+    configs.AttackConfig,
 )
 # The other entries of info.json contain names and counts of the texts, without noise.
 _PUBLIC_INFO = (

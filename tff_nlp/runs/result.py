@@ -44,6 +44,7 @@ class Facts:
       audit: Report on the canaries; None without canaries.
       alone: Result of the domain that trained alone; None without `alone`.
       personal: Scores of clients with models of their own; None without such models.
+      attack: Entry on the attackers; None without attackers.
     """
 
     began: float
@@ -59,6 +60,7 @@ class Facts:
     audit: "audit_report.Report | None" = None
     alone: "Alone | None" = None
     personal: "PersonalScores | None" = None
+    attack: Mapping[str, Any] | None = None
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
@@ -99,6 +101,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
         result["alone"] = {"domain": facts.alone.domain, "test": facts.alone.test.to_json()}
     if facts.personal is not None:
         result["personal"] = facts.personal.to_json()
+    if facts.attack is not None:
+        result["attack"] = dict(facts.attack)
     if facts.audit is not None:
         result["audit"] = facts.audit.to_json()
     if facts.bytes_per_client is not None:
@@ -124,6 +128,8 @@ def _summary(
             lines.append(f"{name:9} {outcome.scores[name].clients.line()}")
     if facts.personal is not None:
         lines.append(f"personal  {facts.personal.line()}")
+    if "attack" in result:
+        lines.append(f"attack    {result['attack']['line']}")
     if "privacy" in result:
         lines.append(f"privacy   {result['privacy']['line']}")
     if "audit" in result:

@@ -70,7 +70,9 @@ def ditto(
 def _build_work(task: tasks.Task, local: client_work.LocalWork, strength: float) -> tff.Computation:
     """Returns the client's computation, see `stateful.compose`."""
     specs = task.weight_specs()[0]
-    client_type = client_input.client_type(task.batch_spec, {client_input.STATE: specs})
+    client_type = client_input.client_type(
+        task.batch_spec, {client_input.STATE: specs, **client_work.extras(local)}
+    )
 
     @tff.tensorflow.computation(np.int32, task.weights_type(), client_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
@@ -92,8 +94,7 @@ def _build_work(task: tasks.Task, local: client_work.LocalWork, strength: float)
 
         update, sums = train(shared)
         moved, _ = train(own, proximal.towards(shared, strength))
-        if local.send is not None:
-            update = local.send(update, sums)
+        update = client_work.sent(local, update, sums, client)
         kept = tuple(v - part for v, part in zip(own, moved, strict=True))
         return update, client_work.weight_of(sums, local.weighting), sums, kept
 

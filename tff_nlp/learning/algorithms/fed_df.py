@@ -113,7 +113,7 @@ def _build_work(
     It returns the update, its weight, the client's sums, its logits on the public texts, and their
     weight (1.0 or 0.0).
     """
-    data_type = client_input.client_type(task.batch_spec, client_work.extras(local, keyed=False))
+    data_type = client_input.client_type(task.batch_spec, client_work.extras(local))
 
     @tff.tensorflow.computation(np.int32, task.weights_type(), data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
@@ -122,8 +122,7 @@ def _build_work(
         logits = distillation.logits(task, trained, tuple(weights.non_trainable), public)
         # A client without batches, or with an overflow, has learned nothing.
         counted = (1.0 - sums["non_finite"]) * tf.cast(sums["num_batches"] > 0, tf.float32)
-        if local.send is not None:
-            update = local.send(update, sums)
+        update = client_work.sent(local, update, sums, client)
         weight = client_work.weight_of(sums, local.weighting)
         return update, weight, sums, (distillation.to_send(logits),), counted
 

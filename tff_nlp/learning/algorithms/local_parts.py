@@ -129,7 +129,9 @@ def _build_work(task: tasks.Task, local: client_work.LocalWork, split: _Split) -
     """Returns the client's computation, see `stateful.compose`."""
     model_type = tff.types.tensorflow_to_type(_server_weights(split, *task.weight_specs()))
     own_specs = split.local(task.weight_specs()[0])
-    client_type = client_input.client_type(task.batch_spec, {client_input.STATE: own_specs})
+    client_type = client_input.client_type(
+        task.batch_spec, {client_input.STATE: own_specs, **client_work.extras(local)}
+    )
 
     @tff.tensorflow.computation(np.int32, model_type, client_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
@@ -147,8 +149,7 @@ def _build_work(task: tasks.Task, local: client_work.LocalWork, split: _Split) -
         )
         kept = tuple(w - d for w, d in zip(own, split.local(deltas), strict=True))
         update = split.shared(deltas)
-        if local.send is not None:
-            update = local.send(update, sums)
+        update = client_work.sent(local, update, sums, client)
         return update, client_work.weight_of(sums, local.weighting), sums, kept
 
     return work

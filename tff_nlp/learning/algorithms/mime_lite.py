@@ -103,7 +103,7 @@ def _build_client_work(
     optimizer = local.optimizer.base()
     specs = task.weight_specs()[0]
     model_type = task.weights_type()
-    data_type = client_input.client_type(task.batch_spec, {})
+    data_type = client_input.client_type(task.batch_spec, client_work.extras(local))
     transform = transforms.chain(local.transforms)._replace(sparse=False)
 
     @tff.tensorflow.computation
@@ -132,8 +132,7 @@ def _build_client_work(
         gradient = local_training.full_gradient(task, trainable, frozen, batches, seed)
         finite = sums["non_finite"] < 0.5
         gradient = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in gradient)
-        if local.send is not None:
-            deltas = local.send(deltas, sums)
+        deltas = client_work.sent(local, deltas, sums, client)
         weight = client_work.weight_of(sums, local.weighting)
         return tff.learning.templates.ClientResult(deltas, weight), sums, gradient
 

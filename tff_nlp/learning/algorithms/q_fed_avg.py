@@ -83,12 +83,12 @@ def _check(fairness: float, aggregator: composition.Aggregator | None, *, secure
 
 def _build_work(task: tasks.Task, local: client_work.LocalWork, fairness: float) -> tff.Computation:
     """Returns the client's computation, see `client_work.build_process`."""
-    data_type = client_input.client_type(task.batch_spec, {})
+    data_type = client_input.client_type(task.batch_spec, client_work.extras(local))
 
     @tff.tensorflow.computation(np.int32, task.weights_type(), data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
         trainable, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
-        batches = client_batches.read(task, client)
+        batches = client_batches.read(task, client_input.batches_of(client))
         rate = local.optimizer.learning_rate * local.schedule.factor(round_number)
         deltas, sums = local_training.train(
             task,
@@ -108,8 +108,7 @@ def _build_work(task: tasks.Task, local: client_work.LocalWork, fairness: float)
         # same for all clients, so it is left out of the weight.
         growth = 1.0 + fairness * tf.math.divide_no_nan(sums["update_norm_squared"], rate * loss)
         update = tuple(d / growth for d in deltas)
-        if local.send is not None:
-            update = local.send(update, sums)
+        update = client_work.sent(local, update, sums, client)
         weight = client_work.weight_of(sums, local.weighting) * tf.pow(loss, fairness) * growth
         weight = tf.where(finite & tf.math.is_finite(weight), weight, 0.0)
         return tff.learning.templates.ClientResult(update, weight), sums

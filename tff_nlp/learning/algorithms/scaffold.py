@@ -60,7 +60,9 @@ def scaffold(
     specs = task.weight_specs()[0]
     variates = tff.types.tensorflow_to_type(specs)
     model_type = task.weights_type()
-    client_type = client_input.client_type(task.batch_spec, {client_input.STATE: specs})
+    client_type = client_input.client_type(
+        task.batch_spec, {client_input.STATE: specs, **client_work.extras(local)}
+    )
     work = _build_work(task, local, variates, model_type, client_type)
     update_type, weight_type, sums_type = work.type_signature.result[:3]
     factory = composition.weighted(aggregator)
@@ -168,7 +170,7 @@ def _build_work(
             for delta, c in zip(deltas, variate, strict=True)
         )
         kept = tuple(mine + part for mine, part in zip(own, change, strict=True))
-        update = deltas if local.send is None else local.send(deltas, sums)
+        update = client_work.sent(local, deltas, sums, client)
         weight = client_work.weight_of(sums, local.weighting)
         return update, weight, sums, change, tf.ones([]), kept
 

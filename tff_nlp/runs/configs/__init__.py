@@ -1,5 +1,7 @@
 """The configurations of runs and of plans for them: frozen dataclasses, without TensorFlow."""
 
+from tff_nlp.runs.configs.aggregation import AggregationConfig
+from tff_nlp.runs.configs.attack import AttackConfig
 from tff_nlp.runs.configs.budget_plan import BudgetPlanConfig
 from tff_nlp.runs.configs.central import CentralConfig
 from tff_nlp.runs.configs.central_run import CentralRun
@@ -20,6 +22,8 @@ from tff_nlp.runs.configs.rounds import RoundsConfig
 from tff_nlp.runs.configs.unused import without_effect
 
 __all__ = [
+    "AggregationConfig",
+    "AttackConfig",
     "BudgetPlanConfig",
     "CentralConfig",
     "CentralRun",

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+from tff_nlp.learning import attack_names as attacks
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy.contract import SENDS_OUTPUTS
 from tff_nlp.privacy.names import NONE
 from tff_nlp.runs import checks
+from tff_nlp.runs.configs.aggregation import AggregationConfig
+from tff_nlp.runs.configs.attack import AttackConfig
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
@@ -29,12 +32,14 @@ class FederatedRun:
     model: ModelConfig = ModelConfig()
     client_training: ClientTrainingConfig = ClientTrainingConfig()
     federated: FederatedConfig = FederatedConfig()
+    aggregation: AggregationConfig = AggregationConfig()
     distillation: DistillationConfig = DistillationConfig()
     personalization: PersonalizationConfig = PersonalizationConfig()
     rounds: RoundsConfig = RoundsConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     place: PlaceConfig = PlaceConfig()
     execution: ExecutionConfig = ExecutionConfig()
+    attack: AttackConfig = AttackConfig()
 
     def __post_init__(self) -> None:
         if self.process == FEDSA and self.federated.algorithm != "fedavg":
@@ -52,6 +57,9 @@ class FederatedRun:
                 "training texts that are set apart would have no epsilon"
             )
             checks.refuse_missing("public_corpus", why)
+        if self.attack.is_on and self.clients.alone:
+            why = f"`attack`={self.attack.attack} is not simulated for clients alone"
+            checks.refuse("alone", self.clients.alone, why)
         if self.has_other_models and self.clients.alone:
             why = "`client_encoders` gives clients networks that are not trained alone"
             checks.refuse("alone", self.clients.alone, why)
@@ -60,6 +68,11 @@ class FederatedRun:
     def distils(self) -> bool:
         """Whether models learn from outputs on public texts."""
         return self.federated.algorithm in DISTILLING
+
+    @property
+    def compares_updates(self) -> bool:
+        """Whether the aggregator holds the updates of all clients of a round."""
+        return self.aggregation.compares or self.attack.attack == attacks.ALIE
 
     @property
     def has_other_models(self) -> bool:

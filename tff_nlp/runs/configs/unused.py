@@ -3,7 +3,9 @@
 import dataclasses
 from typing import Any
 
+from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.errors import setting
+from tff_nlp.learning import attack_names as attacks
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy.contract import SENDS_OUTPUTS
 from tff_nlp.runs import options
@@ -38,6 +40,14 @@ _MEANT_FOR = {
     "proximal_strength": ("algorithm", ("fedprox",)),
     "ditto_strength": ("algorithm", ("ditto",)),
     "fairness_q": ("algorithm", ("qfedavg",)),
+    "byzantine_clients": ("aggregator", robust.COUNTING),
+    "update_norm_bound": ("aggregator", (robust.NORM_BOUND,)),
+    "clipping_radius": ("aggregator", (robust.CENTERED_CLIPPING,)),
+    "max_update_gigabytes": ("aggregator", robust.COMPARING),
+    "attack_fraction": ("attack", attacks.ATTACKS[1:]),
+    "attack_scale": ("attack", tuple(attacks.SCALES)),
+    "backdoor_trigger": ("attack", (attacks.BACKDOOR,)),
+    "backdoor_label": ("attack", (attacks.BACKDOOR,)),
     "public_corpus": ("algorithm", federated.DISTILLING),
     "public_examples": ("algorithm", federated.DISTILLING),
     "distillation_epochs": ("algorithm", federated.DISTILLING),

@@ -1,0 +1,1 @@
+"""Aggregators that withstand clients which send anything they like."""
