@@ -28,7 +28,7 @@ from tff_nlp.learning.algorithms import (
 from tff_nlp.learning.client_work import LocalWork
 from tff_nlp.learning.optimizers import ClientOptimizer
 from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
-from tff_nlp.privacy import contract, mechanism, names
+from tff_nlp.privacy import contract, contract_terms, mechanism, names
 from tff_nlp.runs import conduct, configs, privacy_plan
 from tff_nlp.tasks import dependence
 
@@ -151,7 +151,7 @@ REFUSED = {
         {
             **HEADS_AT_CLIENTS,
             "aggregator": MEANS[names.GAUSSIAN],
-            "drawn": contract.Rounds("fixed", adjacency="replace_one"),
+            "drawn": contract_terms.Rounds("fixed", adjacency="replace_one"),
         },
     ),
     "heads at clients and canaries": (
@@ -168,38 +168,38 @@ REFUSED = {
     ),
     "a cohort of a fixed size": (
         ["--dp=gaussian", "--sampling=fixed"],
-        {"aggregator": MEANS[names.GAUSSIAN], "drawn": contract.Rounds("fixed")},
+        {"aggregator": MEANS[names.GAUSSIAN], "drawn": contract_terms.Rounds("fixed")},
     ),
     "a random cohort for a tree": (
         ["--dp=tree_aggregation", "--sampling=poisson"],
-        {"aggregator": MEANS[names.TREE_AGGREGATION], "drawn": contract.Rounds("poisson")},
+        {"aggregator": MEANS[names.TREE_AGGREGATION], "drawn": contract_terms.Rounds("poisson")},
     ),
     "neighbours of another kind": (
         ["--dp=gaussian", "--sampling=poisson", "--adjacency=replace_one"],
         {
             "aggregator": MEANS[names.GAUSSIAN],
-            "drawn": contract.Rounds("poisson", adjacency="replace_one"),
+            "drawn": contract_terms.Rounds("poisson", adjacency="replace_one"),
         },
     ),
     "noise of clients that vanish": (
         ["--dp=distributed", "--max_failed_clients=2"],
         {
             "aggregator": MEANS[names.DISTRIBUTED],
-            "drawn": contract.Rounds("fixed", max_failed_clients=2),
+            "drawn": contract_terms.Rounds("fixed", max_failed_clients=2),
         },
     ),
     "noise of clients where nothing adds up secure sums": (
         ["--dp=distributed", "--context=tff"],
         {
             "aggregator": MEANS[names.DISTRIBUTED],
-            "drawn": contract.Rounds("fixed", context="tff"),
+            "drawn": contract_terms.Rounds("fixed", context="tff"),
         },
     ),
     "a secure sum where nothing adds it up": (
         ["--secure_aggregation=plain", "--context=tff"],
         {
             "aggregator": tff.learning.secure_aggregator(zeroing=False, weighted=False),
-            "drawn": contract.Rounds("fixed", context="tff"),
+            "drawn": contract_terms.Rounds("fixed", context="tff"),
         },
     ),
     "SCAFFOLD and AdamW": (
@@ -278,7 +278,7 @@ REFUSED = {
         ["--secure_aggregation=masked", "--sampling=poisson"],
         {
             "aggregator": tff.learning.secure_aggregator(zeroing=False, weighted=False),
-            "drawn": contract.Rounds("poisson", secure_sums="masked"),
+            "drawn": contract_terms.Rounds("poisson", secure_sums="masked"),
         },
     ),
 }
@@ -305,7 +305,7 @@ ALLOWED = {
         {
             **HEADS_AT_CLIENTS,
             "aggregator": MEANS[names.GAUSSIAN],
-            "drawn": contract.Rounds("poisson"),
+            "drawn": contract_terms.Rounds("poisson"),
         },
     ),
     "heads at clients and a tree": (
@@ -313,7 +313,7 @@ ALLOWED = {
         {
             **HEADS_AT_CLIENTS,
             "aggregator": MEANS[names.TREE_AGGREGATION],
-            "drawn": contract.Rounds("cyclic"),
+            "drawn": contract_terms.Rounds("cyclic"),
         },
     ),
     "weights by losses and a secure sum": (
@@ -335,7 +335,7 @@ ALLOWED = {
         {
             "local": DP_SGD,
             "aggregator": QuantizedMeanFactory(8, 0),
-            "drawn": contract.Rounds("fixed", poisson_batches=True),
+            "drawn": contract_terms.Rounds("fixed", poisson_batches=True),
         },
     ),
     "what is allowed to void its epsilon": (
@@ -343,7 +343,7 @@ ALLOWED = {
         {
             "local": BY_EXAMPLES,
             "aggregator": MEANS[names.GAUSSIAN],
-            "drawn": contract.Rounds("cyclic"),
+            "drawn": contract_terms.Rounds("cyclic"),
             "allow_dp_mismatch": True,
         },
     ),

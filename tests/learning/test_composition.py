@@ -18,6 +18,7 @@ from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
 from tff_nlp.privacy import (
     aggregator_properties,
     contract,
+    contract_terms,
     mechanism,
     names,
     properties,
@@ -52,7 +53,7 @@ def refusal(algorithm, local=UNIFORM, aggregator=None, task=None, **arguments):
 
 def expected(aggregator=None, **changes):
     """Returns the sentence of a script, which knows its flags and no objects."""
-    conduct = contract.Conduct(aggregator=aggregator or properties.Properties(), **changes)
+    conduct = contract_terms.Conduct(aggregator=aggregator or properties.Properties(), **changes)
     return errors.without_marks(contract.violations(conduct)[0].refusal())
 
 

@@ -7,14 +7,14 @@ import pytest
 from tff_nlp import errors
 from tff_nlp.aggregation.secure_aggregation import demands
 from tff_nlp.errors import UserError
-from tff_nlp.privacy import contract, names, properties
+from tff_nlp.privacy import contract, contract_terms, names, properties
 
 
 def conduct(mechanism=names.GAUSSIAN, **changes):
     settings = {
         name: changes.pop(name) for name in ("upload_bits", "secure_sum") if name in changes
     }
-    return contract.Conduct(
+    return contract_terms.Conduct(
         aggregator=properties.configured(mechanism, **settings),
         by_example=mechanism == names.EXAMPLE_LEVEL,
         **changes,
@@ -22,7 +22,7 @@ def conduct(mechanism=names.GAUSSIAN, **changes):
 
 
 def rounds(sampling=names.POISSON, **changes):
-    return contract.Rounds(sampling, **{"poisson_batches": True, **changes})
+    return contract_terms.Rounds(sampling, **{"poisson_batches": True, **changes})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_goes_together_is_left_alone(does, drawn):
     assert contract.check(does, drawn) == ()
 
 
-MASKED = contract.Masked(9, demands.Demands(), 6)
+MASKED = contract_terms.Masked(9, demands.Demands(), 6)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
         ),
         *(
             (
-                contract.Conduct(algorithm, properties.configured(products="fedex")),
+                contract_terms.Conduct(algorithm, properties.configured(products="fedex")),
                 None,
                 "lora_aggregation=fedex: ",
                 f"algorithm={algorithm} adds up updates",
@@ -138,7 +138,7 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
             "take none",
         ),
         (
-            contract.Conduct("scaffold", properties.Properties(clips=True)),
+            contract_terms.Conduct("scaffold", properties.Properties(clips=True)),
             None,
             "aggregator: clips the changes",
             "take another",
@@ -181,7 +181,7 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
         ),
         (
             conduct(names.NONE, secure_sum=True),
-            rounds("fixed", secure_sums="masked", masked=contract.Masked(4)),
+            rounds("fixed", secure_sums="masked", masked=contract_terms.Masked(4)),
             "clients_per_round=4",
             "5 clients or more",
         ),
@@ -199,7 +199,7 @@ def test_what_cannot_be_is_refused_whatever_is_claimed(does, drawn, flag, advice
 
 def test_an_aggregator_of_single_updates_has_no_secure_sum():
     single = properties.Properties(secure_sum=True, sums_suffice=False)
-    (found,) = contract.violations(contract.Conduct(aggregator=single))
+    (found,) = contract.violations(contract_terms.Conduct(aggregator=single))
     assert "single updates" in found.sentence and not found.may_pass
 
 
@@ -210,7 +210,7 @@ def test_an_aggregator_of_single_updates_has_no_secure_sum():
 def test_rounds_of_an_unknown_kind_are_refused(changes, flag):
     """A sampling that is none used to end in a KeyError at the first round."""
     with pytest.raises(UserError, match=flag):
-        contract.Rounds(**{"sampling": "fixed", **changes})
+        contract_terms.Rounds(**{"sampling": "fixed", **changes})
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import tensorflow_federated as tff
 
 from tff_nlp import errors
 from tff_nlp.execution import streaming
-from tff_nlp.privacy import contract, guarantee, properties
+from tff_nlp.privacy import contract_terms, guarantee, properties
 from tff_nlp.program import client_states, training
 from tff_nlp.program.run_directory import RunDirectory
 from tff_nlp.tasks import classification_scores
@@ -355,14 +355,14 @@ def test_a_round_may_have_no_clients(tmp_path):
     ("drawn", "refused"),
     [
         (None, "drawn: must say how"),
-        (contract.Rounds("fixed"), "poisson_batches=false: the accountant"),
-        (contract.Rounds("fixed", poisson_batches=True), ""),
+        (contract_terms.Rounds("fixed"), "poisson_batches=false: the accountant"),
+        (contract_terms.Rounds("fixed", poisson_batches=True), ""),
     ],
 )
 def test_ordinary_batches_do_not_reach_a_process_with_an_epsilon_of_examples(drawn, refused):
     """They used to be trained on without a word."""
     process = Process()
-    process.conduct = contract.Conduct(by_example=True)
+    process.conduct = contract_terms.Conduct(by_example=True)
     if not refused:
         assert build(process, drawn=drawn).conduct.is_private
         return
@@ -370,7 +370,7 @@ def test_ordinary_batches_do_not_reach_a_process_with_an_epsilon_of_examples(dra
         build(process, drawn=drawn)
 
 
-GAUSSIAN = contract.Conduct(aggregator=properties.configured("gaussian"))
+GAUSSIAN = contract_terms.Conduct(aggregator=properties.configured("gaussian"))
 PROMISED = guarantee.Guarantee(
     mechanism="gaussian",
     population=100,
@@ -385,9 +385,9 @@ PROMISED = guarantee.Guarantee(
     ("conduct", "sampling", "refused"),
     [
         (GAUSSIAN, "poisson", ""),
-        (contract.Conduct(), "poisson", "guarantee: is for dp=gaussian, and the process has"),
+        (contract_terms.Conduct(), "poisson", "guarantee: is for dp=gaussian, and the process has"),
         (
-            contract.Conduct(aggregator=properties.configured("tree_aggregation")),
+            contract_terms.Conduct(aggregator=properties.configured("tree_aggregation")),
             "cyclic",
             "guarantee: is for dp=gaussian",
         ),
@@ -407,7 +407,7 @@ def test_an_epsilon_is_that_of_the_process(conduct, sampling, refused):
     """An epsilon used to be printed for whatever process it was given with."""
     process = Process()
     process.conduct = conduct
-    drawn = contract.Rounds(sampling)
+    drawn = contract_terms.Rounds(sampling)
     if not refused:
         assert build(process, drawn=drawn, guarantee=PROMISED)
         return

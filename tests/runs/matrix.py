@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.errors import UserError
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import names
 from tff_nlp.runs import conduct, configs, privacy_plan
 from tff_nlp.runs.configs import federated, privacy, task_names
 
+# Ways to make updates one that may exclude one another.
+_SUMS: Mapping[str, Mapping[str, Any]] = {
+    "bits": {"upload_bits": 8},
+    "secure": {"secure_aggregation": names.PLAIN},
+    "bounded": {"aggregator": robust.NORM_BOUND},
+    "krum": {"aggregator": robust.KRUM},
+}
 # Axis -> name of a value -> options of that value.
 AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "task": {task: {"task": task} for task in task_names.TASKS},
@@ -35,11 +43,26 @@ AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
     },
     "trainable": {
-        f"trains_{choice}": {"trainable": choice} for choice in ("auto", "top_1", "biases", "head")
+        **{
+            f"trains_{choice}": {"trainable": choice}
+            for choice in ("auto", "top_1", "biases", "head")
+        },
+        "clips_gradients": {"client_clip_norm": 0.5},
     },
-    "bits": {f"bits{bits}": {"upload_bits": bits} for bits in federated.UPLOAD_BITS},
-    "sums": {f"sums_{kind}": {"secure_aggregation": kind} for kind in names.SUMS},
-    "clip": {"unclipped": {}, "clipped": {"client_clip_norm": 0.5}},
+    # How updates become one. Of the rules that compare updates, one has a state.
+    "sums": {
+        **{f"sums_{kind}": {"secure_aggregation": kind} for kind in names.SUMS},
+        **{f"bits{bits}": {"upload_bits": bits} for bits in federated.UPLOAD_BITS[1:]},
+        **{
+            name: {"aggregator": name}
+            for name in (robust.NORM_BOUND, robust.KRUM, robust.CENTERED_CLIPPING)
+        },
+        **{
+            f"{one}_and_{other}": {**_SUMS[one], **_SUMS[other]}
+            for one, other in itertools.combinations(_SUMS, 2)
+            if (one, other) != ("bounded", "krum")
+        },
+    },
     "dp": {
         f"dp_{name}": {} if name == names.NONE else {"dp": name, "noise_multiplier": 0.25}
         for name in privacy.MECHANISMS

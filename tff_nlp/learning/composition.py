@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp.learning import client_work, mixed_ranks, optimizers, server_update
-from tff_nlp.privacy import aggregator_properties, contract
+from tff_nlp.privacy import aggregator_properties, contract, contract_terms
 from tff_nlp.tasks import task as tasks
 
 Aggregator: TypeAlias = Union[  # noqa: UP007 - the types are unknown to the checker.
@@ -21,7 +21,7 @@ def compose(
     work: tff.learning.templates.ClientWorkProcess,
     aggregator: Aggregator | None,
     server_optimizer: optimizers.ServerOptimizer,
-    conduct: contract.Conduct,
+    conduct: contract_terms.Conduct,
 ) -> tff.learning.templates.LearningProcess:
     """Returns the learning process of client work, aggregator and server optimizer.
 
@@ -181,7 +181,7 @@ def check(
     *,
     algorithm: str = "fedavg",
     allow_dp_mismatch: bool = False,
-) -> contract.Conduct:
+) -> contract_terms.Conduct:
     """Refuses combinations that would make a printed epsilon or a secure sum wrong.
 
     Args:
@@ -199,7 +199,7 @@ def check(
       UserError: If a combination is refused. The message is the first sentence of
         `privacy.contract.violations`.
     """
-    conduct = contract.Conduct(
+    conduct = contract_terms.Conduct(
         algorithm=algorithm,
         aggregator=aggregator_properties.of(aggregator),
         by_example=local.example_privacy is not None,

@@ -14,7 +14,7 @@ import tensorflow_federated as tff
 from tff_nlp import seeds
 from tff_nlp.aggregation import factor_products
 from tff_nlp.learning import composition, optimizers, suitability
-from tff_nlp.privacy import contract
+from tff_nlp.privacy import contract_terms
 from tff_nlp.tasks import task as tasks
 
 
@@ -23,7 +23,7 @@ def compose(
     work: tff.learning.templates.ClientWorkProcess,
     aggregator: factor_products.FactorMeanFactory,
     server_optimizer: optimizers.ServerOptimizer,
-    conduct: contract.Conduct,
+    conduct: contract_terms.Conduct,
     seed: int,
 ) -> tff.learning.templates.LearningProcess:
     """Returns the learning process of client work with an aggregator of products.

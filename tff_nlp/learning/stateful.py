@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp.learning import client_work, composition, optimizers, server_update
-from tff_nlp.privacy import contract
+from tff_nlp.privacy import contract_terms
 from tff_nlp.tasks import task as tasks
 
 # (weights of the server, state of the client) -> weights of the client's own model.
@@ -73,7 +73,7 @@ def compose(
     work: tff.Computation,
     aggregator: composition.Aggregator | None,
     server_optimizer: optimizers.ServerOptimizer | None,
-    conduct: contract.Conduct,
+    conduct: contract_terms.Conduct,
     *,
     client_specs: Sequence[tf.TensorSpec],
     own_model: OwnModel,

@@ -4,12 +4,15 @@
 TensorFlow is loaded, and an algorithm can check its objects. Both report the same sentences.
 """
 
-import dataclasses
-
 from tff_nlp import errors
-from tff_nlp.aggregation.secure_aggregation import demands, session
-from tff_nlp.privacy import names
-from tff_nlp.privacy.properties import Properties
+from tff_nlp.privacy import aggregator_rules, names
+from tff_nlp.privacy.contract_terms import (
+    OWN_MODELS,
+    SENDS_OUTPUTS,
+    Conduct,
+    Rounds,
+    Violation,
+)
 
 # Printed instead of an epsilon if others may know the noise.
 REPEATABLE = "repeatable noise, for research only"
@@ -19,125 +22,11 @@ _UNACCOUNTED = {
     "qfedavg": "the loss of a client is its weight, without a bound",
     "feddf": "a client sends logits beside its update",
 }
-# Algorithms whose clients send outputs on public texts, and no weights.
-SENDS_OUTPUTS = ("fedmd", "dsfl")
-# Algorithms with a model of its own for each client.
-OWN_MODELS = ("fedper", "ditto", *SENDS_OUTPUTS, "fedsa")
 # Those that train a second model, or a part of a model, beside what DP-SGD would protect.
 _SECOND_MODEL = tuple(name for name in OWN_MODELS if name not in SENDS_OUTPUTS)
 # Algorithms whose clients send one clipped value that depends on what they kept.
 _SENDS_KEPT = ("fedper", "fedsa", *SENDS_OUTPUTS)
-# Algorithms whose server takes products of factors. All others add up updates.
-_TAKES_PRODUCTS = ("fedavg", "fedprox")
-# Algorithms with a second value of each client that is added up, and what it is.
-_SECOND_SUM = {
-    "scaffold": "changes of control variates",
-    "mime_lite": "gradients",
-    "feddf": "logits",
-}
 _DEPENDS = "what a client sends depends on the rounds in which it took part"
-# The contexts that can run secure sums, in the clear or with the protocol.
-_CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Violation:
-    """A setting that is not compatible with another one.
-
-    Attributes:
-      sentence: The argument with its value, the reason, and a setting to take instead, as marked
-        text (`errors`).
-      may_pass: Whether `allow_dp_mismatch` permits it, for a run that claims no epsilon.
-    """
-
-    sentence: str
-    may_pass: bool = True
-
-    def refusal(self) -> str:
-        """Returns the sentence, and how to continue anyway if that is possible."""
-        way_out = "; or `allow_dp_mismatch` to train without it" if self.may_pass else ""
-        return self.sentence + way_out
-
-
-@dataclasses.dataclass(frozen=True)
-class Conduct:
-    """What a process does with its clients in every round.
-
-    Attributes:
-      algorithm: The algorithm's name.
-      aggregator: Properties of the aggregator of updates.
-      by_example: Whether clients train with DP-SGD.
-      weighting: "uniform", or "examples".
-      dependence: Why the loss of an example depends on other examples, as a whole sentence; empty
-        if it does not.
-      sends_sums: Whether a client may send values that depend on the sums of its losses.
-      audited: Whether there are canaries among the clients.
-      allow_dp_mismatch: Whether the process may violate the assumptions of its accountant, because
-        no epsilon is claimed.
-    """
-
-    algorithm: str = "fedavg"
-    aggregator: Properties = Properties()
-    by_example: bool = False
-    weighting: str = "uniform"
-    dependence: str = ""
-    sends_sums: bool = False
-    audited: bool = False
-    allow_dp_mismatch: bool = False
-
-    @property
-    def is_private(self) -> bool:
-        """Whether an epsilon may be claimed, for clients or for examples."""
-        return self.by_example or self.aggregator.protects_clients
-
-
-@dataclasses.dataclass(frozen=True)
-class Masked:
-    """The parameters of the protocol of masked sums.
-
-    Attributes:
-      clients_per_round: Size of the cohort.
-      demanded: The demands of each client.
-      threshold: Number of clients that must stay to the end; None for the smallest safe number.
-    """
-
-    clients_per_round: int
-    demanded: demands.Demands = demands.Demands()
-    threshold: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Rounds:
-    """How the rounds of a process are drawn and run.
-
-    Attributes:
-      sampling: How cohorts are drawn: "poisson", "fixed" or "cyclic".
-      poisson_batches: Whether each example joins each batch independently.
-      adjacency: How neighbouring data sets differ: one of `names.ADJACENCIES`.
-      max_failed_clients: Number of clients that may fail in a round. The round continues without
-        them.
-      context: The name of the execution context.
-      secure_sums: How secure sums are computed: "plain" or "masked".
-      masked: Parameters of masked sums; None if they are not known before the rounds.
-    """
-
-    sampling: str
-    poisson_batches: bool = False
-    adjacency: str = names.AUTO
-    max_failed_clients: int = 0
-    context: str = "streaming"
-    secure_sums: str = names.PLAIN
-    masked: Masked | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("sampling", self.sampling, names.DRAWS),
-            ("adjacency", self.adjacency, names.ADJACENCIES),
-        ):
-            if value not in choices:
-                raise errors.UserError(
-                    f"{errors.setting(name, value)}: choose one of {', '.join(choices)}"
-                )
 
 
 def sampling_for(mechanism: str, adjacency: str) -> str:
@@ -179,11 +68,7 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
       rounds: How its rounds are drawn; None if that is not known yet.
     """
     results = [
-        _products(conduct),
-        _robust(conduct),
-        _rounding(conduct.aggregator, rounds),
-        *_secure_sum(conduct.aggregator, rounds),
-        _variates(conduct, rounds),
+        *aggregator_rules.violations(conduct, rounds),
         _algorithm(conduct),
         _canaries(conduct),
         *(_rounds(conduct, rounds) if rounds else ()),
@@ -191,159 +76,6 @@ def violations(conduct: Conduct, rounds: Rounds | None = None) -> tuple[Violatio
         *_examples(conduct),
     ]
     return tuple(violation for violation in results if violation)
-
-
-def _products(conduct: Conduct) -> Violation | None:
-    """Returns what keeps the server from multiplying the factors of each client."""
-    aggregator = conduct.aggregator
-    if not aggregator.multiplies:
-        return None
-    if conduct.algorithm in SENDS_OUTPUTS:
-        why = f"`algorithm`={conduct.algorithm} sends no weights"
-    elif conduct.algorithm not in _TAKES_PRODUCTS:
-        why = f"`algorithm`={conduct.algorithm} adds up updates"
-    elif aggregator.protects_clients:
-        why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"
-    elif aggregator.secure_sum:
-        why = "a secure sum hides single updates"
-    elif aggregator.clips:
-        why = "an aggregator that clips updates clips no products"
-    elif aggregator.rounded_by:
-        why = f"{aggregator.rounded_by} rounds each factor, and so the product is not exact"
-    else:
-        return None
-    return Violation(
-        f"{aggregator.multiplies}: the server multiplies the factors of each client, but {why}; "
-        "take `lora_aggregation`=ffa",
-        may_pass=False,
-    )
-
-
-def _robust(conduct: Conduct) -> Violation | None:
-    """Returns what keeps the server from comparing all that clients send."""
-    aggregator, algorithm = conduct.aggregator, conduct.algorithm
-    if aggregator.clips and aggregator.protects_clients:
-        return Violation(
-            f"`aggregator`=norm_bound: `dp`={aggregator.mechanism} clips updates already; take "
-            "`aggregator`=mean",
-            may_pass=False,
-        )
-    if not aggregator.robust:
-        return None
-    if aggregator.protects_clients:
-        why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates; take `dp`=none"
-    elif aggregator.multiplies:
-        why = f"{aggregator.multiplies} adds up products of factors; take `lora_aggregation`=ffa"
-    elif aggregator.rounded_by:
-        why = f"{aggregator.rounded_by} rounds them for a sum; take 32 bits"
-    elif algorithm in _SECOND_SUM:
-        why = (
-            f"`algorithm`={algorithm} also adds up {_SECOND_SUM[algorithm]}, and attackers can "
-            "send any; take `algorithm`=fedavg"
-        )
-    elif algorithm == "qfedavg":
-        why = "`algorithm`=qfedavg lets clients say how much they weigh; take `algorithm`=fedavg"
-    elif conduct.weighting != "uniform":
-        why = (
-            f"`weighting`={conduct.weighting} lets clients say how much they weigh; take "
-            "`weighting`=uniform"
-        )
-    else:
-        return None
-    return Violation(
-        f"{aggregator.robust}: it compares the updates of clients, but {why}", may_pass=False
-    )
-
-
-def _rounding(aggregator: Properties, rounds: Rounds | None) -> Violation | None:
-    if not aggregator.rounded_by:
-        return None
-    mechanism = aggregator.mechanism
-    if mechanism == names.DISTRIBUTED:
-        why = "`dp`=distributed sends integers already; `distributed_bits` says how wide"
-    elif aggregator.protects_clients:
-        why = (
-            f"rounding makes an update longer than the norm that `dp`={mechanism} clips it to; "
-            "take `dp`=distributed `distributed_bits`, or 32 bits"
-        )
-    elif aggregator.clips:
-        why = "rounding makes an update longer than the norm that it was clipped to; take 32 bits"
-    elif aggregator.secure_sum:
-        kind = rounds.secure_sums if rounds else names.PLAIN
-        why = (
-            f"`secure_aggregation`={kind} adds up integers with a range that all clients share; "
-            "take 32 bits"
-        )
-    else:
-        return None
-    return Violation(f"{aggregator.rounded_by}: {why}", may_pass=False)
-
-
-def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation]:
-    if not aggregator.secure_sum:
-        return []
-    kind, mechanism = rounds.secure_sums if rounds else names.PLAIN, aggregator.mechanism
-    flag = f"`secure_aggregation`={kind}"
-    sentences = []
-    if mechanism in (*names.CENTRAL, names.OTHER):
-        sentences.append(
-            f"{flag}: `dp`={mechanism} adds its noise to a sum of floats; take `dp`=distributed"
-        )
-    if not aggregator.sums_suffice:
-        sentences.append(
-            f"{flag}: the aggregator needs single updates, and a secure sum hides them"
-        )
-    if rounds and rounds.context not in _CONTEXTS[kind]:
-        # The noise of clients always needs a secure sum, even without the flag.
-        asker = f"`dp`={mechanism}" if mechanism == names.DISTRIBUTED else flag
-        sentences.append(
-            f"{asker}: `context`={rounds.context} cannot run it; take `context`=streaming"
-        )
-    if rounds and kind == names.MASKED and rounds.sampling == names.POISSON:
-        sentences.append(
-            f"{flag}: a round that draws fewer clients than the threshold aborts; take "
-            "`sampling`=fixed"
-        )
-    if rounds and kind == names.MASKED and rounds.masked:
-        sentences += _masked(rounds.masked)
-    return [Violation(sentence, may_pass=False) for sentence in sentences]
-
-
-def _masked(masked: Masked) -> list[str]:
-    """Returns the reason why a client would refuse a session; an empty list if it would not."""
-    demanded, cohort = masked.demanded, masked.clients_per_round
-    if cohort < demanded.fewest_clients:
-        fewest = f"a masked sum is over {demanded.fewest_clients} clients or more"
-        return [f"`clients_per_round`={cohort}: {fewest}"]
-    threshold = masked.threshold
-    if threshold is None:
-        threshold = demanded.least_threshold(cohort)
-    try:
-        demanded.check(session.new(range(cohort), [session.Vector(1, 2)], threshold))
-    except errors.UserError as error:
-        return [error.marked]
-    return []
-
-
-def _variates(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
-    """Returns what keeps the variate of SCAFFOLD's server from being the mean of the clients'."""
-    aggregator = conduct.aggregator
-    if conduct.algorithm != "scaffold" or aggregator.protects_clients:
-        return None
-    if aggregator.rounded_by:
-        flag, done, instead = aggregator.rounded_by, "rounds", "take 32 bits"
-    elif aggregator.secure_sum:
-        kind = rounds.secure_sums if rounds else names.PLAIN
-        flag, done, instead = f"`secure_aggregation`={kind}", "clips", "take none"
-    elif aggregator.clips:
-        flag, done, instead = "`aggregator`", "clips", "take another one"
-    else:
-        return None
-    return Violation(
-        f"{flag}: {done} the changes of control variates, and the server of `algorithm`=scaffold "
-        f"adds them up, so that its errors add up, too; {instead}",
-        may_pass=False,
-    )
 
 
 def _algorithm(conduct: Conduct) -> Violation | None:

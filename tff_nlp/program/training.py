@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
-from tff_nlp.privacy import contract, mechanism, releases, round_traces, statement
+from tff_nlp.privacy import contract, contract_terms, mechanism, releases, round_traces, statement
 from tff_nlp.privacy.example_level import ExampleGuarantee
 from tff_nlp.privacy.guarantee import Guarantee
 from tff_nlp.privacy.noise_secret import NoiseSecret
@@ -109,7 +109,7 @@ class TrainingProgram:
     guarantee: Guarantee | ExampleGuarantee | None = None
     noise_secret: NoiseSecret | None = None
     client_id: Callable[[int], str] = str
-    drawn: contract.Rounds | None = None
+    drawn: contract_terms.Rounds | None = None
     auditor: trace_log.Auditor | None = None
 
     def __post_init__(self) -> None:
@@ -123,9 +123,9 @@ class TrainingProgram:
             _check_promise(self.guarantee, self.conduct, self.drawn, departures)
 
     @property
-    def conduct(self) -> contract.Conduct:
+    def conduct(self) -> contract_terms.Conduct:
         """What the process does with its clients; a process of another library claims nothing."""
-        return getattr(self.process, "conduct", contract.Conduct())
+        return getattr(self.process, "conduct", contract_terms.Conduct())
 
     def run(self, directory: RunDirectory) -> "Outcome":
         """Trains, and continues from the last checkpoint if there is one.
@@ -325,8 +325,8 @@ class Outcome:
 
 def _check_promise(
     promised: Guarantee | ExampleGuarantee,
-    conduct: contract.Conduct,
-    drawn: contract.Rounds | None,
+    conduct: contract_terms.Conduct,
+    drawn: contract_terms.Rounds | None,
     departures: Sequence[str],
 ) -> None:
     """Refuses an epsilon for something else than what the process does."""

@@ -7,7 +7,7 @@ from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.aggregation.secure_aggregation import demands
 from tff_nlp.learning import suitability
 from tff_nlp.models.adapters import names as adapters
-from tff_nlp.privacy import contract, names, properties
+from tff_nlp.privacy import contract, contract_terms, names, properties
 from tff_nlp.runs import configs
 from tff_nlp.runs.configs import federated, task_names
 from tff_nlp.tasks import dependence
@@ -73,11 +73,11 @@ def _check_optimizers(run: configs.FederatedRun) -> None:
         )
 
 
-def of_process(run: configs.FederatedRun) -> contract.Conduct:
+def of_process(run: configs.FederatedRun) -> contract_terms.Conduct:
     """Returns what the process of a run does with its clients."""
     bits, dp = run.federated.upload_bits, run.privacy.dp
     has_labels = run.corpus.task != task_names.LANGUAGE_MODEL
-    return contract.Conduct(
+    return contract_terms.Conduct(
         algorithm=run.process,
         aggregator=properties.configured(
             dp,
@@ -95,13 +95,13 @@ def of_process(run: configs.FederatedRun) -> contract.Conduct:
     )
 
 
-def of_rounds(run: configs.FederatedRun) -> contract.Rounds:
+def of_rounds(run: configs.FederatedRun) -> contract_terms.Rounds:
     """Returns how the rounds of a run are drawn and run."""
     is_masked = run.federated.secure_aggregation == names.MASKED
-    masked = contract.Masked(
+    masked = contract_terms.Masked(
         run.clients.clients_per_round, demanded(run), run.federated.secure_aggregation_threshold
     )
-    return contract.Rounds(
+    return contract_terms.Rounds(
         sampling=run.clients.sampling,
         poisson_batches=run.privacy.dp == names.EXAMPLE_LEVEL,
         adjacency=run.privacy.adjacency,

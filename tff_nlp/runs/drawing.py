@@ -7,7 +7,7 @@ import numpy as np
 
 from tff_nlp import seeds
 from tff_nlp.clients import cohorts
-from tff_nlp.privacy import contract
+from tff_nlp.privacy import contract_terms
 from tff_nlp.privacy.noise_secret import NoiseSecret, cohort_seed
 
 
@@ -22,8 +22,8 @@ class Drawing:
       secret: The secret from which the noise derives; None without privacy.
     """
 
-    conduct: contract.Conduct
-    rounds: contract.Rounds
+    conduct: contract_terms.Conduct
+    rounds: contract_terms.Rounds
     seed: int
     secret: NoiseSecret | None = None
 

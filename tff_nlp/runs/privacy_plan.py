@@ -12,6 +12,7 @@ from tff_nlp.privacy import (
     accounting,
     adaptive_clipping,
     contract,
+    contract_terms,
     dp_ftrl,
     example_level,
     guarantee,
@@ -47,7 +48,7 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         uniform = (
             dp != names.NONE
             or run.compares_updates
-            or run.federated.algorithm in contract.SENDS_OUTPUTS
+            or run.federated.algorithm in contract_terms.SENDS_OUTPUTS
         )
         weighting = "uniform" if uniform else "examples"
     personalization = run.personalization.resolved(

@@ -14,7 +14,7 @@ from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.execution import contexts, form_context
 from tff_nlp.learning import client_input, composition
-from tff_nlp.privacy import contract, names
+from tff_nlp.privacy import contract, contract_terms, names
 from tff_nlp.program import run_directory, secret_file, training
 from tff_nlp.runs import learner as learners
 from tff_nlp.runs.drawing import Drawing
@@ -121,9 +121,9 @@ def train(
       trained = tff_nlp.train(process, classifier, train, clients, rounds=5, clients_per_round=10)
       ```
     """
-    conduct = getattr(process, "conduct", contract.Conduct())
+    conduct = getattr(process, "conduct", contract_terms.Conduct())
     context = _install_context()
-    drawn = contract.Rounds(
+    drawn = contract_terms.Rounds(
         sampling=sampling or contract.sampling_for(conduct.aggregator.mechanism, adjacency),
         poisson_batches=conduct.by_example,
         adjacency=adjacency,

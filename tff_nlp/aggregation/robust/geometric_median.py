@@ -36,9 +36,7 @@ def geometric_median(stack: stacks.Stack) -> stacks.Update:
             tf.where(scale > 0, tf.tensordot(weights, part, 1), old)
             for part, old in zip(stack, at, strict=True)
         )
-        moved = tf.sqrt(
-            tf.add_n([tf.reduce_sum(tf.square(n - o)) for n, o in zip(new, at, strict=True)])
-        )
+        moved = tf.linalg.global_norm([one - old for one, old in zip(new, at, strict=True)])
         return number + 1, moved > _TOLERANCE * scale, new
 
     _, _, found = tf.while_loop(

@@ -18,6 +18,7 @@ from tff_nlp.runs.configs.personalization import PersonalizationConfig
 from tff_nlp.runs.configs.place import PlaceConfig
 from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.reading import ReadingConfig
+from tff_nlp.runs.configs.robustness import RobustnessConfig
 from tff_nlp.runs.configs.rounds import RoundsConfig
 from tff_nlp.runs.configs.unused import without_effect
 
@@ -40,6 +41,7 @@ __all__ = [
     "PlaceConfig",
     "PrivacyConfig",
     "ReadingConfig",
+    "RobustnessConfig",
     "RoundsConfig",
     "without_effect",
 ]

@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_nlp.learning import attack_names as attacks
 from tff_nlp.models.adapters import names as adapters
-from tff_nlp.privacy.contract import SENDS_OUTPUTS
+from tff_nlp.privacy.contract_terms import SENDS_OUTPUTS
 from tff_nlp.privacy.names import NONE
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.aggregation import AggregationConfig

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tff_nlp.privacy.contract import OWN_MODELS
+from tff_nlp.privacy.contract_terms import OWN_MODELS
 from tff_nlp.runs import checks
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.options import option

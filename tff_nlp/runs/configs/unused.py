@@ -7,7 +7,7 @@ from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.errors import setting
 from tff_nlp.learning import attack_names as attacks
 from tff_nlp.models.adapters import names as adapters
-from tff_nlp.privacy.contract import SENDS_OUTPUTS
+from tff_nlp.privacy.contract_terms import SENDS_OUTPUTS
 from tff_nlp.runs import options
 from tff_nlp.runs.configs import federated, task_names
 

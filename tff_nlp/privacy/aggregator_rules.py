@@ -1,0 +1,193 @@
+"""The rules of the contract on aggregators: what one aggregator cannot do together.
+
+`contract.violations` is the check that includes them.
+"""
+
+from collections.abc import Iterator
+
+from tff_nlp.aggregation.secure_aggregation import session
+from tff_nlp.errors import UserError
+from tff_nlp.privacy import names
+from tff_nlp.privacy.contract_terms import SENDS_OUTPUTS, Conduct, Masked, Rounds, Violation
+from tff_nlp.privacy.properties import Properties
+
+# Algorithms whose server takes products of factors. All others add up updates.
+_TAKES_PRODUCTS = ("fedavg", "fedprox")
+# Algorithms with a second value of each client that is added up, and what it is.
+_SECOND_SUM = {
+    "scaffold": "changes of control variates",
+    "mime_lite": "gradients",
+    "feddf": "logits",
+}
+# The contexts that can run secure sums, in the clear or with the protocol.
+_CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
+
+
+def violations(conduct: Conduct, rounds: Rounds | None) -> Iterator[Violation]:
+    """Yields the violations of the rules on aggregators.
+
+    Args:
+      conduct: What the process does with its clients.
+      rounds: How its rounds are drawn; None if that is not known yet.
+    """
+    found = (
+        _products(conduct),
+        _robust(conduct),
+        _rounding(conduct.aggregator, rounds),
+        *_secure_sum(conduct.aggregator, rounds),
+        _variates(conduct, rounds),
+    )
+    yield from filter(None, found)
+
+
+def _products(conduct: Conduct) -> Violation | None:
+    """Returns what keeps the server from multiplying the factors of each client."""
+    aggregator = conduct.aggregator
+    if not aggregator.multiplies:
+        return None
+    if conduct.algorithm in SENDS_OUTPUTS:
+        why = f"`algorithm`={conduct.algorithm} sends no weights"
+    elif conduct.algorithm not in _TAKES_PRODUCTS:
+        why = f"`algorithm`={conduct.algorithm} adds up updates"
+    elif aggregator.protects_clients:
+        why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates"
+    elif aggregator.secure_sum:
+        why = "a secure sum hides single updates"
+    elif aggregator.clips:
+        why = "an aggregator that clips updates clips no products"
+    elif aggregator.rounded_by:
+        why = f"{aggregator.rounded_by} rounds each factor, and so the product is not exact"
+    else:
+        return None
+    return Violation(
+        f"{aggregator.multiplies}: the server multiplies the factors of each client, but {why}; "
+        "take `lora_aggregation`=ffa",
+        may_pass=False,
+    )
+
+
+def _robust(conduct: Conduct) -> Violation | None:
+    """Returns what keeps the server from comparing all that clients send."""
+    aggregator, algorithm = conduct.aggregator, conduct.algorithm
+    if aggregator.clips and aggregator.protects_clients:
+        return Violation(
+            f"`aggregator`=norm_bound: `dp`={aggregator.mechanism} clips updates already; take "
+            "`aggregator`=mean",
+            may_pass=False,
+        )
+    if not aggregator.robust:
+        return None
+    if aggregator.protects_clients:
+        why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates; take `dp`=none"
+    elif aggregator.multiplies:
+        why = f"{aggregator.multiplies} adds up products of factors; take `lora_aggregation`=ffa"
+    elif aggregator.rounded_by:
+        why = f"{aggregator.rounded_by} rounds them for a sum; take 32 bits"
+    elif algorithm in _SECOND_SUM:
+        why = (
+            f"`algorithm`={algorithm} also adds up {_SECOND_SUM[algorithm]}, and attackers can "
+            "send any; take `algorithm`=fedavg"
+        )
+    elif algorithm == "qfedavg":
+        why = "`algorithm`=qfedavg lets clients say how much they weigh; take `algorithm`=fedavg"
+    elif conduct.weighting != "uniform":
+        why = (
+            f"`weighting`={conduct.weighting} lets clients say how much they weigh; take "
+            "`weighting`=uniform"
+        )
+    else:
+        return None
+    return Violation(
+        f"{aggregator.robust}: it compares the updates of clients, but {why}", may_pass=False
+    )
+
+
+def _rounding(aggregator: Properties, rounds: Rounds | None) -> Violation | None:
+    if not aggregator.rounded_by:
+        return None
+    mechanism = aggregator.mechanism
+    if mechanism == names.DISTRIBUTED:
+        why = "`dp`=distributed sends integers already; `distributed_bits` says how wide"
+    elif aggregator.protects_clients:
+        why = (
+            f"rounding makes an update longer than the norm that `dp`={mechanism} clips it to; "
+            "take `dp`=distributed `distributed_bits`, or 32 bits"
+        )
+    elif aggregator.clips:
+        why = "rounding makes an update longer than the norm that it was clipped to; take 32 bits"
+    elif aggregator.secure_sum:
+        kind = rounds.secure_sums if rounds else names.PLAIN
+        why = (
+            f"`secure_aggregation`={kind} adds up integers with a range that all clients share; "
+            "take 32 bits"
+        )
+    else:
+        return None
+    return Violation(f"{aggregator.rounded_by}: {why}", may_pass=False)
+
+
+def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation]:
+    if not aggregator.secure_sum:
+        return []
+    kind, mechanism = rounds.secure_sums if rounds else names.PLAIN, aggregator.mechanism
+    flag = f"`secure_aggregation`={kind}"
+    sentences = []
+    if mechanism in (*names.CENTRAL, names.OTHER):
+        sentences.append(
+            f"{flag}: `dp`={mechanism} adds its noise to a sum of floats; take `dp`=distributed"
+        )
+    if not aggregator.sums_suffice:
+        sentences.append(
+            f"{flag}: the aggregator needs single updates, and a secure sum hides them"
+        )
+    if rounds and rounds.context not in _CONTEXTS[kind]:
+        # The noise of clients always needs a secure sum, even without the flag.
+        asker = f"`dp`={mechanism}" if mechanism == names.DISTRIBUTED else flag
+        sentences.append(
+            f"{asker}: `context`={rounds.context} cannot run it; take `context`=streaming"
+        )
+    if rounds and kind == names.MASKED and rounds.sampling == names.POISSON:
+        sentences.append(
+            f"{flag}: a round that draws fewer clients than the threshold aborts; take "
+            "`sampling`=fixed"
+        )
+    if rounds and kind == names.MASKED and rounds.masked:
+        sentences += _masked(rounds.masked)
+    return [Violation(sentence, may_pass=False) for sentence in sentences]
+
+
+def _masked(masked: Masked) -> list[str]:
+    """Returns the reason why a client would refuse a session; an empty list if it would not."""
+    demanded, cohort = masked.demanded, masked.clients_per_round
+    if cohort < demanded.fewest_clients:
+        fewest = f"a masked sum is over {demanded.fewest_clients} clients or more"
+        return [f"`clients_per_round`={cohort}: {fewest}"]
+    threshold = masked.threshold
+    if threshold is None:
+        threshold = demanded.least_threshold(cohort)
+    try:
+        demanded.check(session.new(range(cohort), [session.Vector(1, 2)], threshold))
+    except UserError as error:
+        return [error.marked]
+    return []
+
+
+def _variates(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
+    """Returns what keeps the variate of SCAFFOLD's server from being the mean of the clients'."""
+    aggregator = conduct.aggregator
+    if conduct.algorithm != "scaffold" or aggregator.protects_clients:
+        return None
+    if aggregator.rounded_by:
+        flag, done, instead = aggregator.rounded_by, "rounds", "take 32 bits"
+    elif aggregator.secure_sum:
+        kind = rounds.secure_sums if rounds else names.PLAIN
+        flag, done, instead = f"`secure_aggregation`={kind}", "clips", "take none"
+    elif aggregator.clips:
+        flag, done, instead = "`aggregator`", "clips", "take another one"
+    else:
+        return None
+    return Violation(
+        f"{flag}: {done} the changes of control variates, and the server of `algorithm`=scaffold "
+        f"adds them up, so that its errors add up, too; {instead}",
+        may_pass=False,
+    )

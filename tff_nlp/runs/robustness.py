@@ -1,0 +1,147 @@
+"""Trains once for each attack and each aggregator, and compares the final models.
+
+Each cell of the matrix is a run in a folder of its own. Cells that are finished are not trained
+again.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from tff_nlp import durable_files, errors
+from tff_nlp.aggregation.robust import names as robust
+from tff_nlp.learning import attack_names
+from tff_nlp.program import run_directory
+from tff_nlp.runs import (
+    checks,
+    conduct,
+    configs,
+    federated_run,
+    privacy_plan,
+    reporter,
+    robustness_picture,
+)
+
+RESULT, PICTURE = "robustness.json", "robustness.png"
+_NO_FOLDER = "must be given: each attack and aggregator has a folder in it"
+
+
+def run(base: configs.FederatedRun, matrix: configs.RobustnessConfig) -> Mapping[str, Any]:
+    """Trains all cells that are not finished, and writes the table and the picture.
+
+    Args:
+      base: The configuration that all cells share, with an `output_dir`.
+      matrix: The attacks and the aggregators.
+
+    Returns:
+      The content of robustness.json: for each attack and aggregator, the headline of the test
+      scores and, for a backdoor, its success; or why the cell is refused.
+
+    Raises:
+      UserError: If `output_dir` is missing, `attack` or `aggregator` are given, or a flag, a file
+        or a row is wrong.
+      RunError: If training fails.
+    """
+    _check(base)
+    folder = pathlib.Path(base.place.output_dir)
+    cells: dict[str, dict[str, Any]] = {}
+    for attack in matrix.rows():
+        cells[attack] = {}
+        for aggregator in matrix.columns():
+            reporter.say("cell", [f"{attack} against {aggregator}"])
+            cell = _cell(base, attack, aggregator, folder)
+            refused = _refusal(cell)
+            if refused:
+                reporter.say("refused", [refused])
+                cells[attack][aggregator] = {"refused": errors.with_flags(refused)}
+                continue
+            federated_run.run(cell)
+            cells[attack][aggregator] = _scores(pathlib.Path(cell.place.output_dir))
+    found = {"task": base.corpus.task, "corpus": base.corpus.corpus, "cells": cells}
+    durable_files.replace_text(folder / RESULT, json.dumps(found, indent=2) + "\n")
+    robustness_picture.draw(cells, folder / PICTURE, title=pathlib.Path(base.corpus.corpus).name)
+    reporter.show(table(cells))
+    reporter.say("saved", [f"{errors.verbatim(folder)}: {RESULT}, {PICTURE}, a folder per cell"])
+    return found
+
+
+def table(cells: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Returns the lines of the table for a terminal. A backdoor's success is in brackets."""
+    columns = list(next(iter(cells.values())))
+    rows = [["", *columns]]
+    rows += [[attack, *(_shown(row[name]) for name in columns)] for attack, row in cells.items()]
+    first = max(len(row[0]) for row in rows)
+    width = 2 + max(len(text) for row in rows for text in row[1:])
+    return [f"{row[0]:{first}}" + "".join(f"{text:>{width}}" for text in row[1:]) for row in rows]
+
+
+def _shown(cell: Mapping[str, Any]) -> str:
+    if "refused" in cell:
+        return "refused"
+    success = cell.get("backdoor_success")
+    return f"{cell['score']:.3f}" + ("" if success is None else f" ({success:.3f})")
+
+
+def _check(base: configs.FederatedRun) -> None:
+    if not base.place.output_dir:
+        checks.refuse_missing("output_dir", _NO_FOLDER)
+    for name, value, default, instead in (
+        ("attack", base.attack.attack, attack_names.NONE, "attacks"),
+        ("aggregator", base.aggregation.aggregator, robust.MEAN, "aggregators"),
+    ):
+        if value != default:
+            checks.refuse(name, value, f"the matrix has several; take `{instead}`")
+
+
+def _cell(
+    base: configs.FederatedRun, attack: str, aggregator: str, folder: pathlib.Path
+) -> configs.FederatedRun:
+    """Returns the configuration of a cell, without the options that it does not use."""
+    scaled = attack in attack_names.SCALES
+    backdoor = attack == attack_names.BACKDOOR
+    defaults, chosen = configs.AttackConfig(), base.attack
+    options = dataclasses.replace(
+        chosen,
+        attack=attack,
+        attack_fraction=(defaults if attack == attack_names.NONE else chosen).attack_fraction,
+        attack_scale=chosen.attack_scale if scaled else None,
+        backdoor_trigger=(chosen if backdoor else defaults).backdoor_trigger,
+        backdoor_label=(chosen if backdoor else defaults).backdoor_label,
+    )
+    counting = aggregator in robust.COUNTING
+    bounds, usual = base.aggregation, configs.AggregationConfig()
+    rule = dataclasses.replace(
+        bounds,
+        aggregator=aggregator,
+        byzantine_clients=bounds.byzantine_clients if counting else None,
+        update_norm_bound=(bounds if aggregator == robust.NORM_BOUND else usual).update_norm_bound,
+        clipping_radius=(
+            bounds if aggregator == robust.CENTERED_CLIPPING else usual
+        ).clipping_radius,
+        max_update_gigabytes=(
+            bounds if aggregator in robust.COMPARING else usual
+        ).max_update_gigabytes,
+    )
+    place = dataclasses.replace(base.place, output_dir=str(folder / f"{attack}-{aggregator}"))
+    return dataclasses.replace(base, attack=options, aggregation=rule, place=place)
+
+
+def _refusal(cell: configs.FederatedRun) -> str:
+    """Returns why a cell is refused, a marked text; empty if it can train."""
+    try:
+        conduct.check(privacy_plan.resolve(cell))
+    except errors.UserError as error:
+        return error.marked
+    return ""
+
+
+def _scores(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the scores of a finished cell."""
+    result = json.loads((folder / run_directory.RESULT).read_text())
+    test = result["test"]
+    score = test.get("accuracy", test.get("perplexity"))
+    entry: dict[str, Any] = {"score": score, "folder": folder.name}
+    success = result.get("attack", {}).get("backdoor_success")
+    return entry if success is None else {**entry, "backdoor_success": success}
