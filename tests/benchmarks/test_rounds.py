@@ -329,6 +329,7 @@ def without_dropout(monkeypatch):
     monkeypatch.setattr(shapes, "DROPOUT", 0.0)
 
 
+@pytest.mark.slow
 def test_all_contenders_train_the_same_model(without_dropout):
     from benchmarks import keras_fit, models, plain_loop
 

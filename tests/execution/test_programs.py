@@ -100,6 +100,7 @@ def test_a_lane_per_device(program):
     assert total == 11
 
 
+@pytest.mark.slow
 def test_children_of_a_program_with_a_worker_do_not_crash(program):
     (*_, children), _ = program
     assert not any(children)

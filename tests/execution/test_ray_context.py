@@ -73,6 +73,7 @@ def assert_same_bits(ours, theirs):
 
 
 class TestSameResults:
+    @pytest.mark.slow
     def test_tff_learning(self, actors, context):
         assert actors.devices == ("ray:0/CPU:0", "ray:1/CPU:0")
         process = _fed_avg()

@@ -429,6 +429,7 @@ class TestDeterminism:
             for a, b in zip(leaves(results[0]), leaves(other), strict=True):
                 np.testing.assert_array_equal(a, b)
 
+    @pytest.mark.slow
     def test_the_number_of_lanes_changes_the_order_of_additions_only(self):
         process = _fed_avg()
         state = process.initialize()
@@ -466,6 +467,7 @@ class TestAccumulation:
         assert counts["ReadVariableOp"] == 0
         assert counts["AssignAddVariableOp"] >= len(model.trainable_names) - 1
 
+    @pytest.mark.slow
     def test_clipped_updates_are_added_by_rows_and_give_the_same(self, monkeypatch, context):
         from tests.learning import conftest as berts
         from tff_nlp.learning.client_work import LocalWork

@@ -14,7 +14,7 @@ from tff_nlp.runs.configs import federated
 SMALL = {"num_clients": 8, "rounds": 3, "client_test_fraction": 0, "trainable": "head"}
 
 
-KEEP_STATES = ("scaffold", "fedper", "ditto", "fedmd", "dsfl")
+KEEP_STATES = ("scaffold", "fedper", "fedbuff", "ditto", "fedmd", "dsfl")
 # The clients of these are scored with their own models, and some of them have none.
 OWN = {"rounds": 2, "clients_per_round": 2, "client_test_fraction": 0.3}
 FLAGS = {
@@ -28,12 +28,9 @@ FLAGS = {
 @pytest.mark.parametrize(
     "algorithm",
     [
-        *("scaffold", "fedmd"),
+        "scaffold",
         # tests/runs/test_matrix.py resumes each algorithm.
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("mime_lite", "fedper", "ditto", "qfedavg", "feddf", "dsfl")
-        ),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in federated.ALGORITHMS[3:]),
     ],
 )
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train, algorithm):
@@ -74,6 +71,7 @@ def check_own_models(folder, whole):
     assert all(row["before"] == row["after"] for row in never)
 
 
+@pytest.mark.slow
 def test_scaffold_steps_with_plain_sgd_and_says_so(tmp_path, run_train):
     ended = run_train(tmp_path / "run", **SMALL, algorithm="scaffold")
     assert ended.code == 0, ended.err

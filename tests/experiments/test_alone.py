@@ -98,6 +98,7 @@ def test_it_ends_with_the_table(done, run_train, corpus):
     assert again.out.endswith("\n".join([*table, ""]))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_while_it_trained_alone(done, run_train, corpus, tmp_path):
     run, _ = done
     folder = shutil.copytree(run.folder, tmp_path / "stopped")

@@ -113,6 +113,7 @@ def both(runs, cache):
     return [json.loads((folder / "audit.json").read_text()) for folder in runs], ended
 
 
+@pytest.mark.slow
 def test_memory_is_found_and_noise_hides_it(both):
     (plain, private), _ = both
     attack = plain["overall"]["threshold"]

@@ -46,6 +46,7 @@ def test_every_key_of_an_audit_is_documented(audited):
     assert keys == test_result.documented("audit")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_audit(tmp_path, run_train, audited):
     """Releases before the stop are remembered; those that are computed again are the same."""
     folder = shutil.copytree(audited.stopped, tmp_path / "run")

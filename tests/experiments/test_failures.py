@@ -136,6 +136,7 @@ def test_warm_up_longer_than_the_run(tmp_path, run_train):
     assert "--warmup_rounds=3" in one_line(ended)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_diverges(tmp_path, run_train):
     folder = tmp_path / "run"
     flags = {"client_optimizer": "sgd", "client_learning_rate": 1e18, "rounds": 6, "eval_every": 9}

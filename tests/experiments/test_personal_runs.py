@@ -26,6 +26,7 @@ def tuned(tmp_path_factory, run_train):
     return conftest.Finished(folder, ended, flags)
 
 
+@pytest.mark.slow
 def test_fine_tuning_needs_no_other_flag(tuned):
     rows, result = read(tuned.folder)
     assert result["config"]["client_validation_fraction"] == 0.1
@@ -46,6 +47,7 @@ def test_fine_tuning_needs_no_other_flag(tuned):
         assert (tuned.folder / name).stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_while_it_tuned_has_the_same_scores(tuned, run_train):
     rows, result = read(tuned.folder)
     (tuned.folder / "result.json").unlink()

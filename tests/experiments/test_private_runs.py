@@ -98,7 +98,7 @@ def test_every_output_has_the_epsilon(private_run, values):
     [
         pytest.param(GAUSSIAN, id="gaussian", marks=pytest.mark.slow),
         pytest.param(TREE, id="tree_aggregation"),
-        pytest.param(DISTRIBUTED, id="distributed"),
+        pytest.param(DISTRIBUTED, id="distributed", marks=pytest.mark.slow),
         pytest.param(EXAMPLES, id="example_level", marks=pytest.mark.slow),
     ],
 )
@@ -114,6 +114,7 @@ def test_a_stopped_run_has_the_same_noise_and_the_same_epsilon(
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_the_noise_is_a_secret_of_the_run(tmp_path, run_train):
     """Whoever had the seed, 0 by default, had the noise: two runs of one seed were the same."""
     values = {**GAUSSIAN, "rounds": 1, "seed": 0}
@@ -137,6 +138,7 @@ def test_the_noise_is_a_secret_of_the_run(tmp_path, run_train):
     assert ended.code == 2 and "private/" in ended.err
 
 
+@pytest.mark.slow
 def test_repeatable_noise_claims_nothing(tmp_path, run_train):
     values = {**GAUSSIAN, "rounds": 1, "noise_seed": 3}
     for name in ("one", "two"):
@@ -168,6 +170,7 @@ def test_a_target_finds_the_noise(tmp_path, run_train):
     assert stated["noise_multiplier"] > 0
 
 
+@pytest.mark.slow
 def test_a_target_ends_training(tmp_path, private_run, run_train):
     first = float(outputs(private_run(GAUSSIAN).folder)[1][0]["epsilon_rdp"])
     ended = run_train(tmp_path / "run", **GAUSSIAN, target_epsilon=first * 1.01)

@@ -17,6 +17,7 @@ SMALL = {
 PRIVATE = {"noise_multiplier": 1.0, "clients_per_round": 4}
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train):
     folder = tmp_path / "stopped"
     with conftest.copying(folder):

@@ -33,6 +33,7 @@ SMALL = {
 ALONE = demands.Demands(fewest_clients=4, colluders=0)
 
 
+@pytest.mark.slow
 def test_masked_and_plain_sums_train_the_same_bits(tmp_path, run_train):
     for kind in ("plain", "masked"):
         ended = run_train(tmp_path / kind, **SMALL, secure_aggregation=kind)

@@ -78,6 +78,7 @@ def test_a_language_model_says_what_it_has_learned(spoken):
     assert (spoken.folder / "clients.png").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_language_model_ends_as_an_undisturbed_one(spoken, run_train):
     ended = run_train(spoken.stopped, **spoken.flags)
     assert ended.code == 0, ended.err
@@ -124,6 +125,7 @@ def test_a_model_is_used_as_what_it_is(spoken, finished, run_predict):
     assert "--top_p=0.5: only --generate uses it" in ended.err
 
 
+@pytest.mark.slow
 def test_central_training_learns_the_same_task(tmp_path, run_central, speeches):
     values = {name: LANGUAGE[name] for name in ("task", "format", "vocabulary_size")}
     values |= {"client_learning_rate": 0.02, "epochs": 8, "evals_per_epoch": 1}

@@ -267,8 +267,15 @@ def test_the_parts_of_adaptive_clippings_noise_cost_what_is_stated():
     )
 
 
-@pytest.mark.parametrize("efficient", [True, False])
-@pytest.mark.parametrize("restart_every", [None, 3])
+@pytest.mark.parametrize(
+    ("efficient", "restart_every"),
+    [
+        (False, None),
+        pytest.param(True, None, marks=pytest.mark.slow),
+        pytest.param(False, 3, marks=pytest.mark.slow),
+        (True, 3),
+    ],
+)
 def test_the_tree_is_tensorflow_privacys(efficient, restart_every):
     """Here the nodes of both trees come from one key, instead of one key per round."""
     rounds, key = [updates(2, seed) for seed in range(8)], SECRET.key("tree")

@@ -45,6 +45,7 @@ def variables(folder):
     return len(reader.get_variable_to_shape_map())
 
 
+@pytest.mark.slow
 def test_a_run_with_exact_aggregation(tmp_path):
     run = described(tmp_path, "run", rounds=1, **FLORA)
     federated_run.run(run)

@@ -76,6 +76,7 @@ def test_the_readmes_snippet_runs_as_it_stands(reviews, tmp_path, monkeypatch, c
     assert (tmp_path / "model" / "info.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on(reviews, tmp_path):
     corpus = tff_nlp.read_corpus(reviews)
     clients = tff_nlp.partition(corpus, "iid", num_clients=4)

@@ -46,6 +46,7 @@ def test_a_federated_run(small, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_central_run(small, tmp_path):
     central_run.run(configs.CentralRun(**small, central=configs.CentralConfig(epochs=1)))
     result = json.loads((tmp_path / "run" / "result.json").read_text())

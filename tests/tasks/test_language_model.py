@@ -111,6 +111,7 @@ def test_tffs_fed_avg_gives_the_same_as_ours(model):
     assert float(found["perplexity"]) == pytest.approx(np.exp(float(found["loss"])), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_right_predictions_are_counted_in_tffs_graphs(model):
     """In these graphs, "==" compares objects instead of values."""
     task = language_model.language_model(model)
@@ -150,6 +151,7 @@ def test_clients_are_weighted_by_tokens(model):
     np.testing.assert_allclose(moved[2], mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dp_sgd_without_noise_equals_training_without_privacy(model):
     task = language_model.language_model(model)
     privacy = ExamplePrivacy(clipping_norm=1e3, noise_multiplier=0.0, expected_batch_size=2)

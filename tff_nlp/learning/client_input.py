@@ -24,13 +24,20 @@ RANK = "rank"
 KIND = "kind"
 # bool, whether the client is an attacker, in a simulation of attacks.
 ATTACKS = "attacks"
+# float32[2], what a client of an asynchronous round does: 1 if it begins to train, else 0, and the
+# factor of its update if it arrives, else 0.
+JOB = "job"
 # The state that the client keeps between rounds.
 STATE = "state"
+
+# The order of the values, in the type of the input and in the input itself.
+_ORDER = (STATE, KIND, JOB, NOISE_KEY, CANARY, RANK, ATTACKS)
 
 KEY_SPEC = tf.TensorSpec([8], tf.uint32)
 CANARY_SPEC = tf.TensorSpec([], tf.int32)
 RANK_SPEC = tf.TensorSpec([], tf.int32)
 KIND_SPEC = tf.TensorSpec([], tf.int32)
+JOB_SPEC = tf.TensorSpec([2], tf.float32)
 ATTACKS_SPEC = tf.TensorSpec([], tf.bool)
 
 
@@ -45,8 +52,9 @@ def client_type(batch_spec: Any, extras: Mapping[str, Any]) -> tff.Type:
     if not extras:
         return batches
     others = [
-        (name, tff.SequenceType(tff.types.tensorflow_to_type(spec)))
-        for name, spec in extras.items()
+        (name, tff.SequenceType(tff.types.tensorflow_to_type(extras[name])))
+        for name in _ORDER
+        if name in extras
     ]
     return tff.StructWithPythonType([(BATCHES, batches), *others], collections.OrderedDict)
 
@@ -77,7 +85,7 @@ def with_values(batches: tf.data.Dataset, **values: Any) -> Any:
       **values: The other values. None for a value that the algorithm does not need; a structure of
         `tf.TensorSpec` for a value that this client does not have.
     """
-    extras = [(name, _one_value(value)) for name, value in values.items() if value is not None]
+    extras = [(name, _one_value(values[name])) for name in _ORDER if values.get(name) is not None]
     if not extras:
         return batches
     return collections.OrderedDict([(BATCHES, batches), *extras])

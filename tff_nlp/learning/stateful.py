@@ -76,7 +76,7 @@ def compose(
     conduct: contract_terms.Conduct,
     *,
     client_specs: Sequence[tf.TensorSpec],
-    own_model: OwnModel,
+    own_model: OwnModel | None,
 ) -> StatefulProcess:
     """Returns the process of a client's computation, an aggregator and a server optimizer.
 

@@ -35,6 +35,7 @@ def violations(conduct: Conduct, rounds: Rounds | None) -> Iterator[Violation]:
         _robust(conduct),
         _rounding(conduct.aggregator, rounds),
         *_secure_sum(conduct.aggregator, rounds),
+        _asynchronous(conduct, rounds),
         _variates(conduct, rounds),
     )
     yield from filter(None, found)
@@ -154,6 +155,26 @@ def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation
     if rounds and kind == names.MASKED and rounds.masked:
         sentences += _masked(rounds.masked)
     return [Violation(sentence, may_pass=False) for sentence in sentences]
+
+
+def _asynchronous(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
+    """Returns what keeps a secure sum from having the cohort that it needs."""
+    if not conduct.aggregator.secure_sum:
+        return None
+    kind = rounds.secure_sums if rounds else names.PLAIN
+    if conduct.algorithm == "fedbuff":
+        why = (
+            "the clients of a secure sum begin and end together, and with `algorithm`=fedbuff each "
+            "sends when it is ready; take `algorithm`=fedavg"
+        )
+    elif rounds and rounds.by_devices and kind == names.MASKED:
+        why = (
+            "`device_profiles` takes slow clients out before the protocol begins, and a smaller "
+            "cohort than `clients_per_round` would abort it; take `secure_aggregation`=plain"
+        )
+    else:
+        return None
+    return Violation(f"`secure_aggregation`={kind}: {why}", may_pass=False)
 
 
 def _masked(masked: Masked) -> list[str]:

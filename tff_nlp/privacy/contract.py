@@ -21,6 +21,7 @@ _UNACCOUNTED = {
     "mime_lite": "a client sends a gradient beside its update",
     "qfedavg": "the loss of a client is its weight, without a bound",
     "feddf": "a client sends logits beside its update",
+    "fedbuff": "an update arrives in a later round than the one for which its client was drawn",
 }
 # Those that train a second model, or a part of a model, beside what DP-SGD would protect.
 _SECOND_MODEL = tuple(name for name in OWN_MODELS if name not in SENDS_OUTPUTS)
@@ -112,12 +113,23 @@ def _canaries(conduct: Conduct) -> Violation | None:
 
 def _rounds(conduct: Conduct, rounds: Rounds) -> tuple[Violation | None, ...]:
     sentences = (
+        _devices(conduct.aggregator.mechanism, rounds),
         _sampling(conduct.aggregator.mechanism, rounds),
         _memory(conduct, rounds),
         _dropping(conduct.aggregator.mechanism, rounds),
         _batches(conduct, rounds),
     )
     return tuple(Violation(sentence) for sentence in sentences if sentence)
+
+
+def _devices(mechanism: str, rounds: Rounds) -> str | None:
+    if not rounds.by_devices or mechanism not in names.SAMPLINGS:
+        return None
+    return (
+        "`device_profiles`: devices decide which clients take part, and a fast one replaces a slow "
+        f"one, but the accountant of `dp`={mechanism} assumes that cohorts are drawn at random; "
+        "leave it out"
+    )
 
 
 def _sampling(mechanism: str, rounds: Rounds) -> str | None:

@@ -92,6 +92,7 @@ class Rounds:
       context: The name of the execution context.
       secure_sums: How secure sums are computed: "plain" or "masked".
       masked: Parameters of masked sums; None if they are not known before the rounds.
+      by_devices: Whether the devices of clients decide which of them take part.
     """
 
     sampling: str
@@ -101,6 +102,7 @@ class Rounds:
     context: str = "streaming"
     secure_sums: str = names.PLAIN
     masked: Masked | None = None
+    by_devices: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (

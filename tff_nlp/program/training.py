@@ -91,6 +91,8 @@ class TrainingProgram:
       noise_secret: The secret from which the aggregator's noise derives; None without such noise.
       client_id: Client position -> client id. Client states are stored by id.
       drawn: How `cohort` and `client` draw clients and batches; None if no epsilon depends on it.
+      clock: Round number -> columns of metrics.csv on the time that the round takes on the devices
+        of its clients; None without such a simulation.
       auditor: What an audit needs to read the releases; None without an audit. The aggregator of
         the process must then be a `releases.ReleasingFactory`.
     """
@@ -111,6 +113,7 @@ class TrainingProgram:
     client_id: Callable[[int], str] = str
     drawn: contract_terms.Rounds | None = None
     auditor: trace_log.Auditor | None = None
+    clock: Callable[[int], Mapping[str, float]] | None = None
 
     def __post_init__(self) -> None:
         if self.conduct.is_private and self.drawn is None:
@@ -164,6 +167,8 @@ class TrainingProgram:
                     scores = self.evaluate(state)
                     for name, found in scores.items():
                         row.update(found.columns(name))
+                if self.clock is not None:
+                    row.update(self.clock(number))
                 row["seconds"] = time.monotonic() - began
                 log.append(row)
                 board.add(row)
@@ -268,6 +273,8 @@ class TrainingProgram:
             columns += privacy_log.columns(self.guarantee)
         for evaluation_set in self.evaluation_sets:
             columns += evaluation_set.columns()
+        if self.clock is not None:
+            columns += self.clock(0)
         return [*columns, "seconds"]
 
     def _show(self, row: Mapping[str, float], shown: progress.Progress) -> None:

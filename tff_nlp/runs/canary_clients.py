@@ -1,6 +1,6 @@
 """Canaries in a run with client-level privacy: their data, and the audit of their traces."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from tff_nlp.program import trace_log
 from tff_nlp.program import training as programs
 from tff_nlp.runs import configs
 
+# (client, round) -> a value of the client's input, or None.
+Value = Callable[[int, int], Any]
 Dataset = Callable[[int, int], tf.data.Dataset]
 
 # Norm of a canary's update in clipping norms. It is large, so that the audit detects a mechanism
@@ -60,12 +62,9 @@ def with_canaries(
     dataset: Dataset,
     train: partition.Partition,
     batch_spec: Any,
-    key: Callable[[int, int], np.ndarray | None],
     *,
     audited: bool,
-    ranks: np.ndarray | None = None,
-    kind: Callable[[int], int] | None = None,
-    attacks: np.ndarray | None = None,
+    values: Mapping[str, Value],
 ) -> Callable[[int, int], Any]:
     """Returns the function (client, round) -> input of the client, for real clients and canaries.
 
@@ -75,11 +74,9 @@ def with_canaries(
       dataset: Function (client, round) -> data set of a real client.
       train: The real clients.
       batch_spec: The specs of a batch.
-      key: Function (client, round) -> key of the noise that the client adds; None for no noise.
       audited: Whether there are canaries.
-      ranks: The rank of the low-rank factors of each real client; None if all ranks are equal.
-      kind: Function client -> the kind of its model; None if all clients have the same.
-      attacks: Whether each real client is an attacker; None if no client can be one.
+      values: Functions (client, round) -> another value of the client's input, by its name in
+        `client_input`. They return None if the algorithm does not need the value.
     """
 
     def client_data(client: int, number: int, state: Any = None) -> Any:
@@ -89,14 +86,9 @@ def with_canaries(
             index = client - train.num_clients
             canary = client_input.CANARY_SPEC if real else tf.constant(index)
         batches = dataset(client, number) if real else client_input.no_elements(batch_spec)
+        others = {name: value(client, number) for name, value in values.items()}
         return client_input.with_values(
-            batches,
-            state=state,
-            kind=None if kind is None else np.int32(kind(client)),
-            noise_key=key(client, number),
-            canary=canary,
-            rank=None if ranks is None else tf.constant(ranks[client]),
-            attacks=None if attacks is None else tf.constant(bool(real and attacks[client])),
+            batches, **{client_input.STATE: state, client_input.CANARY: canary, **others}
         )
 
     return client_data

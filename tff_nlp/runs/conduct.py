@@ -109,6 +109,7 @@ def of_rounds(run: configs.FederatedRun) -> contract_terms.Rounds:
         context=run.execution.context,
         secure_sums=names.MASKED if is_masked else names.PLAIN,
         masked=masked if is_masked else None,
+        by_devices=bool(run.devices.device_profiles),
     )
 
 

@@ -21,10 +21,12 @@ from tff_nlp.runs import (
     alone,
     attackers,
     canary_clients,
+    client_inputs,
     client_ranks,
     conduct,
     configs,
     data,
+    device_rounds,
     distilling,
     learner,
     learners,
@@ -99,12 +101,7 @@ def train(
     if attacking is not None:
         reporter.say("attack", [attacking.line()])
     program = build_program(run, texts, split, model, plan, secret, attacking)
-    sent = contexts.count_bytes(
-        context,
-        program.process.next,
-        cohort=run.clients.clients_per_round,
-        overhead=secure_rounds.overhead(run),
-    )
+    sent = _sent(run, program.process)
     sent = client_ranks.sent(run, model.task, split.train.num_clients, sent)
     reporter.say("round", [_describe_round(run.clients, split, sent)])
     late = {"devices": list(devices)}
@@ -201,26 +198,23 @@ def build_program(
     public = distilling.public(run, model, models, texts.public)
     process = processes.build_process(run, trained, split.train.num_clients, plan, public)
 
-    def dataset(client: int, number: int) -> tf.data.Dataset:
-        attacks = bool(poisoned) and attacking is not None and attacking.attacks[client]
-        own = (poisoned if attacks else populations)[client % len(models)]
-        return own.round_dataset(client, drawing.order(number))
-
+    schedule = device_rounds.schedule(run, split.train, trained, lambda: _sent(run, process))
+    cohort = drawing.cohorts(
+        split.train.num_clients + run.privacy.audit_canaries, run.clients.clients_per_round
+    )
     return training.TrainingProgram(
         process=process,
         initial_state=lambda: composition.initial_state(process, trained),
-        cohort=drawing.cohorts(
-            split.train.num_clients + run.privacy.audit_canaries, run.clients.clients_per_round
-        ),
-        client=canary_clients.with_canaries(
-            dataset,
+        cohort=cohort if schedule is None else lambda number: schedule(number).clients,
+        client=client_inputs.build(
+            run,
             split.train,
             trained.batch_spec,
-            drawing.key,
-            audited=bool(run.privacy.audit_canaries),
-            ranks=client_ranks.drawn(run, split.train.num_clients),
-            kind=(lambda client: client % len(models)) if len(models) > 1 else None,
-            attacks=None if attacking is None else attacking.attacks,
+            populations,
+            poisoned,
+            drawing,
+            attacking=attacking,
+            schedule=schedule,
         ),
         score=trained.score_set,
         evaluation_sets=sets,
@@ -234,6 +228,18 @@ def build_program(
         client_id=lambda client: split.train.client_ids[client],
         drawn=drawing.rounds,
         auditor=canary_clients.auditor(run, split.train.num_clients),
+        clock=None if schedule is None else lambda number: device_rounds.row(schedule(number)),
+    )
+
+
+def _sent(
+    run: configs.FederatedRun, process: tff.learning.templates.LearningProcess
+) -> ledger.ByteLedger:
+    return contexts.count_bytes(
+        tff.framework.get_context_stack().current,
+        process.next,
+        cohort=run.clients.clients_per_round,
+        overhead=secure_rounds.overhead(run),
     )
 
 

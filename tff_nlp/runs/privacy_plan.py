@@ -48,6 +48,7 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         uniform = (
             dp != names.NONE
             or run.compares_updates
+            or run.federated.algorithm == "fedbuff"
             or run.federated.algorithm in contract_terms.SENDS_OUTPUTS
         )
         weighting = "uniform" if uniform else "examples"
@@ -64,6 +65,7 @@ def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
         ),
         model=run.model.resolved(run.corpus.task),
         personalization=personalization,
+        devices=run.devices.resolved(run.federated.algorithm),
     )
 
 

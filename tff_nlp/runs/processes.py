@@ -13,6 +13,7 @@ from tff_nlp.learning import attacks, client_work, optimizers, schedules, statef
 from tff_nlp.learning.algorithms import (
     ditto,
     fed_avg,
+    fed_buff,
     fed_per,
     fed_prox,
     fed_sa,
@@ -96,6 +97,7 @@ def build_process(
         "fedprox": functools.partial(fed_prox.fed_prox, **strength, **mismatch),
         "scaffold": functools.partial(scaffold.scaffold, population=population),
         "mime_lite": mime_lite.mime_lite,
+        "fedbuff": fed_buff.fed_buff,
         "fedper": fed_per.fed_per,
         "fedsa": fed_sa.fed_sa,
         "ditto": functools.partial(ditto.ditto, strength=run.federated.ditto_strength),

@@ -1,5 +1,7 @@
 """Ditto on quadratics, where the models of the clients are known."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -19,9 +21,14 @@ STEPS, RATE, STRENGTH = 5, 0.1, 0.5
 LOCAL = LocalWork(ClientOptimizer("sgd", RATE), weighting=client_work.UNIFORM)
 
 
+@functools.cache
+def process_of(strength, **arguments):
+    """Returns a process, which is compiled once for all tests."""
+    return ditto.ditto(quadratics.task(), LOCAL, strength=strength, **arguments)
+
+
 def begin(strength=STRENGTH, **arguments):
-    task = quadratics.task()
-    return Federation(ditto.ditto(task, LOCAL, strength=strength, **arguments), task)
+    return Federation(process_of(strength, **arguments), quadratics.task())
 
 
 def members(*numbers, steps=STEPS):
@@ -59,6 +66,7 @@ def test_each_round_is_algorithm_1():
             assert float(federation.own(k).trainable[0]) == pytest.approx(v, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_shared_model_is_that_of_fed_avg_and_nothing_else_is_sent():
     model = berts.tiny_classifier(trainable="head")
     task = classification.classification(model)

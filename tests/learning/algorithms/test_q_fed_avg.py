@@ -1,6 +1,7 @@
 """q-FedAvg on quadratics, against algorithm 2 of the paper by hand."""
 
 import collections
+import functools
 
 import numpy as np
 import pytest
@@ -18,6 +19,12 @@ from tff_nlp.privacy import mechanism
 
 STEPS, RATE, START = 5, 0.1, 0.5
 LOCAL = LocalWork(ClientOptimizer("sgd", RATE), weighting=client_work.UNIFORM)
+
+
+@functools.cache
+def process_of(fairness):
+    """Returns a process, which is compiled once for all tests."""
+    return q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=fairness)
 
 
 def train(process, rounds, data=None):
@@ -51,12 +58,11 @@ def test_each_round_is_algorithm_2(q):
     for _ in range(3):
         weight = by_hand(weight, q)
         expected.append(weight)
-    process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=q)
-    assert train(process, 3) == pytest.approx(expected, abs=1e-5)
+    assert train(process_of(q), 3) == pytest.approx(expected, abs=1e-5)
 
 
 def test_q_0_is_fed_avg_with_its_bytes():
-    ours = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=0.0)
+    ours = process_of(0.0)
     theirs = fed_avg.fed_avg(quadratics.task(START), LOCAL)
     assert train(ours, 3) == pytest.approx(train(theirs, 3), abs=1e-7)
     assert ledger.of_form(forms.compile_round(ours.next)) == ledger.of_form(
@@ -64,11 +70,11 @@ def test_q_0_is_fed_avg_with_its_bytes():
     )
 
 
+@pytest.mark.slow
 def test_a_larger_q_makes_the_losses_more_equal():
     spreads = []
     for q in (0.0, 5.0):
-        process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL, fairness=q)
-        spreads.append(np.ptp(losses(train(process, 20)[-1])))
+        spreads.append(np.ptp(losses(train(process_of(q), 20)[-1])))
     assert spreads[1] < spreads[0] / 2
 
 
@@ -81,6 +87,7 @@ def test_a_client_with_more_examples_weighs_more():
     assert weight == pytest.approx(by_hand(START, 1.0, shares=(1.0, 2.0)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_updates_may_be_rounded_or_summed_securely():
     """One weight is rounded to itself; the secure sum has steps of its own."""
     for aggregator, tolerance in (
@@ -104,7 +111,7 @@ def test_a_loss_of_zero_is_no_division_by_zero():
 def test_a_client_with_a_loss_of_nan_is_left_out():
     rows = quadratics.client(0, STEPS)
     broken = rows.map(lambda batch: collections.OrderedDict(batch, x=batch["x"] * np.nan))
-    process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL)
+    process = process_of(1.0)
     alone = train(process, 1, [quadratics.client(1, STEPS)])
     assert train(process, 1, [broken, quadratics.client(1, STEPS)]) == alone
 
@@ -134,7 +141,7 @@ def test_what_does_not_go_together(local, arguments, message):
 def test_the_same_in_tffs_worker():
     from tff_nlp.execution import worker
 
-    process = q_fed_avg.q_fed_avg(quadratics.task(START), LOCAL)
+    process = process_of(1.0)
     ours = train(process, 1)
     with tff.framework.get_context_stack().install(worker.worker_context()):
         assert train(process, 1) == pytest.approx(ours, abs=1e-6)

@@ -1,6 +1,7 @@
 """SCAFFOLD on quadratics, against the paper's algorithm by hand."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -22,13 +23,18 @@ STEPS, RATE = 5, 0.1
 LOCAL = LocalWork(ClientOptimizer("sgd", RATE), weighting=client_work.UNIFORM)
 
 
+@functools.cache
+def process_of(population, local, **arguments):
+    """Returns a process, which is compiled once for all tests."""
+    return scaffold.scaffold(quadratics.task(), local, population=population, **arguments)
+
+
 class Federation:
     """A SCAFFOLD process and the states of its clients."""
 
     def __init__(self, population=2, local=LOCAL, **arguments):
-        task = quadratics.task()
-        self.process = scaffold.scaffold(task, local, population=population, **arguments)
-        self.state = composition.initial_state(self.process, task)
+        self.process = process_of(population, local, **arguments)
+        self.state = composition.initial_state(self.process, quadratics.task())
         self.kept = {}
 
     def round(self, *members, steps=STEPS):

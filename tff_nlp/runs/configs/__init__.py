@@ -8,6 +8,7 @@ from tff_nlp.runs.configs.central_run import CentralRun
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.devices import DevicesConfig
 from tff_nlp.runs.configs.distillation import DistillationConfig
 from tff_nlp.runs.configs.epsilon import EpsilonConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
@@ -31,6 +32,7 @@ __all__ = [
     "ClientTrainingConfig",
     "ClientsConfig",
     "CorpusConfig",
+    "DevicesConfig",
     "DistillationConfig",
     "EpsilonConfig",
     "ExecutionConfig",

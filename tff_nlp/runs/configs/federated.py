@@ -9,7 +9,7 @@ from tff_nlp.runs.options import option
 
 DISTILLING = ("feddf", "fedmd", "dsfl")
 ALGORITHMS = (
-    *("fedavg", "fedprox", "scaffold", "mime_lite", "fedper", "ditto", "qfedavg"),
+    *("fedavg", "fedprox", "scaffold", "mime_lite", "fedbuff", "fedper", "ditto", "qfedavg"),
     *DISTILLING,
 )
 # The name of fedavg with LoRA whose factors B stay at the clients, see `FederatedRun`.
@@ -25,12 +25,13 @@ class FederatedConfig:
     algorithm: str = option(
         "fedavg",
         "Federated algorithm. fedavg; fedprox: a proximal term keeps clients near the global "
-        "model; scaffold: control variates correct each client's drift; mime_lite: clients use the "
-        "server's optimizer state; fedper: each client keeps a head of its own; ditto: each client "
-        "also trains a model of its own near the global model; qfedavg: clients with a larger loss "
-        "weigh more; feddf: the server also learns from the clients' logits on public texts; "
-        "fedmd, dsfl: clients keep their models and send only logits or probabilities on public "
-        "texts.",
+        "model; scaffold: control variates correct each client's drift; mime_lite: clients use "
+        "the server's optimizer state; fedbuff: the server does not wait for clients, and steps"
+        " whenever `clients_per_round` updates have arrived; fedper: each client keeps a head "
+        "of its own; ditto: each client also trains a model of its own near the global model; "
+        "qfedavg: clients with a larger loss weigh more; feddf: the server also learns from the"
+        " clients' logits on public texts; fedmd, dsfl: clients keep their models and send only"
+        " logits or probabilities on public texts.",
         ALGORITHMS,
     )
     proximal_strength: float = option(0.01, "fedprox: factor mu of the proximal term.")

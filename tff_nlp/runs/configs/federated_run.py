@@ -12,6 +12,7 @@ from tff_nlp.runs.configs.attack import AttackConfig
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
+from tff_nlp.runs.configs.devices import DevicesConfig
 from tff_nlp.runs.configs.distillation import DistillationConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
 from tff_nlp.runs.configs.federated import DISTILLING, FEDSA, FederatedConfig
@@ -40,6 +41,7 @@ class FederatedRun:
     place: PlaceConfig = PlaceConfig()
     execution: ExecutionConfig = ExecutionConfig()
     attack: AttackConfig = AttackConfig()
+    devices: DevicesConfig = DevicesConfig()
 
     def __post_init__(self) -> None:
         if self.process == FEDSA and self.federated.algorithm != "fedavg":

@@ -48,6 +48,7 @@ _MEANT_FOR = {
     "attack_scale": ("attack", tuple(attacks.SCALES)),
     "backdoor_trigger": ("attack", (attacks.BACKDOOR,)),
     "backdoor_label": ("attack", (attacks.BACKDOOR,)),
+    "concurrency": ("algorithm", ("fedbuff",)),
     "public_corpus": ("algorithm", federated.DISTILLING),
     "public_examples": ("algorithm", federated.DISTILLING),
     "distillation_epochs": ("algorithm", federated.DISTILLING),
