@@ -18,7 +18,7 @@ SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs" / "result.md"
 # Of the values below these, the keys are names that are not the schema's.
 OPEN = ("versions", "config")
 # The parts that only some runs have.
-OPTIONAL = ("audit", "personal")
+OPTIONAL = ("attack", "audit", "clock", "personal")
 
 
 def documented(part=""):

@@ -18,7 +18,8 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
 ADAPTER, PERSONAL = "adapter.npz", "personal.csv"
-CLIENTS, CURVES, PERSONAL_PICTURE = PICTURES = ("clients.png", "curves.png", "personal.png")
+PICTURES = ("clients.png", "curves.png", "personal.png", "clock.png")
+CLIENTS, CURVES, PERSONAL_PICTURE, CLOCK = PICTURES
 CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
     "client_states",

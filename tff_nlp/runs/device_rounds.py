@@ -1,7 +1,7 @@
 """The virtual clock of a run: which clients take part in each round, and when it ends."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tff_nlp.runs.configs.devices import PARTIAL
 
 # A device holds the weights, and of each trainable one also the gradient and two moments.
 _COPIES = 4
+_COUNTS = ("asked", "arrived", "late", "vanished")
 
 
 def schedule(
@@ -71,9 +72,36 @@ def row(found: virtual_clock.Round) -> Mapping[str, float]:
     return {
         "virtual_seconds": found.seconds,
         "asked_clients": found.selected,
+        "arrived_clients": int(found.arrives.sum()),
         "late_clients": found.late,
         "vanished_clients": found.vanished,
         "mean_staleness": float(found.staleness[found.arrives].mean()),
+    }
+
+
+def result(rows: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
+    """Returns the entry of result.json; None for a run without devices.
+
+    Args:
+      rows: Rows of metrics.csv.
+    """
+    if not rows or not rows[-1].get("virtual_seconds"):
+        return None
+    counts = {name: sum(int(row[f"{name}_clients"]) for row in rows) for name in _COUNTS}
+    seconds = float(rows[-1]["virtual_seconds"])
+    staleness = [float(row["mean_staleness"]) for row in rows]
+    line = (
+        f"{seconds:,.0f} s on the devices; {counts['asked']:,} clients asked, "
+        f"{counts['arrived']:,} updates arrived, {counts['late']:,} late, "
+        f"{counts['vanished']:,} vanished"
+    )
+    if any(staleness):
+        line += f"; mean staleness {np.mean(staleness):.2f}"
+    return {
+        "seconds": seconds,
+        **counts,
+        "mean_staleness": float(np.mean(staleness)),
+        "line": line,
     }
 
 

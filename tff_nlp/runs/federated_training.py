@@ -103,7 +103,7 @@ def train(
     program = build_program(run, texts, split, model, plan, secret, attacking)
     sent = _sent(run, program.process)
     sent = client_ranks.sent(run, model.task, split.train.num_clients, sent)
-    reporter.say("round", [_describe_round(run.clients, split, sent)])
+    reporter.say("round", [_describe_round(run, split, sent)])
     late = {"devices": list(devices)}
     initial = model.task.initial_weights()[0] if run.privacy.audit_canaries else []
     directory.begin(**late)
@@ -142,6 +142,7 @@ def train(
             alone=compared,
             personal=personal,
             attack=attackers.result(attacking, trained.scores),
+            clock=device_rounds.result(trained.rows),
         ),
     )
     canary_clients.check(audited)
@@ -337,13 +338,15 @@ def _describe_devices(devices: tuple[str, ...]) -> str:
 
 
 def _describe_round(
-    clients: configs.ClientsConfig, split: splits.ClientSplits, sent: ledger.ByteLedger
+    run: configs.FederatedRun, split: splits.ClientSplits, sent: ledger.ByteLedger
 ) -> str:
+    clients, by_devices = run.clients, bool(run.devices.device_profiles)
     once = f", {sent.once / 1e6:,.2f} MB once" if sent.once else ""
     protocol = [sent.bytes_of(direction, ledger.PROTOCOL) / 1e3 for direction in ("down", "up")]
     of_protocol = ", including {:,.1f} and {:,.1f} kB of the protocol".format(*protocol)
     return (
-        f"{clients.clients_per_round} of {split.train.num_clients} clients ({clients.sampling}); "
+        f"{clients.clients_per_round} of {split.train.num_clients} clients "
+        f"({'by their devices' if by_devices else clients.sampling}); "
         f"per client {sent.down / 1e6:,.2f} MB down, {sent.up / 1e6:,.2f} MB up{once}"
         f"{of_protocol if any(protocol) else ''}"
     )

@@ -2,7 +2,7 @@
 
 from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
-from tff_nlp.runs import adapters, personal_picture, reporter, result
+from tff_nlp.runs import adapters, clock_picture, personal_picture, reporter, result
 
 
 def write(
@@ -25,6 +25,17 @@ def write(
         picture = directory.path / run_directory.PERSONAL_PICTURE
         personal_picture.draw(facts.personal, picture, title=f"{title}: own models of clients")
         drawings += [run_directory.PERSONAL_PICTURE, run_directory.PERSONAL]
+    sent = facts.bytes_per_client
+    if facts.clock is not None and sent is not None:
+        clock_picture.draw(
+            outcome.rows,
+            f"test_{learner.task.report.headline}",
+            directory.path / run_directory.CLOCK,
+            down=sent.down,
+            up=sent.up,
+            title=title,
+        )
+        drawings.append(run_directory.CLOCK)
     fingerprint = learner.export(
         facts.weights,
         directory.path / run_directory.MODEL,

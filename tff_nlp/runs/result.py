@@ -45,6 +45,7 @@ class Facts:
       alone: Result of the domain that trained alone; None without `alone`.
       personal: Scores of clients with models of their own; None without such models.
       attack: Entry on the attackers; None without attackers.
+      clock: Entry on the time on the devices; None without devices.
     """
 
     began: float
@@ -61,6 +62,7 @@ class Facts:
     alone: "Alone | None" = None
     personal: "PersonalScores | None" = None
     attack: Mapping[str, Any] | None = None
+    clock: Mapping[str, Any] | None = None
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
@@ -103,6 +105,8 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
         result["personal"] = facts.personal.to_json()
     if facts.attack is not None:
         result["attack"] = dict(facts.attack)
+    if facts.clock is not None:
+        result["clock"] = dict(facts.clock)
     if facts.audit is not None:
         result["audit"] = facts.audit.to_json()
     if facts.bytes_per_client is not None:
@@ -128,6 +132,8 @@ def _summary(
             lines.append(f"{name:9} {outcome.scores[name].clients.line()}")
     if facts.personal is not None:
         lines.append(f"personal  {facts.personal.line()}")
+    if "clock" in result:
+        lines.append(f"clock     {result['clock']['line']}")
     if "attack" in result:
         lines.append(f"attack    {result['attack']['line']}")
     if "privacy" in result:

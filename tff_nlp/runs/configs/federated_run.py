@@ -59,12 +59,21 @@ class FederatedRun:
                 "training texts that are set apart would have no epsilon"
             )
             checks.refuse_missing("public_corpus", why)
-        if self.attack.is_on and self.clients.alone:
-            why = f"`attack`={self.attack.attack} is not simulated for clients alone"
-            checks.refuse("alone", self.clients.alone, why)
-        if self.has_other_models and self.clients.alone:
-            why = "`client_encoders` gives clients networks that are not trained alone"
-            checks.refuse("alone", self.clients.alone, why)
+        if self.clients.alone:
+            self._check_alone()
+
+    def _check_alone(self) -> None:
+        """Refuses what is not simulated for the clients of one domain alone."""
+        for there, setting, what in (
+            (self.attack.is_on, f"`attack`={self.attack.attack}", "attackers"),
+            (bool(self.devices.device_profiles), "`device_profiles`", "devices"),
+            (self.federated.algorithm == "fedbuff", "`algorithm`=fedbuff", "devices"),
+            (self.has_other_models, "`client_encoders`", "networks of their own"),
+            (bool(self.model.lora_client_ranks), "`lora_client_ranks`", "ranks of their own"),
+        ):
+            if there:
+                why = f"{setting} gives clients {what}, and those of a domain alone have none"
+                checks.refuse("alone", self.clients.alone, why)
 
     @property
     def distils(self) -> bool:
