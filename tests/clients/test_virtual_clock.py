@@ -142,6 +142,13 @@ def test_vanished_clients_are_replaced():
     assert sum(one.vanished for one in found) > 50
 
 
+def test_clients_begin_when_they_are_available():
+    # Two are available in the morning, the others in the evening.
+    from_hour = np.array([8.0, 8.0, 20.0, 20.0, 20.0])
+    rounds = _buffered([HOUR] * 5, 1, 2, from_hour=from_hour, to_hour=from_hour + 2)
+    assert [rounds(number).seconds / HOUR for number in range(6)] == [9, 9, 10, 10, 21, 21]
+
+
 def test_fedbuff_with_too_few_clients_is_refused():
     with pytest.raises(errors.UserError, match="concurrency=8: fedbuff needs 12 clients .* are 11"):
         _buffered([1.0] * 11, 4, 8)

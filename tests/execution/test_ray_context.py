@@ -35,6 +35,7 @@ from tests.execution.test_streaming import (
     add_up,
 )
 from tff_nlp import errors
+from tff_nlp.aggregation.robust import robust_mean
 from tff_nlp.execution import contexts, lane_runs, streaming
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
@@ -105,6 +106,18 @@ class TestSameResults:
         assert_same_bits(ours, run_in(context, process.next, state, data))
         one_lane = streaming.StreamingContext(["/CPU:0"])
         assert_close(ours, run_in(one_lane, process.next, state, data), BOUND)
+
+    def test_updates_that_are_compared(self, actors, context):
+        factory = robust_mean.RobustMeanFactory("krum", attackers=1)
+        process = factory.create(
+            tff.types.tensorflow_to_type((tf.TensorSpec([3], tf.float32),)),
+            tff.TensorType(np.float32),
+        )
+        state = run_in(context, process.initialize)
+        updates = [(row,) for row in np.random.default_rng(0).normal(size=[6, 3]).astype("f4")]
+        for weights in ([1.0] * 6, [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]):
+            ours = run_in(actors, process.next, state, updates, weights)
+            assert_same_bits(ours, run_in(context, process.next, state, updates, weights))
 
     def test_secure_sums(self, actors):
         modular = _secure_round(lambda v: _modular_sum(v, 10))

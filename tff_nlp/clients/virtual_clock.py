@@ -197,9 +197,9 @@ class BufferedRounds:
         arrived: dict[int, int] = {}
         vanished = 0
         while True:
-            # The first model is there when training begins, the next ones when a buffer is full.
             while len(self._training) < self._concurrency:
-                self._begin(number, rng, begun, arrived)
+                if not self._begin(number, rng, begun, arrived):
+                    break
             now = self._training[0][0]
             while self._training and self._training[0][0] == now:
                 _, client, began, vanishes = heapq.heappop(self._training)
@@ -219,17 +219,25 @@ class BufferedRounds:
         rng: np.random.Generator,
         begun: dict[int, bool],
         arrived: dict[int, int],
-    ) -> None:
-        """Lets a random available client begin to train."""
+    ) -> bool:
+        """Lets a random available client begin to train, and returns whether there is one.
+
+        If nobody trains, it waits until one is available.
+        """
         busy = [client for _, client, _, _ in self._training]
         taken = np.zeros([len(self._devices)], bool)
         taken[[*busy, *begun, *arrived]] = True
-        begin, free = _wait_for(self._devices, 1, self._now, taken)
+        free = np.flatnonzero(self._devices.available(self._now) & ~taken)
+        if not len(free):
+            if self._training:
+                return False
+            self._now, free = _wait_for(self._devices, 1, self._now, taken)
         client = int(rng.choice(free))
         vanishes = bool(rng.random() < self._devices.failure_rate[client])
-        end = begin + float(self._durations[client])
+        end = self._now + float(self._durations[client])
         heapq.heappush(self._training, (end, client, number, vanishes))
         begun[client] = not vanishes
+        return True
 
     def _result(self, begun: dict[int, bool], arrived: dict[int, int], vanished: int) -> Round:
         # The training of those that will vanish is never seen, so it is left out.

@@ -219,7 +219,9 @@ class TrainingProgram:
             row.update({f"train_{name}": train[name] for name in _SUMS})
         if len(clients) and not silent:  # Poisson sampling may draw no client: there is no loss.
             _check_finite(number, len(clients), train, int(server["update_non_finite"]))
-            row.update({f"train_{name}": train[name] for name in self.train_means})
+            # All clients of a round may have trained before, in one without a fixed cohort.
+            if train["num_examples"]:
+                row.update({f"train_{name}": train[name] for name in self.train_means})
         row["server_update_norm"] = float(server["update_norm"])
         cohort = [int(c) for c in clients]
         if records.traces and release is not None:

@@ -26,7 +26,6 @@ _GROUPS = (
     configs.CentralConfig,
     configs.PrivacyConfig,
     configs.AttackConfig,
-    configs.DevicesConfig,
 )
 # The other entries of info.json contain names and counts of the texts, without noise.
 _PUBLIC_INFO = (

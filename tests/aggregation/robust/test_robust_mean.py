@@ -6,7 +6,7 @@ import tensorflow_federated as tff
 from tests.aggregation.robust import brute_force
 from tff_nlp import errors
 from tff_nlp.aggregation.robust import names, robust_mean
-from tff_nlp.execution import streaming
+from tff_nlp.execution import streaming, worker
 
 SPECS = (tf.TensorSpec([2], tf.float32), tf.TensorSpec([2, 2], tf.float32))
 ORACLES = {
@@ -50,6 +50,15 @@ def test_the_result_is_that_of_the_rule_whatever_clients_weigh(rule):
         _joined(output.result), ORACLES[rule](updates, 1), rtol=1e-4, atol=5e-5
     )
     assert output.measurements["compared_updates"] == 8
+
+
+def test_the_same_in_tffs_worker():
+    updates = [_cut(row) for row in np.random.default_rng(5).normal(size=[5, 6])]
+    process = _process(robust_mean.RobustMeanFactory(names.CENTERED_CLIPPING))
+    ours = process.next(process.initialize(), updates, [1.0] * 5)
+    with tff.framework.get_context_stack().install(worker.worker_context()):
+        theirs = process.next(process.initialize(), updates, [1.0] * 5)
+    np.testing.assert_allclose(_joined(ours.result), _joined(theirs.result), rtol=1e-5, atol=1e-6)
 
 
 def test_updates_that_were_not_finite_do_not_count():
