@@ -276,6 +276,7 @@ class TestFailures:
         with pytest.raises(lane_runs.ClientError):
             run_in(context, add_up, 0, self.data(0, 1))
 
+    @pytest.mark.slow
     def test_a_failed_client_does_not_change_a_training_round(self):
         context = streaming.StreamingContext(["/CPU:0"], max_failed_clients=1)
         process = _fed_avg()

@@ -171,6 +171,7 @@ def test_runs_are_printed_and_drawn_side_by_side(both, runs):
         assert image.imread(path).std() > 0.05
 
 
+@pytest.mark.slow
 def test_the_same_audit_again_and_fewer_examples(both, runs, cache):
     (plain, _), _ = both
     assert run_audit(f"--run={runs[0]}", f"--cache_dir={cache}").code == 0

@@ -131,7 +131,7 @@ NOISE, COUNTS = "the noise is at most", "a client counts at least"
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (noise_times_071, f"{NOISE} 0.7"),
+        pytest.param(noise_times_071, f"{NOISE} 0.7", marks=pytest.mark.slow),
         pytest.param(no_noise, NOISE, marks=pytest.mark.slow),
         pytest.param(no_clipping, COUNTS, marks=pytest.mark.slow),
         pytest.param(clipping_per_tensor, COUNTS, marks=pytest.mark.slow),

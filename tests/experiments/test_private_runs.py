@@ -57,7 +57,7 @@ def private_run(tmp_path_factory, run_train):
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param(GAUSSIAN, id="gaussian"),
+        pytest.param(GAUSSIAN, id="gaussian", marks=pytest.mark.slow),
         pytest.param(ADAPTIVE, id="adaptive_clipping", marks=pytest.mark.slow),
         pytest.param(TREE, id="tree_aggregation"),
         pytest.param(EXAMPLES, id="example_level"),

@@ -46,6 +46,7 @@ def test_every_row_has_one_source(run, found):
         assert run.texts.train.authors[row] == found.client_ids[client]
 
 
+@pytest.mark.slow
 def test_texts_of_members_are_nobody_elses(tmp_path, run_train, reviews):
     """--keep_overlap leaves test texts in the training corpus: such a text is no other example."""
     lines = reviews.read_text().splitlines()

@@ -90,6 +90,7 @@ def test_a_stopped_language_model_ends_as_an_undisturbed_one(spoken, run_train):
     assert whole["fingerprints"]["partition"] == stopped["fingerprints"]["partition"]
 
 
+@pytest.mark.slow
 def test_it_continues_texts(spoken, run_predict, tmp_path):
     run = f"--run={spoken.folder}"
     greedy = run_predict(run, "--generate", "--max_new_tokens=4", "the king", "home")

@@ -98,7 +98,7 @@ def frozen_embeddings():
 
 
 class TestAgainstKeras:
-    @pytest.mark.parametrize("decay", [0.0, 0.3])
+    @pytest.mark.parametrize("decay", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
     def test_adamw_with_decay_but_for_biases_and_norms(self, frozen_embeddings, decay):
         model, data = frozen_embeddings, client(frozen_embeddings, 3, epochs=2)
         deltas, _ = train_locally(
@@ -164,6 +164,7 @@ class TestLogitAdjustment:
         assert_same_weights(model, after(model, deltas), theirs)
         assert sums["num_examples"] == 24
 
+    @pytest.mark.slow
     def test_a_client_with_one_label_hardly_teaches_it(self, model):
         x, y = client_rows(model, 9, 40)
         data = batches(x, np.full_like(y, 1))
@@ -213,6 +214,7 @@ class TestDropout:
             np.testing.assert_array_equal(a, b)
         assert max(np.abs(a - b).max() for a, b in zip(first, other, strict=True)) > 1e-4
 
+    @pytest.mark.slow
     def test_rounds_and_clients_have_masks_of_their_own(self):
         model = tiny_classifier(dropout=0.3)
         # So small a rate that the weights, and with them the loss, stay: only masks can differ.

@@ -110,6 +110,7 @@ def test_bitfit_count(tiny):
     assert all(n.endswith(("bias", "beta")) or n == "head/kernel" for n in model.trainable_names)
 
 
+@pytest.mark.slow
 def test_fit_changes_only_the_trainable_weights(tiny):
     model = classifier.build(tiny(), 2, trainable="biases")
     weights, frozen = model.initial_weights()
@@ -168,7 +169,14 @@ def rounding_deviation(model, weights, direction):
     return variance**0.5
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        "mean",
+        pytest.param("cls", marks=pytest.mark.slow),
+        pytest.param("pooler", marks=pytest.mark.slow),
+    ],
+)
 def test_bfloat16_computes_less_exactly_on_float32_weights(tiny, pooling):
     whole = classifier.build(tiny(dropout=0.0), 3, pooling=pooling)
     with encoders.computing_in("bfloat16"):

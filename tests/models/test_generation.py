@@ -90,6 +90,7 @@ def test_ends_of_texts(full_logits, model, weights):
     assert found.to_list() == new
 
 
+@pytest.mark.slow
 def test_sampling_follows_its_seed(model, weights):
     def draw(**arguments):
         settings = {"max_new_tokens": 12, "top_p": 0.95, "seed": 1} | arguments

@@ -130,7 +130,9 @@ def test_cohorts_and_batches_are_drawn_as_the_accountant_assumes(
     assert (drawn["seed"] != 3) == (dp in (names.GAUSSIAN, names.DISTRIBUTED))
 
 
-@pytest.mark.parametrize("dp", [names.DISTRIBUTED, names.EXAMPLE_LEVEL])
+@pytest.mark.parametrize(
+    "dp", [names.DISTRIBUTED, pytest.param(names.EXAMPLE_LEVEL, marks=pytest.mark.slow)]
+)
 def test_clients_that_draw_noise_get_its_key(train, build, drawn, dp):
     """They used to have none, and nothing could be trained."""
     trained = train(build(dp), seed=3)

@@ -98,6 +98,7 @@ def test_with_all_that_matters_local_each_client_trains_alone():
         assert values(federation.own(k)) == pytest.approx(expected[k], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_with_an_unused_weight_local_it_is_fed_avg():
     model = task()
     federation = Federation(local_parts.local_parts(model, LOCAL, parts=["weight_3"]), model)

@@ -23,8 +23,15 @@ BASES = {
 }
 
 
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("weighting", ["examples", "uniform"])
+@pytest.mark.parametrize(
+    ("base", "weighting"),
+    [
+        ("momentum", "examples"),
+        ("adam", "uniform"),
+        pytest.param("momentum", "uniform", marks=pytest.mark.slow),
+        pytest.param("adam", "examples", marks=pytest.mark.slow),
+    ],
+)
 def test_quadratics_equal_tff(base, weighting):
     ours, theirs = BASES[base]
     task, model = quadratics.task(), quadratics.functional_model()

@@ -72,7 +72,9 @@ def one_by_one(model, x, y, norm):
     return total, np.array(norms)
 
 
-@pytest.mark.parametrize("trainable", ["all", "no_embeddings", "head"])
+@pytest.mark.parametrize(
+    "trainable", ["all", pytest.param("no_embeddings", marks=pytest.mark.slow), "head"]
+)
 def test_a_step_is_the_mean_of_gradients_clipped_one_by_one(trainable):
     model = tiny_classifier(trainable=trainable)
     x, y = client_rows(model, 3, 9)
@@ -141,6 +143,7 @@ def test_values_out_of_range_name_the_flag(values, flag):
         ExamplePrivacy(*values)
 
 
+@pytest.mark.slow
 def test_ordinary_batches_do_not_fit(model):
     """They used to be trained on, as if they had been Poisson samples."""
     task = classification.classification(model)
@@ -179,6 +182,7 @@ def test_one_example_that_is_not_finite_leaves_the_others(model, monkeypatch):
     assert float(sums["non_finite"]) == 0 and int(sums["num_examples"]) == 3
 
 
+@pytest.mark.slow
 def test_dropout_of_an_example_does_not_depend_on_the_other_examples():
     """Else one example would change the gradients of all, which clipping does not bound."""
     model = tiny_classifier(dropout=0.3)
