@@ -79,6 +79,7 @@ MASKED = contract_terms.Masked(9, demands.Demands(), 6)
             "logit_adjustment=0.5",
             "take 0",
         ),
+        (conduct(), rounds(by_devices=True), "device_profiles", "leave it out"),
         (conduct(names.EXAMPLE_LEVEL, sends_sums=True), None, "send", "leave it out"),
         (
             conduct(names.EXAMPLE_LEVEL),
@@ -124,6 +125,55 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
                 f"algorithm={algorithm} adds up updates",
             )
             for algorithm in ("scaffold", "mime_lite", "fedper", "ditto", "qfedavg", "another")
+        ),
+        *(
+            (
+                contract_terms.Conduct(
+                    algorithm, properties.configured(robust="krum"), weighting=weighting
+                ),
+                None,
+                "aggregator=krum: it compares the updates of clients",
+                advice,
+            )
+            for algorithm, weighting, advice in (
+                ("scaffold", "uniform", "also adds up changes of control variates"),
+                ("mime_lite", "uniform", "also adds up gradients"),
+                ("feddf", "uniform", "also adds up logits"),
+                ("qfedavg", "uniform", "lets clients say how much they weigh"),
+                ("fedavg", "examples", "weighting=uniform"),
+            )
+        ),
+        (
+            contract_terms.Conduct(
+                aggregator=properties.configured(names.GAUSSIAN, robust="median")
+            ),
+            None,
+            "aggregator=median: it compares",
+            "take dp=none",
+        ),
+        (
+            contract_terms.Conduct(aggregator=properties.configured(names.GAUSSIAN, clips=True)),
+            None,
+            "aggregator=norm_bound: dp=gaussian clips updates already",
+            "aggregator=mean",
+        ),
+        (
+            conduct(names.NONE, algorithm="fedbuff", secure_sum=True),
+            None,
+            "secure_aggregation=plain: the clients of a secure sum begin and end together",
+            "algorithm=fedavg",
+        ),
+        (
+            conduct(names.NONE, secure_sum=True),
+            rounds("fixed", secure_sums="masked", by_devices=True),
+            "secure_aggregation=masked: device_profiles takes slow clients out",
+            "secure_aggregation=plain",
+        ),
+        (
+            conduct(names.GAUSSIAN, algorithm="fedbuff"),
+            None,
+            "algorithm=fedbuff: an update arrives in a later round",
+            "algorithm=fedavg",
         ),
         (
             conduct(names.NONE, algorithm="scaffold", upload_bits=4),
