@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.models.adapters import names
 from tff_nlp.runs import configs, federated_run
 
@@ -30,6 +31,26 @@ ALGORITHMS = {
     },
     "fedper": {"federated": {"algorithm": "fedper"}, "clients": {"client_test_fraction": 0.2}},
     "ditto": {"federated": {"algorithm": "ditto"}, "clients": {"client_test_fraction": 0.2}},
+    "fedbuff": {
+        "federated": {"algorithm": "fedbuff"},
+        "clients": {"clients_per_round": 2},
+        "devices": {"concurrency": 4, "device_profiles": "equal"},
+        "rounds": {"rounds": 12, "eval_every": 12},
+    },
+    "slow devices": {
+        "devices": {"device_profiles": "equal", "round_deadline": 60.0, "stragglers": "partial"}
+    },
+    "norm bound": {"aggregation": {"aggregator": robust.NORM_BOUND, "update_norm_bound": 5.0}},
+    # Bulyan withstands no attacker among six clients.
+    **{
+        f"{rule} against an attacker": {
+            "aggregation": {"aggregator": rule},
+            "attack": {"attack": "sign_flip", "attack_fraction": 0.1},
+        }
+        for rule in robust.COMPARING
+        if rule != robust.BULYAN
+    },
+    "bulyan": {"aggregation": {"aggregator": robust.BULYAN}},
     "fine_tune": {
         "personalization": {"personalize": "fine_tune"},
         "clients": {"client_test_fraction": 0.2},
@@ -66,6 +87,9 @@ def scores(tmp_path, method, **config):
         "federated": configs.FederatedConfig,
         "distillation": configs.DistillationConfig,
         "personalization": configs.PersonalizationConfig,
+        "aggregation": configs.AggregationConfig,
+        "attack": configs.AttackConfig,
+        "devices": configs.DevicesConfig,
         "rounds": configs.RoundsConfig,
     }
     place = configs.PlaceConfig(output_dir=str(tmp_path / "run"))
