@@ -70,6 +70,10 @@ class RunError(_MarkedError, RuntimeError):
     """
 
 
+class DivergedError(RunError):
+    """Training produced numbers that are not finite."""
+
+
 class WriteError(RunError):
     """A file could not be written, for example because the disk is full.
 

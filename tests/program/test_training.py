@@ -314,7 +314,7 @@ def test_a_damaged_checkpoint_changes_nothing_else(tmp_path, undisturbed):
 def test_a_round_with_nan_ends_the_run(tmp_path, metrics, message):
     process = Process()
     process.metrics[2] = metrics
-    with pytest.raises(training.DivergedError, match=message) as raised:
+    with pytest.raises(errors.DivergedError, match=message) as raised:
         run(tmp_path, process)
     assert isinstance(raised.value, errors.RunError)
     assert "client_learning_rate" in str(raised.value)
@@ -325,7 +325,7 @@ def test_a_round_with_nan_ends_the_run(tmp_path, metrics, message):
 def test_weights_that_are_not_finite_are_never_saved(tmp_path, weight):
     process = Process()
     process.weight_at[4] = np.float32(weight)
-    with pytest.raises(training.DivergedError, match="round 5: the weights are not numbers"):
+    with pytest.raises(errors.DivergedError, match="round 5: the weights are not numbers"):
         run(tmp_path, process)
     assert kept(tmp_path) == ["round_000003.npz", "round_000004.npz"]
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 5

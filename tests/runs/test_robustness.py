@@ -7,6 +7,7 @@ from tff_nlp.runs import configs, robustness, robustness_picture
 
 CELLS = {
     "none": {"mean": {"score": 0.9}, "norm_bound": {"score": 0.8}},
+    "scaling": {"mean": {"diverged": "round 2"}, "norm_bound": {"score": 0.7}},
     "alie": {"mean": {"score": 0.25}, "norm_bound": {"refused": "--attack=alie: why"}},
     "backdoor": {
         "mean": {"score": 0.9, "backdoor_success": 0.75},
@@ -40,6 +41,7 @@ def test_the_table_shows_scores_and_the_success_of_a_backdoor():
     assert robustness.table(CELLS) == [
         "                   mean     norm_bound",
         "none              0.900          0.800",
+        "scaling        diverged          0.700",
         "alie              0.250        refused",
         "backdoor  0.900 (0.750)  0.850 (0.000)",
     ]

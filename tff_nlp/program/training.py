@@ -65,10 +65,6 @@ class EvaluationSet(Protocol):
 Score = Callable[[Any, Any], Scores]
 
 
-class DivergedError(errors.RunError):
-    """Training produced numbers that are not finite."""
-
-
 @dataclasses.dataclass(frozen=True)
 class TrainingProgram:
     """What to train and for how many rounds.
@@ -214,7 +210,7 @@ class TrainingProgram:
         # If clients add the noise, their other reports would have none, so they report zeros.
         silent = self.conduct.aggregator.takes_keys
         if silent and int(server["update_non_finite"]):
-            raise DivergedError(f"round {number + 1}: the mean update is not a number (NaN)")
+            raise errors.DivergedError(f"round {number + 1}: the mean update is not a number (NaN)")
         if not silent:
             row.update({f"train_{name}": train[name] for name in _SUMS})
         if len(clients) and not silent:  # Poisson sampling may draw no client: there is no loss.
@@ -390,7 +386,7 @@ def _check_finite(
         what = "the sum of the clients' updates is not a number (NaN)"
     else:
         return
-    raise DivergedError(f"round {number + 1}: {what}; lower `client_learning_rate`")
+    raise errors.DivergedError(f"round {number + 1}: {what}; lower `client_learning_rate`")
 
 
 def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
@@ -401,7 +397,7 @@ def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
     """
     leaves = _leaves(state)
     if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
-        raise DivergedError(
+        raise errors.DivergedError(
             f"round {number + 1}: the weights are not numbers (NaN) any more; lower "
             "`server_learning_rate`"
         )

@@ -37,7 +37,8 @@ def run(base: configs.FederatedRun, matrix: configs.RobustnessConfig) -> Mapping
 
     Returns:
       The content of robustness.json: for each attack and aggregator, the headline of the test
-      scores and, for a backdoor, its success; or why the cell is refused.
+      scores and, for a backdoor, its success; or why the cell is refused, or that the attack made
+      training diverge.
 
     Raises:
       UserError: If `output_dir` is missing, `attack` or `aggregator` are given, or a flag, a file
@@ -57,7 +58,12 @@ def run(base: configs.FederatedRun, matrix: configs.RobustnessConfig) -> Mapping
                 reporter.say("refused", [refused])
                 cells[attack][aggregator] = {"refused": errors.with_flags(refused)}
                 continue
-            federated_run.run(cell)
+            try:
+                federated_run.run(cell)
+            except errors.DivergedError as error:
+                reporter.say("diverged", [error.marked])
+                cells[attack][aggregator] = {"diverged": error.with_flags()}
+                continue
             cells[attack][aggregator] = _scores(pathlib.Path(cell.place.output_dir))
     found = {"task": base.corpus.task, "corpus": base.corpus.corpus, "cells": cells}
     durable_files.replace_text(folder / RESULT, json.dumps(found, indent=2) + "\n")
@@ -78,8 +84,9 @@ def table(cells: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
 
 
 def _shown(cell: Mapping[str, Any]) -> str:
-    if "refused" in cell:
-        return "refused"
+    for word in ("refused", "diverged"):
+        if word in cell:
+            return word
     success = cell.get("backdoor_success")
     return f"{cell['score']:.3f}" + ("" if success is None else f" ({success:.3f})")
 

@@ -17,7 +17,8 @@ def draw(
     """Draws a shaded table: a row for each attack, a column for each aggregator.
 
     Args:
-      cells: Attack -> aggregator -> "score" and perhaps "backdoor_success", or "refused".
+      cells: Attack -> aggregator -> "score" and perhaps "backdoor_success"; or "refused" or
+        "diverged".
       path: Path of the PNG file.
       title: Title of the picture.
     """
@@ -39,7 +40,8 @@ def draw(
     for i, row in enumerate(cells.values()):
         for j, cell in enumerate(row.values()):
             bright = "score" not in cell or cell["score"] > (low + high) / 2
-            text = "refused" if "score" not in cell else f"{cell['score']:.3f}"
+            others = [word for word in ("refused", "diverged") if word in cell]
+            text = others[0] if others else f"{cell['score']:.3f}"
             if "backdoor_success" in cell:
                 text += f"\n({cell['backdoor_success']:.2f})"
             axes.text(
