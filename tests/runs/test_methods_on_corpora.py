@@ -24,7 +24,8 @@ ALGORITHMS = {
     },
     "feddf": {"federated": {"algorithm": "feddf"}},
     "fedmd": {"federated": {"algorithm": "fedmd"}},
-    "dsfl": {"federated": {"algorithm": "dsfl"}},
+    # The default temperature makes the label that all airlines share nearly certain.
+    "dsfl": {"federated": {"algorithm": "dsfl"}, "distillation": {"dsfl_temperature": 1.0}},
     "clients of two kinds": {
         "federated": {"algorithm": "fedmd"},
         "distillation": {"client_encoders": "random:1x32,random:2x64"},
