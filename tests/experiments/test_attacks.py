@@ -65,7 +65,7 @@ def test_the_result_says_who_attacked_and_how_long_it_took(attacked):
         ),
         (
             {"aggregator": "median", "max_update_gigabytes": 1e-7},
-            "it holds all updates of a round, 2 of 0.0 MB",
+            "it holds 4 copies of all updates of a round, 2 of 0.0 MB",
         ),
         ({"attack": "alie", "algorithm": "ditto"}, "--attack=alie: its attackers know"),
         (

@@ -106,10 +106,10 @@ def test_attackers_that_change_little_replace_their_updates():
 
 
 def test_more_updates_than_memory_are_refused():
-    factory = robust_mean.RobustMeanFactory(names.KRUM, clients=10, max_bytes=239)
-    with pytest.raises(errors.UserError, match="aggregator=krum: it holds all updates of a round"):
+    factory = robust_mean.RobustMeanFactory(names.KRUM, clients=10, max_bytes=959)
+    with pytest.raises(errors.UserError, match="aggregator=krum: it holds 4 copies of all updates"):
         _process(factory)
-    _process(robust_mean.RobustMeanFactory(names.KRUM, clients=10, max_bytes=240))
+    _process(robust_mean.RobustMeanFactory(names.KRUM, clients=10, max_bytes=960))
 
 
 def test_an_unknown_rule_is_refused():

@@ -26,6 +26,8 @@ from tff_nlp.privacy import properties
 
 # Default of `max_bytes`: 4 GB.
 MAX_BYTES = 4 * 10**9
+# Copies of the updates that the memory must hold: in the lanes, joined, and at the server.
+_COPIES = 4
 
 _SIMPLE = {
     names.MEAN: stacks.mean,
@@ -77,7 +79,7 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
             the largest possible number is taken.
           radius: Radius of centered clipping; None for the median distance.
           clients: Number of clients that a round is expected to have.
-          max_bytes: Maximum number of bytes of the updates of so many clients.
+          max_bytes: Maximum number of bytes for four copies of the updates of so many clients.
           little_is_enough: If given, clients send `MarkedUpdate`s, and the updates of attackers are
             replaced by mean - z * deviation of the honest ones, coordinate by coordinate, with this
             z (Baruch et al. 2019, "A Little Is Enough", algorithm 3). None for no such attack.
@@ -175,11 +177,11 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
     def _check_memory(self, specs: Any) -> None:
         update = sum(spec.shape.num_elements() * 4 for spec in specs)
-        needed = self.clients * update
+        needed = _COPIES * self.clients * update
         if needed > self.max_bytes:
             raise errors.UserError(
-                f"`aggregator`={self.rule}: it holds all updates of a round, {self.clients} of "
-                f"{update / 1e6:,.1f} MB or {needed / 1e9:,.1f} GB, and "
+                f"`aggregator`={self.rule}: it holds {_COPIES} copies of all updates of a round, "
+                f"{self.clients} of {update / 1e6:,.1f} MB or {needed / 1e9:,.1f} GB in all, and "
                 f"`max_update_gigabytes`={self.max_bytes / 1e9:g}; take fewer `clients_per_round`, "
                 "a smaller `trainable`, or a higher limit"
             )

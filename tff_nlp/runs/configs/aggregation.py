@@ -30,7 +30,7 @@ class AggregationConfig:
         "centered_clipping: radius around the last round's result; empty: the median distance.",
     )
     max_update_gigabytes: float = option(
-        4.0, "Largest memory of the updates of a round, for aggregators that compare them."
+        4.0, "Largest memory for the updates of a round, for aggregators that compare them."
     )
 
     def __post_init__(self) -> None:
