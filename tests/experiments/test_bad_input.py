@@ -101,7 +101,7 @@ def test_a_test_corpus_with_unknown_labels(tmp_path, run_train):
         ({"rounds": "many"}, "--rounds=many"),
         ({"rounds": 0}, "--rounds=0: must be 1 or more"),
         ({"sampling": "some"}, "--sampling"),
-        ({"round": 3}, "Did you mean: rounds"),
+        ({"round": 3}, "Did you mean: round_deadline, rounds"),
         ({"flagfile": "missing.flags"}, "missing.flags"),
         ({"client_learning_rate": -1}, "--client_learning_rate=-1.0"),
     ],

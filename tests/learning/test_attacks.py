@@ -48,7 +48,14 @@ def _moves():
     ("name", "scale", "factor"), [("sign_flip", 2.0, -2.0), ("scaling", 10.0, 10.0)]
 )
 @pytest.mark.parametrize(
-    "build", [fed_avg.fed_avg, ditto.ditto, mime_lite.mime_lite, scaffold.scaffold]
+    "build",
+    [
+        fed_avg.fed_avg,
+        *(
+            pytest.param(build, marks=pytest.mark.slow)
+            for build in (ditto.ditto, mime_lite.mime_lite, scaffold.scaffold)
+        ),
+    ],
 )
 def test_attackers_send_a_multiple_of_their_updates(build, name, scale, factor):
     if build is scaffold.scaffold:
