@@ -81,7 +81,7 @@ def test_the_server_waits_until_enough_clients_are_available():
     rounds = _rounds(
         [10, 10, 10, 10], virtual_clock.Waiting(2), from_hour=hours, to_hour=(hours + 2) % 24
     )
-    # At midnight nobody is available: those of the evening go until 0.
+    # No device is available at midnight. The evening devices end at 0.
     assert rounds(0).clients.tolist() == [0, 1]
     assert rounds(0).seconds == 9 * HOUR + 10
     many = virtual_clock.Waiting(3)

@@ -222,7 +222,7 @@ class BufferedRounds:
     ) -> bool:
         """Lets a random available client begin to train, and returns whether there is one.
 
-        If nobody trains, it waits until one is available.
+        If no client trains, the server waits until one is available.
         """
         busy = [client for _, client, _, _ in self._training]
         taken = np.zeros([len(self._devices)], bool)

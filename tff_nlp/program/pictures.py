@@ -14,11 +14,11 @@ from tff_nlp import durable_files
 from tff_nlp.clients import picture
 
 # Distinguishable for colour-blind readers (Okabe and Ito 2008).
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 _SKY = "#56B4E9"
 # Colour, style and marker of each line, so that lines also differ in a grey print.
 _STYLES: tuple[tuple[str, Any, str], ...] = (
-    (_BLUE, "-", "o"),
+    (BLUE, "-", "o"),
     (_ORANGE, "--", "s"),
     (_GREEN, "-.", "^"),
     (_RED, ":", "v"),

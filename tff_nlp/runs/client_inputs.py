@@ -40,14 +40,14 @@ def build(
     asynchronous = run.federated.algorithm == "fedbuff"
 
     def dataset(client: int, number: int) -> tf.data.Dataset:
+        found = None if schedule is None else schedule(number)
+        if asynchronous and found is not None and not device_rounds.job(found, client)[0]:
+            return client_input.no_elements(batch_spec)
         of_attacker = bool(poisoned) and marks is not None and marks[client]
         own = (poisoned if of_attacker else populations)[client % kinds]
         batches = own.round_dataset(client, drawing.order(number))
-        if schedule is None:
+        if found is None:
             return batches
-        found = schedule(number)
-        if asynchronous and not device_rounds.job(found, client)[0]:
-            return client_input.no_elements(batch_spec)
         return device_rounds.shortened(batches, device_rounds.share(found, client))
 
     values: dict[str, canary_clients.Value] = {client_input.NOISE_KEY: drawing.key}

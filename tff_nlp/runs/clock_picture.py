@@ -10,7 +10,6 @@ from tff_nlp.clients import picture
 from tff_nlp.program import pictures
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
-_BLUE = "#0072B2"
 
 
 def draw(
@@ -51,7 +50,7 @@ def draw(
     scored = [place for place, row in enumerate(rows) if row.get(headline)]
     scores = [float(rows[place][headline]) for place in scored]
     for axes, (label, values) in zip(panels, axes_of.items(), strict=True):
-        axes.plot([values[place] for place in scored], scores, color=_BLUE, marker="o")
+        axes.plot([values[place] for place in scored], scores, color=pictures.BLUE, marker="o")
         axes.set(xlabel=label)
         axes.set_xlim(0, values[-1] * 1.02)
         axes.grid(alpha=0.3)

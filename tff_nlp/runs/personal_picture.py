@@ -25,7 +25,7 @@ def draw(scores: PersonalScores, path: pathlib.Path, *, title: str) -> None:
     figure = Figure(figsize=(5.2, 5.4), layout="constrained")
     axes = figure.subplots()
     for label, filling, members in (
-        ("took part", "#0072B2", [c for c in scores.clients if c.took_part is not False]),
+        ("took part", pictures.BLUE, [c for c in scores.clients if c.took_part is not False]),
         ("never took part", "none", [c for c in scores.clients if c.took_part is False]),
     ):
         if members:
@@ -34,7 +34,7 @@ def draw(scores: PersonalScores, path: pathlib.Path, *, title: str) -> None:
                 [client.after for client in members],
                 s=36,
                 facecolors=filling,
-                edgecolors="#0072B2",
+                edgecolors=pictures.BLUE,
                 alpha=0.8,
                 label=f"{label}: {len(members)}",
             )

@@ -84,11 +84,8 @@ def table(cells: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
 
 
 def _shown(cell: Mapping[str, Any]) -> str:
-    for word in ("refused", "diverged"):
-        if word in cell:
-            return word
     success = cell.get("backdoor_success")
-    return f"{cell['score']:.3f}" + ("" if success is None else f" ({success:.3f})")
+    return robustness_picture.outcome(cell) + ("" if success is None else f" ({success:.3f})")
 
 
 def _check(base: configs.FederatedRun) -> None:
@@ -106,33 +103,15 @@ def _cell(
     base: configs.FederatedRun, attack: str, aggregator: str, folder: pathlib.Path
 ) -> configs.FederatedRun:
     """Returns the configuration of a cell, without the options that it does not use."""
-    scaled = attack in attack_names.SCALES
-    backdoor = attack == attack_names.BACKDOOR
-    defaults, chosen = configs.AttackConfig(), base.attack
-    options = dataclasses.replace(
-        chosen,
-        attack=attack,
-        attack_fraction=(defaults if attack == attack_names.NONE else chosen).attack_fraction,
-        attack_scale=chosen.attack_scale if scaled else None,
-        backdoor_trigger=(chosen if backdoor else defaults).backdoor_trigger,
-        backdoor_label=(chosen if backdoor else defaults).backdoor_label,
-    )
-    counting = aggregator in robust.COUNTING
-    bounds, usual = base.aggregation, configs.AggregationConfig()
-    rule = dataclasses.replace(
-        bounds,
-        aggregator=aggregator,
-        byzantine_clients=bounds.byzantine_clients if counting else None,
-        update_norm_bound=(bounds if aggregator == robust.NORM_BOUND else usual).update_norm_bound,
-        clipping_radius=(
-            bounds if aggregator == robust.CENTERED_CLIPPING else usual
-        ).clipping_radius,
-        max_update_gigabytes=(
-            bounds if aggregator in robust.COMPARING else usual
-        ).max_update_gigabytes,
-    )
+    options = dataclasses.replace(base.attack, attack=attack)
+    rule = dataclasses.replace(base.aggregation, aggregator=aggregator)
     place = dataclasses.replace(base.place, output_dir=str(folder / f"{attack}-{aggregator}"))
-    return dataclasses.replace(base, attack=options, aggregation=rule, place=place)
+    return dataclasses.replace(
+        base,
+        attack=configs.reset_unused(options),
+        aggregation=configs.reset_unused(rule),
+        place=place,
+    )
 
 
 def _refusal(cell: configs.FederatedRun) -> str:

@@ -11,6 +11,12 @@ from tff_nlp.clients import picture
 from tff_nlp.program import pictures
 
 
+def outcome(cell: Mapping[str, Any]) -> str:
+    """Returns the score of a cell as text, or the word that says why there is none."""
+    words = [word for word in ("refused", "diverged") if word in cell]
+    return words[0] if words else f"{cell['score']:.3f}"
+
+
 def draw(
     cells: Mapping[str, Mapping[str, Mapping[str, Any]]], path: pathlib.Path, *, title: str
 ) -> None:
@@ -40,8 +46,7 @@ def draw(
     for i, row in enumerate(cells.values()):
         for j, cell in enumerate(row.values()):
             bright = "score" not in cell or cell["score"] > (low + high) / 2
-            others = [word for word in ("refused", "diverged") if word in cell]
-            text = others[0] if others else f"{cell['score']:.3f}"
+            text = outcome(cell)
             if "backdoor_success" in cell:
                 text += f"\n({cell['backdoor_success']:.2f})"
             axes.text(

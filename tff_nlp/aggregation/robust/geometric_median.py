@@ -9,7 +9,7 @@ import tensorflow as tf
 from tff_nlp.aggregation.robust import stack as stacks
 
 _MOST_STEPS = 200
-# The steps end where the point moves by less than this part of its mean distance to the updates.
+# The steps end where the point moves by less than this part of its median distance to the updates.
 _TOLERANCE = 1e-6
 _FAR = 1e30
 
@@ -17,8 +17,8 @@ _FAR = 1e30
 def geometric_median(stack: stacks.Stack) -> stacks.Update:
     """Returns the geometric median of the updates.
 
-    The steps begin at the mean of those half of the updates that are closest to all others, because
-    from the mean of all updates a single huge one would take many steps to leave.
+    The steps begin at the mean of the half of the updates that is closest to all others. A single
+    huge update moves the mean of all far away, and the way back would take many steps.
     """
     apart = tf.sqrt(stacks.squared_distances(stack))
     # An overflow must not make the sums of all rows infinite.

@@ -24,7 +24,7 @@ _LEAST: Mapping[str, tuple[int, int]] = {
 # They compare single updates. A norm bound looks at one update at a time.
 COMPARING = tuple(_LEAST)
 AGGREGATORS = (MEAN, NORM_BOUND, *COMPARING)
-# The rules that are told how many attackers there may be.
+# These rules need the number of attackers.
 COUNTING = (KRUM, MULTI_KRUM, BULYAN, TRIMMED_MEAN)
 
 # The share of the clients that a rule withstands if nothing else is said.

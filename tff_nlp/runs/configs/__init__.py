@@ -21,7 +21,7 @@ from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.reading import ReadingConfig
 from tff_nlp.runs.configs.robustness import RobustnessConfig
 from tff_nlp.runs.configs.rounds import RoundsConfig
-from tff_nlp.runs.configs.unused import without_effect
+from tff_nlp.runs.configs.unused import reset_unused, without_effect
 
 __all__ = [
     "AggregationConfig",
@@ -45,5 +45,6 @@ __all__ = [
     "ReadingConfig",
     "RobustnessConfig",
     "RoundsConfig",
+    "reset_unused",
     "without_effect",
 ]

@@ -53,21 +53,15 @@ class DevicesConfig:
         Raises:
           UserError: If an option has no effect without devices, or with this algorithm.
         """
-        if algorithm == "fedbuff":
-            for name, value, default in (
-                ("over_selection", self.over_selection, 1.0),
-                ("round_deadline", self.round_deadline, None),
-            ):
-                if value != default:
-                    why = "`algorithm`=fedbuff does not wait for a round's clients; leave it out"
-                    checks.refuse(name, value, why)
-            if not self.device_profiles:
-                return dataclasses.replace(self, device_profiles=devices.PHONES)
-        if not self.device_profiles:
-            for name, value, default in (
-                ("over_selection", self.over_selection, 1.0),
-                ("round_deadline", self.round_deadline, None),
-            ):
-                if value != default:
-                    checks.refuse(name, value, "needs a clock; give `device_profiles`")
+        asynchronous, why = algorithm == "fedbuff", ""
+        if asynchronous:
+            why = "`algorithm`=fedbuff does not wait for a round's clients; leave it out"
+        elif not self.device_profiles:
+            why = "needs a clock; give `device_profiles`"
+        for name, default in (("over_selection", 1.0), ("round_deadline", None)):
+            value = getattr(self, name)
+            if why and value != default:
+                checks.refuse(name, value, why)
+        if asynchronous and not self.device_profiles:
+            return dataclasses.replace(self, device_profiles=devices.PHONES)
         return self

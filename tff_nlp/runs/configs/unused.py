@@ -1,6 +1,7 @@
 """Finds options that have no effect because of the values of other options."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from tff_nlp.aggregation.robust import names as robust
@@ -69,13 +70,32 @@ def without_effect(*groups: Any) -> list[str]:
     Args:
       *groups: Config groups. The values "auto" are already replaced.
     """
-    defaults = {f.name: f.default for group in groups for f in dataclasses.fields(group)}
     values = options.record(*groups)
     return [
         f"{setting(name, values[name])} has no effect with {setting(other, values[other])}"
-        for name, (other, choices) in _MEANT_FOR.items()
-        if name in values
-        and other in values
-        and values[name] != defaults[name]
-        and values[other] not in choices
+        for name, other in _unused(*groups)
     ]
+
+
+def reset_unused(group: Any) -> Any:
+    """Returns a config group in which each option without an effect has its default.
+
+    Args:
+      group: A config group. Options whose effect depends on another group stay.
+    """
+    defaults = _defaults(group)
+    return dataclasses.replace(group, **{name: defaults[name] for name, _ in _unused(group)})
+
+
+def _unused(*groups: Any) -> Iterator[tuple[str, str]]:
+    """Yields each option that was set but has no effect, with the option on which this depends."""
+    defaults, values = _defaults(*groups), options.record(*groups)
+    for name, (other, choices) in _MEANT_FOR.items():
+        if name not in values or other not in values:
+            continue
+        if values[name] != defaults[name] and values[other] not in choices:
+            yield name, other
+
+
+def _defaults(*groups: Any) -> dict[str, Any]:
+    return {f.name: f.default for group in groups for f in dataclasses.fields(group)}
