@@ -24,7 +24,9 @@ from tests.execution.conftest import (
     run_in,
     to_numpy,
 )
-from tff_nlp.aggregation import quantized_mean
+from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
+from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.rounding import Rounding
 
 BOUND = 2e-5
 
@@ -192,7 +194,7 @@ AGGREGATORS = {
     "adaptive_zeroing": Case(lambda: _adaptive_clip(_aggregators.zeroing_factory)),
     "robust": Case(tff.learning.robust_aggregator, quick=True),
     "compression": Case(tff.learning.compression_aggregator),
-    "quantized": Case(lambda: quantized_mean.QuantizedMeanFactory(4, seed=3), quick=True),
+    "quantized": Case(lambda: CodedMeanFactory(Coding(Rounding(4), 3)), quick=True),
     "dp_fixed": Case(_dp, quick=True),
     "dp_tree": Case(_tree),
     "secure_sum": Case(lambda: _aggregators.SecureSumFactory(1.0, -1.0), quick=True),

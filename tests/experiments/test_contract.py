@@ -13,7 +13,9 @@ from experiments.flags import groups
 from tests.learning import quadratics
 from tests.learning.algorithms import test_local_parts
 from tff_nlp import errors
-from tff_nlp.aggregation.quantized_mean import QuantizedMeanFactory
+from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
+from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.rounding import Rounding
 from tff_nlp.learning import canary_update
 from tff_nlp.learning.algorithms import (
     ditto,
@@ -54,9 +56,9 @@ def with_optimizer(*arguments, **others):
 
 
 class EightBits(tff.aggregators.UnweightedAggregationFactory):
-    """Somebody's own sum, which rounds as `QuantizedMeanFactory` does."""
+    """Somebody's own sum, which rounds as `CodedMeanFactory` does."""
 
-    properties = QuantizedMeanFactory(8, 0).properties
+    properties = CodedMeanFactory(Coding(Rounding(8), 0)).properties
 
     def create(self, value_type):
         return tff.aggregators.SumFactory().create(value_type)
@@ -247,7 +249,7 @@ REFUSED = {
         {
             "algorithm": scaffold.scaffold,
             "population": 9,
-            "aggregator": QuantizedMeanFactory(8, 0),
+            "aggregator": CodedMeanFactory(Coding(Rounding(8), 0)),
         },
     ),
     "SCAFFOLD and a secure sum": (
@@ -294,7 +296,7 @@ def test_flags_and_calls_are_refused_with_the_same_sentence(name):
 ALLOWED = {
     "weights by losses and rounded updates": (
         ["--algorithm=qfedavg", "--upload_bits=8"],
-        {"algorithm": q_fed_avg.q_fed_avg, "aggregator": QuantizedMeanFactory(8, 0)},
+        {"algorithm": q_fed_avg.q_fed_avg, "aggregator": CodedMeanFactory(Coding(Rounding(8), 0))},
     ),
     "a model of each client and a mechanism": (
         ["--dp=gaussian", "--algorithm=ditto"],
@@ -334,7 +336,7 @@ ALLOWED = {
         ["--dp=example_level", "--upload_bits=8"],
         {
             "local": DP_SGD,
-            "aggregator": QuantizedMeanFactory(8, 0),
+            "aggregator": CodedMeanFactory(Coding(Rounding(8), 0)),
             "drawn": contract_terms.Rounds("fixed", poisson_batches=True),
         },
     ),

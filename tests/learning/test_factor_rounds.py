@@ -6,7 +6,10 @@ import tensorflow_federated as tff
 
 from tests.learning.conftest import LABELS, SIZES, TEXTS, begin, cohort
 from tff_nlp import errors
-from tff_nlp.aggregation import factor_products, quantized_mean
+from tff_nlp.aggregation import factor_products
+from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
+from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.rounding import Rounding
 from tff_nlp.execution import worker
 from tff_nlp.learning.algorithms import fed_avg, fed_prox, scaffold
 from tff_nlp.learning.client_work import LocalWork
@@ -159,7 +162,7 @@ def test_factors_in_eight_bits():
         model,
         LOCAL,
         algorithm=fed_avg.fed_avg,
-        aggregator=quantized_mean.QuantizedMeanFactory(8, seed=1),
+        aggregator=CodedMeanFactory(Coding(Rounding(8), 1)),
     )
     state = process.next(state, cohort(model)).state
     assert np.isfinite(process.get_model_weights(state).trainable[0]).all()

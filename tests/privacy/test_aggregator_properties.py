@@ -5,7 +5,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
-from tff_nlp.aggregation.quantized_mean import QuantizedMeanFactory
+from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
+from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.rounding import Rounding
 from tff_nlp.privacy import aggregator_properties, mechanism, names, releases
 from tff_nlp.privacy.properties import Properties, configured
 
@@ -34,7 +36,9 @@ def test_a_mechanism_is_known_by_its_settings_and_by_its_object(name):
 
 
 def test_so_are_rounding_and_secure_sums():
-    assert aggregator_properties.of(QuantizedMeanFactory(8, 0)) == configured(upload_bits=8)
+    assert aggregator_properties.of(CodedMeanFactory(Coding(Rounding(8), 0))) == configured(
+        coded_by="`upload_bits`=8"
+    )
     secure = tff.learning.secure_aggregator(zeroing=False, clipping=True)
     assert aggregator_properties.of(secure) == configured(secure_sum=True)
 
@@ -78,11 +82,11 @@ def test_tffs_mechanisms_are_found_wherever_they_are(aggregator, expected):
         (tff.aggregators.clipping_factory(1.0, tff.aggregators.SumFactory()), {"clips": True}),
         (
             tff.aggregators.clipping_factory(1.0, tff.aggregators.MeanFactory(QUANTIZED)),
-            {"clips": True, "rounded_by": ROUNDED},
+            {"clips": True, "coded_by": ROUNDED},
         ),
         # Its norm adapts, and bounds nothing that is known before.
-        (tff.learning.compression_aggregator(), {"rounded_by": ROUNDED}),
-        (PRIVATE(QUERY, QUANTIZED), {"mechanism": names.GAUSSIAN, "rounded_by": ROUNDED}),
+        (tff.learning.compression_aggregator(), {"coded_by": ROUNDED}),
+        (PRIVATE(QUERY, QUANTIZED), {"mechanism": names.GAUSSIAN, "coded_by": ROUNDED}),
         (
             PRIVATE(QUERY, tff.aggregators.SecureSumFactory(1.0)),
             {"mechanism": names.GAUSSIAN, "secure_sum": True},

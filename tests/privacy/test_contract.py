@@ -12,7 +12,9 @@ from tff_nlp.privacy import contract, contract_terms, names, properties
 
 def conduct(mechanism=names.GAUSSIAN, **changes):
     settings = {
-        name: changes.pop(name) for name in ("upload_bits", "secure_sum") if name in changes
+        name: changes.pop(name)
+        for name in ("coded_by", "keeps_error", "secure_sum")
+        if name in changes
     }
     return contract_terms.Conduct(
         aggregator=properties.configured(mechanism, **settings),
@@ -37,10 +39,12 @@ def rounds(sampling=names.POISSON, **changes):
         (conduct(names.TREE_AGGREGATION), rounds("cyclic")),
         (conduct(names.DISTRIBUTED), rounds("fixed")),
         (conduct(names.DISTRIBUTED, secure_sum=True), rounds("fixed", adjacency="replace_one")),
-        (conduct(names.EXAMPLE_LEVEL, upload_bits=8), rounds("fixed")),
-        (conduct(names.NONE, weighting="examples", upload_bits=8), rounds("cyclic")),
+        (conduct(names.EXAMPLE_LEVEL, coded_by="`upload_bits`=8"), rounds("fixed")),
+        (conduct(coded_by="`compression`=top_k", keeps_error=True), rounds()),
+        (conduct(coded_by="`upload_bits`=8"), rounds("fixed", adjacency="replace_one")),
+        (conduct(names.NONE, weighting="examples", coded_by="`upload_bits`=8"), rounds("cyclic")),
         (conduct(names.NONE, algorithm="scaffold"), rounds("fixed")),
-        (conduct(names.NONE, algorithm="fedper", upload_bits=4), rounds("fixed")),
+        (conduct(names.NONE, algorithm="fedper", coded_by="`upload_bits`=4"), rounds("fixed")),
         (conduct(names.NONE, algorithm="mime_lite", secure_sum=True), rounds(context="ray")),
     ],
 )
@@ -49,6 +53,7 @@ def test_what_goes_together_is_left_alone(does, drawn):
     assert contract.check(does, drawn) == ()
 
 
+ROUNDED, TOP_K = "`upload_bits`=8", "`compression`=top_k"
 MASKED = contract_terms.Masked(9, demands.Demands(), 6)
 
 
@@ -58,6 +63,12 @@ MASKED = contract_terms.Masked(9, demands.Demands(), 6)
         (conduct(), rounds("fixed"), "sampling=fixed", "sampling=poisson"),
         (conduct(), rounds("cyclic"), "sampling=cyclic", "sampling=poisson"),
         (conduct(), rounds(adjacency="replace_one"), "adjacency=replace_one", "add_or_remove"),
+        (
+            conduct(coded_by=TOP_K, keeps_error=True),
+            rounds("fixed", adjacency="replace_one"),
+            "compression=top_k with error_feedback: what a client sends depends",
+            "sampling=poisson",
+        ),
         (conduct(weighting="examples"), None, "weighting=examples", "weighting=uniform"),
         (conduct(names.TREE_AGGREGATION), rounds(), "sampling=poisson", "sampling=cyclic"),
         (conduct(names.DISTRIBUTED), rounds(), "sampling=poisson", "sampling=fixed"),
@@ -109,10 +120,33 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
             "algorithm=mime_lite",
             "algorithm=fedavg",
         ),
-        (conduct(upload_bits=8), None, "upload_bits=8: rounding", "dp=gaussian clips"),
-        (conduct(names.DISTRIBUTED, upload_bits=4), None, "upload_bits=4", "distributed_bits"),
         (
-            conduct(names.NONE, upload_bits=4, secure_sum=True),
+            contract_terms.Conduct(aggregator=properties.Properties(names.OTHER, coded_by=ROUNDED)),
+            None,
+            "upload_bits=8: it can make an update longer",
+            "take 32 bits",
+        ),
+        (
+            conduct(names.DISTRIBUTED, coded_by=ROUNDED),
+            None,
+            "upload_bits=8: dp=distributed",
+            "distributed_bits",
+        ),
+        (conduct(coded_by=ROUNDED, audited=True), None, "upload_bits=8: ", "a canary"),
+        (
+            conduct(names.NONE, coded_by=TOP_K, algorithm="feddf"),
+            None,
+            "compression=top_k: algorithm=feddf sends logits",
+            "upload_bits=8",
+        ),
+        (
+            conduct(names.NONE, coded_by=TOP_K, keeps_error=True, algorithm="mime_lite"),
+            None,
+            "compression=top_k: clients keep what it leaves out, and those of algorithm=mime_lite",
+            "error_feedback=false",
+        ),
+        (
+            conduct(names.NONE, coded_by="`upload_bits`=4", secure_sum=True),
             rounds(secure_sums="masked"),
             "upload_bits=4",
             "secure_aggregation=masked adds up integers",
@@ -176,9 +210,9 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
             "algorithm=fedavg",
         ),
         (
-            conduct(names.NONE, algorithm="scaffold", upload_bits=4),
+            conduct(names.NONE, algorithm="scaffold", coded_by="`upload_bits`=4"),
             None,
-            "upload_bits=4: rounds the changes",
+            "upload_bits=4: alters the changes",
             "32 bits",
         ),
         (

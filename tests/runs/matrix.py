@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from tff_nlp.aggregation.compression import names as compressions
 from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.errors import UserError
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import names
 from tff_nlp.runs import conduct, configs, privacy_plan
-from tff_nlp.runs.configs import federated, privacy, task_names
+from tff_nlp.runs.configs import compression, federated, privacy, task_names
 
 # Ways to make updates one that may exclude one another.
 _SUMS: Mapping[str, Mapping[str, Any]] = {
@@ -52,7 +53,10 @@ AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     # How updates become one. Of the rules that compare updates, one has a state.
     "sums": {
         **{f"sums_{kind}": {"secure_aggregation": kind} for kind in names.SUMS},
-        **{f"bits{bits}": {"upload_bits": bits} for bits in federated.UPLOAD_BITS[1:]},
+        **{f"bits{bits}": {"upload_bits": bits} for bits in compression.UPLOAD_BITS[1:]},
+        **{name: {"compression": name} for name in compressions.COMPRESSIONS[1:]},
+        "top_k_of_bits": {"compression": compressions.TOP_K, "upload_bits": 8},
+        "top_k_and_krum": {"compression": compressions.TOP_K, "aggregator": robust.KRUM},
         **{
             name: {"aggregator": name}
             for name in (robust.NORM_BOUND, robust.KRUM, robust.CENTERED_CLIPPING)

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.runs import matrix
-from tff_nlp.aggregation import quantized_mean
+from tff_nlp.aggregation.compression import coding
 from tff_nlp.errors import UserError
 from tff_nlp.execution import contexts, streaming, worker
 from tff_nlp.privacy import aggregator_properties, names, noise_secret
@@ -47,7 +47,7 @@ def test_a_refusal_names_arguments_of_the_combination():
 def test_each_value_can_train():
     possible = {name for combination in matrix.accepted() for name in combination}
     never = {name for values in matrix.AXES.values() for name in values} - possible
-    assert never == {"bits_and_secure", "bits_and_bounded", "bits_and_krum", "secure_and_krum"}
+    assert never == {"bits_and_secure", "bits_and_bounded", "secure_and_krum"}
 
 
 class Workplace:
@@ -121,7 +121,7 @@ def workplace(tmp_path_factory):
 
 def asks_for_one_aggregator(combination):
     given = matrix.options(combination)
-    asked = {"upload_bits", "secure_aggregation", "aggregator"} & set(given)
+    asked = {"upload_bits", "compression", "secure_aggregation", "aggregator"} & set(given)
     of_clients = given.get("dp") in names.CLIENT_LEVEL
     return len(asked) + of_clients <= 1
 
@@ -191,7 +191,7 @@ def check_worker(program, run, whole, context, folder):
     moved = distance(list(ours.values())[: len(initial)], initial)
     assert moved > 0
     # A number that is just between two levels may be rounded to the other one.
-    share = 5e-2 if run.federated.upload_bits < federated.FLOAT_BITS else 2e-3
+    share = 5e-2 if run.compression.setting else 2e-3
     for name, array in ours.items():
         most = share * moved + 1e-4 * distance([array], [np.zeros_like(array)])
         assert distance([array], [theirs[name]]) <= most, name
@@ -208,7 +208,7 @@ def check(workplace, combination, folder):
     context = streaming.StreamingContext(["/CPU:0"], protocols=secure_rounds.protocols(run))
     with tff.framework.get_context_stack().install(context), pytest.MonkeyPatch.context() as patch:
         # Random rounding depends on all bits of an update, and in the worker the last ones differ.
-        patch.setattr(quantized_mean, "_fingerprint", lambda tensors: tf.zeros([], tf.int32))
+        patch.setattr(coding, "_fingerprint", lambda tensors: tf.zeros([], tf.int32))
         program = workplace.program(run)
         assert program.conduct == conduct.of_process(run)
         train(program, run, folder / "whole")

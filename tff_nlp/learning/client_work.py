@@ -94,17 +94,36 @@ def build_client_work(
 
     @tff.tensorflow.computation(np.int32, model_type, data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
+        if not keyed:
+            value, weight, sums = result(task, local, round_number, weights, client)
+            return tff.learning.templates.ClientResult(value, weight), sums
         deltas, sums = update(task, local, round_number, weights, client)
         deltas = sent(local, deltas, sums, client)
-        if keyed:
-            zeros = tf.nest.map_structure(tf.zeros_like, sums)
-            result = distributed_mean.KeyedUpdate(noise_key(client), deltas)
-            return tff.learning.templates.ClientResult(result, tf.ones([])), zeros
-        if local.attack is not None and local.attack.colludes:
-            deltas = robust_mean.MarkedUpdate(attacks.attacks(client), deltas)
-        return tff.learning.templates.ClientResult(deltas, weight_of(sums, local.weighting)), sums
+        zeros = tf.nest.map_structure(tf.zeros_like, sums)
+        value = distributed_mean.KeyedUpdate(noise_key(client), deltas)
+        return tff.learning.templates.ClientResult(value, tf.ones([])), zeros
 
     return build_process(task, work)
+
+
+def result(
+    task: tasks.Task, local: LocalWork, round_number: tf.Tensor, weights: Any, client: Any
+) -> tuple[Any, tf.Tensor, Mapping[str, tf.Tensor]]:
+    """Returns what a client sends to the aggregator, its weight, and the client's sums.
+
+    Args:
+      task: The task.
+      local: How clients train.
+      round_number: int32, number of the round.
+      weights: The weights to begin with.
+      client: The client's input, with the values of `extras`.
+    """
+    deltas, sums = update(task, local, round_number, weights, client)
+    deltas = sent(local, deltas, sums, client)
+    weight = weight_of(sums, local.weighting)
+    if local.attack is not None and local.attack.colludes:
+        return robust_mean.MarkedUpdate(attacks.attacks(client), deltas), weight, sums
+    return deltas, weight, sums
 
 
 def extras(local: LocalWork, *, keyed: bool = False) -> dict[str, Any]:

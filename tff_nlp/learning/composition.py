@@ -7,6 +7,8 @@ from typing import Any, TypeAlias, Union
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp import errors
+from tff_nlp.aggregation.compression import coding as codings
 from tff_nlp.learning import client_work, mixed_ranks, optimizers, server_update
 from tff_nlp.privacy import aggregator_properties, contract, contract_terms
 from tff_nlp.tasks import task as tasks
@@ -174,6 +176,12 @@ def keyed(aggregator: Aggregator | None) -> bool:
     return aggregator_properties.of(aggregator).takes_keys
 
 
+def coding_of(aggregator: Aggregator | None) -> codings.Coding | None:
+    """Returns how clients encode what they send to an aggregator; None if they do not."""
+    coding = getattr(aggregator, "coding", None)
+    return coding if isinstance(coding, codings.Coding) else None
+
+
 def check(
     task: tasks.Task,
     local: client_work.LocalWork,
@@ -210,6 +218,11 @@ def check(
         allow_dp_mismatch=allow_dp_mismatch,
     )
     contract.check(conduct)
+    if conduct.aggregator.keeps_error and coding_of(aggregator) is None:
+        raise errors.UserError(
+            f"{conduct.aggregator.coded_by}: clients cannot keep what it leaves out inside of "
+            "another aggregator; take `error_feedback`=false, or its own aggregator"
+        )
     mixed_ranks.check(local.ranks, aggregator)
     return conduct
 

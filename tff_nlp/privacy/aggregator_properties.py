@@ -48,7 +48,7 @@ def of(aggregator: Any) -> Properties:
     if type(aggregator).__name__ == "DistributedDpSumFactory":  # TFF does not export it.
         return Properties(mechanism=names.DISTRIBUTED, secure_sum=True)
     if isinstance(aggregator, tff.aggregators.EncodedSumFactory):
-        return Properties(rounded_by="`aggregator`=EncodedSumFactory")
+        return Properties(coded_by="`aggregator`=EncodedSumFactory")
     secure = tff.aggregators.SecureSumFactory | tff.aggregators.SecureModularSumFactory
     if isinstance(aggregator, secure):
         return Properties(secure_sum=True)

@@ -19,6 +19,8 @@ _SECOND_SUM = {
     "mime_lite": "gradients",
     "feddf": "logits",
 }
+# Algorithms whose clients can keep what compression lost.
+_KEEPS_ERRORS = ("fedavg", "fedprox", "fedbuff", "fedper", "fedsa", "ditto")
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
 
@@ -33,7 +35,7 @@ def violations(conduct: Conduct, rounds: Rounds | None) -> Iterator[Violation]:
     found = (
         _products(conduct),
         _robust(conduct),
-        _rounding(conduct.aggregator, rounds),
+        _coding(conduct, rounds),
         *_secure_sum(conduct.aggregator, rounds),
         _asynchronous(conduct, rounds),
         _variates(conduct, rounds),
@@ -56,8 +58,8 @@ def _products(conduct: Conduct) -> Violation | None:
         why = "a secure sum hides single updates"
     elif aggregator.clips:
         why = "an aggregator that clips updates clips no products"
-    elif aggregator.rounded_by:
-        why = f"{aggregator.rounded_by} rounds each factor, and so the product is not exact"
+    elif aggregator.coded_by:
+        why = f"{aggregator.coded_by} changes each factor, and so the product is not exact"
     else:
         return None
     return Violation(
@@ -82,8 +84,6 @@ def _robust(conduct: Conduct) -> Violation | None:
         why = f"`dp`={aggregator.mechanism} adds its noise to a sum of updates; take `dp`=none"
     elif aggregator.multiplies:
         why = f"{aggregator.multiplies} adds up products of factors; take `lora_aggregation`=ffa"
-    elif aggregator.rounded_by:
-        why = f"{aggregator.rounded_by} rounds them for a sum; take 32 bits"
     elif algorithm in _SECOND_SUM:
         why = (
             f"`algorithm`={algorithm} also adds up {_SECOND_SUM[algorithm]}, and attackers can "
@@ -103,28 +103,39 @@ def _robust(conduct: Conduct) -> Violation | None:
     )
 
 
-def _rounding(aggregator: Properties, rounds: Rounds | None) -> Violation | None:
-    if not aggregator.rounded_by:
+def _coding(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
+    """Returns what keeps clients from sending something else than their numbers."""
+    aggregator, algorithm = conduct.aggregator, conduct.algorithm
+    if not aggregator.coded_by:
         return None
-    mechanism = aggregator.mechanism
+    mechanism, instead = aggregator.mechanism, aggregator.without_coding
     if mechanism == names.DISTRIBUTED:
         why = "`dp`=distributed sends integers already; `distributed_bits` says how wide"
-    elif aggregator.protects_clients:
-        why = (
-            f"rounding makes an update longer than the norm that `dp`={mechanism} clips it to; "
-            "take `dp`=distributed `distributed_bits`, or 32 bits"
-        )
+    elif aggregator.protects_clients and not aggregator.clips_decoded:
+        why = f"it can make an update longer than `dp`={mechanism} has clipped it; take {instead}"
     elif aggregator.clips:
-        why = "rounding makes an update longer than the norm that it was clipped to; take 32 bits"
+        why = f"it can make an update longer than it was clipped; take {instead}"
     elif aggregator.secure_sum:
         kind = rounds.secure_sums if rounds else names.PLAIN
         why = (
             f"`secure_aggregation`={kind} adds up integers with a range that all clients share; "
-            "take 32 bits"
+            f"take {instead}"
+        )
+    elif conduct.audited:
+        why = f"it changes what a canary of `audit_canaries` sends; take {instead}"
+    elif aggregator.is_compressed and algorithm in (*SENDS_OUTPUTS, "feddf"):
+        why = (
+            f"`algorithm`={algorithm} sends logits, where a number that is left out is not small; "
+            "take `upload_bits`=8"
+        )
+    elif aggregator.keeps_error and algorithm not in _KEEPS_ERRORS:
+        why = (
+            f"clients keep what it leaves out, and those of `algorithm`={algorithm} keep nothing; "
+            "take `error_feedback`=false"
         )
     else:
         return None
-    return Violation(f"{aggregator.rounded_by}: {why}", may_pass=False)
+    return Violation(f"{aggregator.coded_by}: {why}", may_pass=False)
 
 
 def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation]:
@@ -198,8 +209,8 @@ def _variates(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
     aggregator = conduct.aggregator
     if conduct.algorithm != "scaffold" or aggregator.protects_clients:
         return None
-    if aggregator.rounded_by:
-        flag, done, instead = aggregator.rounded_by, "rounds", "take 32 bits"
+    if aggregator.coded_by:
+        flag, done, instead = aggregator.coded_by, "alters", f"take {aggregator.without_coding}"
     elif aggregator.secure_sum:
         kind = rounds.secure_sums if rounds else names.PLAIN
         flag, done, instead = f"`secure_aggregation`={kind}", "clips", "take none"

@@ -21,6 +21,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.aggregation.compression import coding as codings
 from tff_nlp.privacy import events, keystream, mechanism_checks, names, properties
 from tff_nlp.privacy import noise as noises
 
@@ -113,6 +114,18 @@ class Clipped(NamedTuple):
 
     update: Any
     balance: Any
+
+
+class Coded(NamedTuple):
+    """What a client sends with a codec. The server clips what it has decoded.
+
+    Attributes:
+      encoded: The encoded update, which is not clipped.
+      norm: The clipping norm of the round, float32.
+    """
+
+    encoded: codings.Encoded
+    norm: Any
 
 
 class Total(NamedTuple):
@@ -313,8 +326,18 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         *,
         noise_multiplier: float,
         denominator: float,
+        coding: codings.Coding | None = None,
     ) -> None:
-        """Initializes the factory. The arguments are those of `ClippedMean`.
+        """Initializes the factory. The other arguments are those of `ClippedMean`.
+
+        Args:
+          clipping: See there.
+          noise: See there.
+          noise_multiplier: See there.
+          denominator: See there.
+          coding: How clients encode their updates; None to send clipped updates as they are. With a
+            coding, the server decodes each update and clips it then, whatever the codec did to its
+            length. It is trusted anyway, since it adds the noise.
 
         Raises:
           UserError: If the noise multiplier or the denominator is out of range.
@@ -328,18 +351,20 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
             mechanism = names.TREE_AGGREGATION
         elif clipping.target_quantile is not None:
             mechanism = names.ADAPTIVE_CLIPPING
-        self.properties = properties.configured(mechanism)
+        self.coding = coding
+        self.properties = properties.configured(mechanism, **(coding.properties if coding else {}))
         self._numbers = {"noise_multiplier": noise_multiplier, "denominator": denominator}
 
     def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
         """Returns the aggregation process for updates of float32 tensors.
 
+        The updates may be `coding.Encoded` already.
+
         Raises:
           TypeError: If a tensor is not float32.
         """
-        specs = tff.types.type_to_tf_tensor_specs(value_type)
-        if any(spec.dtype != tf.float32 for spec in tf.nest.flatten(specs)):
-            raise TypeError(f"only float32 can be clipped, not {value_type}")
+        specs = codings.specs_of(value_type)
+        encode = codings.encoder(self.coding, value_type)
         mean = ClippedMean(self._clipping, self._noise, specs=specs, **self._numbers)
 
         @tff.tensorflow.computation
@@ -354,7 +379,9 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
         @tff.tensorflow.computation(np.float32, value_type)
         def prepare(norm: Any, value: Any) -> Any:
-            return mean.prepare(norm, value)
+            if self.coding is None:
+                return mean.prepare(norm, value)
+            return Coded(encode(value), norm)
 
         @tff.tensorflow.computation
         def zero() -> Any:
@@ -364,6 +391,9 @@ class ClippedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
         @tff.tensorflow.computation(total_type, sent_type)
         def accumulate(total: Any, sent: Any) -> Any:
+            if self.coding is not None:
+                update = self.coding.decode(sent.encoded)
+                sent = mean.prepare(sent.norm, tf.nest.pack_sequence_as(specs, update))
             return mean.add(total, sent)
 
         @tff.tensorflow.computation(total_type, total_type)

@@ -168,15 +168,19 @@ def _memory(conduct: Conduct, rounds: Rounds) -> str | None:
     the others depend on that of the client. Without amplification (a tree), nothing is needed.
     """
     mechanism = conduct.aggregator.mechanism
-    if conduct.algorithm not in _SENDS_KEPT or mechanism not in names.SAMPLINGS:
+    sends_kept = conduct.algorithm in _SENDS_KEPT or conduct.aggregator.keeps_error
+    if not sends_kept or mechanism not in names.SAMPLINGS:
         return None
     if names.CYCLIC in names.SAMPLINGS[mechanism]:
         return None
     if rounds.sampling == names.POISSON and rounds.adjacency != names.REPLACE_ONE:
         return None
     name, _ = _setting_of(conduct.algorithm)
+    setting = f"`{name}`={conduct.algorithm}"
+    if conduct.aggregator.keeps_error:
+        setting = f"{conduct.aggregator.coded_by} with `error_feedback`"
     return (
-        f"`{name}`={conduct.algorithm}: {_DEPENDS}, and then the accountant of `dp`={mechanism} "
+        f"{setting}: {_DEPENDS}, and then the accountant of `dp`={mechanism} "
         "assumes that each client draws alone; "
         "take `sampling`=poisson without `adjacency`=replace_one"
     )

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.aggregation.compression import coding as codings
 from tff_nlp.privacy import (
     adaptive_clipping,
     clipped_mean,
@@ -67,13 +68,24 @@ class Mechanism:
             raise errors.UserError(f"`restart_every`={self.restart_every}: must be at least 1")
 
 
-def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregationFactory:
+def build_aggregator(
+    mechanism: Mechanism, coding: codings.Coding | None = None
+) -> tff.aggregators.UnweightedAggregationFactory:
     """Returns the aggregator of a mechanism. Set the key of each round's noise with `with_key`.
+
+    Args:
+      mechanism: The mechanism.
+      coding: How clients encode their updates; None to send them as they are. Clients that add the
+        noise cannot encode them.
 
     Raises:
       UserError: If a value is out of range.
     """
     if mechanism.name == DISTRIBUTED:
+        if coding is not None:
+            raise errors.UserError(
+                f"{coding.codec.setting}: `dp`={DISTRIBUTED} sends integers already"
+            )
         return distributed_mean.DistributedMeanFactory(
             noise_multiplier=mechanism.noise_multiplier,
             clipping_norm=mechanism.clipping_norm,
@@ -90,6 +102,7 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
                 restart_every=mechanism.restart_every,
             ),
             mechanism.noise_multiplier,
+            coding,
         )
     independent = noise.IndependentNoise()
     if mechanism.name == GAUSSIAN:
@@ -98,6 +111,7 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
             clipped_mean.Clipping(mechanism.clipping_norm),
             independent,
             mechanism.noise_multiplier,
+            coding,
         )
     if mechanism.name == ADAPTIVE_CLIPPING:
         split = _split(mechanism)
@@ -107,7 +121,7 @@ def build_aggregator(mechanism: Mechanism) -> tff.aggregators.UnweightedAggregat
             learning_rate=mechanism.clipping_learning_rate,
             count_stddev=split.count_stddev,
         )
-        return _clipped_mean(mechanism, clipping, independent, split.updates)
+        return _clipped_mean(mechanism, clipping, independent, split.updates, coding)
     raise errors.UserError(f"{errors.setting('dp', mechanism.name)}: has no aggregator")
 
 
@@ -146,10 +160,12 @@ def _clipped_mean(
     clipping: clipped_mean.Clipping,
     sum_noise: noise.SumNoise,
     noise_multiplier: float,
+    coding: codings.Coding | None,
 ) -> clipped_mean.ClippedMeanFactory:
     return clipped_mean.ClippedMeanFactory(
         clipping,
         sum_noise,
         noise_multiplier=noise_multiplier,
         denominator=float(mechanism.clients_per_round),
+        coding=coding,
     )

@@ -15,8 +15,11 @@ class Properties:
       mechanism: The mechanism that bounds each client's part and adds noise: one of
         `names.CLIENT_LEVEL`, or `names.OTHER`; `names.NONE` for an aggregator without privacy.
       clips: Whether it clips updates to a fixed norm without being a mechanism.
-      rounded_by: The argument that rounds numbers at random after clipping, as marked text; empty
-        without rounding.
+      coded_by: The argument that makes a client send something else than its numbers, as marked
+        text; empty if it sends them.
+      keeps_error: Whether a client keeps what this loses, and adds it to its next update.
+      clips_decoded: Whether the server clips what it has decoded. Then it does not matter whether
+        this makes an update longer.
       secure_sum: Whether updates are added up as integers by a secure sum.
       sums_suffice: Whether it needs only the sum of the clients' values.
       takes_keys: Whether clients add the noise, each with its own key (`KeyedUpdate`).
@@ -28,7 +31,9 @@ class Properties:
 
     mechanism: str = names.NONE
     clips: bool = False
-    rounded_by: str = ""
+    coded_by: str = ""
+    keeps_error: bool = False
+    clips_decoded: bool = False
     secure_sum: bool = False
     sums_suffice: bool = True
     takes_keys: bool = False
@@ -40,11 +45,22 @@ class Properties:
         """Whether it claims differential privacy for clients."""
         return self.mechanism != names.NONE
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether a client leaves out more than the last bits of its numbers."""
+        return self.coded_by.startswith("`compression`")
+
+    @property
+    def without_coding(self) -> str:
+        """What to take for numbers as they are, as marked text."""
+        return "`compression`=none" if self.is_compressed else "32 bits"
+
 
 def configured(
     mechanism: str = names.NONE,
     *,
-    upload_bits: int | None = None,
+    coded_by: str = "",
+    keeps_error: bool = False,
     secure_sum: bool = False,
     products: str = "",
     robust: str = "",
@@ -54,7 +70,8 @@ def configured(
 
     Args:
       mechanism: One of `names.CLIENT_LEVEL`. All other values protect no clients.
-      upload_bits: Number of bits in which a client sends each number; None for no rounding.
+      coded_by: See `Properties`.
+      keeps_error: See `Properties`.
       secure_sum: Whether updates are added up by a secure sum.
       products: Name of the method by which the server multiplies the factors of each client; empty
         if it does not.
@@ -63,7 +80,9 @@ def configured(
     """
     return Properties(
         mechanism=mechanism if mechanism in names.CLIENT_LEVEL else names.NONE,
-        rounded_by="" if upload_bits is None else f"`upload_bits`={upload_bits}",
+        coded_by=coded_by,
+        keeps_error=keeps_error,
+        clips_decoded=bool(coded_by) and mechanism in names.CENTRAL,
         secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
         clips=clips,
         sums_suffice=not products and not robust,

@@ -9,7 +9,7 @@ from tff_nlp.learning import suitability
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import contract, contract_terms, names, properties
 from tff_nlp.runs import configs
-from tff_nlp.runs.configs import federated, task_names
+from tff_nlp.runs.configs import task_names
 from tff_nlp.tasks import dependence
 
 
@@ -75,13 +75,14 @@ def _check_optimizers(run: configs.FederatedRun) -> None:
 
 def of_process(run: configs.FederatedRun) -> contract_terms.Conduct:
     """Returns what the process of a run does with its clients."""
-    bits, dp = run.federated.upload_bits, run.privacy.dp
+    dp = run.privacy.dp
     has_labels = run.corpus.task != task_names.LANGUAGE_MODEL
     return contract_terms.Conduct(
         algorithm=run.process,
         aggregator=properties.configured(
             dp,
-            upload_bits=None if bits == federated.FLOAT_BITS else bits,
+            coded_by=run.compression.setting,
+            keeps_error=run.compression.keeps_error,
             secure_sum=run.federated.secure_aggregation != names.NONE,
             products=_products(run.model),
             robust=run.aggregation.aggregator if run.compares_updates else "",

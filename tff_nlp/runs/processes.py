@@ -29,10 +29,10 @@ from tff_nlp.privacy.guarantee import Guarantee
 from tff_nlp.runs import (
     canary_clients,
     client_ranks,
+    codings,
     conduct,
     configs,
     distilling,
-    quantized_rounds,
     robust_rounds,
     secure_rounds,
 )
@@ -139,10 +139,10 @@ def build_aggregator(
     if of_mechanism is None:
         return (
             robust_rounds.aggregator(run)
-            or quantized_rounds.aggregator(run)
+            or codings.aggregator(run)
             or secure_rounds.aggregator(run)
         )
-    aggregator = mechanism.build_aggregator(of_mechanism)
+    aggregator = mechanism.build_aggregator(of_mechanism, codings.of_run(run))
     if canary_clients.audits_rounds(run):
         aggregator = releases.ReleasingFactory(aggregator)
     return aggregator

@@ -26,6 +26,7 @@ _GROUPS = (
     configs.CentralConfig,
     configs.PrivacyConfig,
     configs.AttackConfig,
+    configs.CompressionConfig,
 )
 # The other entries of info.json contain names and counts of the texts, without noise.
 _PUBLIC_INFO = (

@@ -6,7 +6,7 @@ import tensorflow_federated as tff
 
 from tff_nlp.aggregation.robust import names, robust_mean
 from tff_nlp.learning import attack_names as attacks
-from tff_nlp.runs import configs, secure_rounds
+from tff_nlp.runs import codings, configs, secure_rounds
 
 
 def aggregator(run: configs.FederatedRun) -> Any:
@@ -20,6 +20,7 @@ def aggregator(run: configs.FederatedRun) -> Any:
             clients=run.clients.clients_per_round,
             max_bytes=int(chosen.max_update_gigabytes * 1e9),
             little_is_enough=run.attack.scale() if run.attack.attack == attacks.ALIE else None,
+            coding=codings.of_run(run),
         )
     if chosen.aggregator != names.NORM_BOUND:
         return None

@@ -11,7 +11,9 @@ import tensorflow_federated as tff
 from tests.learning import quadratics
 from tests.learning import softmax_model as linear
 from tff_nlp import errors
-from tff_nlp.aggregation import quantized_mean
+from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
+from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.rounding import Rounding
 from tff_nlp.execution import forms, ledger, worker
 from tff_nlp.learning import composition, distillation
 from tff_nlp.learning.algorithms import fed_avg, fed_df
@@ -104,7 +106,7 @@ def test_the_same_in_tffs_worker():
     [
         (tff.learning.secure_aggregator(zeroing=False, clipping=False), 1e-3),
         # Both the update and the logits have steps of a 127th of their largest number or so.
-        (quantized_mean.QuantizedMeanFactory(8, 0), 0.1),
+        (CodedMeanFactory(Coding(Rounding(8), 0)), 0.1),
     ],
 )
 def test_sums_of_integers_suffice(aggregator, bound):

@@ -9,7 +9,9 @@ import tensorflow_federated as tff
 
 from tests.learning import quadratics
 from tff_nlp import errors
-from tff_nlp.aggregation import quantized_mean
+from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
+from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.rounding import Rounding
 from tff_nlp.execution import forms, ledger
 from tff_nlp.learning import client_work, composition
 from tff_nlp.learning.algorithms import fed_avg, q_fed_avg
@@ -91,7 +93,7 @@ def test_a_client_with_more_examples_weighs_more():
 def test_updates_may_be_rounded_or_summed_securely():
     """One weight is rounded to itself; the secure sum has steps of its own."""
     for aggregator, tolerance in (
-        (quantized_mean.QuantizedMeanFactory(8, 0), 1e-5),
+        (CodedMeanFactory(Coding(Rounding(8), 0)), 1e-5),
         (tff.learning.secure_aggregator(zeroing=False, weighted=True), 2e-3),
     ):
         process = q_fed_avg.q_fed_avg(

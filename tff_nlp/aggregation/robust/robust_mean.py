@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp import errors
+from tff_nlp.aggregation.compression import coding as codings
 from tff_nlp.aggregation.robust import (
     bulyan,
     centered_clipping,
@@ -70,6 +71,7 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
         clients: int = 1,
         max_bytes: int = MAX_BYTES,
         little_is_enough: float | None = None,
+        coding: codings.Coding | None = None,
     ) -> None:
         """Initializes the factory.
 
@@ -83,6 +85,8 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
           little_is_enough: If given, clients send `MarkedUpdate`s, and the updates of attackers are
             replaced by mean - z * deviation of the honest ones, coordinate by coordinate, with this
             z (Baruch et al. 2019, "A Little Is Enough", algorithm 3). None for no such attack.
+          coding: How clients encode their updates; None to send them as they are. The rule compares
+            the decoded updates.
 
         Raises:
           UserError: If there is no such rule.
@@ -97,21 +101,27 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
         self.clients = clients
         self.max_bytes = max_bytes
         self.little_is_enough = little_is_enough
-        self.properties = properties.configured(robust=rule)
+        self.coding = coding
+        self.properties = properties.configured(
+            robust=rule, **(coding.properties if coding else {})
+        )
 
     def create(
         self, value_type: tff.Type, weight_type: tff.Type
     ) -> tff.templates.AggregationProcess:
         """Returns the aggregation process for updates that are tuples of float32 tensors.
 
+        The updates may be `coding.Encoded` already.
+
         Raises:
           UserError: If the updates of a round would need more memory than allowed.
         """
         marked = self.little_is_enough is not None
-        specs = tuple(
-            tff.types.type_to_tf_tensor_specs(value_type.update if marked else value_type)
-        )
+        update_type = value_type.update if marked else value_type
+        specs = tuple(codings.specs_of(update_type))
         self._check_memory(specs)
+        encode_update = codings.encoder(self.coding, update_type)
+        decode = self.coding.decode if self.coding else tuple
         kept_type = tff.types.tensorflow_to_type(
             (
                 tuple(tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs),
@@ -124,11 +134,20 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
         def none_kept() -> Any:
             return tuple(tf.zeros([0, *spec.shape]) for spec in specs), tf.zeros([0], tf.bool)
 
-        @tff.tensorflow.computation(kept_type, tff.StructType([value_type, weight_type]))
+        @tff.tensorflow.computation(value_type)
+        def encode(value: Any) -> Any:
+            if marked:
+                return MarkedUpdate(value.attacks, encode_update(value.update))
+            return encode_update(value)
+
+        sent_type = tff.StructType([encode.type_signature.result, weight_type])
+
+        @tff.tensorflow.computation(kept_type, sent_type)
         def keep(kept: Any, sent: Any) -> Any:
             stack, attacks = kept
             value, weight = sent
             update, attacker = (value.update, value.attacks) if marked else (value, False)
+            update = decode(update)
             counts = tf.cast(weight, tf.float32) > 0
             rows = tf.cast(counts, tf.int32)
             grown = tuple(
@@ -167,7 +186,7 @@ class RobustMeanFactory(tff.aggregators.WeightedAggregationFactory):
             tff.FederatedType(weight_type, tff.CLIENTS),
         )
         def next_fn(state: Any, value: Any, weight: Any) -> Any:
-            sent = tff.federated_zip((value, weight))
+            sent = tff.federated_zip((tff.federated_map(encode, value), weight))
             kept = tff.federated_aggregate(sent, none_kept(), keep, join, report)
             combined = tff.federated_map(combine, (state, kept))
             measured = tff.federated_zip(collections.OrderedDict(compared_updates=combined[2]))

@@ -6,7 +6,6 @@ with FedAvg for the shared model.
 
 from typing import Any
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_nlp import errors
@@ -61,20 +60,16 @@ def ditto(
         server_optimizer,
         conduct,
         client_specs=task.weight_specs()[0],
+        extras=client_work.extras(local),
         own_model=lambda weights, own: tff.learning.models.ModelWeights(
             tuple(own), tuple(weights.non_trainable)
         ),
     )
 
 
-def _build_work(task: tasks.Task, local: client_work.LocalWork, strength: float) -> tff.Computation:
-    """Returns the client's computation, see `stateful.compose`."""
-    specs = task.weight_specs()[0]
-    client_type = client_input.client_type(
-        task.batch_spec, {client_input.STATE: specs, **client_work.extras(local)}
-    )
+def _build_work(task: tasks.Task, local: client_work.LocalWork, strength: float) -> stateful.Work:
+    """Returns the client's work, see `stateful.compose`."""
 
-    @tff.tensorflow.computation(np.int32, task.weights_type(), client_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
         shared, frozen = tuple(weights.trainable), tuple(weights.non_trainable)
         own = tuple(client_input.value_of(client, client_input.STATE, shared))

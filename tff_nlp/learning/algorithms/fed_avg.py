@@ -4,10 +4,13 @@ McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Dec
 algorithm 1; Reddi et al. 2021, "Adaptive Federated Optimization", algorithm 2.
 """
 
+from typing import Any
+
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_nlp.aggregation import factor_products
-from tff_nlp.learning import client_work, composition, factor_rounds, optimizers
+from tff_nlp.learning import client_work, composition, factor_rounds, optimizers, stateful
 from tff_nlp.tasks import task as tasks
 
 
@@ -18,7 +21,7 @@ def fed_avg(
     server_optimizer: optimizers.ServerOptimizer | None = None,
     aggregator: composition.Aggregator | None = None,
     allow_dp_mismatch: bool = False,
-) -> tff.learning.templates.LearningProcess:
+) -> tff.learning.templates.LearningProcess | stateful.StatefulProcess:
     """Builds the process: clients train, and the server steps along the mean of their updates.
 
     Args:
@@ -31,7 +34,8 @@ def fed_avg(
 
     Returns:
       The process. `next` takes a list with one data set of batches per client.
-      `composition.initial_state` returns the state before the first round.
+      `composition.initial_state` returns the state before the first round. If clients keep what a
+      codec of the aggregator loses, it is a `StatefulProcess`.
 
     Raises:
       UserError: If settings and mechanism are not compatible.
@@ -46,9 +50,29 @@ def fed_avg(
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, allow_dp_mismatch=allow_dp_mismatch)
     server_optimizer = server_optimizer or optimizers.ServerOptimizer()
+    coding = composition.coding_of(aggregator)
+    if coding is not None and coding.keeps_error:
+        return stateful.compose(
+            task,
+            _build_work(task, local),
+            aggregator,
+            server_optimizer,
+            conduct,
+            client_specs=(),
+            extras=client_work.extras(local),
+        )
     work = client_work.build_client_work(task, local, keyed=composition.keyed(aggregator))
     if isinstance(aggregator, factor_products.FactorMeanFactory):
         return factor_rounds.compose(
             task, work, aggregator, server_optimizer, conduct, seed=local.seed
         )
     return composition.compose(task, work, aggregator, server_optimizer, conduct)
+
+
+def _build_work(task: tasks.Task, local: client_work.LocalWork) -> stateful.Work:
+    """Returns the work of clients whose only state is what a codec lost."""
+
+    def work(round_number: tf.Tensor, weights: Any, client: Any) -> Any:
+        return *client_work.result(task, local, round_number, weights, client), ()
+
+    return work

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from tff_nlp.learning import (
     client_input,
@@ -58,7 +57,7 @@ def fed_buff(
         server_optimizer,
         conduct,
         client_specs=task.weight_specs()[0],
-        own_model=None,
+        extras={client_input.JOB: client_input.JOB_SPEC, **client_work.extras(local)},
     )
 
 
@@ -71,13 +70,10 @@ def discount(staleness: Any) -> Any:
     return 1.0 / np.sqrt(1.0 + staleness)
 
 
-def _build_work(task: tasks.Task, local: client_work.LocalWork) -> tff.Computation:
-    """Returns the client's computation, see `stateful.compose`."""
+def _build_work(task: tasks.Task, local: client_work.LocalWork) -> stateful.Work:
+    """Returns the client's work, see `stateful.compose`."""
     specs = task.weight_specs()[0]
-    extras = {client_input.STATE: specs, client_input.JOB: client_input.JOB_SPEC}
-    client_type = client_input.client_type(task.batch_spec, {**extras, **client_work.extras(local)})
 
-    @tff.tensorflow.computation(np.int32, task.weights_type(), client_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
         zeros = tuple(tf.zeros(spec.shape) for spec in specs)
         waiting = tuple(client_input.value_of(client, client_input.STATE, zeros))

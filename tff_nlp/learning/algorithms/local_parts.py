@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_nlp import errors
@@ -64,6 +63,8 @@ def local_parts(
         server_optimizer,
         conduct,
         client_specs=own_specs,
+        extras=client_work.extras(local),
+        model_type=tff.types.tensorflow_to_type(_server_weights(split, *task.weight_specs())),
         own_model=lambda weights, own: tff.learning.models.ModelWeights(
             split.join(split.shared(tuple(weights.trainable)), tuple(own)),
             tuple(weights.non_trainable),
@@ -125,15 +126,9 @@ def _server_weights(split: _Split, trainable: Any, frozen: Any) -> Any:
     )
 
 
-def _build_work(task: tasks.Task, local: client_work.LocalWork, split: _Split) -> tff.Computation:
-    """Returns the client's computation, see `stateful.compose`."""
-    model_type = tff.types.tensorflow_to_type(_server_weights(split, *task.weight_specs()))
-    own_specs = split.local(task.weight_specs()[0])
-    client_type = client_input.client_type(
-        task.batch_spec, {client_input.STATE: own_specs, **client_work.extras(local)}
-    )
+def _build_work(task: tasks.Task, local: client_work.LocalWork, split: _Split) -> stateful.Work:
+    """Returns the client's work, see `stateful.compose`."""
 
-    @tff.tensorflow.computation(np.int32, model_type, client_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
         frozen, initial = split.frozen(tuple(weights.non_trainable))
         own = tuple(client_input.value_of(client, client_input.STATE, initial))

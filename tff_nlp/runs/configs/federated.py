@@ -14,8 +14,6 @@ ALGORITHMS = (
 )
 # The name of fedavg with LoRA whose factors B stay at the clients, see `FederatedRun`.
 FEDSA = "fedsa"
-# Bits per number of an update that a client sends. The first is without rounding.
-FLOAT_BITS, *_ = UPLOAD_BITS = (32, 8, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +50,6 @@ class FederatedConfig:
         "Weights of the clients' updates; auto: uniform with `dp`, fedmd and dsfl, else examples.",
         ("auto", "examples", "uniform"),
     )
-    upload_bits: int = option(
-        FLOAT_BITS,
-        "Bits per number of a client's update. 32: no rounding; 8 or 4: stochastic rounding.",
-    )
     secure_aggregation: str = option(
         names.NONE,
         "How updates are added up. none: as floats in the clear; plain: as integers, with a secure "
@@ -84,8 +78,6 @@ class FederatedConfig:
     server_epsilon: float = option(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
 
     def __post_init__(self) -> None:
-        bits = self.upload_bits
-        checks.check(bits in UPLOAD_BITS, "upload_bits", bits, "32, 8 or 4")
         for name, least in (
             ("secure_aggregation_threshold", 2),
             ("secure_aggregation_colluders", 0),

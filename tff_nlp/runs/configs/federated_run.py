@@ -11,6 +11,7 @@ from tff_nlp.runs.configs.aggregation import AggregationConfig
 from tff_nlp.runs.configs.attack import AttackConfig
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
+from tff_nlp.runs.configs.compression import CompressionConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
 from tff_nlp.runs.configs.devices import DevicesConfig
 from tff_nlp.runs.configs.distillation import DistillationConfig
@@ -34,6 +35,7 @@ class FederatedRun:
     client_training: ClientTrainingConfig = ClientTrainingConfig()
     federated: FederatedConfig = FederatedConfig()
     aggregation: AggregationConfig = AggregationConfig()
+    compression: CompressionConfig = CompressionConfig()
     distillation: DistillationConfig = DistillationConfig()
     personalization: PersonalizationConfig = PersonalizationConfig()
     rounds: RoundsConfig = RoundsConfig()

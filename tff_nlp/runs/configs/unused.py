@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from tff_nlp.aggregation.compression import names as compression
 from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.errors import setting
 from tff_nlp.learning import attack_names as attacks
@@ -45,6 +46,9 @@ _MEANT_FOR = {
     "update_norm_bound": ("aggregator", (robust.NORM_BOUND,)),
     "clipping_radius": ("aggregator", (robust.CENTERED_CLIPPING,)),
     "max_update_gigabytes": ("aggregator", robust.COMPARING),
+    "compression_fraction": ("compression", tuple(compression.FRACTIONS)),
+    "compression_rank": ("compression", (compression.POWER_SGD,)),
+    "error_feedback": ("compression", compression.BIASED),
     "attack_fraction": ("attack", attacks.ATTACKS[1:]),
     "attack_scale": ("attack", tuple(attacks.SCALES)),
     "backdoor_trigger": ("attack", (attacks.BACKDOOR,)),

@@ -1,0 +1,1 @@
+"""Updates that clients send in fewer bytes."""
