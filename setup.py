@@ -59,8 +59,19 @@ setup(
             "tensorflow-datasets>=4.9,<5",
             "tensorflow-metadata<1.16",
         ],
+        # Homomorphic encryption of updates. Newer versions need Python 3.11.
+        "ckks": ["tenseal==0.3.16"],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
-        "test": ["gguf==0.19.0", "hypothesis", "mypy", "pdoc", "pytest", "pytest-timeout", "ruff"],
+        "test": [
+            "gguf==0.19.0",
+            "hypothesis",
+            "mypy",
+            "pdoc",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "tenseal==0.3.16",
+        ],
     },
 )

@@ -15,9 +15,9 @@ import tensorflow_federated as tff
 
 from tff_nlp.execution import forms, graphs, secure_sums
 
-# Number of vectors that are summed securely -> bytes that the protocol makes a client send and
-# receive in addition to the vectors.
-Overhead = Callable[[int], tuple[int, int]]
+# Number of integers and of packed bytes of each vector that is summed securely -> bytes that the
+# protocol makes a client send and receive in addition to the packed vectors.
+Overhead = Callable[[Sequence[tuple[int, int]]], tuple[int, int]]
 
 PROTOCOL = "secure protocol"
 _FROZEN, _TRAINABLE = "non_trainable", "trainable"
@@ -138,7 +138,8 @@ def of_form(
             _part("up", f"{prefix}weight and metrics", rest),
         ]
     if overhead is not None and secure:
-        sent_beside, received_beside = overhead(len(secure))
+        sizes = [(leaf.spec.shape.num_elements(), leaf.bytes or 0) for leaf in secure]
+        sent_beside, received_beside = overhead(sizes)
         parts += [Part("up", PROTOCOL, sent_beside), Part("down", PROTOCOL, received_beside)]
     totals = {d: sum(p.bytes for p in parts if p.direction == d) for d in ("down", "up", "once")}
     return ByteLedger(**totals, parts=tuple(p for p in parts if p.bytes or p.unknown))

@@ -22,7 +22,11 @@ _SECOND_SUM = {
 # Algorithms whose clients can keep what compression lost.
 _KEEPS_ERRORS = ("fedavg", "fedprox", "fedbuff", "fedper", "fedsa", "ditto")
 # The contexts that can run secure sums, in the clear or with the protocol.
-_CONTEXTS = {names.PLAIN: ("streaming", "ray"), names.MASKED: ("streaming",)}
+_CONTEXTS = {
+    names.PLAIN: ("streaming", "ray"),
+    names.MASKED: ("streaming",),
+    names.CKKS: ("streaming",),
+}
 
 
 def violations(conduct: Conduct, rounds: Rounds | None) -> Iterator[Violation]:
@@ -170,7 +174,7 @@ def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation
 
 def _asynchronous(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
     """Returns what keeps a secure sum from having the cohort that it needs."""
-    if not conduct.aggregator.secure_sum:
+    if not conduct.aggregator.secure_sum or conduct.aggregator.encrypted:
         return None
     kind = rounds.secure_sums if rounds else names.PLAIN
     if conduct.algorithm == "fedbuff":

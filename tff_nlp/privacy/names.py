@@ -13,9 +13,9 @@ NONE = "none"
 OTHER = "other"
 
 # How updates are added up: as floats, or as integers by a secure sum, which a simulation computes
-# in the clear or by the protocol.
-PLAIN, MASKED = "plain", "masked"
-SUMS = (NONE, PLAIN, MASKED)
+# in the clear, by the protocol of masks, or under encryption.
+PLAIN, MASKED, CKKS = "plain", "masked", "ckks"
+SUMS = (NONE, PLAIN, MASKED, CKKS)
 
 FIXED, POISSON, CYCLIC = DRAWS = ("fixed", "poisson", "cyclic")
 # How neighbours differ: by what the mechanism's accountant assumes, or as is said.

@@ -21,6 +21,8 @@ class Properties:
       clips_decoded: Whether the server clips what it has decoded. Then it does not matter whether
         this makes an update longer.
       secure_sum: Whether updates are added up as integers by a secure sum.
+      encrypted: Whether this sum is meant for encryption: its integers have the same step in all
+        rounds, and no client needs to wait for others.
       sums_suffice: Whether it needs only the sum of the clients' values.
       takes_keys: Whether clients add the noise, each with its own key (`KeyedUpdate`).
       multiplies: The argument by which the server multiplies the factors of each client, as marked
@@ -35,6 +37,7 @@ class Properties:
     keeps_error: bool = False
     clips_decoded: bool = False
     secure_sum: bool = False
+    encrypted: bool = False
     sums_suffice: bool = True
     takes_keys: bool = False
     multiplies: str = ""
@@ -62,6 +65,7 @@ def configured(
     coded_by: str = "",
     keeps_error: bool = False,
     secure_sum: bool = False,
+    encrypted: bool = False,
     products: str = "",
     robust: str = "",
     clips: bool = False,
@@ -73,6 +77,7 @@ def configured(
       coded_by: See `Properties`.
       keeps_error: See `Properties`.
       secure_sum: Whether updates are added up by a secure sum.
+      encrypted: See `Properties`.
       products: Name of the method by which the server multiplies the factors of each client; empty
         if it does not.
       robust: Name of the robust rule that compares updates; empty if there is none.
@@ -84,6 +89,7 @@ def configured(
         keeps_error=keeps_error,
         clips_decoded=bool(coded_by) and mechanism in names.CENTRAL,
         secure_sum=secure_sum or mechanism == names.DISTRIBUTED,
+        encrypted=encrypted and mechanism != names.DISTRIBUTED,
         clips=clips,
         sums_suffice=not products and not robust,
         takes_keys=mechanism == names.DISTRIBUTED,

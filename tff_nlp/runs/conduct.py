@@ -84,6 +84,7 @@ def of_process(run: configs.FederatedRun) -> contract_terms.Conduct:
             coded_by=run.compression.setting,
             keeps_error=run.compression.keeps_error,
             secure_sum=run.federated.secure_aggregation != names.NONE,
+            encrypted=run.federated.secure_aggregation == names.CKKS,
             products=_products(run.model),
             robust=run.aggregation.aggregator if run.compares_updates else "",
             clips=run.aggregation.aggregator == robust.NORM_BOUND,
@@ -98,7 +99,7 @@ def of_process(run: configs.FederatedRun) -> contract_terms.Conduct:
 
 def of_rounds(run: configs.FederatedRun) -> contract_terms.Rounds:
     """Returns how the rounds of a run are drawn and run."""
-    is_masked = run.federated.secure_aggregation == names.MASKED
+    sums = run.federated.secure_aggregation
     masked = contract_terms.Masked(
         run.clients.clients_per_round, demanded(run), run.federated.secure_aggregation_threshold
     )
@@ -108,8 +109,8 @@ def of_rounds(run: configs.FederatedRun) -> contract_terms.Rounds:
         adjacency=run.privacy.adjacency,
         max_failed_clients=run.execution.max_failed_clients,
         context=run.execution.context,
-        secure_sums=names.MASKED if is_masked else names.PLAIN,
-        masked=masked if is_masked else None,
+        secure_sums=names.PLAIN if sums == names.NONE else sums,
+        masked=masked if sums == names.MASKED else None,
         by_devices=bool(run.devices.device_profiles),
     )
 

@@ -1,11 +1,11 @@
 """Secure aggregation in a run: the aggregator of integers, and the protocol that adds them up."""
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tff_nlp.aggregation.encryption import ckks
 from tff_nlp.aggregation.secure_aggregation import messages, session, simulation
 from tff_nlp.privacy import names
 from tff_nlp.runs import conduct, configs
@@ -16,9 +16,16 @@ if TYPE_CHECKING:  # Flags are checked before TensorFlow is imported.
 
 
 def aggregator(run: configs.FederatedRun) -> Any:
-    """Returns TFF's aggregator of integers, with an adaptive range; None for sums of floats."""
+    """Returns the aggregator of integers; None for sums of floats.
+
+    For encryption it has a fixed step, otherwise it is TFF's with an adaptive range.
+    """
     if run.federated.secure_aggregation == names.NONE or run.privacy.dp == names.DISTRIBUTED:
         return None
+    if run.federated.secure_aggregation == names.CKKS:
+        from tff_nlp.aggregation.encryption import fixed_point_mean
+
+        return fixed_point_mean.FixedPointMeanFactory()
     import tensorflow_federated as tff
 
     # qfedavg weights clients by their losses, whatever else they weigh.
@@ -29,6 +36,9 @@ def aggregator(run: configs.FederatedRun) -> Any:
 
 def protocols(run: configs.FederatedRun) -> "Protocols | None":
     """Returns the protocol that computes secure sums; None for sums in the clear."""
+    if run.federated.secure_aggregation == names.CKKS:
+        holder = ckks.KeyHolder()  # Its keys last as long as the program.
+        return lambda clients, vectors: ckks.Round(holder, vectors)
     if run.federated.secure_aggregation != names.MASKED:
         return None
     threshold, demanded = run.federated.secure_aggregation_threshold, conduct.demanded(run)
@@ -42,9 +52,11 @@ def protocols(run: configs.FederatedRun) -> "Protocols | None":
 
 def overhead(run: configs.FederatedRun) -> "Overhead | None":
     """Returns the function that counts the protocol's other bytes; None without a protocol."""
+    if run.federated.secure_aggregation == names.CKKS:
+        return ckks.overhead
     if run.federated.secure_aggregation != names.MASKED:
         return None
-    return functools.partial(messages.overhead, run.clients.clients_per_round)
+    return lambda sizes: messages.overhead(run.clients.clients_per_round, len(sizes))
 
 
 class _Masked:

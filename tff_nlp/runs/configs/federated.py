@@ -1,6 +1,7 @@
 """The federated algorithm."""
 
 import dataclasses
+import importlib.util
 import math
 
 from tff_nlp.privacy import names
@@ -53,7 +54,8 @@ class FederatedConfig:
     secure_aggregation: str = option(
         names.NONE,
         "How updates are added up. none: as floats in the clear; plain: as integers, with a secure "
-        "sum that is simulated in the clear; masked: with the protocol of Bonawitz et al. 2017.",
+        "sum that is simulated in the clear; masked: with the protocol of Bonawitz et al. 2017; "
+        "ckks: under homomorphic encryption.",
         names.SUMS,
     )
     secure_aggregation_threshold: int | None = option(
@@ -78,6 +80,9 @@ class FederatedConfig:
     server_epsilon: float = option(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
 
     def __post_init__(self) -> None:
+        if self.secure_aggregation == names.CKKS and importlib.util.find_spec("tenseal") is None:
+            why = "TenSEAL is not installed; EXTRAS=ckks scripts/setup adds it"
+            checks.refuse("secure_aggregation", names.CKKS, why)
         for name, least in (
             ("secure_aggregation_threshold", 2),
             ("secure_aggregation_colluders", 0),

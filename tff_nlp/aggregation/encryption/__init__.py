@@ -1,0 +1,1 @@
+"""Sums of updates that the server adds up without reading them, by homomorphic encryption."""

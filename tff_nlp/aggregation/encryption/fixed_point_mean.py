@@ -1,0 +1,81 @@
+"""The weighted mean of updates as a secure sum of integers of a fixed step, for encryption.
+
+A client weighs its update before the sum, because the server cannot multiply what it cannot read.
+The step is the same in all rounds. So no client has to agree with others on a range, and nothing is
+clipped that an update may have.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_nlp.privacy import properties
+
+# The distance between two numbers: a weighted number is off by 3e-8 at most.
+STEP = 2.0**-24
+# Sums of integers are below it. So sums of numbers are below 8 million.
+MODULUS = 2**47
+# Largest weighted number of a client. A sum of 128 of them does not wrap around.
+LARGEST = 2.0**16
+
+
+class FixedPointMeanFactory(tff.aggregators.WeightedAggregationFactory):
+    """A TFF aggregator for the weighted mean as a modular secure sum. It has no state."""
+
+    def __init__(self) -> None:
+        self.properties = properties.configured(secure_sum=True, encrypted=True)
+
+    def create(
+        self, value_type: tff.Type, weight_type: tff.Type
+    ) -> tff.templates.AggregationProcess:
+        """Returns the aggregation process for updates of float32 tensors of static shapes.
+
+        Args:
+          value_type: Type of the updates.
+          weight_type: Type of the clients' weights, a scalar number.
+        """
+        specs = tff.types.type_to_tf_tensor_specs(value_type)
+        secure_sum = tff.aggregators.SecureModularSumFactory(MODULUS, symmetric_range=True)
+
+        @tff.tensorflow.computation(value_type, weight_type)
+        def weigh(value: Any, weight: Any) -> Any:
+            factor = tf.cast(weight, tf.float64)
+            parts = [_to_integers(factor * tf.cast(p, tf.float64)) for p in tf.nest.flatten(value)]
+            return tuple(parts), _to_integers(factor)
+
+        sums = secure_sum.create(weigh.type_signature.result)
+
+        @tff.tensorflow.computation(weigh.type_signature.result)
+        def mean_of(total: Any) -> Any:
+            parts, weight = (tf.nest.map_structure(_to_numbers, part) for part in total)
+            mean = [tf.cast(tf.math.divide_no_nan(p, weight), tf.float32) for p in parts]
+            return tf.nest.pack_sequence_as(specs, mean)
+
+        @tff.federated_computation
+        def initialize() -> Any:
+            return sums.initialize()
+
+        @tff.federated_computation(
+            initialize.type_signature.result,
+            tff.FederatedType(value_type, tff.CLIENTS),
+            tff.FederatedType(weight_type, tff.CLIENTS),
+        )
+        def next_fn(state: Any, value: Any, weight: Any) -> Any:
+            weighted = tff.federated_map(weigh, (value, weight))
+            total = sums.next(state, weighted)
+            mean = tff.federated_map(mean_of, total.result)
+            nothing = tff.federated_value((), tff.SERVER)
+            return tff.templates.MeasuredProcessOutput(total.state, mean, nothing)
+
+        return tff.templates.AggregationProcess(initialize, next_fn)
+
+
+def _to_integers(numbers: tf.Tensor) -> tf.Tensor:
+    """Returns float64 numbers in steps, int64."""
+    return tf.cast(tf.round(tf.clip_by_value(numbers, -LARGEST, LARGEST) / STEP), tf.int64)
+
+
+def _to_numbers(integers: tf.Tensor) -> tf.Tensor:
+    """Returns the numbers of a sum, float64."""
+    return tf.cast(integers, tf.float64) * STEP
