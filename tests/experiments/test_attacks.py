@@ -61,7 +61,7 @@ def test_the_result_says_who_attacked_and_how_long_it_took(attacked):
         ({"aggregator": "median", "dp": "gaussian", "noise_multiplier": 1}, "take --dp=none"),
         (
             {"aggregator": "norm_bound", "upload_bits": 8},
-            "--upload_bits=8: rounding makes an update longer",
+            "--upload_bits=8: it can make an update longer",
         ),
         (
             {"aggregator": "median", "max_update_gigabytes": 1e-7},

@@ -37,7 +37,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, run_train):
     ("changes", "message"),
     [
         ({"upload_bits": 16}, "--upload_bits=16: must be 32, 8 or 4"),
-        ({"dp": "gaussian", **PRIVATE}, "--upload_bits=4: rounding makes an update longer"),
+        ({"aggregator": "norm_bound"}, "--upload_bits=4: it can make an update longer"),
         ({"dp": "distributed", **PRIVATE}, "--upload_bits=4: --dp=distributed sends integers"),
         ({"secure_aggregation": "plain"}, "--upload_bits=4: --secure_aggregation=plain"),
     ],

@@ -39,10 +39,10 @@ def violations(conduct: Conduct, rounds: Rounds | None) -> Iterator[Violation]:
     found = (
         _products(conduct),
         _robust(conduct),
+        _variates(conduct, rounds),
         _coding(conduct, rounds),
         *_secure_sum(conduct.aggregator, rounds),
         _asynchronous(conduct, rounds),
-        _variates(conduct, rounds),
     )
     yield from filter(None, found)
 

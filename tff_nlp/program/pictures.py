@@ -27,6 +27,17 @@ _STYLES: tuple[tuple[str, Any, str], ...] = (
 )
 
 
+def style(number: int) -> tuple[str, Any, str]:
+    """Returns the colour, style and marker of a line. The first 36 lines differ.
+
+    Args:
+      number: Number of the line, from 0.
+    """
+    place, turn = number % len(_STYLES), number // len(_STYLES)
+    _, line, marker = _STYLES[(place + turn) % len(_STYLES)]
+    return _STYLES[place][0], line, marker
+
+
 class Curve(Protocol):
     """A line of a panel."""
 

@@ -13,16 +13,8 @@ from typing import Any
 from tff_nlp import durable_files, errors
 from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.learning import attack_names
-from tff_nlp.program import run_directory
-from tff_nlp.runs import (
-    checks,
-    conduct,
-    configs,
-    federated_run,
-    privacy_plan,
-    reporter,
-    robustness_picture,
-)
+from tff_nlp.runs import cells as runs
+from tff_nlp.runs import checks, configs, reporter, robustness_picture
 
 RESULT, PICTURE = "robustness.json", "robustness.png"
 _NO_FOLDER = "must be given: each attack and aggregator has a folder in it"
@@ -53,18 +45,7 @@ def run(base: configs.FederatedRun, matrix: configs.RobustnessConfig) -> Mapping
         for aggregator in matrix.columns():
             reporter.say("cell", [f"{attack} against {aggregator}"])
             cell = _cell(base, attack, aggregator, folder)
-            refused = _refusal(cell)
-            if refused:
-                reporter.say("refused", [refused])
-                cells[attack][aggregator] = {"refused": errors.with_flags(refused)}
-                continue
-            try:
-                federated_run.run(cell)
-            except errors.DivergedError as error:
-                reporter.say("diverged", [error.marked])
-                cells[attack][aggregator] = {"diverged": error.with_flags()}
-                continue
-            cells[attack][aggregator] = _scores(pathlib.Path(cell.place.output_dir))
+            cells[attack][aggregator] = _with_success(runs.train(cell), folder)
     found = {"task": base.corpus.task, "corpus": base.corpus.corpus, "cells": cells}
     durable_files.replace_text(folder / RESULT, json.dumps(found, indent=2) + "\n")
     robustness_picture.draw(cells, folder / PICTURE, title=pathlib.Path(base.corpus.corpus).name)
@@ -78,14 +59,12 @@ def table(cells: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     columns = list(next(iter(cells.values())))
     rows = [["", *columns]]
     rows += [[attack, *(_shown(row[name]) for name in columns)] for attack, row in cells.items()]
-    first = max(len(row[0]) for row in rows)
-    width = 2 + max(len(text) for row in rows for text in row[1:])
-    return [f"{row[0]:{first}}" + "".join(f"{text:>{width}}" for text in row[1:]) for row in rows]
+    return runs.aligned(rows)
 
 
 def _shown(cell: Mapping[str, Any]) -> str:
     success = cell.get("backdoor_success")
-    return robustness_picture.outcome(cell) + ("" if success is None else f" ({success:.3f})")
+    return runs.outcome(cell) + ("" if success is None else f" ({success:.3f})")
 
 
 def _check(base: configs.FederatedRun) -> None:
@@ -114,20 +93,10 @@ def _cell(
     )
 
 
-def _refusal(cell: configs.FederatedRun) -> str:
-    """Returns why a cell is refused, a marked text; empty if it can train."""
-    try:
-        conduct.check(privacy_plan.resolve(cell))
-    except errors.UserError as error:
-        return error.marked
-    return ""
-
-
-def _scores(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the scores of a finished cell."""
-    result = json.loads((folder / run_directory.RESULT).read_text())
-    test = result["test"]
-    score = test.get("accuracy", test.get("perplexity"))
-    entry: dict[str, Any] = {"score": score, "folder": folder.name}
-    success = result.get("attack", {}).get("backdoor_success")
-    return entry if success is None else {**entry, "backdoor_success": success}
+def _with_success(cell: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the scores of a cell, with the success of its backdoor if it has one."""
+    if "folder" not in cell:
+        return cell
+    attack = runs.result(folder / cell["folder"]).get("attack", {})
+    names = [name for name in ("backdoor_success",) if attack.get(name) is not None]
+    return cell | {name: attack[name] for name in names}

@@ -9,12 +9,7 @@ from matplotlib.figure import Figure
 
 from tff_nlp.clients import picture
 from tff_nlp.program import pictures
-
-
-def outcome(cell: Mapping[str, Any]) -> str:
-    """Returns the score of a cell as text, or the word that says why there is none."""
-    words = [word for word in ("refused", "diverged") if word in cell]
-    return words[0] if words else f"{cell['score']:.3f}"
+from tff_nlp.runs import cells as runs
 
 
 def draw(
@@ -46,7 +41,7 @@ def draw(
     for i, row in enumerate(cells.values()):
         for j, cell in enumerate(row.values()):
             bright = "score" not in cell or cell["score"] > (low + high) / 2
-            text = outcome(cell)
+            text = runs.outcome(cell)
             if "backdoor_success" in cell:
                 text += f"\n({cell['backdoor_success']:.2f})"
             axes.text(

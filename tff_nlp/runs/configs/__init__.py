@@ -8,6 +8,7 @@ from tff_nlp.runs.configs.central_run import CentralRun
 from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.clients import ClientsConfig
 from tff_nlp.runs.configs.compression import CompressionConfig
+from tff_nlp.runs.configs.compression_plan import CompressionPlanConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
 from tff_nlp.runs.configs.devices import DevicesConfig
 from tff_nlp.runs.configs.distillation import DistillationConfig
@@ -33,6 +34,7 @@ __all__ = [
     "ClientTrainingConfig",
     "ClientsConfig",
     "CompressionConfig",
+    "CompressionPlanConfig",
     "CorpusConfig",
     "DevicesConfig",
     "DistillationConfig",

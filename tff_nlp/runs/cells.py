@@ -1,0 +1,68 @@
+"""One run of a comparison: it trains in a folder of its own, or is refused, or diverges."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from tff_nlp import errors
+from tff_nlp.program import run_directory
+from tff_nlp.runs import conduct, configs, federated_run, privacy_plan, reporter
+
+
+def train(cell: configs.FederatedRun) -> dict[str, Any]:
+    """Trains, or continues a run that was stopped. A finished run is not trained again.
+
+    Args:
+      cell: The configuration, with an `output_dir`.
+
+    Returns:
+      "folder" and "score", the headline of the test scores; or "refused" or "diverged", with the
+      reason.
+
+    Raises:
+      UserError: If a file or a row is wrong.
+      RunError: If training fails for another reason than divergence.
+    """
+    refused = _refusal(cell)
+    if refused:
+        reporter.say("refused", [refused])
+        return {"refused": errors.with_flags(refused)}
+    try:
+        federated_run.run(cell)
+    except errors.DivergedError as error:
+        reporter.say("diverged", [error.marked])
+        return {"diverged": error.with_flags()}
+    folder = pathlib.Path(cell.place.output_dir)
+    test = result(folder)["test"]
+    return {"score": test.get("accuracy", test.get("perplexity")), "folder": folder.name}
+
+
+def result(folder: pathlib.Path) -> Mapping[str, Any]:
+    """Returns the content of a finished run's result.json."""
+    return json.loads((folder / run_directory.RESULT).read_text())
+
+
+def outcome(cell: Mapping[str, Any]) -> str:
+    """Returns the score as text, or the word that says why there is none."""
+    words = [word for word in ("refused", "diverged") if word in cell]
+    return words[0] if words else f"{cell['score']:.3f}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Returns the lines of a table: the first column to the left, all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"{first:{widths[0]}}"
+        + "".join(f"  {text:>{width}}" for text, width in zip(rest, widths[1:], strict=True))
+        for first, *rest in rows
+    ]
+
+
+def _refusal(cell: configs.FederatedRun) -> str:
+    """Returns why a run is refused, a marked text; empty if it can train."""
+    try:
+        conduct.check(privacy_plan.resolve(cell))
+    except errors.UserError as error:
+        return error.marked
+    return ""
