@@ -22,6 +22,7 @@ TRAINABLE = ("all", "no_embeddings", "top_K", "biases", "head", "adapter")
 _TOKEN_EMBEDDING = "token_embedding/embeddings"
 # The pooler is part of the head where the pooling reads it.
 _HEAD = ("head/", "pooled_dense/")
+_HEAD_DROPOUT, _LAYER = "head_dropout", "transformer_layer_"
 
 # Backbones that belong to a classifier. Two classifiers with one backbone would change each other:
 # both set which weights train, and `fit` changes the weights.
@@ -120,6 +121,32 @@ class Classifier(functional.WeightsAsValues):
             self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
         )
 
+    @functools.cached_property
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+        return sum(layer.name.startswith(_LAYER) for layer in self._network.layers)
+
+    def layer_inputs(
+        self, layer: int, trainable: Sequence[Any], frozen: Sequence[Any], token_ids: Any
+    ) -> tf.Tensor:
+        """Computes the inputs of a transformer layer for single texts without padding.
+
+        Args:
+          layer: Number of the layer, from 0.
+          trainable: Tensors in the order of `trainable_names`.
+          frozen: Tensors in the order of `frozen_names`.
+          token_ids: int32[batch, length].
+
+        Returns:
+          The inputs, float32[batch, length, width].
+        """
+        inner = self._network.get_layer(f"{_LAYER}{layer}").input
+        part = tf.keras.Model(self._network.input, inner[0] if isinstance(inner, list) else inner)
+        ids = tf.convert_to_tensor(token_ids)
+        inputs = _inputs(ids, tf.ones_like(ids, tf.bool), None)
+        values = (*trainable, *frozen)
+        return functional.call(part, self._weights, values, inputs, seed=None, fixed=self._fixed)
+
 
 def build(
     encoder: Encoder,
@@ -128,6 +155,7 @@ def build(
     pooling: str = "mean",
     trainable: str = "all",
     dropout: float | None = None,
+    encoder_dropout: float | None = None,
     seed: int = 0,
     pairs: bool = False,
     adapter: Adapter | None = None,
@@ -148,6 +176,7 @@ def build(
         2022, section 3); "head" (with the pooler if the pooling reads it); or "adapter" (the
         adapter and the head). An adapter always trains.
       dropout: Dropout rate before the head. None for the encoder's own rate.
+      encoder_dropout: Dropout rate inside of the encoder. None for the encoder's own rates.
       seed: Seed of the run, for the head's initial weights.
       pairs: Whether the classifier reads pairs of texts.
       adapter: The adapter in the encoder; None for none.
@@ -176,6 +205,8 @@ def build(
         raise ValueError("this encoder belongs to another classifier already: load it once more")
     _taken.add(encoder.backbone)
     network = _network(encoder.backbone, num_labels, pooling, dropout)
+    if encoder_dropout is not None:
+        functional.set_dropout(network, encoder_dropout, but=_HEAD_DROPOUT)
     network.get_layer("head").kernel.assign(
         truncated_normal((encoder.backbone.hidden_dim, num_labels), seed, "head")
     )
@@ -255,7 +286,7 @@ def _network(backbone: Any, num_labels: int, pooling: str, dropout: float) -> tf
     else:
         mask = backbone.input["padding_mask"]
         pooled = MeanPooling(name="mean_pooling", **whole)(backbone.output["sequence_output"], mask)
-    pooled = tf.keras.layers.Dropout(dropout, name="head_dropout", **whole)(pooled)
+    pooled = tf.keras.layers.Dropout(dropout, name=_HEAD_DROPOUT, **whole)(pooled)
     with zero_variables():
         logits = tf.keras.layers.Dense(num_labels, name="head", **whole)(pooled)
     return tf.keras.Model(backbone.input, logits, name="network")

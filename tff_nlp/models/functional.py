@@ -251,6 +251,19 @@ class StatelessDropout:
         return inputs * (keep * (2**16 / (2**16 - drop)))
 
 
+def set_dropout(model: tf.keras.Model, rate: float, but: str) -> None:
+    """Sets the rate of all dropout layers of a model.
+
+    Args:
+      model: The model.
+      rate: The rate.
+      but: Name of a layer that keeps its rate.
+    """
+    for layer in _dropout_layers(model):
+        if layer.name != but:
+            layer.rate = rate
+
+
 def _dropout_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     layers = model._flatten_layers()
     return [layer for layer in layers if isinstance(layer, tf.keras.layers.Dropout)]

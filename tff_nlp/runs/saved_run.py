@@ -129,6 +129,21 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
     return SavedRun(folder, seed, clients, privacy, model, result, texts, split)
 
 
+def configuration(folder: pathlib.Path) -> configs.FederatedRun:
+    """Returns the configuration of a finished federated run, without place and machine.
+
+    Raises:
+      UserError: If there is no finished federated run in the folder.
+    """
+    config, _ = read(folder)
+    if "partition" not in config:
+        _refuse(folder, "is a central run, and no client sent an update")
+    fields = [
+        f for f in dataclasses.fields(configs.FederatedRun) if f.name not in ("place", "execution")
+    ]
+    return configs.FederatedRun(**{f.name: _group(folder, type(f.default), config) for f in fields})
+
+
 def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the configuration and the result of a finished run.
 

@@ -246,6 +246,7 @@ def build(
             pooling=config.pooling,
             trainable=config.trainable,
             dropout=config.dropout,
+            encoder_dropout=config.encoder_dropout,
             seed=seed,
             pairs=corpus.has_pairs,
             adapter=adapters.adapter_of(config),

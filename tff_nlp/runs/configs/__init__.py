@@ -16,6 +16,7 @@ from tff_nlp.runs.configs.epsilon import EpsilonConfig
 from tff_nlp.runs.configs.execution import ExecutionConfig
 from tff_nlp.runs.configs.federated import FederatedConfig
 from tff_nlp.runs.configs.federated_run import FederatedRun
+from tff_nlp.runs.configs.inversion import InversionConfig
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.personalization import PersonalizationConfig
 from tff_nlp.runs.configs.place import PlaceConfig
@@ -42,6 +43,7 @@ __all__ = [
     "ExecutionConfig",
     "FederatedConfig",
     "FederatedRun",
+    "InversionConfig",
     "ModelConfig",
     "PersonalizationConfig",
     "PlaceConfig",

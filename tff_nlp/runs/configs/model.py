@@ -52,6 +52,9 @@ class ModelConfig:
         "mean", "Output of the encoder that the head reads.", ("mean", "cls", "pooler")
     )
     dropout: float = option(0.1, "Dropout rate before the head.")
+    encoder_dropout: float | None = option(
+        None, "Dropout rate inside of the encoder; empty: the encoder's own rate."
+    )
     trainable: str = option(
         AUTO,
         "Weights that train: all, no_embeddings, top_K (for example top_2), biases, head, or "
@@ -95,7 +98,9 @@ class ModelConfig:
         # Attention takes memory with the square of the length.
         in_range = 3 <= self.max_tokens <= 4096
         checks.check(in_range, "max_tokens", self.max_tokens, "from 3 to 4096")
-        checks.check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        for name in ("dropout", "encoder_dropout"):
+            rate = getattr(self, name)
+            checks.check(rate is None or 0 <= rate < 1, name, rate, "at least 0 and below 1")
         valid = re.fullmatch(
             r"auto|all|no_embeddings|top_[1-9]\d*|biases|head|adapter", self.trainable
         )

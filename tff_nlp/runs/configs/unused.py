@@ -24,6 +24,7 @@ _MEANT_FOR = {
     "dirichlet_alpha": ("partition", ("dirichlet", "quantity")),
     "shards_per_client": ("partition", ("shards",)),
     "pooling": ("task", _CLASSIFIERS),
+    "encoder_dropout": ("task", _CLASSIFIERS),
     "lowercase": ("task", _CLASSIFIERS),
     "strip_accents": ("task", _CLASSIFIERS),
     "decode_html_entities": ("task", _CLASSIFIERS),
