@@ -51,7 +51,8 @@ def of(change: np.ndarray) -> Span | None:
       change: The change of the matrix, float[width, columns].
 
     Returns:
-      The span; None if the change is zero, or fills the whole space.
+      The span; None if the change is zero, or fills the whole space. If there are more inputs than
+      half of the width, it is a space that has none of them.
     """
     basis, values, _ = np.linalg.svd(np.asarray(change, np.float64), full_matrices=False)
     if not len(values) or values[0] == 0:
