@@ -1,4 +1,4 @@
-"""Measures masked secure aggregation. Run it by scripts/benchmark_secure_aggregation.
+"""Measures masked sums and encrypted sums. Run it by scripts/benchmark_secure_aggregation.
 
   scripts/benchmark_secure_aggregation --clients=10,30,100 --entries=10000,1000000 \
     --dropout=0,0.1 --json=costs.json
@@ -7,7 +7,8 @@ Every row is one round in one process on one thread. Random integers are masked,
 and compared with the exact sum. Clients drop out after they share their keys and before their input
 arrives, which is the most expensive case for the server. Seconds are processor time. Seconds and
 bytes of a client are means over the clients that sent their input. For comparison, each row also
-has the plain modular sum: a client packs its integers, and the server unpacks and adds them.
+has the plain modular sum: a client packs its integers, and the server unpacks and adds them. With
+--ckks each row also has the same sum under CKKS encryption.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from absl import flags
 from experiments.command_line import entry
 from experiments.flags import groups
 from tff_nlp import seeds
+from tff_nlp.aggregation.encryption import ckks
 from tff_nlp.aggregation.secure_aggregation import (
     demands,
     messages,
@@ -54,6 +56,7 @@ class BenchmarkFlags:
     secure_aggregation_threshold: int = option(
         0, "Number of clients that must answer in each step; 0 is the smallest safe number."
     )
+    ckks: bool = option(False, "Also measure sums under CKKS encryption.")
     json: str = option("", "File for the figures: a list of objects, one per row.")
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class BenchmarkFlags:
     def cases(self) -> list["Case"]:
         """Returns the rows, in order."""
         return [
-            Case(clients, entries, dropout, self.modulus, self._threshold(clients))
+            Case(clients, entries, dropout, self.modulus, self._threshold(clients), self.ckks)
             for entries in _numbers("entries", self.entries, int, least=1)
             for clients in _numbers("clients", self.clients, int, least=1)
             for dropout in _numbers("dropout", self.dropout, float, least=0)
@@ -100,6 +103,7 @@ class Case:
       dropout: Fraction of the clients that drop out, rounded down to whole clients.
       modulus: Modulus of the sums.
       threshold: Number of clients that must answer in each step.
+      ckks: Whether the sum is also computed under encryption.
     """
 
     clients: int
@@ -107,6 +111,7 @@ class Case:
     dropout: float
     modulus: int
     threshold: int
+    ckks: bool = False
 
     @property
     def dropouts(self) -> int:
@@ -158,6 +163,10 @@ class Row:
       plain_client_seconds: Processor seconds of a client for the plain sum.
       plain_server_seconds: Processor seconds of the server for the plain sum.
       plain_client_bytes_up: Bytes that a client sends for the plain sum.
+      ckks_client_seconds: Processor seconds of a client that encrypts; 0 if it was not measured.
+      ckks_server_seconds: The same of the server, which adds ciphertexts.
+      ckks_holder_seconds: The same of the key holder, who decrypts the sum.
+      ckks_client_bytes_up: Bytes that a client sends then.
     """
 
     clients: int
@@ -173,24 +182,36 @@ class Row:
     plain_client_seconds: float
     plain_server_seconds: float
     plain_client_bytes_up: int
+    ckks_client_seconds: float = 0.0
+    ckks_server_seconds: float = 0.0
+    ckks_holder_seconds: float = 0.0
+    ckks_client_bytes_up: int = 0
 
 
 def measure(case: Case) -> Row:
-    """Computes the secure sum and the plain sum of a case, and compares them.
+    """Computes the sums of a case, and compares them.
 
     Raises:
-      RunError: If the secure sum is not the plain sum.
+      RunError: If a secure sum is not the plain sum.
     """
     gone = dict.fromkeys(range(case.dropouts), Step.MASKED_INPUT)
     current = simulation.Round(range(case.clients), [case.vector], case.threshold, gone)
     plain = PlainSum(case.vector)
+    encrypted = ckks.Round(ckks.KeyHolder(), [(case.entries, case.modulus)]) if case.ckks else None
     title = f"{case.clients} clients, {case.entries:,} entries, {case.dropouts} dropped"
     for client, tensor in _shown(case.inputs(), case.clients - case.dropouts, title):
         current.add_input(client, [tensor])
         plain.add(tensor)
+        if encrypted is not None:
+            encrypted.add_input(client, [tensor])
     result = current.finish()
     if not np.array_equal(result.sums[0], plain.sum()):
         raise RunError(f"{title}: the secure sum is not the plain sum")
+    costs = ckks.Costs()
+    if encrypted is not None:
+        if not np.array_equal(encrypted.finish()[0], plain.sum()):
+            raise RunError(f"{title}: the encrypted sum is not the plain sum")
+        costs = encrypted.costs
     steps = simulation.STEPS
     of_client = {s: _mean(result.client_seconds[c][s] for c in result.survivors) for s in steps}
     return Row(
@@ -209,6 +230,10 @@ def measure(case: Case) -> Row:
         plain_client_seconds=plain.client_seconds / len(result.survivors),
         plain_server_seconds=plain.server_seconds,
         plain_client_bytes_up=plain.bytes_up,
+        ckks_client_seconds=_mean(costs.client_seconds or [0.0]),
+        ckks_server_seconds=costs.server_seconds,
+        ckks_holder_seconds=costs.holder_seconds,
+        ckks_client_bytes_up=round(_mean(costs.client_bytes or [0])),
     )
 
 
@@ -260,22 +285,28 @@ _HEADER = (
     "clients    entries dropped | client s   server s     KB up   KB down |"
     " plain: client s   server s     KB up"
 )
+_CKKS_HEADER = " | ckks: client s   server s   holder s       KB up"
 
 
 def _line(row: Row) -> str:
+    encrypted = (
+        f" | {row.ckks_client_seconds:14.4f} {row.ckks_server_seconds:10.4f}"
+        f" {row.ckks_holder_seconds:10.4f} {row.ckks_client_bytes_up / 1000:11,.1f}"
+    )
     return (
         f"{row.clients:7} {row.entries:10,} {row.dropped:7} |"
         f" {row.client_seconds:8.4f} {row.server_seconds:10.4f}"
         f" {row.client_bytes_up / 1000:9,.1f} {row.client_bytes_down / 1000:9,.1f} |"
         f" {row.plain_client_seconds:15.4f} {row.plain_server_seconds:10.4f}"
-        f" {row.plain_client_bytes_up / 1000:9,.1f}"
+        f" {row.plain_client_bytes_up / 1000:9,.1f}{encrypted if row.ckks_client_bytes_up else ''}"
     )
 
 
 def main() -> None:
     """Prints a row for each case, and writes the rows to the file of --json."""
     chosen = groups.parse(BenchmarkFlags, FLAGS)
-    print(f"modulus {chosen.modulus}, {os.cpu_count()} cores, one of them used\n{_HEADER}")
+    header = _HEADER + (_CKKS_HEADER if chosen.ckks else "")
+    print(f"modulus {chosen.modulus}, {os.cpu_count()} cores, one of them used\n{header}")
     rows = []
     for case in chosen.cases():
         rows.append(measure(case))

@@ -58,6 +58,19 @@ def test_rows_and_json(call, tmp_path):
         assert row["server_seconds"] == pytest.approx(sum(row["server_seconds_by_step"].values()))
 
 
+def test_encrypted_sums_beside_masked_ones(call, tmp_path):
+    file = tmp_path / "costs.json"
+    code, out, err = call(
+        "--clients=5", "--entries=5000", "--dropout=0", "--ckks", f"--json={file}"
+    )
+    assert code == 0, err
+    assert "ckks: client s" in out
+    (row,) = json.loads(file.read_text())
+    # Two ciphertexts of 4,096 numbers.
+    assert row["ckks_client_bytes_up"] == 2 * 262_292
+    assert min(row[f"ckks_{who}_seconds"] for who in ("client", "server", "holder")) > 0
+
+
 def test_the_sums_are_compared(call, monkeypatch):
     monkeypatch.setattr(benchmark.PlainSum, "sum", lambda _: np.zeros(10, np.uint32))
     code, _, err = call("--clients=5", "--entries=10", "--dropout=0")
