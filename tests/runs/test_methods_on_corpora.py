@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from tff_nlp.aggregation.compression import names as compressions
 from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.models.adapters import names
-from tff_nlp.runs import configs, federated_run
+from tff_nlp.runs import configs, federated_run, inversion
 
 pytestmark = [pytest.mark.slow, pytest.mark.corpora]
 
@@ -51,6 +52,9 @@ ALGORITHMS = {
         for rule in robust.COMPARING
         if rule != robust.BULYAN
     },
+    **{name: {"compression": {"compression": name}} for name in compressions.COMPRESSIONS[1:]},
+    "4 bits": {"compression": {"upload_bits": 4}},
+    "encrypted sums": {"federated": {"secure_aggregation": "ckks"}},
     "bulyan": {"aggregation": {"aggregator": robust.BULYAN}},
     "fine_tune": {
         "personalization": {"personalize": "fine_tune"},
@@ -89,6 +93,7 @@ def scores(tmp_path, method, **config):
         "distillation": configs.DistillationConfig,
         "personalization": configs.PersonalizationConfig,
         "aggregation": configs.AggregationConfig,
+        "compression": configs.CompressionConfig,
         "attack": configs.AttackConfig,
         "devices": configs.DevicesConfig,
         "rounds": configs.RoundsConfig,
@@ -144,3 +149,26 @@ def test_phrases_of_films_with_a_pretrained_encoder(tmp_path, shared_corpora, na
         assert result["personal"]["after"]["mean"] > 0.65
     else:
         assert result["test"]["accuracy"] > result["test"]["majority_accuracy"] + 0.05
+
+
+def test_a_sentence_comes_back_from_an_unprotected_update(tmp_path, shared_corpora):
+    """DAGER is exact for one sentence (Petrov et al. 2024, table 1), and noise hides it."""
+    scores(
+        tmp_path,
+        {},
+        corpus={
+            "corpus": str(shared_corpora / "sst2_glue" / "test.tsv"),
+            "text_column": "sentence",
+            "label_column": "label",
+            "quoting": "none",
+        },
+        clients={"partition": "iid", "num_clients": 100, "clients_per_round": 2},
+        model={"max_tokens": 48},
+        rounds={"rounds": 1, "eval_every": 1},
+    )
+    options = configs.InversionConfig(
+        scenarios="unprotected,example_noise,lora_first_round", sentences=1, victims=3
+    )
+    found = inversion.attack(tmp_path / "run", options)["scenarios"]
+    assert found["unprotected"]["exact"] == found["unprotected"]["tokens"] == 1.0
+    assert found["example_noise"]["exact"] == found["lora_first_round"]["exact"] == 0.0

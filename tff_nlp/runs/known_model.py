@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tff_nlp import errors
 from tff_nlp.models.classifier import Classifier
 from tff_nlp.models.vocabulary import JOINER
 
 _LAYER = "transformer_layer_{}/self_attention_layer/"
 _READERS = tuple(f"{name}/" for name in ("query", "key", "value"))
+# What makes the first layer's inputs.
+_EMBEDDING = (
+    "token_embedding/embeddings",
+    "position_embedding/position_embeddings",
+    "segment_embedding/embeddings",
+    "embeddings_layer_norm/gamma",
+    "embeddings_layer_norm/beta",
+)
 _TEXTS_AT_ONCE = 256
 
 
@@ -31,11 +40,16 @@ class KnownModel:
           model: The classifier.
           weights: Its weights before the round.
           most_tokens: Maximum number of tokens of a text.
+
+        Raises:
+          UserError: If its first layer is not that of BERT.
         """
         self._model, self._trained = model, model.trainable_names
         names = (*model.trainable_names, *model.frozen_names)
         values = (*weights.trainable, *weights.non_trainable)
         self._values = dict(zip(names, values, strict=True))
+        if not self._values.keys() >= set(_EMBEDDING):
+            raise errors.UserError("`run`: the attack needs an encoder that begins as BERT does")
         self.first_token, self.last_token = model.tokenizer.cls_id, model.tokenizer.sep_id
         self.most_tokens = most_tokens
         self.all_tokens = np.arange(len(model.tokenizer.vocabulary))
@@ -48,17 +62,8 @@ class KnownModel:
 
     def first_inputs(self, tokens: np.ndarray, position: int) -> np.ndarray:
         """See `dager.Reader`."""
-        table, places, segments = (
-            self._values[name].numpy()
-            for name in (
-                "token_embedding/embeddings",
-                "position_embedding/position_embeddings",
-                "segment_embedding/embeddings",
-            )
-        )
+        table, places, segments, norm, shift = (self._values[n].numpy() for n in _EMBEDDING)
         sums = table[tokens] + places[position] + segments[0]
-        norm = self._values["embeddings_layer_norm/gamma"].numpy()
-        shift = self._values["embeddings_layer_norm/beta"].numpy()
         centred = sums - sums.mean(axis=1, keepdims=True)
         deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-12)
         return centred / deviation * norm + shift
@@ -81,7 +86,7 @@ class KnownModel:
         Returns:
           The matrices side by side, float[width, columns]; without columns if none trained.
         """
-        width = self._values["embeddings_layer_norm/gamma"].shape[0]
+        width = self._values[_EMBEDDING[-1]].shape[0]
         place = _LAYER.format(layer)
         found = [
             change.reshape(width, -1)
