@@ -194,10 +194,10 @@ def _keeping_errors(work: Work, coding: codings.Coding, size: int) -> Work:
         if size:  # A data set has at least one tensor.
             own[client_input.STATE] = state.map(lambda *parts: parts[:size])
         update, weight, sums, kept = work(round_number, weights, own)
-        marked = isinstance(update, robust_mean.MarkedUpdate)
-        sent, lost = coding.send(update.update if marked else update, weight, lost)
-        if marked:
-            sent = robust_mean.MarkedUpdate(update.attacks, sent)
-        return sent, weight, sums, (*kept, *lost)
+        if isinstance(update, robust_mean.MarkedUpdate):
+            encoded, lost = coding.send(update.update, weight, lost)
+            return update._replace(update=encoded), weight, sums, (*kept, *lost)
+        encoded, lost = coding.send(update, weight, lost)
+        return encoded, weight, sums, (*kept, *lost)
 
     return encoding

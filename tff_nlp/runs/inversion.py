@@ -25,15 +25,14 @@ from tff_nlp.runs import (
     codings,
     configs,
     inversion_picture,
-    learners,
     processes,
     reporter,
     saved_run,
     scenarios,
+    text_classifier,
     user_folders,
 )
 from tff_nlp.runs.known_model import KnownModel
-from tff_nlp.runs.text_classifier import TextClassifier
 
 RESULT, PICTURE, TEXTS = "inversion.json", "inversion.png", "recovered_texts.json"
 
@@ -115,8 +114,7 @@ def _findings(
     cache_dir: str,
 ) -> Iterator[Finding]:
     """Yields what the server reads of each victim."""
-    learner = learners.build(
-        scenario.run.corpus.task,
+    learner = text_classifier.build(
         saved.texts.train,
         scenario.run.model,
         user_folders.cache_dir(cache_dir),
@@ -186,7 +184,7 @@ def _drawn(
         yield group
 
 
-def _weights(learner: TextClassifier, later: float, seed: int) -> Any:
+def _weights(learner: text_classifier.TextClassifier, later: float, seed: int) -> Any:
     """Returns the weights before the round."""
     trainable, frozen = learner.task.initial_weights()
     trainable = list(trainable)
@@ -206,7 +204,7 @@ class _Clients:
         self,
         saved: saved_run.SavedRun,
         scenario: scenarios.Scenario,
-        learner: TextClassifier,
+        learner: text_classifier.TextClassifier,
         weights: Any,
     ) -> None:
         self._saved, self._scenario, self._learner = saved, scenario, learner

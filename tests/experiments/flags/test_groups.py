@@ -154,7 +154,7 @@ def test_groups_are_those_of_the_run():
         ("FederatedConfig", {"proximal_strength": 0.0}, "proximal_strength=0.0: must be above 0"),
         ("FederatedConfig", {"logit_adjustment": -0.5}, "logit_adjustment=-0.5: must be 0 or"),
         ("FederatedConfig", {"logit_adjustment": float("nan")}, "logit_adjustment=nan: must be"),
-        ("FederatedConfig", {"upload_bits": 16}, "upload_bits=16: must be 32, 8 or 4"),
+        ("CompressionConfig", {"upload_bits": 16}, "upload_bits=16: must be 32, 8 or 4"),
         ("FederatedConfig", {"server_learning_rate": -1.0}, "server_learning_rate=-1.0"),
         (
             "FederatedConfig",

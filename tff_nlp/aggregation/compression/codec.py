@@ -13,15 +13,18 @@ class Codec(Protocol):
     """A way to send tensors in other tensors, which need fewer bytes.
 
     The sizes of what is sent depend on the shapes only, so that the bytes are known beforehand.
-
-    Attributes:
-      setting: The argument that chooses it, as marked text (`errors`).
-      is_biased: Whether the expected result differs from what was sent, so that a client should
-        keep the difference and add it to its next update.
     """
 
-    setting: str
-    is_biased: bool
+    @property
+    def setting(self) -> str:
+        """The argument that chooses it, as marked text (`errors`)."""
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether the expected result differs from what was sent.
+
+        Then a client should keep the difference and add it to its next update.
+        """
 
     def encode(self, tensors: Tensors, seed: tf.Tensor) -> Any:
         """Returns what is sent, a structure of tensors.

@@ -46,11 +46,11 @@ class TopK:
 
     def decode(self, sent: Any, shapes: Sequence[tf.TensorShape]) -> list[tf.Tensor]:
         """See `codec.Codec`. All other numbers are 0."""
-        floats, *packed = sent
+        floats, lower, row = sent
         size = codec.count(shapes)
         kept = kept_of(self.fraction, size)
         (values,) = self.floats.decode(floats, [tf.TensorShape([kept])])
-        positions = bits.unpack_positions(*packed, kept, size)
+        positions = bits.unpack_positions(lower, row, kept, size)
         return codec.unflat(tf.scatter_nd(positions[:, tf.newaxis], values, [size]), shapes)
 
 
