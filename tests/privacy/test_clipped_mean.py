@@ -10,6 +10,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 from scipy import stats
 
+from tff_nlp.aggregation.compression import coding, random_k, rounding, signs, top_k
 from tff_nlp.errors import UserError
 from tff_nlp.execution import streaming
 from tff_nlp.privacy import clipped_mean, guarantee, mechanism, noise
@@ -326,3 +327,35 @@ def test_a_trees_noise_on_all_rounds_is_that_of_its_nodes():
 def test_clipping_out_of_range_names_the_flag(values, flag):
     with pytest.raises(UserError, match=flag):
         clipped_mean.Clipping(**values)
+
+
+@pytest.mark.parametrize(
+    "codec", [random_k.RandomK(0.3), rounding.Rounding(4), top_k.TopK(0.5), signs.Signs()]
+)
+def test_with_a_codec_the_server_clips_what_it_has_decoded(codec):
+    """Random numbers, made larger, are longer than the norm before they are clipped."""
+    coded, clients = coding.Coding(codec, 0, error_feedback=False), updates(3, scale=0.3)
+    factory = clipped_mean.ClippedMeanFactory(
+        clipped_mean.Clipping(1.0),
+        noise.IndependentNoise(),
+        noise_multiplier=0.0,
+        denominator=1.0,
+        coding=coded,
+    )
+    assert factory.properties.clips_decoded
+    total = np.zeros(10)
+    for client in clients:
+        decoded = np.concatenate([np.ravel(part) for part in coded.decode(coded.encode(client))])
+        length = np.linalg.norm(decoded)
+        total += decoded * min(1.0, 1.0 / length)
+        alone = flat(aggregate(factory, [client]).result)
+        assert np.linalg.norm(alone) <= 1.0
+        np.testing.assert_allclose(alone, decoded * min(1.0, 1.0 / length), atol=1e-5)
+    np.testing.assert_allclose(flat(aggregate(factory, clients).result), total, atol=1e-5)
+
+
+def test_clients_that_add_the_noise_send_no_codec():
+    with pytest.raises(UserError, match="sends integers already"):
+        mechanism.build_aggregator(
+            mechanism.Mechanism(guarantee.DISTRIBUTED, 1.0, 10), coding.Coding(signs.Signs(), 0)
+        )
