@@ -35,6 +35,7 @@ from tests.execution.test_streaming import (
     add_up,
 )
 from tff_nlp import errors
+from tff_nlp.aggregation.encryption import fixed_point_mean
 from tff_nlp.aggregation.robust import robust_mean
 from tff_nlp.execution import contexts, lane_runs, streaming
 
@@ -118,6 +119,35 @@ class TestSameResults:
         for weights in ([1.0] * 6, [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]):
             ours = run_in(actors, process.next, state, updates, weights)
             assert_same_bits(ours, run_in(context, process.next, state, updates, weights))
+
+    def test_updates_that_are_compressed(self, actors, context):
+        from tests.learning import softmax_model as linear
+        from tff_nlp.aggregation.compression import coded_mean, coding, rounding, top_k
+        from tff_nlp.learning import client_input, composition
+        from tff_nlp.learning.algorithms import fed_avg
+
+        coded = coding.Coding(top_k.TopK(0.3, rounding.Rounding(8)), 0)
+        process = fed_avg.fed_avg(linear.task(), aggregator=coded_mean.CodedMeanFactory(coded))
+        state = run_in(context, composition.initial_state, process, linear.task())
+        kept = [process.client_specs] * 3
+        for _ in range(2):
+            data = [
+                client_input.with_values(linear.dataset(client, 8), state=own)
+                for client, own in enumerate(kept)
+            ]
+            ours = run_in(actors, process.next, state, data)
+            assert_same_bits(ours, run_in(context, process.next, state, data))
+            state, kept = ours.state, [tuple(own) for own in ours.clients]
+
+    def test_sums_of_a_fixed_step(self, actors, context):
+        process = fixed_point_mean.FixedPointMeanFactory().create(
+            tff.types.tensorflow_to_type((tf.TensorSpec([3], tf.float32),)),
+            tff.TensorType(np.float32),
+        )
+        state = run_in(context, process.initialize)
+        updates = [(row,) for row in np.random.default_rng(0).normal(size=[6, 3]).astype("f4")]
+        found = run_in(actors, process.next, state, updates, [1.0] * 6).result[0]
+        np.testing.assert_allclose(found, np.mean([u[0] for u in updates], 0), atol=1e-6)
 
     def test_secure_sums(self, actors):
         modular = _secure_round(lambda v: _modular_sum(v, 10))

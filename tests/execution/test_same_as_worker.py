@@ -26,7 +26,11 @@ from tests.execution.conftest import (
 )
 from tff_nlp.aggregation.compression.coded_mean import CodedMeanFactory
 from tff_nlp.aggregation.compression.coding import Coding
+from tff_nlp.aggregation.compression.power_sgd import PowerSgd
+from tff_nlp.aggregation.compression.random_k import RandomK
 from tff_nlp.aggregation.compression.rounding import Rounding
+from tff_nlp.aggregation.compression.signs import Signs
+from tff_nlp.aggregation.compression.top_k import TopK
 
 BOUND = 2e-5
 
@@ -195,6 +199,15 @@ AGGREGATORS = {
     "robust": Case(tff.learning.robust_aggregator, quick=True),
     "compression": Case(tff.learning.compression_aggregator),
     "quantized": Case(lambda: CodedMeanFactory(Coding(Rounding(4), 3)), quick=True),
+    **{
+        name: Case(lambda codec=codec: CodedMeanFactory(Coding(codec, 3, False)), bound=1e-4)
+        for name, codec in (
+            ("top_k", TopK(0.3)),
+            ("random_k", RandomK(0.3)),
+            ("power_sgd", PowerSgd(1)),
+            ("signs", Signs()),
+        )
+    },
     "dp_fixed": Case(_dp, quick=True),
     "dp_tree": Case(_tree),
     "secure_sum": Case(lambda: _aggregators.SecureSumFactory(1.0, -1.0), quick=True),
