@@ -4,10 +4,13 @@ import dataclasses
 import math
 import pathlib
 import re
+import types
 
+import numpy as np
 import pytest
 
 from tff_nlp.aggregation.secure_aggregation import demands
+from tff_nlp.execution import contexts
 from tff_nlp.privacy import names
 from tff_nlp.runs import configs
 from tff_nlp.runs.configs import privacy
@@ -99,12 +102,23 @@ def test_the_table_of_colluders(page):
         assert share == pytest.approx(math.sqrt(honest / clients), abs=0.005)
 
 
-def test_the_example_of_secure_aggregation_runs():
+def test_the_examples_of_secure_aggregation_run(monkeypatch):
+    from tests.learning import quadratics
+
+    installed = []
+    monkeypatch.setattr(contexts, "install", lambda *name, **others: installed.append(others))
     text = (DOCS / "secure_aggregation.md").read_text(encoding="utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {}
-    exec(code, names)
-    result = names["result"]
+    encrypted, masked = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    found = {"classifier": types.SimpleNamespace(task=quadratics.task())}
+    exec(encrypted, found)
+    assert found["process"].conduct.aggregator.encrypted
+    begun = installed[0]["protocols"]([0, 1], [(3, 2**20)])
+    for client in range(2):
+        begun.add_input(client, [np.array([1, 2, 3])])
+    assert begun.finish()[0].tolist() == [2, 4, 6]
+    found = {}
+    exec(masked, found)
+    result = found["result"]
     assert result.survivors == (0, 1, 2, 4, 5, 6, 7, 8, 9)
     assert result.sums[0].tolist() == [0, 9, 18, 27, 36]
     assert result.sums[1].tolist() == [-42 % 1009]

@@ -13,7 +13,7 @@ from tff_nlp.privacy import contract, contract_terms, names, properties
 def conduct(mechanism=names.GAUSSIAN, **changes):
     settings = {
         name: changes.pop(name)
-        for name in ("coded_by", "keeps_error", "secure_sum")
+        for name in ("coded_by", "keeps_error", "secure_sum", "encrypted")
         if name in changes
     }
     return contract_terms.Conduct(
@@ -43,6 +43,10 @@ def rounds(sampling=names.POISSON, **changes):
         (conduct(coded_by="`compression`=top_k", keeps_error=True), rounds()),
         (conduct(coded_by="`upload_bits`=8"), rounds("fixed", adjacency="replace_one")),
         (conduct(names.NONE, weighting="examples", coded_by="`upload_bits`=8"), rounds("cyclic")),
+        (
+            conduct(names.NONE, algorithm="fedbuff", secure_sum=True, encrypted=True),
+            rounds(secure_sums="ckks", by_devices=True),
+        ),
         (conduct(names.NONE, algorithm="scaffold"), rounds("fixed")),
         (conduct(names.NONE, algorithm="fedper", coded_by="`upload_bits`=4"), rounds("fixed")),
         (conduct(names.NONE, algorithm="mime_lite", secure_sum=True), rounds(context="ray")),

@@ -128,7 +128,7 @@ def train(
         poisson_batches=conduct.by_example,
         adjacency=adjacency,
         max_failed_clients=context.max_failed_clients,
-        secure_sums=names.MASKED if context.secure_protocols else names.PLAIN,
+        secure_sums=_kind_of_sums(conduct, context),
     )
     contract.check(conduct, drawn)
     population = client_data.TokenClientData(
@@ -186,6 +186,13 @@ def train(
         outcome = program.run(directory)
         weights = process.get_model_weights(outcome.state)
     return Trained(learner, weights, outcome.scores, outcome.rows)
+
+
+def _kind_of_sums(conduct: contract_terms.Conduct, context: Any) -> str:
+    """Returns how the installed context computes secure sums."""
+    if not context.secure_protocols:
+        return names.PLAIN
+    return names.CKKS if conduct.aggregator.encrypted else names.MASKED
 
 
 def _install_context() -> form_context.FormContext:
