@@ -48,20 +48,12 @@ HEADS_AT_CLIENTS = {
     ),
     "task": test_local_parts.task(),
 }
+EIGHT_BITS = CodedMeanFactory(Coding(Rounding(8), 0))
 QUERY = tfp.NormalizedQuery(tfp.GaussianSumQuery(1.0, 1.0), 4.0)
 
 
 def with_optimizer(*arguments, **others):
     return LocalWork(ClientOptimizer(*arguments, **others), weighting="uniform")
-
-
-class EightBits(tff.aggregators.UnweightedAggregationFactory):
-    """Somebody's own sum, which rounds as `CodedMeanFactory` does."""
-
-    properties = CodedMeanFactory(Coding(Rounding(8), 0)).properties
-
-    def create(self, value_type):
-        return tff.aggregators.SumFactory().create(value_type)
 
 
 def from_flags(*given):
@@ -116,9 +108,9 @@ REFUSED = {
         ["--dp=example_level", "--logit_adjustment=0.5"],
         {"local": DP_SGD, "task": skewed(0.5)},
     ),
-    "a mechanism whose clipped updates are rounded": (
-        ["--dp=gaussian", "--upload_bits=8"],
-        {"aggregator": tff.aggregators.DifferentiallyPrivateFactory(QUERY, EightBits())},
+    "clipped updates that are rounded": (
+        ["--aggregator=norm_bound", "--upload_bits=8"],
+        {"aggregator": tff.aggregators.clipping_factory(1.0, EIGHT_BITS)},
     ),
     "a mechanism of floats and a secure sum": (
         ["--dp=gaussian", "--secure_aggregation=plain"],
@@ -249,7 +241,7 @@ REFUSED = {
         {
             "algorithm": scaffold.scaffold,
             "population": 9,
-            "aggregator": CodedMeanFactory(Coding(Rounding(8), 0)),
+            "aggregator": EIGHT_BITS,
         },
     ),
     "SCAFFOLD and a secure sum": (
@@ -296,7 +288,7 @@ def test_flags_and_calls_are_refused_with_the_same_sentence(name):
 ALLOWED = {
     "weights by losses and rounded updates": (
         ["--algorithm=qfedavg", "--upload_bits=8"],
-        {"algorithm": q_fed_avg.q_fed_avg, "aggregator": CodedMeanFactory(Coding(Rounding(8), 0))},
+        {"algorithm": q_fed_avg.q_fed_avg, "aggregator": EIGHT_BITS},
     ),
     "a model of each client and a mechanism": (
         ["--dp=gaussian", "--algorithm=ditto"],
@@ -336,7 +328,7 @@ ALLOWED = {
         ["--dp=example_level", "--upload_bits=8"],
         {
             "local": DP_SGD,
-            "aggregator": CodedMeanFactory(Coding(Rounding(8), 0)),
+            "aggregator": EIGHT_BITS,
             "drawn": contract_terms.Rounds("fixed", poisson_batches=True),
         },
     ),

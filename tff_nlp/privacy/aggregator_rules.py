@@ -19,8 +19,8 @@ _SECOND_SUM = {
     "mime_lite": "gradients",
     "feddf": "logits",
 }
-# Algorithms whose clients can keep what compression lost.
-_KEEPS_ERRORS = ("fedavg", "fedprox", "fedbuff", "fedper", "fedsa", "ditto")
+# Algorithms whose clients can keep what compression lost, and one that `_variates` refuses anyway.
+_KEEPS_ERRORS = ("fedavg", "fedprox", "fedbuff", "fedper", "fedsa", "ditto", "scaffold")
 # The contexts that can run secure sums, in the clear or with the protocol.
 _CONTEXTS = {
     names.PLAIN: ("streaming", "ray"),
@@ -39,10 +39,10 @@ def violations(conduct: Conduct, rounds: Rounds | None) -> Iterator[Violation]:
     found = (
         _products(conduct),
         _robust(conduct),
-        _variates(conduct, rounds),
         _coding(conduct, rounds),
         *_secure_sum(conduct.aggregator, rounds),
         _asynchronous(conduct, rounds),
+        _variates(conduct, rounds),
     )
     yield from filter(None, found)
 
