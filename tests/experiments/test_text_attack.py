@@ -23,7 +23,7 @@ def test_unprotected_texts_come_back_and_noisy_ones_do_not(tmp_path, run_train, 
     }
     ended = conftest.script(attack, *conftest.flags(flags))
     assert ended.code == 0, ended.err
-    found = json.loads((run / "inversion.json").read_text())["scenarios"]
+    found = json.loads((run / "text_attack.json").read_text())["scenarios"]
     assert found["unprotected"] == {"rouge_1": 1.0, "rouge_2": 1.0, "exact": 1.0, "tokens": 1.0}
     # Many steps hide texts, but not tokens.
     assert found["as_run"]["tokens"] == 1.0
@@ -32,7 +32,7 @@ def test_unprotected_texts_come_back_and_noisy_ones_do_not(tmp_path, run_train, 
     assert found["example_noise"]["tokens"] < 0.5 and found["head"]["tokens"] is None
     texts = json.loads((run / "private" / "recovered_texts.json").read_text())
     assert texts["unprotected"][0]["texts"] == texts["unprotected"][0]["found"]
-    assert (run / "inversion.png").exists()
+    assert (run / "text_attack.png").exists()
 
 
 @pytest.mark.parametrize(

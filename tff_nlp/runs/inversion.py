@@ -34,7 +34,7 @@ from tff_nlp.runs import (
 )
 from tff_nlp.runs.known_model import KnownModel
 
-RESULT, PICTURE, TEXTS = "inversion.json", "inversion.png", "recovered_texts.json"
+RESULT, PICTURE, TEXTS = "text_attack.json", "text_attack.png", "recovered_texts.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def attack(
       cache_dir: See `saved_run.load`.
 
     Returns:
-      The content of inversion.json: the mean scores of each scenario.
+      The content of text_attack.json: the mean scores of each scenario.
 
     Raises:
       UserError: If the run is not suitable, or its texts have changed.
