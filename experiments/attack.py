@@ -4,8 +4,8 @@ r"""Attacks the updates of a run's clients, to show which protections hide their
   experiments/attack.py --run=runs/reviews --scenarios=unprotected,adamw,example_noise --sentences=4
 
 It trains single clients of the run as in its first round, takes only what the server would see, and
-reconstructs texts by DAGER. Use it on your own corpus, to choose protections. Writes text_attack.json
-and text_attack.png into the run's folder, and the texts into its private folder.
+reconstructs texts by DAGER. Use it on your own corpus, to choose protections. It writes
+text_attack.json and text_attack.png into the run's folder, and the texts into its private folder.
 docs/text_attack.md explains the numbers.
 """
 
