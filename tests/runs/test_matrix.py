@@ -58,7 +58,9 @@ class Workplace:
         rows = [
             f"{word} phone {number},{word} {number},{label}"
             for number in range(20)
-            for word, label in (("great", "good"), ("awful", "bad"))
+            # With two labels, the columns of the head move by opposite numbers, and of equal ones
+            # top_k would take any.
+            for word, label in (("great", "good"), ("awful", "bad"), ("plain", "fair"))
         ]
         self._corpus, self._public = folder / "reviews.csv", folder / "public.csv"
         self._corpus.write_text("text,other,label\n" + "\n".join(rows) + "\n")

@@ -120,7 +120,7 @@ def _coding(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
     elif aggregator.clips:
         why = f"it can make an update longer than it was clipped; take {instead}"
     elif aggregator.secure_sum:
-        kind = rounds.secure_sums if rounds else names.PLAIN
+        kind = _kind(aggregator, rounds)
         why = (
             f"`secure_aggregation`={kind} adds up integers with a range that all clients share; "
             f"take {instead}"
@@ -145,7 +145,7 @@ def _coding(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
 def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation]:
     if not aggregator.secure_sum:
         return []
-    kind, mechanism = rounds.secure_sums if rounds else names.PLAIN, aggregator.mechanism
+    kind, mechanism = _kind(aggregator, rounds), aggregator.mechanism
     flag = f"`secure_aggregation`={kind}"
     sentences = []
     if mechanism in (*names.CENTRAL, names.OTHER):
@@ -174,9 +174,10 @@ def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation
 
 def _asynchronous(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
     """Returns what keeps a secure sum from having the cohort that it needs."""
-    if not conduct.aggregator.secure_sum or conduct.aggregator.encrypted:
+    aggregator = conduct.aggregator
+    if not aggregator.secure_sum or aggregator.encrypted:
         return None
-    kind = rounds.secure_sums if rounds else names.PLAIN
+    kind = _kind(aggregator, rounds)
     if conduct.algorithm == "fedbuff":
         why = (
             "the clients of a secure sum begin and end together, and with `algorithm`=fedbuff each "
@@ -215,8 +216,8 @@ def _variates(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
         return None
     if aggregator.coded_by:
         flag, done, instead = aggregator.coded_by, "alters", f"take {aggregator.without_coding}"
-    elif aggregator.secure_sum:
-        kind = rounds.secure_sums if rounds else names.PLAIN
+    elif aggregator.secure_sum and not aggregator.encrypted:
+        kind = _kind(aggregator, rounds)
         flag, done, instead = f"`secure_aggregation`={kind}", "clips", "take none"
     elif aggregator.clips:
         flag, done, instead = "`aggregator`", "clips", "take another one"
@@ -227,3 +228,10 @@ def _variates(conduct: Conduct, rounds: Rounds | None) -> Violation | None:
         f"adds them up, so that its errors add up, too; {instead}",
         may_pass=False,
     )
+
+
+def _kind(aggregator: Properties, rounds: Rounds | None) -> str:
+    """Returns how secure sums are computed; if that is not known, the one that is meant."""
+    if rounds:
+        return rounds.secure_sums
+    return names.CKKS if aggregator.encrypted else names.PLAIN
