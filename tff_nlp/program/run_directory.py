@@ -17,7 +17,7 @@ CONFIG = "config.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
-ADAPTER, PERSONAL = "adapter.npz", "personal.csv"
+ADAPTER, PERSONAL, PREDICTIONS = "adapter.npz", "personal.csv", "test_predictions.csv"
 PICTURES = ("clients.png", "curves.png", "personal.png", "clock.png")
 CLIENTS, CURVES, PERSONAL_PICTURE, CLOCK = PICTURES
 CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
@@ -28,7 +28,7 @@ CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "private",
     "alone",
 )
-_FILES = (CONFIG, RESULT, METRICS, PRIVACY, ADAPTER, PERSONAL, *PICTURES)
+_FILES = (CONFIG, RESULT, METRICS, PRIVACY, ADAPTER, PERSONAL, PREDICTIONS, *PICTURES)
 _LOCK = ".lock"
 
 

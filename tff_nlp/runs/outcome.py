@@ -2,7 +2,15 @@
 
 from tff_nlp import errors
 from tff_nlp.program import pictures, run_directory, training
-from tff_nlp.runs import adapters, clock_picture, personal_picture, reporter, result
+from tff_nlp.runs import (
+    adapters,
+    clock_picture,
+    personal_picture,
+    predicted_labels,
+    reporter,
+    result,
+)
+from tff_nlp.tasks import classification_scores
 
 
 def write(
@@ -20,6 +28,11 @@ def write(
         baseline=test.baseline,
     )
     drawings = list(learner.draw(test, directory.path, f"{title}: test"))
+    if isinstance(test, classification_scores.Scores):
+        path = directory.path / run_directory.PREDICTIONS
+        names = facts.data.train.label_names
+        predicted_labels.write(path, test.labels, test.predicted, names)
+        drawings.append(run_directory.PREDICTIONS)
     if facts.personal is not None:
         facts.personal.write(directory.path / run_directory.PERSONAL)
         picture = directory.path / run_directory.PERSONAL_PICTURE

@@ -14,6 +14,13 @@ _COLUMNS = ("accuracy", "macro_f1", "loss")
 _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
+def _beside() -> np.ndarray:
+    """Returns a field of labels, which is not a score."""
+    return dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False
+    )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationSet:
     """Labelled examples to score a model on.
@@ -65,6 +72,8 @@ class Scores:
         predicted as j.
       clients: Scores over clients, or None if the set has no clients.
       domains: Domain -> scores, or None if the set has no domains.
+      labels: True labels, int[examples].
+      predicted: Predicted labels, int[examples].
     """
 
     examples: int
@@ -76,6 +85,8 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
     clients: client_scores.ClientScores | None = None
     domains: "Mapping[str, DomainScores] | None" = None
+    labels: np.ndarray = _beside()
+    predicted: np.ndarray = _beside()
 
     def columns(self, name: str) -> Mapping[str, float]:
         """Returns the values of `EvaluationSet.columns` for the set with this name."""
@@ -185,6 +196,8 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | N
             for row in sklearn.metrics.confusion_matrix(labels, predicted, labels=names)
         ),
         clients=None if clients is None else score_clients(right, clients),
+        labels=labels,
+        predicted=predicted,
     )
 
 
