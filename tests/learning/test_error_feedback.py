@@ -100,6 +100,9 @@ def test_only_bits_are_sent_up():
     ups = [ledger.of_form(forms.compile_round(p.next)).up for p in (plain, process_of(SIGNS))]
     numbers = linear.START.size
     assert ups[0] - ups[1] == 4 * numbers - ((numbers + 7) // 8 + 4)
+    # Even if there are more bytes of metrics.
+    found = ledger.of_form(forms.compile_round(process_of(SIGNS).next))
+    assert found.bytes_of("up", "update") == (numbers + 7) // 8 + 4
 
 
 def test_an_algorithm_that_keeps_nothing_is_refused():

@@ -267,11 +267,14 @@ def test_what_voids_an_epsilon_may_pass_where_none_is_claimed(does, drawn, flag,
             "secure_aggregation_threshold=5",
             "at least 6",
         ),
-        (
-            conduct(names.NONE, secure_sum=True),
-            rounds("fixed", secure_sums="masked", masked=contract_terms.Masked(4)),
-            "clients_per_round=4",
-            "5 clients or more",
+        *(
+            (
+                conduct(names.NONE, secure_sum=True, encrypted=kind == "ckks"),
+                rounds("fixed", secure_sums=kind, masked=contract_terms.Masked(4)),
+                "clients_per_round=4",
+                "5 clients or more",
+            )
+            for kind in ("masked", "ckks")
         ),
     ],
 )

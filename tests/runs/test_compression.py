@@ -54,10 +54,20 @@ def test_the_picture_is_drawn(tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("given", ["zip", "top_k/3", "top_k/", "none,none", ""])
+@pytest.mark.parametrize("given", ["zip", "top_k/3", "top_k/", "none,none", "none,none/32", ""])
 def test_unknown_ways_are_refused(given):
     with pytest.raises(errors.UserError, match="compressions="):
         configs.CompressionPlanConfig(compressions=given)
+
+
+def test_signs_are_not_rounded_before_anything_trains():
+    with pytest.raises(errors.UserError, match="compression=signs sends single bits"):
+        configs.CompressionPlanConfig(compressions="none,signs/8")
+
+
+def test_with_devices_only_arrived_clients_have_sent():
+    rows = [{"clients": "9", "arrived_clients": "3", "test_accuracy": "0.5"}]
+    assert compression.curve(rows, 10) == [(30, 0.5)]
 
 
 def test_a_comparison_needs_a_folder_and_no_single_way():

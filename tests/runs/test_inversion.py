@@ -40,6 +40,20 @@ def test_each_scenario_has_one_protection_and_none_of_the_run(name):
     assert (run.privacy.dp, run.attack.attack) == ("none", "none")
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"federated": configs.FederatedConfig(algorithm="fedmd")}, "algorithm"),
+        ({"federated": configs.FederatedConfig(secure_aggregation="plain")}, "secure_aggregation"),
+        ({"privacy": configs.PrivacyConfig(dp="example_level", noise_multiplier=1.0)}, "dp"),
+        ({"federated": configs.FederatedConfig(logit_adjustment=1.0)}, "logit_adjustment"),
+    ],
+)
+def test_clients_that_are_not_simulated_are_not_attacked_as_they_are(changes, named):
+    assert scenarios.why_not_as_run(configs.FederatedRun(**changes)).startswith(f"`{named}`=")
+    assert scenarios.why_not_as_run(configs.FederatedRun()) == ""
+
+
 def test_the_table_has_a_line_for_each_scenario():
     assert inversion.table(FOUND) == [
         "scenario     ROUGE-1  ROUGE-2  whole texts  tokens",

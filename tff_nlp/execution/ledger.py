@@ -20,7 +20,7 @@ from tff_nlp.execution import forms, graphs, secure_sums
 Overhead = Callable[[Sequence[tuple[int, int]]], tuple[int, int]]
 
 PROTOCOL = "secure protocol"
-_FROZEN, _TRAINABLE = "non_trainable", "trainable"
+_FROZEN, _TRAINABLE, _LIKE = "non_trainable", "trainable", "like"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +171,18 @@ def _update_among(
     """Returns the tensors that carry the model's update.
 
     They are the tensors with the shapes of the trainable weights, in the same order. An aggregator
-    that encodes the update changes the shapes; then the update is the largest summand.
+    that encodes the update changes the shapes. Then the update is what has tensors without bytes
+    beside it, named "like" (`compression.coding.Encoded`), or else the largest summand.
     """
     count = len(shapes)
     for leaves in (plain, secure):
         for start in range(len(leaves) - count + 1 if count else 0):
             if [leaf.spec.shape for leaf in leaves[start : start + count]] == list(shapes):
                 return leaves[start : start + count]
+    for leaf in plain:
+        if _LIKE in leaf.path:
+            place = leaf.path[: leaf.path.index(_LIKE)]
+            return [other for other in plain if other.path[: len(place)] == place]
     summands: dict[str, list[_Leaf]] = {}
     for leaf in (*plain, *secure):
         summands.setdefault(leaf.path[0], []).append(leaf)

@@ -121,11 +121,6 @@ class Classifier(functional.WeightsAsValues):
             self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
         )
 
-    @functools.cached_property
-    def num_layers(self) -> int:
-        """Number of transformer layers."""
-        return sum(layer.name.startswith(_LAYER) for layer in self._network.layers)
-
     def layer_inputs(
         self, layer: int, trainable: Sequence[Any], frozen: Sequence[Any], token_ids: Any
     ) -> tf.Tensor:

@@ -167,6 +167,13 @@ def _secure_sum(aggregator: Properties, rounds: Rounds | None) -> list[Violation
             f"{flag}: a round that draws fewer clients than the threshold aborts; take "
             "`sampling`=fixed"
         )
+    if rounds and kind == names.CKKS and rounds.masked:
+        fewest, cohort = rounds.masked.demanded.fewest_clients, rounds.masked.clients_per_round
+        if cohort < fewest:
+            sentences.append(
+                f"`clients_per_round`={cohort}: an encrypted sum is over {fewest} clients or more, "
+                "since it is decrypted"
+            )
     if rounds and kind == names.MASKED and rounds.masked:
         sentences += _masked(rounds.masked)
     return [Violation(sentence, may_pass=False) for sentence in sentences]

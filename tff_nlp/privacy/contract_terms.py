@@ -91,7 +91,7 @@ class Rounds:
         them.
       context: The name of the execution context.
       secure_sums: How secure sums are computed: "plain" or "masked".
-      masked: Parameters of masked sums; None if they are not known before the rounds.
+      masked: Parameters of masked or encrypted sums; None if they are not known before the rounds.
       by_devices: Whether the devices of clients decide which of them take part.
     """
 

@@ -104,7 +104,9 @@ def curve(rows: Sequence[Mapping[str, str]], up: int) -> list[tuple[int, float]]
       up: Bytes that a client sends in a round.
     """
     headline = next(name for name in ("test_accuracy", "test_perplexity") if name in rows[0])
-    sent = itertools.accumulate(int(row["clients"]) * up for row in rows)
+    # With devices, only some of a round's clients send.
+    counts = [int(row.get("arrived_clients") or row["clients"]) for row in rows]
+    sent = itertools.accumulate(count * up for count in counts)
     return [
         (total, float(row[headline]))
         for total, row in zip(sent, rows, strict=True)

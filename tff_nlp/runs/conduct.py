@@ -3,12 +3,15 @@
 This file needs no TensorFlow. `composition.check` derives the same from objects.
 """
 
+import importlib.util
+
+from tff_nlp.aggregation.encryption import ckks
 from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.aggregation.secure_aggregation import demands
 from tff_nlp.learning import suitability
 from tff_nlp.models.adapters import names as adapters
 from tff_nlp.privacy import contract, contract_terms, names, properties
-from tff_nlp.runs import configs
+from tff_nlp.runs import checks, configs
 from tff_nlp.runs.configs import task_names
 from tff_nlp.tasks import dependence
 
@@ -28,13 +31,16 @@ def check(run: configs.FederatedRun) -> tuple[str, ...]:
       UserError: If a setting is refused, with the sentence of `contract.check` or of
         `learning.suitability`.
     """
+    sums = run.federated.secure_aggregation
+    if sums == names.CKKS and importlib.util.find_spec("tenseal") is None:
+        checks.refuse("secure_aggregation", sums, ckks.MISSING)
     run.aggregation.attackers_of(run.clients.clients_per_round)
     _check_attack(run)
     _check_head(run)
     departures = contract.check(of_process(run), of_rounds(run))
     _check_optimizers(run)
     if run.process == "qfedavg":
-        secure_sum = run.federated.secure_aggregation != names.NONE
+        secure_sum = sums not in (names.NONE, names.CKKS)
         suitability.check_fairness(run.federated.fairness_q, secure_sum=secure_sum)
     return departures
 
@@ -110,7 +116,7 @@ def of_rounds(run: configs.FederatedRun) -> contract_terms.Rounds:
         max_failed_clients=run.execution.max_failed_clients,
         context=run.execution.context,
         secure_sums=names.PLAIN if sums == names.NONE else sums,
-        masked=masked if sums == names.MASKED else None,
+        masked=masked if sums in (names.MASKED, names.CKKS) else None,
         by_devices=bool(run.devices.device_profiles),
     )
 

@@ -66,7 +66,7 @@ def attack(
       cache_dir: See `saved_run.load`.
 
     Returns:
-      The content of text_attack.json: the mean scores of each scenario.
+      The content of text_attack.json: the mean scores of each scenario that could be simulated.
 
     Raises:
       UserError: If the run is not suitable, or its texts have changed.
@@ -80,6 +80,10 @@ def attack(
     found: dict[str, dict[str, Any]] = {}
     texts: dict[str, Any] = {}
     for name in options.chosen():
+        why_not = scenarios.why_not_as_run(run) if name == scenarios.AS_RUN else ""
+        if why_not:
+            reporter.say("skipped", [f"{name}: {why_not}"])
+            continue
         reporter.say("scenario", [name.replace("_", " ")])
         scenario = scenarios.of(name, run, options)
         findings = list(_findings(saved, scenario, options, cache_dir))
@@ -173,13 +177,12 @@ def _drawn(
     assert saved.split is not None
     train = saved.split.train
     for victim in range(options.victims):
-        generator = seeds.generator(options.seed, "inversion", victim)
-        members = generator.choice(
-            train.num_clients, min(scenario.clients, train.num_clients), replace=False
-        )
+        # The first client, and the order of its rows, are the same in all scenarios.
+        order = seeds.generator(options.seed, "attacked", victim).permutation(train.num_clients)
         group = []
-        for client in members:
-            rows = generator.permutation(train.client_rows(int(client)))
+        for client in order[: scenario.clients].tolist():
+            generator = seeds.generator(options.seed, "attacked_rows", victim, client)
+            rows = generator.permutation(train.client_rows(client))
             group.append(np.sort(rows[: scenario.sentences]))
         yield group
 

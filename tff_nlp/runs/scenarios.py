@@ -6,12 +6,14 @@ from typing import Any
 
 from tff_nlp.aggregation.compression import names as compressions
 from tff_nlp.models.adapters import names as adapters
+from tff_nlp.privacy import names as privacy_names
 from tff_nlp.runs import configs, privacy_plan
 from tff_nlp.runs.configs import inversion
 
 # Step size of plain sgd. The update is rounded to float32, so a small step hides small gradients.
 _RATE = 0.1
 _LOCAL_STEPS = 4
+AS_RUN = "as_run"
 _DROPOUT = 0.1
 # Standard deviation of B in LoRA after some rounds.
 LATER = 0.02
@@ -36,6 +38,22 @@ class Scenario:
     later: float = 0.0
 
 
+def why_not_as_run(run: configs.FederatedRun) -> str:
+    """Returns why the clients of a run cannot be attacked as they are, marked text; empty if so."""
+    departures = (
+        ("algorithm", run.federated.algorithm, "fedavg"),
+        ("secure_aggregation", run.federated.secure_aggregation, privacy_names.NONE),
+        ("logit_adjustment", run.federated.logit_adjustment, 0.0),
+        ("lora_client_ranks", run.model.lora_client_ranks, ""),
+    )
+    for name, value, simulated in departures:
+        if value != simulated:
+            return f"`{name}`={value}: its clients are not simulated here"
+    if run.privacy.dp in (privacy_names.EXAMPLE_LEVEL, privacy_names.DISTRIBUTED):
+        return f"`dp`={run.privacy.dp}: the noise of its clients is not simulated here"
+    return ""
+
+
 def of(name: str, run: configs.FederatedRun, options: configs.InversionConfig) -> Scenario:
     """Returns a scenario.
 
@@ -49,7 +67,7 @@ def of(name: str, run: configs.FederatedRun, options: configs.InversionConfig) -
 
 
 def _of(name: str, run: configs.FederatedRun, options: configs.InversionConfig) -> Scenario:
-    if name == "as_run":
+    if name == AS_RUN:
         return Scenario(run, None)
     one = options.sentences
     plain = _changed(

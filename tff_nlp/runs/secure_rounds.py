@@ -25,7 +25,8 @@ def aggregator(run: configs.FederatedRun) -> Any:
     if run.federated.secure_aggregation == names.CKKS:
         from tff_nlp.aggregation.encryption import fixed_point_mean
 
-        return fixed_point_mean.FixedPointMeanFactory()
+        # A Poisson draw has more clients than that only with negligible probability.
+        return fixed_point_mean.FixedPointMeanFactory(2 * run.clients.clients_per_round + 30)
     import tensorflow_federated as tff
 
     # qfedavg weights clients by their losses, whatever else they weigh.

@@ -40,6 +40,18 @@ def test_the_mean_is_the_plain_mean_within_1e6(protocols, scale):
     assert not np.any(nothing.result[0])
 
 
+@pytest.mark.parametrize(("count", "weight"), [(2, 2e5), (300, 3e4), (200, 6e4)])
+def test_large_weights_and_cohorts_do_not_wrap_around(count, weight):
+    """A weight that is cut counts less in the sum and in the update."""
+    aggregation = fixed_point_mean.FixedPointMeanFactory(count).create(
+        tff.types.tensorflow_to_type(SPECS[1]), tff.TensorType(np.float32)
+    )
+    updates, weights = [0.01] * (count - 1) + [0.03], [weight] * (count - 1) + [1.0]
+    with tff.framework.get_context_stack().install(streaming.StreamingContext(["/CPU:0"])):
+        output = aggregation.next(aggregation.initialize(), updates, weights)
+    assert output.result == pytest.approx(0.01, rel=1e-3)
+
+
 def test_a_number_out_of_range_ends_at_the_largest():
     aggregation = fixed_point_mean.FixedPointMeanFactory().create(
         tff.types.tensorflow_to_type(SPECS[1]), tff.TensorType(np.float32)

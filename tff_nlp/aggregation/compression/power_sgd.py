@@ -49,7 +49,9 @@ class PowerSgd:
             else:
                 own = tf.random.experimental.stateless_fold_in(seed, number)
                 sent += _factors(tf.reshape(part, split), self.rank, own)
-        return self.floats.encode(sent, seed)
+        return self.floats.encode(
+            sent, tf.random.experimental.stateless_fold_in(seed, len(tensors))
+        )
 
     def decode(self, sent: Any, shapes: Sequence[tf.TensorShape]) -> list[tf.Tensor]:
         """See `codec.Codec`."""

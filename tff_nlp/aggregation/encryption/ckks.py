@@ -26,12 +26,13 @@ _PRIMES = [60, 60, 60]
 _SCALE = 2.0**70
 # Numbers in a ciphertext.
 SLOTS = DEGREE // 2
+MISSING = "TenSEAL is not installed; EXTRAS=ckks scripts/setup adds it"
 # Bytes of a ciphertext: two polynomials of 64-bit numbers modulo two primes, and a header.
 CIPHERTEXT_BYTES = 2 * DEGREE * 2 * 8 + 148
 # The distance between two numbers that differ by 1 as integers.
 _STEP = 2.0**-24
-# Sums of larger integers would not be exact.
-LARGEST_SUM = 2**48
+# Larger sums might not be exact, since CKKS computes in double precision.
+LARGEST_SUM = 2**47
 
 
 def overhead(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -58,9 +59,7 @@ def load() -> Any:
     try:
         import tenseal
     except ImportError as error:
-        raise errors.UserError(
-            "`secure_aggregation`=ckks: TenSEAL is not installed; EXTRAS=ckks scripts/setup adds it"
-        ) from error
+        raise errors.UserError(f"`secure_aggregation`=ckks: {MISSING}") from error
     return tenseal
 
 
@@ -87,10 +86,17 @@ class KeyHolder:
         return self._serialize(save_public_key=False)
 
     def decrypt(self, sums: Sequence[bytes]) -> np.ndarray:
-        """Returns the exact sums of the integers, int64[len(sums) * SLOTS]."""
+        """Returns the exact sums of the integers, int64[len(sums) * SLOTS].
+
+        Raises:
+          RunError: If a sum is too large to be exact.
+        """
         read = load().ckks_vector_from
         numbers = [read(self._context, part).decrypt() for part in sums]
-        return np.rint(np.concatenate(numbers) / _STEP).astype(np.int64)
+        integers = np.rint(np.concatenate(numbers) / _STEP)
+        if np.abs(integers).max() > LARGEST_SUM:
+            raise errors.RunError("an encrypted sum is beyond 2^47, where it would not be exact")
+        return integers.astype(np.int64)
 
     def _serialize(self, *, save_public_key: bool) -> bytes:
         return self._context.serialize(
@@ -116,7 +122,7 @@ class Client:
         """Returns the ciphertexts of integers.
 
         Args:
-          integers: int64 of one axis. The absolute value of a sum must be below 2^47.
+          integers: int64 of one axis.
         """
         padded = np.zeros(ciphertexts(len(integers)) * SLOTS)
         padded[: len(integers)] = integers * _STEP
@@ -191,15 +197,8 @@ class Round:
           holder: The key holder.
           vectors: The number of integers and the modulus of each vector to sum.
 
-        Raises:
-          UserError: If a sum modulo the modulus could not be exact.
         """
         self._vectors = list(vectors)
-        for _, modulus in self._vectors:
-            if modulus > LARGEST_SUM:
-                raise errors.UserError(
-                    f"`secure_aggregation`=ckks: sums modulo {modulus} are not exact; at most 2^48"
-                )
         self._holder, self._clients = holder, holder.for_clients()
         self._server = Server(holder.for_server())
         self.costs = Costs()
@@ -224,7 +223,11 @@ class Round:
         self.costs.server_seconds += seconds
 
     def finish(self) -> list[np.ndarray]:
-        """Returns the sums, int64 from 0 to modulus - 1 for each vector."""
+        """Returns the sums, int64 from 0 to modulus - 1 for each vector.
+
+        Raises:
+          RunError: If a sum of the numbers nearest to zero is too large to be exact.
+        """
         total, seconds = _timed(self._server.total)
         self.costs.server_seconds += seconds
         sizes = [size for size, _ in self._vectors]

@@ -1,8 +1,7 @@
 """The weighted mean of updates as a secure sum of integers of a fixed step, for encryption.
 
 A client weighs its update before the sum, because the server cannot multiply what it cannot read.
-The step is the same in all rounds. So no client has to agree with others on a range, and nothing is
-clipped that an update may have.
+The step and the range are the same in all rounds, so no client has to agree with others on them.
 """
 
 from typing import Any
@@ -14,16 +13,26 @@ from tff_nlp.privacy import properties
 
 # The distance between two numbers: a weighted number is off by 3e-8 at most.
 STEP = 2.0**-24
-# Sums of integers are below it. So sums of numbers are below 8 million.
+# The absolute values of sums of integers are below it, and those of numbers below 8 million.
 MODULUS = 2**47
-# Largest weighted number of a client. A sum of 128 of them does not wrap around.
-LARGEST = 2.0**16
 
 
 class FixedPointMeanFactory(tff.aggregators.WeightedAggregationFactory):
-    """A TFF aggregator for the weighted mean as a modular secure sum. It has no state."""
+    """A TFF aggregator for the weighted mean as a modular secure sum. It has no state.
 
-    def __init__(self) -> None:
+    Attributes:
+      largest: Largest weight of a client, and largest weighted number of an update. A larger weight
+        counts as this one, for the update, too.
+    """
+
+    def __init__(self, clients: int = 256) -> None:
+        """Initializes the factory.
+
+        Args:
+          clients: Most clients of a round. The sum of so many of the largest numbers does not wrap
+            around.
+        """
+        self.largest = (MODULUS - 1) * STEP / clients
         self.properties = properties.configured(secure_sum=True, encrypted=True)
 
     def create(
@@ -40,9 +49,9 @@ class FixedPointMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
         @tff.tensorflow.computation(value_type, weight_type)
         def weigh(value: Any, weight: Any) -> Any:
-            factor = tf.cast(weight, tf.float64)
-            parts = [_to_integers(factor * tf.cast(p, tf.float64)) for p in tf.nest.flatten(value)]
-            return tuple(parts), _to_integers(factor)
+            factor = tf.minimum(tf.cast(weight, tf.float64), self.largest)
+            parts = [factor * tf.cast(part, tf.float64) for part in tf.nest.flatten(value)]
+            return tuple(map(self._to_integers, parts)), self._to_integers(factor)
 
         sums = secure_sum.create(weigh.type_signature.result)
 
@@ -70,10 +79,11 @@ class FixedPointMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
         return tff.templates.AggregationProcess(initialize, next_fn)
 
-
-def _to_integers(numbers: tf.Tensor) -> tf.Tensor:
-    """Returns float64 numbers in steps, int64."""
-    return tf.cast(tf.round(tf.clip_by_value(numbers, -LARGEST, LARGEST) / STEP), tf.int64)
+    def _to_integers(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Returns float64 numbers in steps, int64. Numbers beyond the largest one are cut."""
+        most = int(self.largest / STEP)
+        steps = tf.cast(tf.round(numbers / STEP), tf.int64)
+        return tf.clip_by_value(steps, -most, most)
 
 
 def _to_numbers(integers: tf.Tensor) -> tf.Tensor:

@@ -20,6 +20,7 @@ from tff_nlp.learning import (
     suitability,
 )
 from tff_nlp.learning.transforms import transform as transforms
+from tff_nlp.privacy import properties
 from tff_nlp.tasks import task as tasks
 
 # Losses below it count as this loss, because powers of zero may be infinite.
@@ -60,7 +61,7 @@ def q_fed_avg(
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, algorithm="qfedavg")
     local.optimizer.check_for("qfedavg")
-    _check(fairness, aggregator, secure_sum=conduct.aggregator.secure_sum)
+    _check(fairness, aggregator, secure_sum=_is_coarse(conduct.aggregator))
     return composition.compose(
         task,
         client_work.build_process(task, _build_work(task, local, fairness)),
@@ -68,6 +69,11 @@ def q_fed_avg(
         server_optimizer or optimizers.ServerOptimizer(),
         conduct,
     )
+
+
+def _is_coarse(aggregator: properties.Properties) -> bool:
+    """Returns whether a secure sum has large steps for weights."""
+    return aggregator.secure_sum and not aggregator.encrypted
 
 
 def _check(fairness: float, aggregator: composition.Aggregator | None, *, secure_sum: bool) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tff_nlp import seeds
 from tff_nlp.privacy.inversion.span import Span
 
 Text = tuple[int, ...]
@@ -83,7 +84,7 @@ def recover(seen: Seen, reader: Reader, texts: int, seed: int) -> list[Text]:
     if seen.first is None:
         return []
     at = list(_candidates(seen.tokens, seen.first, reader))
-    generator = np.random.default_rng(seed)
+    generator = seeds.generator(seed, "dager")
     scored: dict[Text, float] = {}
     lengths = list(_choices(at, reader))
     for choices in lengths:

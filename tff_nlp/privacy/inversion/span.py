@@ -52,7 +52,7 @@ def of(change: np.ndarray) -> Span | None:
 
     Returns:
       The span; None if the change is zero, or fills the whole space. If there are more inputs than
-      half of the width, it is a space that has none of them.
+      half of the width, it has only the few largest directions, in which no single input lies.
     """
     basis, values, _ = np.linalg.svd(np.asarray(change, np.float64), full_matrices=False)
     if not len(values) or values[0] == 0:

@@ -18,7 +18,7 @@ class CompressionConfig:
         names.NONE,
         "What a client sends of its update. none: all numbers; top_k: the largest ones; random_k: "
         "random ones; power_sgd: matrices of low rank; signs: the signs and a scale for each "
-        "weight.",
+        "tensor.",
         names.COMPRESSIONS,
     )
     compression_fraction: float | None = option(

@@ -27,9 +27,11 @@ class CompressionPlanConfig:
             known = name in names.COMPRESSIONS and (after in bits or not slash)
             wanted = f"some of {', '.join(names.COMPRESSIONS)}, each with /8 or /4 or without"
             checks.check(known, "compressions", part, wanted)
-        checks.check(
-            len(set(given)) == len(given), "compressions", self.compressions, "without repetition"
-        )
+        pairs = self.pairs()
+        for name, rounded in pairs:
+            compressions.CompressionConfig(compression=name, upload_bits=rounded)
+        distinct = len(set(pairs)) == len(pairs)
+        checks.check(distinct, "compressions", self.compressions, "without repetition")
 
     def pairs(self) -> tuple[tuple[str, int], ...]:
         """Returns the values of `compression` and of `upload_bits` of each run."""

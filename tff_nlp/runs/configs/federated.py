@@ -1,7 +1,6 @@
 """The federated algorithm."""
 
 import dataclasses
-import importlib.util
 import math
 
 from tff_nlp.privacy import names
@@ -80,9 +79,6 @@ class FederatedConfig:
     server_epsilon: float = option(1e-3, "Adaptivity (tau) of adam, yogi and adagrad.")
 
     def __post_init__(self) -> None:
-        if self.secure_aggregation == names.CKKS and importlib.util.find_spec("tenseal") is None:
-            why = "TenSEAL is not installed; EXTRAS=ckks scripts/setup adds it"
-            checks.refuse("secure_aggregation", names.CKKS, why)
         for name, least in (
             ("secure_aggregation_threshold", 2),
             ("secure_aggregation_colluders", 0),

@@ -29,7 +29,8 @@ class InversionConfig:
     scenarios: str = option(
         ",".join(SCENARIOS),
         "What the attacked clients do, separated by commas. unprotected: one step of sgd on one "
-        "batch, all weights, no dropout; as_run: all that a client of the run does; each other one "
+        "batch, all weights, no dropout; as_run: the training of a client of the run, if it can be "
+        "simulated; each other one "
         "is unprotected but for what its name says.",
     )
     sentences: int = option(2, "Number of texts in the attacked client's batch.")
