@@ -55,19 +55,27 @@ class Workplace:
 
     def __init__(self, folder):
         self.folder = folder
-        rows = [
-            f"{word} phone {number},{word} {number},{label}"
-            for number in range(20)
-            # With two labels, the columns of the head move by opposite numbers, and of equal ones
-            # top_k would take any.
-            for word, label in (("great", "good"), ("awful", "bad"), ("plain", "fair"))
-        ]
         self._corpus, self._public = folder / "reviews.csv", folder / "public.csv"
-        self._corpus.write_text("text,other,label\n" + "\n".join(rows) + "\n")
+        self._of_three = folder / "three.csv"
+        two = (("great", "good"), ("awful", "bad"))
+        for path, labels in (
+            (self._corpus, two),
+            (self._of_three, (*two, ("plain", "fair"))),
+        ):
+            rows = [
+                f"{word} phone {number},{word} {number},{label}"
+                for number in range(20)
+                for word, label in labels
+            ]
+            path.write_text("text,other,label\n" + "\n".join(rows) + "\n")
         self._public.write_text("text,other\ngreat day 1,great 1\nawful day 2,awful 2\n")
 
     def configure(self, combination, **others):
-        paths = {"corpus": str(self._corpus), "cache_dir": str(self.folder / "cache")}
+        # With two labels, the columns of the head move by opposite numbers. Of such numbers top_k
+        # takes one, and the last bit decides which.
+        chooses = any(name.startswith("top_k") for name in combination)
+        corpus = self._of_three if chooses else self._corpus
+        paths = {"corpus": str(corpus), "cache_dir": str(self.folder / "cache")}
         if not set(federated.DISTILLING).isdisjoint(combination):
             paths["public_corpus"] = str(self._public)
         return matrix.configure(combination, **paths, **others)
