@@ -199,7 +199,9 @@ def check_worker(program, run, whole, context, folder):
     assert ours.keys() == theirs.keys()
     initial = program.initial_state().global_model_weights.trainable
     moved = distance(list(ours.values())[: len(initial)], initial)
-    assert moved > 0
+    # In the first round B is 0, and so is the gradient of A. A language model sends nothing else.
+    only_a = run.process == federated.FEDSA and run.corpus.task == task_names.LANGUAGE_MODEL
+    assert moved > 0 or only_a
     # A number that is just between two levels may be rounded to the other one.
     share = 5e-2 if run.compression.setting else 2e-3
     for name, array in ours.items():
