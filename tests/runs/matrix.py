@@ -76,7 +76,7 @@ AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 # The options that a value needs beside its own, by the value's name.
 NEEDS: Mapping[str, Mapping[str, Any]] = {
     task_names.PAIRS: {"second_text_column": "other"},
-    "fedbuff": {"clients_per_round": 3, "concurrency": 4, "device_profiles": "equal"},
+    "fedbuff": {"concurrency": 2, "device_profiles": "equal"},
     **{name: {"public_corpus": "public.csv"} for name in federated.DISTILLING},
 }
 

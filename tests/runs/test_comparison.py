@@ -119,7 +119,8 @@ def test_the_table_says_what_differs():
 
 def test_the_picture_is_drawn(tmp_path):
     groups = groups_of(run("a", 0.7, side="a"), run("b", 0.6, side="b"), run("c", 0.5, 1, side="b"))
-    comparison_picture.draw(groups, tmp_path / "picture.png", measure="accuracy")
+    curves = {found.label: [member.curve for member in found.runs] for found in groups}
+    comparison_picture.draw(curves, tmp_path / "picture.png", measure="accuracy")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 

@@ -139,7 +139,8 @@ def compare(folders: Sequence[pathlib.Path], to: pathlib.Path) -> Mapping[str, A
         "tests": [dataclasses.asdict(found) for found in tests],
     }
     to.mkdir(parents=True, exist_ok=True)
-    comparison_picture.draw(groups, to / PICTURE, measure=measure)
+    curves = {found.label: [run.curve for run in found.runs] for found in groups}
+    comparison_picture.draw(curves, to / PICTURE, measure=measure)
     durable_files.replace_text(to / JSON, json.dumps(written, indent=2) + "\n")
     page = comparison_page.build(written, (to / PICTURE).read_bytes(), [r.privacy for r in runs])
     durable_files.replace_text(to / PAGE, page)
