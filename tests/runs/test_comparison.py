@@ -96,9 +96,9 @@ def test_the_curve_adds_up_bytes_and_seconds():
         {"round": "1", "clients": "3", "seconds": "2.0", "test_accuracy": ""},
         {"round": "2", "clients": "2", "seconds": "1.0", "test_accuracy": "0.5"},
     ]
-    assert comparison.curve(rows, "accuracy", 10) == [(2.0, 50.0, 3.0, 0.5)]
+    assert comparison.curve(rows, "accuracy", down=4, up=6) == [(2.0, 50.0, 3.0, 0.5)]
     central = [{"epoch": "1", "seconds": "2.0", "test_accuracy": "0.5"}]
-    assert comparison.curve(central, "accuracy", 0) == [(1.0, 0.0, 2.0, 0.5)]
+    assert comparison.curve(central, "accuracy", down=0, up=0) == [(1.0, 0.0, 2.0, 0.5)]
 
 
 def test_the_table_says_what_differs():

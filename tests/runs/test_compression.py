@@ -46,7 +46,7 @@ def test_the_curve_adds_up_the_bytes_of_all_clients():
         {"round": "2", "clients": "4", "test_accuracy": "0.5"},
         {"round": "3", "clients": "2", "test_accuracy": "0.75"},
     ]
-    assert compression.curve(rows, 10) == [(70, 0.5), (90, 0.75)]
+    assert compression.curve(rows, "accuracy", 10) == [(70, 0.5), (90, 0.75)]
 
 
 def test_the_picture_is_drawn(tmp_path):
@@ -67,7 +67,7 @@ def test_signs_are_not_rounded_before_anything_trains():
 
 def test_with_devices_only_arrived_clients_have_sent():
     rows = [{"clients": "9", "arrived_clients": "3", "test_accuracy": "0.5"}]
-    assert compression.curve(rows, 10) == [(30, 0.5)]
+    assert compression.curve(rows, "accuracy", 10) == [(30, 0.5)]
 
 
 def test_a_comparison_needs_a_folder_and_no_single_way():
@@ -86,6 +86,7 @@ def test_what_is_refused_before_training_says_why():
         federated=configs.FederatedConfig(algorithm="scaffold"),
         compression=configs.CompressionConfig(compression="signs"),
     )
-    found = cells.train(cell)
+    found, result = cells.train(cell)
+    assert result == {}
     assert found["refused"].startswith("--compression=signs: alters the changes of control")
     assert cells.outcome(found) == "refused"

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp.aggregation import stateless
 from tff_nlp.privacy import properties
 
 
@@ -77,20 +78,8 @@ class FactorMeanFactory(tff.aggregators.WeightedAggregationFactory):
                 tuple(tf.math.divide_no_nan(part, weights) for part in products),
             )
 
-        @tff.federated_computation
-        def initialize() -> Any:
-            return tff.federated_value((), tff.SERVER)
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_fn(state: Any, value: Any, weight: Any) -> Any:
+        def aggregate(value: Any, weight: Any) -> Any:
             sent = tff.federated_zip((value, weight))
-            means = tff.federated_aggregate(sent, zero(), accumulate, merge, report)
-            return tff.templates.MeasuredProcessOutput(
-                state, means, tff.federated_value((), tff.SERVER)
-            )
+            return tff.federated_aggregate(sent, zero(), accumulate, merge, report)
 
-        return tff.templates.AggregationProcess(initialize, next_fn)
+        return stateless.process(value_type, weight_type, aggregate)

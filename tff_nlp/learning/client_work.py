@@ -94,14 +94,11 @@ def build_client_work(
 
     @tff.tensorflow.computation(np.int32, model_type, data_type)
     def work(round_number: Any, weights: Any, client: Any) -> Any:
-        if not keyed:
-            value, weight, sums = result(task, local, round_number, weights, client)
-            return tff.learning.templates.ClientResult(value, weight), sums
-        deltas, sums = update(task, local, round_number, weights, client)
-        deltas = sent(local, deltas, sums, client)
-        zeros = tf.nest.map_structure(tf.zeros_like, sums)
-        value = distributed_mean.KeyedUpdate(noise_key(client), deltas)
-        return tff.learning.templates.ClientResult(value, tf.ones([])), zeros
+        value, weight, sums = result(task, local, round_number, weights, client)
+        if keyed:
+            value, weight = distributed_mean.KeyedUpdate(noise_key(client), value), tf.ones([])
+            sums = tf.nest.map_structure(tf.zeros_like, sums)
+        return tff.learning.templates.ClientResult(value, weight), sums
 
     return build_process(task, work)
 

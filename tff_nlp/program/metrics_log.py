@@ -67,10 +67,15 @@ class MetricsLog:
 
     def rows(self) -> list[dict[str, str]]:
         """Returns all complete rows."""
-        if not self._path.exists():
-            return []
-        with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
-            # A row that was cut off by a kill lacks its last cells or its line end.
-            complete = [line for line in file if line.endswith("\n")]
-        rows = csv.DictReader(complete, restval=None)
-        return [row for row in rows if None not in row.values() and row.get(KEY, "").isdigit()]
+        return read(self._path)
+
+
+def read(path: pathlib.Path) -> list[dict[str, str]]:
+    """Returns all complete rows of a file; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        # A row that was cut off by a kill lacks its last cells or its line end.
+        complete = [line for line in file if line.endswith("\n")]
+    rows = csv.DictReader(complete, restval=None)
+    return [row for row in rows if None not in row.values() and row.get(KEY, "").isdigit()]

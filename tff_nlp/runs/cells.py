@@ -10,7 +10,7 @@ from tff_nlp.program import run_directory
 from tff_nlp.runs import conduct, configs, federated_run, privacy_plan, reporter
 
 
-def train(cell: configs.FederatedRun) -> dict[str, Any]:
+def train(cell: configs.FederatedRun) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Trains, or continues a run that was stopped. A finished run is not trained again.
 
     Args:
@@ -18,7 +18,7 @@ def train(cell: configs.FederatedRun) -> dict[str, Any]:
 
     Returns:
       "folder" and "score", the headline of the test scores; or "refused" or "diverged", with the
-      reason.
+      reason. Then the content of the run's result.json; empty for a run without a score.
 
     Raises:
       UserError: If a file or a row is wrong.
@@ -27,20 +27,24 @@ def train(cell: configs.FederatedRun) -> dict[str, Any]:
     refused = _refusal(cell)
     if refused:
         reporter.say("refused", [refused])
-        return {"refused": errors.with_flags(refused)}
+        return {"refused": errors.with_flags(refused)}, {}
     try:
         federated_run.run(cell)
     except errors.DivergedError as error:
         reporter.say("diverged", [error.marked])
-        return {"diverged": error.with_flags()}
+        return {"diverged": error.with_flags()}, {}
     folder = pathlib.Path(cell.place.output_dir)
-    test = result(folder)["test"]
-    return {"score": test.get("accuracy", test.get("perplexity")), "folder": folder.name}
+    result = json.loads((folder / run_directory.RESULT).read_text())
+    return {"score": result["test"][headline(result)], "folder": folder.name}, result
 
 
-def result(folder: pathlib.Path) -> Mapping[str, Any]:
-    """Returns the content of a finished run's result.json."""
-    return json.loads((folder / run_directory.RESULT).read_text())
+def headline(result: Mapping[str, Any]) -> str:
+    """Returns the name of the test score by which runs are compared.
+
+    Args:
+      result: The content of a run's result.json.
+    """
+    return next(name for name in ("accuracy", "perplexity") if name in result["test"])
 
 
 def outcome(cell: Mapping[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """The picture of a run on devices: the test score over rounds, time and bytes."""
 
-import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tff_nlp.clients import picture
 from tff_nlp.program import pictures
+from tff_nlp.runs import sent_bytes
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 
@@ -37,9 +37,7 @@ def draw(
         for size, name in ((_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes"), (1.0, "seconds"))
         if seconds[-1] >= 2 * size or size == 1.0
     )
-    sent = itertools.accumulate(
-        int(row["asked_clients"]) * down + int(row["arrived_clients"]) * up for row in rows
-    )
+    sent = sent_bytes.cumulative(rows, down=down, up=up)
     axes_of = {
         "round": [float(row["round"]) for row in rows],
         f"time on the devices ({name})": [value / unit for value in seconds],

@@ -1,6 +1,5 @@
 """Compares finished runs: settings, curves, scores over seeds, and whether they really differ."""
 
-import csv
 import dataclasses
 import itertools
 import json
@@ -14,7 +13,7 @@ import scipy.stats
 
 from tff_nlp import durable_files, errors
 from tff_nlp.printable import printable
-from tff_nlp.program import run_directory
+from tff_nlp.program import metrics_log, run_directory
 from tff_nlp.runs import (
     cells,
     comparison_page,
@@ -22,13 +21,12 @@ from tff_nlp.runs import (
     predicted_labels,
     reporter,
     saved_run,
+    sent_bytes,
 )
 
 JSON, PAGE, PICTURE = "comparison.json", "comparison.html", "comparison.png"
 # Settings in which runs of one method differ, and what a machine decides.
 _ANY = ("seed", "noise_seed", "devices", "ray_address", "ray_actors")
-# Test scores, and whether a higher one is better.
-_SCORES = {"accuracy": True, "perplexity": False}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,10 +154,9 @@ def load(folder: pathlib.Path) -> Run:
       UserError: If there is no finished run in the folder, or a file is damaged.
     """
     config, result = saved_run.read(folder)
-    measure = next(name for name in _SCORES if name in result["test"])
+    measure = cells.headline(result)
     path = folder / run_directory.PREDICTIONS
-    with (folder / run_directory.METRICS).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = metrics_log.read(folder / run_directory.METRICS)
     sent = result.get("bytes_per_client", {})
     return Run(
         name=printable(str(folder)),
@@ -167,7 +164,7 @@ def load(folder: pathlib.Path) -> Run:
         seed=int(config["seed"]),
         measure=measure,
         score=float(result["test"][measure]),
-        curve=curve(rows, measure, sent.get("down", 0) + sent.get("up", 0)),
+        curve=curve(rows, measure, down=sent.get("down", 0), up=sent.get("up", 0)),
         right=predicted_labels.read_right(path) if path.exists() else None,
         test=str(result["fingerprints"]["test"]),
         privacy=result.get("privacy", {}).get("line", ""),
@@ -175,22 +172,26 @@ def load(folder: pathlib.Path) -> Run:
 
 
 def curve(
-    rows: Sequence[Mapping[str, str]], measure: str, sent: int
+    rows: Sequence[Mapping[str, str]], measure: str, *, down: int, up: int
 ) -> list[tuple[float, float, float, float]]:
     """Returns (rounds, bytes of all clients, seconds, score) of each evaluated round.
 
     Args:
       rows: The rows of metrics.csv.
       measure: Name of the test score.
-      sent: Bytes to and from a client in a round; 0 without clients.
+      down: Bytes to a client in a round; 0 without clients.
+      up: Bytes from a client.
     """
-    points, total, seconds = [], 0.0, 0.0
-    for number, row in enumerate(rows, start=1):
-        total += sent * float(row.get("clients") or 0)
-        seconds += float(row["seconds"])
-        if row.get(f"test_{measure}"):
-            points.append((float(number), total, seconds, float(row[f"test_{measure}"])))
-    return points
+    sent = sent_bytes.cumulative(rows, down=down, up=up)
+    seconds = itertools.accumulate(float(row["seconds"]) for row in rows)
+    scores = [row.get(f"test_{measure}") for row in rows]
+    return [
+        (float(number), float(total), passed, float(score))
+        for number, (total, passed, score) in enumerate(
+            zip(sent, seconds, scores, strict=True), start=1
+        )
+        if score
+    ]
 
 
 def different_settings(runs: Sequence[Run]) -> list[str]:

@@ -9,7 +9,7 @@ _STYLE = (
     "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em;line-height:1.4}"
     "table{border-collapse:collapse;margin:1em 0}"
     "td,th{border:1px solid #999;padding:.3em .7em;text-align:left}"
-    "td.n{text-align:right}img{max-width:100%}"
+    "img{max-width:100%}"
 )
 
 

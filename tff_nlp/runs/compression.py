@@ -3,9 +3,7 @@
 Each is a run in a folder of its own. Runs that are finished are not trained again.
 """
 
-import csv
 import dataclasses
-import itertools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,8 +11,8 @@ from typing import Any
 
 from tff_nlp import durable_files, errors
 from tff_nlp.aggregation.compression import names
-from tff_nlp.program import run_directory
-from tff_nlp.runs import cells, checks, compression_picture, configs, reporter
+from tff_nlp.program import metrics_log, run_directory
+from tff_nlp.runs import cells, checks, compression_picture, configs, reporter, sent_bytes
 from tff_nlp.runs.configs.compression import FLOAT_BITS
 
 RESULT, PICTURE = "compression.json", "compression.png"
@@ -44,9 +42,9 @@ def run(base: configs.FederatedRun, plan: configs.CompressionPlanConfig) -> Mapp
         label = name if bits == FLOAT_BITS else f"{name}, {bits} bits"
         reporter.say("run", [label])
         own = _with(base, name, bits, folder)
-        entry = cells.train(own)
-        if "folder" in entry:
-            entry |= _bytes(pathlib.Path(own.place.output_dir))
+        entry, result = cells.train(own)
+        if result:
+            entry |= _bytes(pathlib.Path(own.place.output_dir), result)
         found[label] = entry
     written = {"task": base.corpus.task, "corpus": base.corpus.corpus, "runs": found}
     durable_files.replace_text(folder / RESULT, json.dumps(written, indent=2) + "\n")
@@ -88,27 +86,22 @@ def _with(
     return dataclasses.replace(base, compression=configs.reset_unused(chosen), place=place)
 
 
-def _bytes(folder: pathlib.Path) -> dict[str, Any]:
+def _bytes(folder: pathlib.Path, result: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the bytes that a client of a finished run sent, and the curve of the score."""
-    up = cells.result(folder)["bytes_per_client"]["up"]
-    with (folder / run_directory.METRICS).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {"bytes_up": up, "curve": curve(rows, up)}
+    up = result["bytes_per_client"]["up"]
+    rows = metrics_log.read(folder / run_directory.METRICS)
+    return {"bytes_up": up, "curve": curve(rows, cells.headline(result), up)}
 
 
-def curve(rows: Sequence[Mapping[str, str]], up: int) -> list[tuple[int, float]]:
+def curve(rows: Sequence[Mapping[str, str]], measure: str, up: int) -> list[tuple[int, float]]:
     """Returns the bytes that all clients have sent, and the test score, of each evaluated round.
 
     Args:
       rows: The rows of metrics.csv.
+      measure: Name of the test score.
       up: Bytes that a client sends in a round.
     """
-    headline = next(name for name in ("test_accuracy", "test_perplexity") if name in rows[0])
-    # With devices, only some of a round's clients send.
-    counts = [int(row.get("arrived_clients") or row["clients"]) for row in rows]
-    sent = itertools.accumulate(count * up for count in counts)
+    sent, column = sent_bytes.cumulative(rows, down=0, up=up), f"test_{measure}"
     return [
-        (total, float(row[headline]))
-        for total, row in zip(sent, rows, strict=True)
-        if row[headline]
+        (total, float(row[column])) for total, row in zip(sent, rows, strict=True) if row[column]
     ]

@@ -1,6 +1,7 @@
 """Attacks the updates of a run's clients: which of their texts does the server read?"""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from tff_nlp.runs import (
     text_classifier,
     user_folders,
 )
+from tff_nlp.runs.configs.inversion import AS_RUN
 from tff_nlp.runs.known_model import KnownModel
 
 RESULT, PICTURE, TEXTS = "text_attack.json", "text_attack.png", "recovered_texts.json"
@@ -79,14 +81,25 @@ def attack(
     contexts.install("streaming")
     found: dict[str, dict[str, Any]] = {}
     texts: dict[str, Any] = {}
+
+    @functools.cache  # Most scenarios have the same model.
+    def build(model: configs.ModelConfig) -> text_classifier.TextClassifier:
+        return text_classifier.build(
+            saved.texts.train,
+            model,
+            user_folders.cache_dir(cache_dir),
+            seed=saved.seed,
+            logit_adjustment=0.0,
+        )
+
     for name in options.chosen():
-        why_not = scenarios.why_not_as_run(run) if name == scenarios.AS_RUN else ""
+        why_not = scenarios.why_not_as_run(run) if name == AS_RUN else ""
         if why_not:
             reporter.say("skipped", [f"{name}: {why_not}"])
             continue
         reporter.say("scenario", [name.replace("_", " ")])
         scenario = scenarios.of(name, run, options)
-        findings = list(_findings(saved, scenario, options, cache_dir))
+        findings = list(_findings(saved, scenario, options, build(scenario.run.model)))
         found[name] = _means(findings)
         texts[name] = [{"texts": _joined(f.texts), "found": _joined(f.found)} for f in findings]
     written = {**dataclasses.asdict(options), "scenarios": found}
@@ -115,24 +128,16 @@ def _findings(
     saved: saved_run.SavedRun,
     scenario: scenarios.Scenario,
     options: configs.InversionConfig,
-    cache_dir: str,
+    learner: text_classifier.TextClassifier,
 ) -> Iterator[Finding]:
     """Yields what the server reads of each victim."""
-    learner = text_classifier.build(
-        saved.texts.train,
-        scenario.run.model,
-        user_folders.cache_dir(cache_dir),
-        seed=saved.seed,
-        logit_adjustment=0.0,
-    )
     weights = _weights(learner, scenario.later, options.seed)
     known = KnownModel(learner.model, weights, learner.config.max_tokens)
-    clients = _Clients(saved, scenario, learner, weights)
+    clients, tokens = _Clients(saved, scenario, learner, weights), learner.tokens(saved.texts.train)
     groups = list(_drawn(saved, scenario, options))
     for number, group in enumerate(tqdm.tqdm(groups, leave=False, unit="client")):
         updates = [clients.update(rows, number) for rows in group]
         mean = [np.mean(parts, axis=0) for parts in zip(*updates, strict=True)]
-        tokens = learner.tokens(saved.texts.train)
         ids = [tuple(map(int, tokens.row(row))) for rows in group for row in rows]
         # One client is attacked. A sum over several clients has the texts of all of them.
         yield _read(known, mean, ids[: len(group[0])], len(ids), options.seed)

@@ -45,7 +45,11 @@ def run(base: configs.FederatedRun, matrix: configs.RobustnessConfig) -> Mapping
         for aggregator in matrix.columns():
             reporter.say("cell", [f"{attack} against {aggregator}"])
             cell = _cell(base, attack, aggregator, folder)
-            cells[attack][aggregator] = _with_success(runs.train(cell), folder)
+            entry, result = runs.train(cell)
+            success = result.get("attack", {}).get("backdoor_success")
+            if success is not None:
+                entry["backdoor_success"] = success
+            cells[attack][aggregator] = entry
     found = {"task": base.corpus.task, "corpus": base.corpus.corpus, "cells": cells}
     durable_files.replace_text(folder / RESULT, json.dumps(found, indent=2) + "\n")
     robustness_picture.draw(cells, folder / PICTURE, title=pathlib.Path(base.corpus.corpus).name)
@@ -91,12 +95,3 @@ def _cell(
         aggregation=configs.reset_unused(rule),
         place=place,
     )
-
-
-def _with_success(cell: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the scores of a cell, with the success of its backdoor if it has one."""
-    if "folder" not in cell:
-        return cell
-    attack = runs.result(folder / cell["folder"]).get("attack", {})
-    names = [name for name in ("backdoor_success",) if attack.get(name) is not None]
-    return cell | {name: attack[name] for name in names}

@@ -13,7 +13,6 @@ from tff_nlp.runs.configs import inversion
 # Step size of plain sgd. The update is rounded to float32, so a small step hides small gradients.
 _RATE = 0.1
 _LOCAL_STEPS = 4
-AS_RUN = "as_run"
 _DROPOUT = 0.1
 # Standard deviation of B in LoRA after some rounds.
 LATER = 0.02
@@ -67,7 +66,7 @@ def of(name: str, run: configs.FederatedRun, options: configs.InversionConfig) -
 
 
 def _of(name: str, run: configs.FederatedRun, options: configs.InversionConfig) -> Scenario:
-    if name == AS_RUN:
+    if name == inversion.AS_RUN:
         return Scenario(run, None)
     one = options.sentences
     plain = _changed(

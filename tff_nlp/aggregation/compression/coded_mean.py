@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp.aggregation import stateless
 from tff_nlp.aggregation.compression import coding as codings
 from tff_nlp.privacy import properties
 
@@ -66,19 +67,8 @@ class CodedMeanFactory(tff.aggregators.WeightedAggregationFactory):
             mean = [tf.math.divide_no_nan(part, total[1]) for part in total[0]]
             return tf.nest.pack_sequence_as(specs, mean)
 
-        @tff.federated_computation
-        def initialize() -> Any:
-            return tff.federated_value((), tff.SERVER)
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_fn(state: Any, value: Any, weight: Any) -> Any:
+        def aggregate(value: Any, weight: Any) -> Any:
             sent = tff.federated_zip((tff.federated_map(encode, value), weight))
-            mean = tff.federated_aggregate(sent, zero(), accumulate, merge, report)
-            nothing = tff.federated_value((), tff.SERVER)
-            return tff.templates.MeasuredProcessOutput(state, mean, nothing)
+            return tff.federated_aggregate(sent, zero(), accumulate, merge, report)
 
-        return tff.templates.AggregationProcess(initialize, next_fn)
+        return stateless.process(value_type, weight_type, aggregate)

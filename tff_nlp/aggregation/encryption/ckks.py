@@ -30,7 +30,7 @@ MISSING = "TenSEAL is not installed; EXTRAS=ckks scripts/setup adds it"
 # Bytes of a ciphertext: two polynomials of 64-bit numbers modulo two primes, and a header.
 CIPHERTEXT_BYTES = 2 * DEGREE * 2 * 8 + 148
 # The distance between two numbers that differ by 1 as integers.
-_STEP = 2.0**-24
+STEP = 2.0**-24
 # Larger sums might not be exact, since CKKS computes in double precision.
 LARGEST_SUM = 2**47
 
@@ -93,7 +93,7 @@ class KeyHolder:
         """
         read = load().ckks_vector_from
         numbers = [read(self._context, part).decrypt() for part in sums]
-        integers = np.rint(np.concatenate(numbers) / _STEP)
+        integers = np.rint(np.concatenate(numbers) / STEP)
         if np.abs(integers).max() > LARGEST_SUM:
             raise errors.RunError("an encrypted sum is beyond 2^47, where it would not be exact")
         return integers.astype(np.int64)
@@ -125,7 +125,7 @@ class Client:
           integers: int64 of one axis.
         """
         padded = np.zeros(ciphertexts(len(integers)) * SLOTS)
-        padded[: len(integers)] = integers * _STEP
+        padded[: len(integers)] = integers * STEP
         vector = load().ckks_vector
         return [vector(self._context, part).serialize() for part in padded.reshape(-1, SLOTS)]
 
@@ -196,7 +196,6 @@ class Round:
         Args:
           holder: The key holder.
           vectors: The number of integers and the modulus of each vector to sum.
-
         """
         self._vectors = list(vectors)
         self._holder, self._clients = holder, holder.for_clients()

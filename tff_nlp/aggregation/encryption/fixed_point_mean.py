@@ -9,12 +9,14 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_nlp.aggregation import stateless
+from tff_nlp.aggregation.encryption import ckks
 from tff_nlp.privacy import properties
 
 # The distance between two numbers: a weighted number is off by 3e-8 at most.
-STEP = 2.0**-24
+STEP = ckks.STEP
 # The absolute values of sums of integers are below it, and those of numbers below 8 million.
-MODULUS = 2**47
+MODULUS = ckks.LARGEST_SUM
 
 
 class FixedPointMeanFactory(tff.aggregators.WeightedAggregationFactory):
@@ -61,23 +63,12 @@ class FixedPointMeanFactory(tff.aggregators.WeightedAggregationFactory):
             mean = [tf.cast(tf.math.divide_no_nan(p, weight), tf.float32) for p in parts]
             return tf.nest.pack_sequence_as(specs, mean)
 
-        @tff.federated_computation
-        def initialize() -> Any:
-            return sums.initialize()
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_fn(state: Any, value: Any, weight: Any) -> Any:
+        def aggregate(value: Any, weight: Any) -> Any:
             weighted = tff.federated_map(weigh, (value, weight))
-            total = sums.next(state, weighted)
-            mean = tff.federated_map(mean_of, total.result)
-            nothing = tff.federated_value((), tff.SERVER)
-            return tff.templates.MeasuredProcessOutput(total.state, mean, nothing)
+            # The modular sum has no state.
+            return tff.federated_map(mean_of, sums.next(sums.initialize(), weighted).result)
 
-        return tff.templates.AggregationProcess(initialize, next_fn)
+        return stateless.process(value_type, weight_type, aggregate)
 
     def _to_integers(self, numbers: tf.Tensor) -> tf.Tensor:
         """Returns float64 numbers in steps, int64. Numbers beyond the largest one are cut."""

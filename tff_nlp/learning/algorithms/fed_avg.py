@@ -50,8 +50,7 @@ def fed_avg(
     local = local or client_work.LocalWork()
     conduct = composition.check(task, local, aggregator, allow_dp_mismatch=allow_dp_mismatch)
     server_optimizer = server_optimizer or optimizers.ServerOptimizer()
-    coding = composition.coding_of(aggregator)
-    if coding is not None and coding.keeps_error:
+    if conduct.aggregator.keeps_error:
         return stateful.compose(
             task,
             _build_work(task, local),

@@ -5,10 +5,10 @@ import dataclasses
 from tff_nlp.runs import checks
 from tff_nlp.runs.options import option
 
-UNPROTECTED = "unprotected"
+UNPROTECTED, AS_RUN = "unprotected", "as_run"
 SCENARIOS = (
     UNPROTECTED,
-    "as_run",
+    AS_RUN,
     "adamw",
     "dropout",
     "local_steps",
@@ -30,8 +30,7 @@ class InversionConfig:
         ",".join(SCENARIOS),
         "What the attacked clients do, separated by commas. unprotected: one step of sgd on one "
         "batch, all weights, no dropout; as_run: the training of a client of the run, if it can be "
-        "simulated; each other one "
-        "is unprotected but for what its name says.",
+        "simulated; each other one is unprotected but for what its name says.",
     )
     sentences: int = option(2, "Number of texts in the attacked client's batch.")
     victims: int = option(5, "Number of attacked clients.")
