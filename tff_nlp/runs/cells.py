@@ -7,10 +7,12 @@ from typing import Any
 
 from tff_nlp import errors
 from tff_nlp.program import run_directory
-from tff_nlp.runs import conduct, configs, federated_run, privacy_plan, reporter
+from tff_nlp.runs import central_run, conduct, configs, federated_run, privacy_plan, reporter
 
 
-def train(cell: configs.FederatedRun) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def train(
+    cell: configs.FederatedRun | configs.CentralRun,
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Trains, or continues a run that was stopped. A finished run is not trained again.
 
     Args:
@@ -24,6 +26,9 @@ def train(cell: configs.FederatedRun) -> tuple[dict[str, Any], Mapping[str, Any]
       UserError: If a file or a row is wrong.
       RunError: If training fails for another reason than divergence.
     """
+    if isinstance(cell, configs.CentralRun):
+        central_run.run(cell)
+        return _finished(cell)
     refused = _refusal(cell)
     if refused:
         reporter.say("refused", [refused])
@@ -33,6 +38,13 @@ def train(cell: configs.FederatedRun) -> tuple[dict[str, Any], Mapping[str, Any]
     except errors.DivergedError as error:
         reporter.say("diverged", [error.marked])
         return {"diverged": error.with_flags()}, {}
+    return _finished(cell)
+
+
+def _finished(
+    cell: configs.FederatedRun | configs.CentralRun,
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Returns the entry and the result of a finished run."""
     folder = pathlib.Path(cell.place.output_dir)
     result = json.loads((folder / run_directory.RESULT).read_text())
     return {"score": result["test"][headline(result)], "folder": folder.name}, result
@@ -44,7 +56,7 @@ def headline(result: Mapping[str, Any]) -> str:
     Args:
       result: The content of a run's result.json.
     """
-    return next(name for name in ("accuracy", "perplexity") if name in result["test"])
+    return next(name for name in ("perplexity", "accuracy") if name in result["test"])
 
 
 def outcome(cell: Mapping[str, Any]) -> str:

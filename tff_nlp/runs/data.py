@@ -109,19 +109,18 @@ def load_data(
     )
     train = loaded.train.corpus
     notes = [*loaded.train.report.lines(), f"tested on {loaded.origin}", *_overlap(loaded)]
-    if flags.max_train_examples is not None and flags.max_train_examples < len(train):
-        rng = seeds.generator(seed, "max_train_examples")
-        train = train.take(np.sort(rng.permutation(len(train))[: flags.max_train_examples]))
-        notes.append(f"{len(train)} random training examples by `max_train_examples`")
+    train = _some(train, flags.max_train_examples, "train", seed, notes)
+    test = _some(loaded.test.corpus, flags.max_test_examples, "test", seed, notes)
     chosen = None
     if public is not None:
+        # No public text may be in the test corpus, also not in the part that is not used.
         chosen = public_texts.choose(public, source, train, loaded.test.corpus, seed)
         train = chosen.train
         notes += chosen.notes
     untested = [
         errors.verbatim(printable(name, _LONGEST_NAME))
         for name, trained, tested in zip(
-            train.label_names, train.label_counts(), loaded.test.corpus.label_counts(), strict=True
+            train.label_names, train.label_counts(), test.label_counts(), strict=True
         )
         if trained and not tested
     ]
@@ -129,7 +128,17 @@ def load_data(
         notes.append(
             f"no test example has the label {', '.join(untested)}: it is learned but not tested"
         )
-    return Data(train, loaded.test.corpus, tuple(notes), chosen.public if chosen else None)
+    return Data(train, test, tuple(notes), chosen.public if chosen else None)
+
+
+def _some(corpus: Corpus, most: int | None, part: str, seed: int, notes: list[str]) -> Corpus:
+    """Returns at most so many random examples of a corpus, and adds a note if some are left out."""
+    if most is None or most >= len(corpus):
+        return corpus
+    rng = seeds.generator(seed, f"max_{part}_examples")
+    kind = {"train": "training", "test": "test"}[part]
+    notes.append(f"{most} random {kind} examples by `max_{part}_examples`")
+    return corpus.take(np.sort(rng.permutation(len(corpus))[:most]))
 
 
 def _overlap(loaded: load.TrainAndTest) -> list[str]:

@@ -47,6 +47,9 @@ class CorpusConfig(ReadingConfig):
     max_train_examples: int | None = option(
         None, "Train on this number of random examples; empty: all."
     )
+    max_test_examples: int | None = option(
+        None, "Test on this number of random examples; empty: all."
+    )
     tfds_data_dir: str = option("", "Folder of TensorFlow Datasets.", path=True)
     negative_at_most: float = option(
         source.NEGATIVE_AT_MOST, "vader: highest mean rating of a negative sentence, from -4 to 4."
@@ -60,6 +63,7 @@ class CorpusConfig(ReadingConfig):
             0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1"
         )
         checks.at_least(1, "max_train_examples", self.max_train_examples)
+        checks.at_least(1, "max_test_examples", self.max_test_examples)
         second = self.second_text_column
         if self.task == PAIRS and not second:
             checks.refuse("task", PAIRS, "give `second_text_column`, the other text of a row")

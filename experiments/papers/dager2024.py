@@ -1,0 +1,94 @@
+"""DAGER: the texts of a client from its gradient, exactly."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from tff_nlp.runs import paper
+from tff_nlp.runs.paper import Change
+
+_BATCHES = (1, 2, 4, 8)
+_SHORT = "the attack needs a model, and a trained one is not easier"
+
+
+def _score(key: str, result: Mapping[str, Any]) -> float:
+    return float(result["scenarios"]["unprotected"][key])
+
+
+def _cells() -> list[paper.Cell]:
+    return [
+        paper.Cell(
+            row=row,
+            column=f"batch {batch}",
+            published=0.99,
+            changes=(Change("client_test_fraction", 0.0, "clients keep nothing for tests"),),
+            value=functools.partial(_score, key),
+            attack={"scenarios": "unprotected", "sentences": batch, "victims": 5},
+        )
+        for row, key in (("ROUGE-1", "rouge_1"), ("ROUGE-2", "rouge_2"))
+        for batch in _BATCHES
+    ]
+
+
+PAPER = paper.Paper(
+    title="DAGER: exact texts from gradients (Petrov et al. 2024)",
+    citation=(
+        "Petrov, Dimitrov, Baader, Mueller, Vechev: DAGER: Exact Gradient Inversion for Large "
+        "Language Models, NeurIPS 2024, arXiv 2405.15586."
+    ),
+    source="the abstract: ROUGE-1 and ROUGE-2 above .99 for batches of up to 128 texts",
+    settings={
+        "corpus": "SST-2/train.tsv",
+        "test_corpus": "SST-2/dev.tsv",
+        "quoting": "none",
+        "text_column": "sentence",
+        "label_column": "label",
+        "label_map": "0:negative,1:positive",
+        "encoder": "bert_base_en_uncased",
+    },
+    files=(
+        paper.File("SST-2/train.tsv", "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"),
+        paper.File("SST-2/dev.tsv", "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"),
+    ),
+    tables=(
+        paper.Table(
+            title="What comes back from one step of SGD on SST-2",
+            rows="score",
+            columns="texts in the batch",
+            unit="ROUGE (published: more than this)",
+            digits=3,
+            compares="",
+            cells=_cells(),
+        ),
+    ),
+    findings=(
+        "A batch can be read while it has fewer tokens than the network is wide: 768 for BERT, "
+        "384 for MiniLM. docs/text_attack.md measures what protects.",
+    ),
+    departures=(
+        paper.Departure(
+            "phrases",
+            "sentences of SST-2",
+            "phrases of SST-2, many of them short",
+            "GLUE's training rows are phrases",
+        ),
+    ),
+    scales={
+        "smoke": paper.Scale(
+            (*paper.SMOKE, Change("encoder_width", 64, "wider than the batches have tokens")),
+            (0,),
+            "a minute",
+        ),
+        "small": paper.Scale(
+            (
+                Change("encoder", "minilm", "the only pretrained BERT from a package index"),
+                Change("rounds", 1, _SHORT),
+                Change("max_train_examples", 2000, _SHORT),
+                Change("clients_per_round", 2, _SHORT),
+            ),
+            (0, 1),
+            "10 minutes",
+        ),
+        "full": paper.Scale((Change("rounds", 1, _SHORT),), (0, 1, 2), "an hour"),
+    },
+)

@@ -1,0 +1,133 @@
+"""Frozen layers on 20 Newsgroups, central and federated."""
+
+from tff_nlp.runs import paper
+from tff_nlp.runs.paper import Change
+
+_CENTRAL, _FEDERATED = "central", "FedOpt, round 28"
+# What is frozen -> what trains, and the accuracies in percent: central, FedOpt at round 28.
+_FROZEN = {
+    "nothing": ("all", 86.86, 55.11),
+    "embeddings": ("no_embeddings", 86.19, 54.86),
+    "embeddings and layers 0 to 2": ("top_3", 85.71, 52.01),
+    "all but the head": ("head", 63.83, 12.97),
+}
+_SKEW = "the paper's partition is a file"
+_FEWER = "fewer examples, for time"
+
+
+def _cells() -> list[paper.Cell]:
+    found = []
+    for frozen, (trainable, central, federated) in _FROZEN.items():
+        found.append(
+            paper.Cell(
+                frozen,
+                _CENTRAL,
+                central,
+                {"trainable": trainable},
+                (Change("bad_rows", "skip", "some messages are empty"),),
+                is_central=True,
+            )
+        )
+        found.append(
+            paper.Cell(
+                frozen,
+                _FEDERATED,
+                federated,
+                {
+                    "trainable": trainable,
+                    "num_clients": 100,
+                    "clients_per_round": 10,
+                    "rounds": 28,
+                    "server_learning_rate": 0.1,
+                    "server_momentum": 0.9,
+                    "client_test_fraction": 0.0,
+                },
+                (
+                    Change("bad_rows", "skip", "some messages are empty"),
+                    Change("partition", "dirichlet", _SKEW),
+                    Change("dirichlet_alpha", 1.0, _SKEW),
+                ),
+            )
+        )
+    return found
+
+
+PAPER = paper.Paper(
+    title="FedNLP: frozen layers on 20 Newsgroups (Lin et al. 2022)",
+    citation=(
+        "Lin, He, Zeng, Wang, Huang, Dupuy, Gupta, Soltanolkotabi, Ren, Avestimehr: FedNLP: "
+        "Benchmarking Federated Learning Methods for Natural Language Processing Tasks, Findings "
+        "of NAACL 2022, arXiv 2104.08815."
+    ),
+    source="its table of frozen layers, recalled and not checked again: no target",
+    settings={
+        "corpus": "20news-bydate/20news-bydate-train/*/*",
+        "test_corpus": "20news-bydate/20news-bydate-test/*/*",
+        "format": "documents",
+        "label_column": "@folder",
+        "encoding": "utf-8,latin-1",
+        "encoder": "distilbert-base-uncased",
+        "max_tokens": 128,
+        "batch_size": 16,
+        "client_optimizer": "adamw",
+    },
+    files=(
+        paper.File(
+            "20news-bydate/20news-bydate-train/*/*",
+            "http://qwone.com/~jason/20Newsgroups/20news-bydate.tar.gz",
+        ),
+        paper.File(
+            "20news-bydate/20news-bydate-test/*/*",
+            "http://qwone.com/~jason/20Newsgroups/20news-bydate.tar.gz",
+        ),
+    ),
+    tables=(
+        paper.Table(
+            title="Accuracy with frozen layers, DistilBERT",
+            rows="frozen",
+            columns="training",
+            unit="accuracy in %",
+            digits=2,
+            cells=_cells(),
+        ),
+    ),
+    departures=(
+        paper.Departure(
+            "headers of messages",
+            "its loader removes some",
+            "all stay",
+            "a message is a file; From: and Subject: tell something about the group",
+        ),
+    ),
+    scales={
+        "smoke": paper.Scale(
+            (
+                *paper.SMOKE,
+                Change("encoder_layers", 4, "so that three layers can train"),
+                Change("max_tokens", 16, "a short path"),
+            ),
+            (0,),
+            "a minute",
+        ),
+        "small": paper.Scale(
+            (
+                Change("encoder", "minilm", "it has six layers, too; from a package index"),
+                Change("max_train_examples", 4000, _FEWER),
+                Change("max_test_examples", 1000, _FEWER),
+                Change("epochs", 1, _FEWER),
+                Change("clients_per_round", 5, _FEWER),
+                Change("client_learning_rate", 5e-4, "not stated; MiniLM is narrow"),
+            ),
+            (0, 1),
+            "40 minutes",
+        ),
+        "full": paper.Scale(
+            (
+                Change("encoder", "bert_base_en_uncased", "DistilBERT cannot be loaded"),
+                Change("client_learning_rate", 5e-5, "not stated"),
+            ),
+            (0, 1, 2),
+            "a day",
+        ),
+    },
+)

@@ -1,0 +1,89 @@
+"""Epsilons of mechanisms that are given by their numbers, for published tables."""
+
+import dp_accounting as dpa
+
+from tff_nlp.privacy import accounting, calibration, dp_ftrl, events
+
+
+def epsilon_of_poisson_rounds(
+    clients: int,
+    clients_per_round: int,
+    noise_multiplier: float,
+    rounds: int,
+    *,
+    delta: float,
+    accountant: str,
+    integer_orders: bool = False,
+) -> float:
+    """Returns the epsilon of rounds with Poisson samples of clients.
+
+    Args:
+      clients: Number of clients.
+      clients_per_round: Expected size of a cohort.
+      noise_multiplier: Noise on the sum over the clipping norm.
+      rounds: Number of rounds.
+      delta: Probability with which epsilon may fail.
+      accountant: "rdp_classic" or "rdp".
+      integer_orders: Whether the orders are those of McMahan et al. 2018.
+    """
+    event = _poisson_rounds(clients, clients_per_round, noise_multiplier, rounds)
+    return _epsilon(event, delta, accountant, integer_orders, accounting.ADD_OR_REMOVE)
+
+
+def epsilon_of_tree(
+    noise_multiplier: float, rounds: int, *, delta: float, accountant: str
+) -> float:
+    """Returns the epsilon of DP-FTRL with one tree, if each client takes part once."""
+    squared = dp_ftrl.squared_sensitivity(dp_ftrl.Participation(1, 0), rounds)
+    event = dp_ftrl.event_of(noise_multiplier, squared)
+    return _epsilon(event, delta, accountant, False, accounting.ZERO_OUT)
+
+
+def squared_sensitivity(max_participations: int, min_separation: int, rounds: int) -> float:
+    """Returns the squared sensitivity of one tree, see `dp_ftrl.Participation`."""
+    participation = dp_ftrl.Participation(max_participations, min_separation)
+    return float(dp_ftrl.squared_sensitivity(participation, rounds))
+
+
+def smallest_cohort(
+    clients: int, noise_ratio: float, rounds: int, *, delta: float, target_epsilon: float
+) -> float:
+    """Returns the smallest cohort within an epsilon, if the noise grows with the cohort.
+
+    Args:
+      clients: Number of clients.
+      noise_ratio: Noise multiplier over the size of the cohort.
+      rounds: Number of rounds.
+      delta: Probability with which epsilon may fail.
+      target_epsilon: The largest epsilon.
+    """
+    return float(
+        calibration.smallest_cohort(
+            lambda cohort: _poisson_rounds(clients, cohort, noise_ratio * cohort, rounds),
+            clients,
+            target_epsilon,
+            lambda event: _epsilon(event, delta, "rdp", False, accounting.ADD_OR_REMOVE),
+        )
+    )
+
+
+def _poisson_rounds(
+    clients: int, clients_per_round: int, noise_multiplier: float, rounds: int
+) -> dpa.DpEvent:
+    one = events.poisson_round(clients_per_round / clients, noise_multiplier)
+    return dpa.SelfComposedDpEvent(one, rounds)
+
+
+def _epsilon(
+    event: dpa.DpEvent,
+    delta: float,
+    accountant: str,
+    integer_orders: bool,
+    adjacency: dpa.NeighboringRelation,
+) -> float:
+    fine = accounting.FINE_ORDERS
+    classic = accounting.INTEGER_ORDERS if integer_orders else fine
+    divergences = accounting.rdp_of(event, classic if accountant == "rdp_classic" else fine)
+    if accountant == "rdp_classic":
+        return float(accounting.classic_epsilon(classic, divergences, delta)[0])
+    return float(accounting.improved_epsilon(fine, divergences, delta)[0])
