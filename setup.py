@@ -63,10 +63,13 @@ setup(
         "ckks": ["tenseal==0.3.16"],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
+        # The search of experiments/tune.py.
+        "tune": ["optuna>=4.4,<6"],
         "test": [
             "gguf==0.19.0",
             "hypothesis",
             "mypy",
+            "optuna>=4.4,<6",
             "pdoc",
             "pytest",
             "pytest-timeout",

@@ -14,6 +14,7 @@ from tff_nlp import durable_files, errors
 from tff_nlp.program import configuration
 
 CONFIG = "config.json"
+REPORT = "report.html"
 RESULT = "result.json"
 METRICS = "metrics.csv"
 PRIVACY = "privacy.jsonl"
@@ -28,7 +29,7 @@ CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "private",
     "alone",
 )
-_FILES = (CONFIG, RESULT, METRICS, PRIVACY, ADAPTER, PERSONAL, PREDICTIONS, *PICTURES)
+_FILES = (CONFIG, RESULT, REPORT, METRICS, PRIVACY, ADAPTER, PERSONAL, PREDICTIONS, *PICTURES)
 _LOCK = ".lock"
 
 

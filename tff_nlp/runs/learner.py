@@ -12,7 +12,7 @@ from tff_nlp.clients import batching, token_cache
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.execution import streaming
-from tff_nlp.runs import keras_objectives, token_report
+from tff_nlp.runs import keras_objectives, pages, token_report
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.unused import without_effect
 from tff_nlp.tasks import prediction
@@ -92,6 +92,14 @@ class Learner(Protocol):
           scores: The scores on the test set.
           folder: Folder of the pictures.
           title: Title of the pictures.
+        """
+
+    def show_texts(self, scores: Any, corpus: Corpus) -> Mapping[str, pages.Table]:
+        """Returns tables of single texts with their predictions, by heading.
+
+        Args:
+          scores: The scores on the corpus.
+          corpus: The texts.
         """
 
 

@@ -1,6 +1,6 @@
 """Writes the results of a run: pictures, the exported model and result.json."""
 
-from tff_nlp import errors
+from tff_nlp import durable_files, errors
 from tff_nlp.program import pictures, run_directory, training
 from tff_nlp.runs import (
     adapters,
@@ -9,6 +9,7 @@ from tff_nlp.runs import (
     predicted_labels,
     reporter,
     result,
+    run_report,
 )
 from tff_nlp.tasks import classification_scores
 
@@ -59,12 +60,21 @@ def write(
             "tokens": facts.tokens["train"].to_json(),
         },
     )
-    files = [run_directory.RESULT, run_directory.CURVES, *drawings, run_directory.METRICS]
+    files = [
+        run_directory.REPORT,
+        run_directory.RESULT,
+        run_directory.CURVES,
+        *drawings,
+        run_directory.METRICS,
+    ]
     if learner.model.has_adapter:
         adapters.save(learner, facts.weights, directory.path / run_directory.ADAPTER)
         files.append(run_directory.ADAPTER)
     values = result.build(outcome, facts)
     values["fingerprints"]["model"] = fingerprint
+    texts = learner.show_texts(test, facts.data.test)
+    report = run_report.build(directory.path, title, values, outcome.rows, texts)
+    durable_files.replace_text(directory.path / run_directory.REPORT, report)
     directory.save_result(values)
     reporter.show(values["summary"])
     listed = ", ".join([*files, f"{run_directory.MODEL}/"])

@@ -15,8 +15,10 @@ from tff_nlp.models.adapters import folding
 from tff_nlp.runs import (
     adapters,
     confusion_picture,
+    example_tables,
     keras_objectives,
     learner,
+    pages,
     token_report,
     user_folders,
 )
@@ -178,6 +180,12 @@ class TextClassifier:
             scores.confusion, self.label_names, folder / confusion_picture.FILE, title=title
         )
         return [confusion_picture.FILE]
+
+    def show_texts(
+        self, scores: classification_scores.Scores, corpus: Corpus
+    ) -> Mapping[str, pages.Table]:
+        """Returns ten texts, and the ones most wrongly predicted (see `learner.Learner`)."""
+        return example_tables.of_labels(scores, corpus, self.label_names)
 
 
 def build_classifier(

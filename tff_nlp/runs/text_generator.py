@@ -12,7 +12,15 @@ from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.errors import UserError
 from tff_nlp.models import causal, decoders, encoders, generation, next_token, pretrained
 from tff_nlp.models.adapters import folding
-from tff_nlp.runs import adapters, keras_objectives, learner, token_report, user_folders
+from tff_nlp.runs import (
+    adapters,
+    example_tables,
+    keras_objectives,
+    learner,
+    pages,
+    token_report,
+    user_folders,
+)
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.serving import export_text
@@ -169,6 +177,12 @@ class TextGenerator:
         """Draws nothing, because the curves show all scores."""
         del scores, folder, title
         return []
+
+    def show_texts(
+        self, scores: language_scores.LanguageScores, corpus: Corpus
+    ) -> Mapping[str, pages.Table]:
+        """Returns ten texts, and the least expected ones (see `learner.Learner`)."""
+        return example_tables.of_perplexities(scores, corpus)
 
 
 def build_language_model(

@@ -15,7 +15,7 @@ _CLIENTS = ("mean", "worst_decile", "standard_deviation")
 
 
 def _beside() -> np.ndarray:
-    """Returns a field of labels, which is not a score."""
+    """Returns a field with a value for each example, which is not a score."""
     return dataclasses.field(
         default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False
     )
@@ -74,6 +74,7 @@ class Scores:
       domains: Domain -> scores, or None if the set has no domains.
       labels: True labels, int[examples].
       predicted: Predicted labels, int[examples].
+      shares: Probability of the predicted label, float64[examples].
     """
 
     examples: int
@@ -87,6 +88,7 @@ class Scores:
     domains: "Mapping[str, DomainScores] | None" = None
     labels: np.ndarray = _beside()
     predicted: np.ndarray = _beside()
+    shares: np.ndarray = _beside()
 
     def columns(self, name: str) -> Mapping[str, float]:
         """Returns the values of `EvaluationSet.columns` for the set with this name."""
@@ -180,6 +182,8 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | N
     predicted = logits.argmax(axis=1)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
+    # The shifted logit of the predicted label is 0.
+    shares = np.exp(-log_sums)
     losses = log_sums - shifted[np.arange(len(labels)), labels]
     right = predicted == labels
     return Scores(
@@ -198,6 +202,7 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, clients: np.ndarray | N
         clients=None if clients is None else score_clients(right, clients),
         labels=labels,
         predicted=predicted,
+        shares=shares,
     )
 
 

@@ -55,6 +55,7 @@ class LanguageScores:
       accuracy: Fraction of tokens for which the most probable prediction was right.
       baseline: Perplexity of a unigram model of the training texts.
       clients: Summary of the clients' perplexities, or None if the set has no clients.
+      text_losses: Mean cross-entropy per token of each text in nats, float64[examples].
     """
 
     examples: int
@@ -64,6 +65,9 @@ class LanguageScores:
     accuracy: float
     baseline: float
     clients: client_scores.ClientScores | None = None
+    text_losses: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(0), compare=False, repr=False
+    )
 
     def columns(self, name: str) -> Mapping[str, float]:
         """Returns the values of `TextSet.columns` for the set with this name."""
@@ -130,4 +134,5 @@ def score(examples: TextSet, found: np.ndarray) -> LanguageScores:
         accuracy=float(right.sum() / max(count, 1.0)),
         baseline=examples.baseline,
         clients=by_client,
+        text_losses=losses / np.maximum(tokens, 1.0),
     )
