@@ -74,6 +74,10 @@ class DivergedError(RunError):
     """Training produced numbers that are not finite."""
 
 
+class PrunedError(RunError):
+    """A search ended a training early, because others are better."""
+
+
 class WriteError(RunError):
     """A file could not be written, for example because the disk is full.
 

@@ -109,6 +109,20 @@ class ExampleGuarantee:
             for silo, steps in self._distinct(participations)
         )
 
+    def largest_event(self, participations: Mapping[str, int]) -> dpa.DpEvent:
+        """Returns the steps of the silo with the largest epsilon as one event.
+
+        Args:
+          participations: Name of a silo -> number of rounds in which it takes part.
+        """
+        silo, steps = max(
+            self._distinct(participations),
+            key=lambda one: _epsilon(
+                self.accountant, self.delta, one[0].rate, self.noise_multiplier, one[1]
+            ),
+        )
+        return _steps(silo.rate, steps, self.noise_multiplier)
+
     def with_noise_for(
         self, target_epsilon: float, participations: Mapping[str, int]
     ) -> "ExampleGuarantee":

@@ -219,6 +219,10 @@ class Guarantee:
             discrete=self.mechanism == DISTRIBUTED,
         )
 
+    def event(self, rounds: int) -> dpa.DpEvent:
+        """Returns a number of rounds as one event."""
+        return self._event_of(self.noise_multiplier, rounds)
+
     def _epsilon_of(self, noise_multiplier: float, rounds: int) -> float:
         return self._accounted()(self._event_of(noise_multiplier, rounds))
 

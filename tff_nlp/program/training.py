@@ -61,6 +61,8 @@ class EvaluationSet(Protocol):
         """Returns the names of its columns in metrics.csv."""
 
 
+# A row of metrics.csv -> nothing.
+Watch = Callable[[Mapping[str, float]], None]
 # (model weights, evaluation set) -> scores.
 Score = Callable[[Any, Any], Scores]
 
@@ -89,6 +91,8 @@ class TrainingProgram:
       drawn: How `cohort` and `client` draw clients and batches; None if no epsilon depends on it.
       clock: Round number -> columns of metrics.csv on the time that the round takes on the devices
         of its clients; None without such a simulation.
+      watch: Function that is called with each round's row of metrics.csv after the row is saved. It
+        ends the training by an error. None for nobody who watches.
       auditor: What an audit needs to read the releases; None without an audit. The aggregator of
         the process must then be a `releases.ReleasingFactory`.
     """
@@ -110,6 +114,7 @@ class TrainingProgram:
     drawn: contract_terms.Rounds | None = None
     auditor: trace_log.Auditor | None = None
     clock: Callable[[int], Mapping[str, float]] | None = None
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         if self.conduct.is_private and self.drawn is None:
@@ -174,6 +179,8 @@ class TrainingProgram:
                         oldest = checkpoints.rounds(directory.checkpoints)[0]
                         records.kept.forget_before(oldest)
                 self._show(row, shown)
+                if self.watch is not None:
+                    self.watch(row)
         board.close()
         privacy, traces = records.privacy, records.traces
         stated = privacy.statement() if privacy else None

@@ -2,21 +2,26 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tff_nlp import errors
 from tff_nlp.program import run_directory
 from tff_nlp.runs import central_run, conduct, configs, federated_run, privacy_plan, reporter
 
+# The scores by which runs are compared. A language model has both.
+HEADLINES = ("perplexity", "accuracy")
+
 
 def train(
     cell: configs.FederatedRun | configs.CentralRun,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Trains, or continues a run that was stopped. A finished run is not trained again.
 
     Args:
       cell: The configuration, with an `output_dir`.
+      watch: Function that is called with each round's row of metrics.csv; None for nobody.
 
     Returns:
       "folder" and "score", the headline of the test scores; or "refused" or "diverged", with the
@@ -34,7 +39,7 @@ def train(
         reporter.say("refused", [refused])
         return {"refused": errors.with_flags(refused)}, {}
     try:
-        federated_run.run(cell)
+        federated_run.run(cell, watch=watch)
     except errors.DivergedError as error:
         reporter.say("diverged", [error.marked])
         return {"diverged": error.with_flags()}, {}
@@ -56,7 +61,7 @@ def headline(result: Mapping[str, Any]) -> str:
     Args:
       result: The content of a run's result.json.
     """
-    return next(name for name in ("perplexity", "accuracy") if name in result["test"])
+    return next(name for name in HEADLINES if name in result["test"])
 
 
 def outcome(cell: Mapping[str, Any]) -> str:

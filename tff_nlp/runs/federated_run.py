@@ -6,6 +6,7 @@ federated_training.py has the part that needs it.
 
 import dataclasses
 import time
+from collections.abc import Callable, Mapping
 
 from tff_nlp.privacy import names
 from tff_nlp.program import configuration, run_directory
@@ -23,12 +24,17 @@ from tff_nlp.runs import (
 )
 
 
-def run(config: configs.FederatedRun, began: float | None = None) -> None:
+def run(
+    config: configs.FederatedRun,
+    began: float | None = None,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
+) -> None:
     """Trains or resumes training, prints messages and writes the results.
 
     Args:
       config: The configuration.
       began: Start time of the program, from `time.monotonic`; None for now.
+      watch: Function that is called with each round's row of metrics.csv; None for nobody.
 
     Raises:
       UserError: If a flag, a file or a row is wrong.
@@ -77,4 +83,4 @@ def run(config: configs.FederatedRun, began: float | None = None) -> None:
         if plan is not None:
             rounds = dataclasses.replace(config.rounds, rounds=plan.rounds)
             resolved = dataclasses.replace(resolved, rounds=rounds)
-        federated_training.train(resolved, texts, holders, directory, recorded, began, plan)
+        federated_training.train(resolved, texts, holders, directory, recorded, began, plan, watch)

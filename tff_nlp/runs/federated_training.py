@@ -1,5 +1,6 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds and results."""
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Mapping
@@ -54,6 +55,7 @@ def train(
     config: Mapping[str, Any],
     began: float,
     plan: PrivacyPlan | None = None,
+    watch: training.Watch | None = None,
 ) -> None:
     """Trains and writes the results.
 
@@ -65,6 +67,7 @@ def train(
       config: The configuration to record, without the devices.
       began: Start time of the program, from `time.monotonic`.
       plan: The privacy plan of the run; None without differential privacy.
+      watch: See `training.TrainingProgram`.
 
     Raises:
       UserError: If a flag or a file is wrong.
@@ -111,7 +114,7 @@ def train(
     if secret is not None:
         secret_file.keep(directory.path, secret)
     _draw_clients(texts, split, directory.path / run_directory.CLIENTS)
-    trained = program.run(directory)
+    trained = dataclasses.replace(program, watch=watch).run(directory)
     members, compared = alone.clients(run, texts.train, split), None
     if members is not None:
         steps = alone.local_steps(program, run, split.train)

@@ -7,6 +7,8 @@ import dataclasses
 import math
 from collections import Counter
 
+import dp_accounting as dpa
+
 from tff_nlp.clients import batching, cohorts, partition
 from tff_nlp.privacy import (
     accounting,
@@ -30,11 +32,15 @@ class PrivacyPlan:
       guarantee: The guarantee, with the noise multiplier of the run.
       rounds: Number of rounds that `target_epsilon` allows, at most `rounds`.
       lines: Lines to print before training, as marked texts (`errors`).
+      event: All rounds for the unit with the largest epsilon.
+      adjacency: Relation that its noise multipliers refer to.
     """
 
     guarantee: guarantee.Guarantee | example_level.ExampleGuarantee
     rounds: int
     lines: tuple[str, ...]
+    event: dpa.DpEvent
+    adjacency: dpa.NeighboringRelation
 
 
 def resolve(run: configs.FederatedRun) -> configs.FederatedRun:
@@ -127,7 +133,9 @@ def _plan_clients(
         _describe_noise(run, promised),
         *_describe_end(run, promised, rounds, promised.epsilon(rounds), unit),
     ]
-    return PrivacyPlan(promised, rounds, tuple(lines))
+    event = promised.event(rounds)
+    adjacency = accounting.ZERO_OUT if is_tree else accounting.adjacency_of(event)
+    return PrivacyPlan(promised, rounds, tuple(lines), event, adjacency)
 
 
 def _plan_examples(
@@ -177,7 +185,8 @@ def _plan_examples(
             run, promised, rounds, epsilon, "example of the client with the largest epsilon"
         ),
     ]
-    return PrivacyPlan(promised, rounds, tuple(lines))
+    event = promised.largest_event(taken[rounds])
+    return PrivacyPlan(promised, rounds, tuple(lines), event, accounting.ADD_OR_REMOVE)
 
 
 def _participation(run: configs.FederatedRun, population: int) -> dp_ftrl.Participation:

@@ -1,0 +1,235 @@
+"""Searches for good values of options: one training after another, each in its own folder.
+
+A search that was stopped goes on: finished trainings count, and one that was interrupted continues
+from its last checkpoint.
+"""
+
+import dataclasses
+import json
+import pathlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from tff_nlp import durable_files, errors, seeds
+from tff_nlp.printable import printable
+from tff_nlp.program import run_directory
+from tff_nlp.runs import (
+    cells,
+    checks,
+    configs,
+    data,
+    options,
+    reporter,
+    search_space,
+    trial_study,
+    tuning_picture,
+    tuning_price,
+)
+from tff_nlp.runs.configs import task_names
+
+RESULT, PICTURE, FLAGS = "tuning.json", "tuning.png", "best.flags"
+_TRIALS, _DRAWN = "trials", "drawn.json"
+
+
+def tune(run: configs.FederatedRun, config: configs.TuningConfig) -> Mapping[str, Any]:
+    """Trains with different values, and writes the best ones, a table and a picture.
+
+    Args:
+      run: The configuration that all trials share, with an `output_dir`.
+      config: The search.
+
+    Returns:
+      The content of tuning.json: the trials, the best one with its test scores, and the price in
+      privacy.
+
+    Raises:
+      UserError: If a setting is refused, or the folder holds another search.
+      RunError: If no trial has a score.
+    """
+    if not run.place.output_dir:
+        checks.refuse_missing("output_dir", "must be given: each trial has a folder in it")
+    dimensions = search_space.parse(config.search)
+    for values in search_space.corners(dimensions):
+        search_space.applied(run, values)
+    objective = tuning_price.objective_of(run, config)
+    price = _price(run, config, dimensions)
+    folder = pathlib.Path(run.place.output_dir)
+    search = trial_study.Search(
+        folder=folder,
+        dimensions=dimensions,
+        objective=objective,
+        minimize=run.corpus.task == task_names.LANGUAGE_MODEL,
+        prunes=config.prune and price is None,
+        random=price is not None,
+    )
+    study = _open(search, run, config, private=price is not None)
+    drawn = _drawn(run, config, folder, private=price is not None)
+    if config.parallel_trials > 1:
+        from tff_nlp.runs import parallel_trials  # Ray is an extra.
+
+        parallel_trials.train(search, study, run, drawn.trials, drawn.seed, config.parallel_trials)
+    else:
+        for trial in trial_study.trials(search, study, drawn.trials, drawn.seed):
+            _announce(trial, drawn.trials, private=price is not None)
+            trial_study.train(search, run, trial.number)
+    return _write(run, config, search, study, price)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    trials: int
+    seed: int
+
+
+def _price(
+    run: configs.FederatedRun,
+    config: configs.TuningConfig,
+    dimensions: Sequence[search_space.Dimension],
+) -> tuning_price.Price | None:
+    """Returns the price in privacy, after printing it; None without differential privacy."""
+    if run.privacy.dp == "none":
+        return None
+    texts = data.load_data(run.corpus, run.rounds.seed, run.place.cache_dir)
+    clients = data.resolve_partition(run.clients, texts.train)
+    train = data.split_clients(clients, texts.train, run.rounds.seed).split.train
+    price = tuning_price.check(dataclasses.replace(run, clients=clients), config, dimensions, train)
+    if price is not None:
+        reporter.say("privacy", price.lines())
+    return price
+
+
+def _open(
+    search: trial_study.Search,
+    run: configs.FederatedRun,
+    config: configs.TuningConfig,
+    *,
+    private: bool,
+) -> optuna.Study:
+    """Returns the study in the folder, new or continued.
+
+    Raises:
+      UserError: If the folder holds another search, or other files.
+    """
+    folder = search.folder
+    where = errors.setting("output_dir", folder)
+    shared = json.dumps(options.record(*run.recorded()), default=str, sort_keys=True)
+    identity = {"search": config.search, "objective": search.objective, "settings": shared}
+    if private:
+        identity["trials"] = str(config.trials)  # Its epsilon is for this mean.
+    is_new = not trial_study.exists(folder)
+    if is_new and folder.is_dir() and any(folder.iterdir()):
+        raise errors.UserError(f"{where}: holds other files; use a new folder")
+    folder.mkdir(durable_files.PRIVATE_FOLDER, parents=True, exist_ok=True)
+    study = trial_study.load(search)
+    held = study.user_attrs.get("identity")
+    if held is None:
+        study.set_user_attr("identity", identity)
+    elif held != identity:
+        different = next(name for name in identity if held.get(name) != identity[name])
+        raise errors.UserError(f"{where}: holds a search with other {different}; use a new folder")
+    return study
+
+
+def _drawn(
+    run: configs.FederatedRun, config: configs.TuningConfig, folder: pathlib.Path, *, private: bool
+) -> _Drawn:
+    """Returns the number of trials and the seed of their values.
+
+    In a private search both are secret, and they are kept for a search that goes on.
+    """
+    if not private:
+        return _Drawn(config.trials, seeds.derive(run.rounds.seed, "tuning"))
+    from tff_nlp.privacy import selection
+
+    path = folder / run_directory.PRIVATE / _DRAWN
+    if not path.exists():
+        path.parent.mkdir(durable_files.PRIVATE_FOLDER, exist_ok=True)
+        trials = selection.draw_trainings(config.trials)
+        run_directory.write_json(path, {"trials": trials, "seed": secrets.randbits(63)})
+    return _Drawn(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _announce(trial: trial_study.Trial, trials: int, *, private: bool) -> None:
+    listed = ", ".join(f"{name}={_shown(value)}" for name, value in trial.values.items())
+    # Nobody may see how many trials a private search will have.
+    of = "" if private else f" of {trials}"
+    reporter.say("trial", [f"{trial.number + 1}{of}: {errors.verbatim(listed)}"])
+
+
+def _write(
+    run: configs.FederatedRun,
+    config: configs.TuningConfig,
+    search: trial_study.Search,
+    study: optuna.Study,
+    price: tuning_price.Price | None,
+) -> Mapping[str, Any]:
+    folder = search.folder
+    trials = trial_study.finished(study)
+    scored = [trial for trial in trials if trial.has_score and not trial.pruned]
+    if not scored:
+        why = trials[0].failed if trials else "there was no trial"
+        raise errors.RunError(f"no trial has a score; the first one: {errors.verbatim(why)}")
+    best = (min if search.minimize else max)(scored, key=lambda trial: trial.score)
+    result = json.loads((trial_study.folder_of(folder, best.number) / "result.json").read_text())
+    headline = cells.headline(result)
+    found = {
+        "search": config.search,
+        "objective": f"{search.objective}_{headline}",
+        "best": {
+            "trial": best.number,
+            "values": best.values,
+            search.objective: best.score,
+            "test": result["test"][headline],
+        },
+        "trials": [trial.to_json() for trial in trials],
+    }
+    if price is not None:
+        found["privacy"] = price.to_json()
+    durable_files.replace_text(folder / RESULT, json.dumps(found, indent=2) + "\n")
+    lines = [f"# The best of {len(trials)} trials by {search.objective} {headline}."]
+    lines += [f"--{name}={_flag(value)}" for name, value in best.values.items()]
+    durable_files.replace_text(folder / FLAGS, "\n".join(lines) + "\n")
+    tuning_picture.draw(
+        search.dimensions,
+        trials,
+        folder / PICTURE,
+        measure=f"{search.objective} {headline}",
+        minimize=search.minimize,
+    )
+    reporter.show(_table(search, trials, best.number))
+    if price is not None:
+        reporter.say("privacy", price.lines())
+    reporter.say(
+        "best",
+        [
+            f"trial {best.number + 1}: {search.objective} {headline} {best.score:.4f}, test "
+            f"{result['test'][headline]:.4f} (the test texts decided nothing)"
+        ],
+    )
+    reporter.say("saved", [f"{errors.verbatim(folder)}: {FLAGS}, {RESULT}, {PICTURE}, {_TRIALS}/"])
+    return found
+
+
+def _table(search: trial_study.Search, trials: Sequence[trial_study.Trial], best: int) -> list[str]:
+    names = [dimension.name for dimension in search.dimensions]
+    rows = [["trial", *names, search.objective, ""]]
+    for trial in trials:
+        score = f"{trial.score:.4f}" if trial.has_score else ""
+        word = "best" if trial.number == best else trial.failed.partition(":")[0]
+        word = f"ended after round {trial.rounds}" if trial.pruned else word
+        shown = [_shown(trial.values[name]) for name in names]
+        rows.append([str(trial.number + 1), *shown, score, printable(word, 40)])
+    return cells.aligned(rows)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _flag(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
