@@ -59,7 +59,7 @@ PAPER = paper.Paper(
     ),
     departures=(
         paper.Departure(
-            "corpus", "50,000 reviews", "2,000 reviews", "the file that is used has 2,000 of them"
+            "number of reviews", "50,000", "2,000", "the file that is used has 2,000 of them"
         ),
     ),
     scales={

@@ -115,7 +115,7 @@ PAPER = paper.Paper(
                 Change("max_train_examples", 4000, _FEWER),
                 Change("max_test_examples", 1000, _FEWER),
                 Change("epochs", 1, _FEWER),
-                Change("clients_per_round", 5, _FEWER),
+                Change("clients_per_round", 3, _FEWER),
                 Change("client_learning_rate", 5e-4, "not stated; MiniLM is narrow"),
             ),
             (0, 1),

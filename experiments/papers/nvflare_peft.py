@@ -67,7 +67,7 @@ PAPER = paper.Paper(
     ),
     departures=(
         paper.Departure(
-            "task",
+            "what the model gives",
             "the model writes the word of the label",
             "the model has three outputs",
             "an encoder with a head is a classifier",

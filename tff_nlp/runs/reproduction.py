@@ -172,7 +172,7 @@ def _check_folder(folder: pathlib.Path, name: str, scale: str) -> None:
             raise errors.UserError(
                 f"{where}: holds {' at the scale '.join(held)}; use a new folder"
             )
-    elif folder.is_dir() and {entry.name for entry in folder.iterdir()} - {_RUNS, _RESULTS}:
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / _RESULTS).is_dir():
         raise errors.UserError(f"{where}: holds other files; use a new folder")
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -1,0 +1,170 @@
+"""Tables of made-up papers: numbers, orders, what is computed again, and the page."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tff_nlp import errors
+from tff_nlp.runs import cells as runs
+from tff_nlp.runs import configs, paper, reproduction, reproduction_page
+
+SCALE = paper.Scale((paper.Change("encoder", "minilm", "no hub"),), (0, 1), "minutes")
+TRAINED = paper.Paper(
+    title="A paper",
+    citation="Someone 2020.",
+    source="table 1",
+    settings={"encoder": "bert"},
+    tables=(
+        paper.Table(
+            "Table 1",
+            "method",
+            "clients",
+            "%",
+            [
+                paper.Cell(row, column, published, {"rounds": rounds})
+                for rounds, (row, column, published) in enumerate(
+                    [("a", "1", 80.0), ("b", "1", 70.0), ("c", "1", None), ("a", "2", 60.0)], 1
+                )
+            ],
+            higher=((("c", "1"), ("b", "1")),),
+        ),
+    ),
+    scales={"small": SCALE, "smoke": SCALE},
+)
+
+
+def exact(ours, **settings):
+    cell = paper.Cell("epsilon", "1", 2.5, compute=lambda: ours)
+    table = paper.Table("T", "r", "c", "epsilon", (cell,), digits=1, exact=True)
+    return paper.Paper("P", "C", "S", (table,), **settings)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    """Replaces training by scores that depend on rounds and seed, and returns what was trained."""
+    trained = []
+
+    def train(config):
+        trained.append((config.rounds.rounds, config.rounds.seed))
+        rounds, seed = trained[-1]
+        if rounds == 3:
+            return {"diverged": "round 1: NaN"}, {}
+        return {}, {"test": {"accuracy": {1: 0.7, 2: 0.8, 4: 0.5}[rounds] + 0.01 * seed}}
+
+    monkeypatch.setattr(runs, "train", train)
+    return trained
+
+
+def run(folder, published=TRAINED, **arguments):
+    return reproduction.reproduce(
+        "a2020", published, "small", data_dir=folder, output_dir=folder / "out", **arguments
+    )
+
+
+def test_exact_numbers_are_compared_to_the_printed_digit(tmp_path):
+    good = reproduction_page.verdict(run(tmp_path, exact(2.54)))
+    assert good == ["All 1 exact numbers equal the published ones to the printed digit."]
+    bad = reproduction_page.verdict(run(tmp_path, exact(2.56)))
+    assert bad == ["1 of 1 exact numbers differ: epsilon, 1."]
+
+
+def test_numbers_spread_and_orders(tmp_path, trainer):
+    found = run(tmp_path)
+    # A whole table with one seed comes before the second seed.
+    assert trainer == [(1, 0), (2, 0), (3, 0), (4, 0), (1, 1), (2, 1), (3, 1), (4, 1)]
+    a, b, c, _ = found["tables"][0]["cells"]
+    assert a["ours"] == pytest.approx(70.5) and a["difference"] == pytest.approx(-9.5)
+    assert a["standard_deviation"] == pytest.approx(0.5**0.5) and a["seeds"] == [0, 1]
+    assert c["ours"] is None and c["failed"] == ["diverged: round 1: NaN"] * 2
+    # Cells of different columns are not compared, and c has no number.
+    [order] = found["tables"][0]["orders"]
+    assert (order["higher"], order["lower"]) == (["a", "1"], ["b", "1"])
+    assert not order["holds"] and order["clear"] and order["ours"] == pytest.approx(-10)
+    verdict = reproduction_page.verdict(found)
+    assert verdict[0].startswith("The published order comes out in 0 of 1 comparisons.")
+    assert "1 of them by more than" in verdict[0]
+    page = (tmp_path / "out" / "reproduction.md").read_text()
+    assert page.index("comes out in 0 of 1") < page.index("Table 1")
+    assert "70.5 ± 0.7 (80.0)" in page and "diverged" in page
+    assert "| encoder | bert | minilm | no hub | everywhere |" in page
+    assert (tmp_path / "out" / "table_1.png").stat().st_size > 10_000
+    assert b["published"] == 70.0
+
+
+def test_no_number_is_computed_twice(tmp_path, trainer):
+    first = run(tmp_path, chosen="*a, 1")
+    assert trainer == [(1, 0), (1, 1)]
+    run(tmp_path, chosen="*a, 1;*b, 1")
+    assert trainer[2:] == [(2, 0), (2, 1)]
+    again = run(tmp_path, chosen="*a, 1")
+    assert len(trainer) == 4
+    assert again["tables"][0]["cells"][0] == first["tables"][0]["cells"][0]
+    assert reproduction_page.verdict(first)[-1] == "3 cells have no number yet."
+    # Another setting is another number.
+    [table] = TRAINED.tables
+    changed = dataclasses.replace(table.cells[0], settings={"rounds": 1, "batch_size": 8})
+    other = dataclasses.replace(
+        TRAINED, tables=(dataclasses.replace(table, cells=(changed,), higher=()),)
+    )
+    run(tmp_path, other, chosen="*a, 1")
+    assert len(trainer) == 6
+
+
+def test_cells_of_one_run_share_it(tmp_path, trainer):
+    [table] = TRAINED.tables
+    twin = dataclasses.replace(table.cells[0], column="twice", value=lambda result: 1.0)
+    both = dataclasses.replace(table, cells=(table.cells[0], twin), higher=())
+    found = run(tmp_path, dataclasses.replace(TRAINED, tables=(both,)))
+    assert trainer == [(1, 0), (1, 1)]
+    assert [cell["ours"] for cell in found["tables"][0]["cells"]] == [pytest.approx(70.5), 1.0]
+
+
+def test_a_killed_reproduction_goes_on(tmp_path, trainer, monkeypatch):
+    def killed(config):
+        raise KeyboardInterrupt
+
+    run(tmp_path, chosen="*a, 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    run(tmp_path)
+    assert sorted(trainer) == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0), (4, 1)]
+
+
+def test_wrong_folders_and_names(tmp_path, trainer):
+    with pytest.raises(errors.UserError, match="cells=x: there are only 1: a, 1; 1: b, 1"):
+        run(tmp_path, chosen="x")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(errors.UserError, match="holds other files"):
+        run(tmp_path)
+    (tmp_path / "out" / "notes.txt").unlink()
+    run(tmp_path, chosen="*a, 1")
+    with pytest.raises(errors.UserError, match="holds a2020 at the scale small"):
+        reproduction.reproduce(
+            "a2020", TRAINED, "smoke", data_dir=tmp_path, output_dir=tmp_path / "out"
+        )
+    result = tmp_path / "out" / "reproduction.json"
+    result.write_text("{")
+    with pytest.raises(errors.UserError, match="reproduction.json is damaged"):
+        run(tmp_path)
+    result.unlink()
+    assert json.loads(json.dumps(run(tmp_path, chosen="*a, 1")))["paper"] == "a2020"
+
+
+def test_central_cells_are_central_runs(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        runs, "train", lambda c: (seen.append(c), ({}, {"test": {"accuracy": 1.0}}))[1]
+    )
+    [table] = TRAINED.tables
+    cell = paper.Cell("a", "1", 80.0, {"epochs": 2}, is_central=True)
+    run(
+        tmp_path,
+        dataclasses.replace(
+            TRAINED, tables=(dataclasses.replace(table, cells=(cell,), higher=()),)
+        ),
+    )
+    assert [type(config) for config in seen] == [configs.CentralRun] * 2
