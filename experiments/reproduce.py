@@ -38,12 +38,24 @@ flags.DEFINE_string("output_dir", "", "Folder of the results; empty: runs/PAPER-
 flags.DEFINE_string(
     "cells", "*", "Patterns of the cells to compute, separated by semicolons.", **_OWN
 )
+flags.DEFINE_string(
+    "collect_to",
+    "",
+    "Compute nothing: the arguments are folders of results, which become one page in this folder.",
+    **_OWN,
+)
 
 
 def main(names: list[str]) -> None:
     """Computes the table of the paper that is the argument."""
     if FLAGS.list:
         reporter.show(listed())
+        return
+    if FLAGS.collect_to:
+        from tff_nlp.runs import reproduced_pages
+
+        folders = [paths.of_flag("collect_to", name) for name in names]
+        reproduced_pages.collect(folders, paths.of_flag("collect_to", FLAGS.collect_to))
         return
     if len(names) != 1:
         raise UserError(f"name one paper: {', '.join(papers.NAMES)}")

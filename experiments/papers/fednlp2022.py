@@ -4,7 +4,7 @@ from tff_nlp.runs import paper
 from tff_nlp.runs.paper import Change
 
 _FEDOPT = {"server_learning_rate": 0.1, "server_momentum": 0.9}
-_LENGTH = "a tenth of the examples"
+_LENGTH = "fewer examples, for time"
 
 PAPER = paper.Paper(
     title="FedNLP: 20 Newsgroups with FedAvg and FedOpt (Lin et al. 2022)",
@@ -78,9 +78,9 @@ PAPER = paper.Paper(
         "small": paper.Scale(
             (
                 Change("encoder", "minilm", "the only pretrained BERT from a package index"),
-                Change("rounds", 30, _LENGTH),
+                Change("rounds", 20, _LENGTH),
                 Change("client_epochs", 2, _LENGTH),
-                Change("max_test_examples", 2000, "a quarter of the test messages"),
+                Change("max_test_examples", 1000, _LENGTH),
             ),
             (0, 1),
             "20 minutes",

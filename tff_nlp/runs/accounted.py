@@ -39,6 +39,33 @@ def epsilon_of_tree(
     return _epsilon(event, delta, accountant, False, accounting.ZERO_OUT)
 
 
+def epsilon_without_sampling(
+    target_epsilon: float,
+    *,
+    sampling_probability: float,
+    planned_steps: int,
+    steps: int,
+    delta: float,
+) -> float:
+    """Returns the epsilon of steps on all examples, with the noise for fewer or sampled ones.
+
+    Args:
+      target_epsilon: Epsilon of the plan, which gives the noise.
+      sampling_probability: Share of the examples in a step of the plan.
+      planned_steps: Number of steps of the plan.
+      steps: Number of steps that were taken, each on all examples.
+      delta: Probability with which epsilon may fail.
+    """
+    epsilon_of = calibration.epsilon_by("rdp", delta)
+
+    def planned(noise: float) -> dpa.DpEvent:
+        one = events.poisson_round(sampling_probability, noise)
+        return dpa.SelfComposedDpEvent(one, planned_steps)
+
+    noise = calibration.smallest_noise(planned, target_epsilon, epsilon_of)
+    return float(epsilon_of(dpa.SelfComposedDpEvent(events.everybody_round(noise), steps)))
+
+
 def squared_sensitivity(max_participations: int, min_separation: int, rounds: int) -> float:
     """Returns the squared sensitivity of one tree, see `dp_ftrl.Participation`."""
     participation = dp_ftrl.Participation(max_participations, min_separation)

@@ -16,9 +16,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_nlp import durable_files, errors, versions
+from tff_nlp import durable_files, errors
 from tff_nlp.runs import cells as runs
 from tff_nlp.runs import configs, paper, reporter, reproduction_page, reproduction_picture
+from tff_nlp.runs import result as result_file
 
 RESULT, PAGE, MARKDOWN = "reproduction.json", "reproduction.html", "reproduction.md"
 _RUNS, _RESULTS = "runs", "results"
@@ -104,7 +105,7 @@ def machine() -> dict[str, Any]:
         "processors": len(os.sched_getaffinity(0)),
         "kind": platform.machine(),
         "Python": platform.python_version(),
-        "TensorFlow": versions.installed_version("tensorflow"),
+        "TensorFlow": result_file.version_of("tensorflow"),
     }
 
 

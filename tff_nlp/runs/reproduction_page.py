@@ -50,16 +50,14 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     wrong = [order for order in orders if not order["holds"]]
     clear = [order for order in wrong if order["clear"]]
     if orders:
-        held = len(orders) - len(wrong)
-        said.append(
-            f"The published order comes out in {held} of {len(orders)} comparisons. "
-            + (f"It does not in {len(wrong)}" if wrong else "It comes out everywhere")
-            + (
-                f", {len(clear)} of them by more than both standard deviations over seeds together."
-                if wrong
-                else "."
+        if wrong:
+            said.append(
+                f"The published order does not come out in {len(wrong)} of {len(orders)} "
+                f"comparisons, {len(clear)} of them by more than both standard deviations over "
+                "seeds together."
             )
-        )
+        else:
+            said.append(f"The published order comes out in all {len(orders)} comparisons.")
     exact = [
         (table, cell) for table in found["tables"] if table["exact"] for cell in table["cells"]
     ]
@@ -153,7 +151,7 @@ def _legend(table: Mapping[str, Any]) -> str:
         parts.append(f"± standard deviation over {counts} seeds")
     if any(cell["published"] is not None for cell in table["cells"]):
         parts.append("(published)")
-    return f"In {table['unit']}: {' '.join(parts)}."
+    return f"Unit: {table['unit']}. Each cell: {' '.join(parts)}."
 
 
 def _shown(table: Mapping[str, Any], cell: Mapping[str, Any] | None) -> str:

@@ -92,7 +92,7 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
             "train": facts.data.train.fingerprint,
             "test": facts.data.test.fingerprint,
         },
-        versions={name: _version(name) for name in _VERSIONS},
+        versions={name: version_of(name) for name in _VERSIONS},
         config=dict(facts.config),
     )
     if outcome.privacy is not None:
@@ -208,8 +208,9 @@ def _tokenizer(tokenizer: Any) -> dict[str, Any]:
     return {} if rules is None else dataclasses.asdict(rules)
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Returns the installed version of a package; None if only its files are there."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None  # The package is on the path but not installed, for example in a clone.
+        return None  # The package is on the path, for example in a clone.

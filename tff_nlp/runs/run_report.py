@@ -62,16 +62,20 @@ def build(
 def _settings(config: Mapping[str, Any]) -> list[pages.Block]:
     default = _defaults()
     changed = [
-        [name, printable(str(value)), printable(str(default[name]))]
+        [name, _shown(value), _shown(default[name])]
         for name, value in config.items()
         if name in default and value != default[name]
     ]
-    everything = [[name, printable(str(value))] for name, value in config.items()]
+    everything = [[name, _shown(value)] for name, value in config.items()]
     return [
-        pages.Text("Settings that are not the default:"),
+        pages.Text("Settings that are not the default, with what auto was replaced by:"),
         pages.Table(["setting", "value", "default"], changed),
         pages.Table(["setting", "value"], everything, folded="All settings"),
     ]
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else printable(str(value))
 
 
 def _defaults() -> dict[str, Any]:
