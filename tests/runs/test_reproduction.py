@@ -83,6 +83,7 @@ def test_numbers_spread_and_orders(tmp_path, trainer):
     assert not order["holds"] and order["clear"] and order["ours"] == pytest.approx(-10)
     verdict = reproduction_page.verdict(found)
     assert verdict[0].startswith("The published order does not come out in 1 of 1 comparisons, 1 ")
+    assert verdict[1] == "Table 1: ours are -9.5 to +10.5 from the 3 published numbers."
     page = (tmp_path / "out" / "reproduction.md").read_text()
     assert page.index("does not come out") < page.index("Table 1")
     assert "70.5 ± 0.7 (80.0)" in page and "diverged" in page

@@ -71,10 +71,25 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
             said.append(
                 f"All {len(compared)} exact numbers equal the published ones to the printed digit."
             )
+    said += [line for table in found["tables"] for line in _distance(table)]
     missing = sum(c["ours"] is None for table in found["tables"] for c in table["cells"])
     if missing:
         said.append(f"{missing} cells have no number yet.")
     return said
+
+
+def _distance(table: Mapping[str, Any]) -> list[str]:
+    """Returns how far ours are from the published numbers, a sentence or none."""
+    differences = [c["difference"] for c in table["cells"] if c["difference"] is not None]
+    if table["exact"] or not differences:
+        return []
+    digits = table["digits"]
+    low, high = (f"{found(differences):+.{digits}f}" for found in (min, max))
+    if len(differences) == 1:
+        return [f"{table['title']}: ours is {low} from the published number."]
+    return [
+        f"{table['title']}: ours are {low} to {high} from the {len(differences)} published numbers."
+    ]
 
 
 def is_equal(table: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
