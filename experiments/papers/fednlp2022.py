@@ -78,8 +78,9 @@ PAPER = paper.Paper(
         "small": paper.Scale(
             (
                 Change("encoder", "minilm", "the only pretrained BERT from a package index"),
-                Change("rounds", 20, _LENGTH),
-                Change("client_epochs", 2, _LENGTH),
+                Change("rounds", 15, _LENGTH),
+                Change("client_epochs", 1, _LENGTH),
+                Change("max_tokens", 64, _LENGTH),
                 Change("max_test_examples", 1000, _LENGTH),
             ),
             (0, 1),
