@@ -82,7 +82,7 @@ def _rows(count: int) -> paper.Change:
 
 
 _SMALL = (
-    paper.Change("encoder", "minilm", "the only pretrained BERT that comes from a package index"),
+    paper.MINILM,
     paper.Change("max_tokens", 128, "nearly all tweets are shorter"),
     paper.Change("client_epochs", 1, "single gradients take long on a CPU", {"dp": _DP_SGD}),
 )

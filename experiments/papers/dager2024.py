@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from experiments import published_corpora
 from tff_nlp.runs import paper
 from tff_nlp.runs.paper import Change
 
@@ -42,18 +43,10 @@ PAPER = paper.Paper(
     ),
     source="the abstract: ROUGE-1 and ROUGE-2 above .99 for batches of up to 128 texts",
     settings={
-        "corpus": "SST-2/train.tsv",
-        "test_corpus": "SST-2/dev.tsv",
-        "quoting": "none",
-        "text_column": "sentence",
-        "label_column": "label",
-        "label_map": "0:negative,1:positive",
+        **published_corpora.SST2,
         "encoder": "bert_base_en_uncased",
     },
-    files=(
-        paper.File("SST-2/train.tsv", "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"),
-        paper.File("SST-2/dev.tsv", "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"),
-    ),
+    files=published_corpora.SST2_FILES,
     tables=(
         paper.Table(
             title="What comes back from one step of SGD on SST-2",
@@ -91,7 +84,7 @@ PAPER = paper.Paper(
         ),
         "small": paper.Scale(
             (
-                Change("encoder", "minilm", "the only pretrained BERT from a package index"),
+                paper.MINILM,
                 Change("rounds", 1, _SHORT),
                 Change("max_train_examples", 2000, _SHORT),
                 Change("clients_per_round", 2, _SHORT),

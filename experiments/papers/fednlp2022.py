@@ -1,5 +1,6 @@
 """FedNLP on 20 Newsgroups: FedAvg is stuck where FedOpt learns."""
 
+from experiments import published_corpora
 from tff_nlp.runs import paper
 from tff_nlp.runs.paper import Change
 
@@ -15,11 +16,7 @@ PAPER = paper.Paper(
     ),
     source="issues 19 (FedAvg stays at .063) and 7 (FedOpt's plateau at 83 %) of its repository",
     settings={
-        "corpus": "20news-bydate/20news-bydate-train/*/*",
-        "test_corpus": "20news-bydate/20news-bydate-test/*/*",
-        "format": "documents",
-        "label_column": "@folder",
-        "encoding": "utf-8,latin-1",
+        **published_corpora.NEWS20,
         "encoder": "bert_base_en_uncased",
         "max_tokens": 128,
         "num_clients": 100,
@@ -31,16 +28,7 @@ PAPER = paper.Paper(
         "client_learning_rate": 1e-4,
         "client_test_fraction": 0.0,
     },
-    files=(
-        paper.File(
-            "20news-bydate/20news-bydate-train/*/*",
-            "http://qwone.com/~jason/20Newsgroups/20news-bydate.tar.gz",
-        ),
-        paper.File(
-            "20news-bydate/20news-bydate-test/*/*",
-            "http://qwone.com/~jason/20Newsgroups/20news-bydate.tar.gz",
-        ),
-    ),
+    files=published_corpora.NEWS20_FILES,
     tables=(
         paper.Table(
             title="Accuracy with one client per round",
@@ -56,28 +44,21 @@ PAPER = paper.Paper(
                     (
                         Change("partition", "dirichlet", "the repository's partition is a file"),
                         Change("dirichlet_alpha", 1.0, "that of the paper's table 2"),
-                        Change("bad_rows", "skip", "some messages are empty"),
+                        published_corpora.NEWS20_ROWS,
                     ),
                 )
                 for row, published, settings in (("FedAvg", 6.3, {}), ("FedOpt", 83.0, _FEDOPT))
             ],
         ),
     ),
-    departures=(
-        paper.Departure(
-            "headers of messages",
-            "its loader removes some",
-            "all stay",
-            "a message is a file; From: and Subject: tell something about the group",
-        ),
-    ),
+    departures=(published_corpora.NEWS20_HEADERS,),
     scales={
         "smoke": paper.Scale(
             (*paper.SMOKE, Change("max_tokens", 16, "a short path")), (0,), "a minute"
         ),
         "small": paper.Scale(
             (
-                Change("encoder", "minilm", "the only pretrained BERT from a package index"),
+                paper.MINILM,
                 Change("rounds", 15, _LENGTH),
                 Change("client_epochs", 1, _LENGTH),
                 Change("max_tokens", 64, _LENGTH),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from experiments import published_corpora
 from tff_nlp.runs import paper
 
 _ALPHAS = (0.1, 1.0, 10.0)
@@ -14,35 +15,10 @@ _METHODS: Mapping[str, Mapping[str, Any]] = {
     _BITFIT: {"trainable": "biases"},
     _PREFIX: {"adapter": "prefix"},
 }
-_PAIRS = {"task": "pairs", "quoting": "none"}
 _TASKS: Mapping[str, Mapping[str, Any]] = {
-    "RTE": {
-        **_PAIRS,
-        "corpus": "RTE/train.tsv",
-        "test_corpus": "RTE/dev.tsv",
-        "text_column": "sentence1",
-        "second_text_column": "sentence2",
-        "label_column": "label",
-    },
-    "MRPC": {
-        **_PAIRS,
-        "corpus": "MRPC/msr_paraphrase_train.txt",
-        "test_corpus": "MRPC/msr_paraphrase_test.txt",
-        "format": "tsv",
-        "text_column": "#1 String",
-        "second_text_column": "#2 String",
-        "label_column": "Quality",
-        "label_map": "0:different,1:paraphrase",
-        "bad_rows": "skip",
-    },
-    "SST-2": {
-        "corpus": "SST-2/train.tsv",
-        "test_corpus": "SST-2/dev.tsv",
-        "quoting": "none",
-        "text_column": "sentence",
-        "label_column": "label",
-        "label_map": "0:negative,1:positive",
-    },
+    "RTE": published_corpora.RTE,
+    "MRPC": published_corpora.MRPC,
+    "SST-2": published_corpora.SST2,
 }
 # Accuracy in percent for the three values of alpha.
 _PUBLISHED = {
@@ -117,7 +93,7 @@ def _bytes(row: str, published: float, own: int) -> paper.Cell:
 
 _COPY = "a spreadsheet has re-quoted our copy and joined some rows: 4,045 and 1,713 rows"
 _SMALL = (
-    paper.Change("encoder", "minilm", "the only pretrained BERT that comes from a package index"),
+    paper.MINILM,
     paper.Change("max_train_examples", 4000, _FEWER, {"corpus": _TASKS["SST-2"]["corpus"]}),
     *(
         paper.Change("rounds", rounds, _FEWER, {"corpus": _TASKS[task]["corpus"]})
@@ -144,18 +120,9 @@ PAPER = paper.Paper(
         "client_test_fraction": 0.0,
     },
     files=(
-        paper.File("RTE/train.tsv", "https://dl.fbaipublicfiles.com/glue/data/RTE.zip"),
-        paper.File("RTE/dev.tsv", "https://dl.fbaipublicfiles.com/glue/data/RTE.zip"),
-        paper.File(
-            "MRPC/msr_paraphrase_train.txt",
-            "https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_train.txt",
-        ),
-        paper.File(
-            "MRPC/msr_paraphrase_test.txt",
-            "https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_test.txt",
-        ),
-        paper.File("SST-2/train.tsv", "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"),
-        paper.File("SST-2/dev.tsv", "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"),
+        *published_corpora.RTE_FILES,
+        *published_corpora.MRPC_FILES,
+        *published_corpora.SST2_FILES,
     ),
     tables=(
         *map(_table, _TASKS),

@@ -73,7 +73,7 @@ PAPER = paper.Paper(
         ),
         "small": paper.Scale(
             (
-                Change("encoder", "minilm", "the only pretrained BERT from a package index"),
+                paper.MINILM,
                 Change("rounds", 2, "the paper trains 100 rounds"),
                 Change("batch_size", 16, "not stated"),
                 Change("max_tokens", 64, "reviews are cut, for time"),

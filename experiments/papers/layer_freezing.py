@@ -1,5 +1,6 @@
 """Frozen layers on 20 Newsgroups, central and federated."""
 
+from experiments import published_corpora
 from tff_nlp.runs import paper
 from tff_nlp.runs.paper import Change
 
@@ -24,7 +25,7 @@ def _cells() -> list[paper.Cell]:
                 _CENTRAL,
                 central,
                 {"trainable": trainable},
-                (Change("bad_rows", "skip", "some messages are empty"),),
+                (published_corpora.NEWS20_ROWS,),
                 is_central=True,
             )
         )
@@ -43,7 +44,7 @@ def _cells() -> list[paper.Cell]:
                     "client_test_fraction": 0.0,
                 },
                 (
-                    Change("bad_rows", "skip", "some messages are empty"),
+                    published_corpora.NEWS20_ROWS,
                     Change("partition", "dirichlet", _SKEW),
                     Change("dirichlet_alpha", 1.0, _SKEW),
                 ),
@@ -61,26 +62,13 @@ PAPER = paper.Paper(
     ),
     source="its table of frozen layers, recalled and not checked again: no target",
     settings={
-        "corpus": "20news-bydate/20news-bydate-train/*/*",
-        "test_corpus": "20news-bydate/20news-bydate-test/*/*",
-        "format": "documents",
-        "label_column": "@folder",
-        "encoding": "utf-8,latin-1",
+        **published_corpora.NEWS20,
         "encoder": "distilbert-base-uncased",
         "max_tokens": 128,
         "batch_size": 16,
         "client_optimizer": "adamw",
     },
-    files=(
-        paper.File(
-            "20news-bydate/20news-bydate-train/*/*",
-            "http://qwone.com/~jason/20Newsgroups/20news-bydate.tar.gz",
-        ),
-        paper.File(
-            "20news-bydate/20news-bydate-test/*/*",
-            "http://qwone.com/~jason/20Newsgroups/20news-bydate.tar.gz",
-        ),
-    ),
+    files=published_corpora.NEWS20_FILES,
     tables=(
         paper.Table(
             title="Accuracy with frozen layers, DistilBERT",
@@ -91,14 +79,7 @@ PAPER = paper.Paper(
             cells=_cells(),
         ),
     ),
-    departures=(
-        paper.Departure(
-            "headers of messages",
-            "its loader removes some",
-            "all stay",
-            "a message is a file; From: and Subject: tell something about the group",
-        ),
-    ),
+    departures=(published_corpora.NEWS20_HEADERS,),
     scales={
         "smoke": paper.Scale(
             (

@@ -91,7 +91,7 @@ PAPER = paper.Paper(
         ),
         "small": paper.Scale(
             (
-                Change("encoder", "minilm", "the only pretrained BERT from a package index"),
+                paper.MINILM,
                 Change("max_tokens", 96, "nearly all sentences are shorter"),
             ),
             (0, 1),

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -271,12 +270,6 @@ def table(groups: Sequence[Group], tests: Sequence[Test], measure: str) -> list[
         sure = "differ" if found_test.p_value < 0.05 else "may be equal"
         lines.append(
             f"{found_test.one} and {found_test.other} {sure}: {found_test.difference:+.4f}, "
-            f"p = {_shown(found_test.p_value)} ({found_test.method})"
+            f"p = {found_test.p_value:.2g} ({found_test.method})"
         )
     return lines
-
-
-def _shown(p_value: float) -> str:
-    """Returns a p-value with two digits that count."""
-    digits = 2 if p_value > 0.01 else min(6, 1 - math.floor(math.log10(max(p_value, 1e-6))))
-    return f"{p_value:.{digits}f}"

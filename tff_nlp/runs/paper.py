@@ -307,3 +307,4 @@ SMOKE = (
     Change("rounds", 1, "to see that everything works"),
     Change("epochs", 1, "to see that everything works"),
 )
+MINILM = Change("encoder", "minilm", "the only pretrained BERT that comes from a package index")
