@@ -227,6 +227,8 @@ def config_of(
         if values.get(name):
             # The folder's own brackets must not count as a pattern.
             values[name] = f"{glob.escape(str(data_dir))}/{values[name]}"
+    # Only the final scores count, so no time is spent on others.
+    values["eval_every"] = values.get("rounds", defaults(cell).get("rounds"))
     values |= {"seed": seed, "output_dir": output_dir}
     groups = {}
     for name, group in _groups(cell).items():
