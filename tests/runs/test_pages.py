@@ -8,6 +8,7 @@ from tff_nlp.runs import pages
 BLOCKS = [
     pages.Heading("A <b>run</b> & more", 1),
     pages.Text("First | second\nline"),
+    pages.Lines(["test      1 < 2", "clients   3"]),
     pages.Table(["name", "score"], [["<script>", "12.5%"], ["b|c", "1,000"]]),
     pages.Table(["all"], [["x"]], folded="All settings"),
     pages.Picture(b"\x89PNG picture", "table_1.png", 'says "this"'),
@@ -41,6 +42,7 @@ def test_html_shows_texts_as_they_are_and_holds_its_pictures():
     assert kind == "data:image/png;base64"
     assert base64.b64decode(content) == b"\x89PNG picture"
     assert image["alt"] == 'says "this"'
+    assert "test      1 < 2\nclients   3" in reader.texts
     numbers = [found for tag, found in reader.attributes if tag == "td" and found]
     assert len(numbers) == 2
     # Nothing is loaded from elsewhere.
@@ -53,6 +55,7 @@ def test_markdown_keeps_the_shape_of_a_table():
     assert rows[:4] == ["| name | score |", "| --- | --- |", "| \\<script> | 12.5% |"] + [
         "| b\\|c | 1,000 |"
     ]
+    assert "\n    test      1 < 2\n    clients   3\n" in text
     assert "First \\| second line" in text
     assert '![says "this"](table_1.png)' in text
     assert text.startswith("# A \\<b>run\\</b> & more\n")

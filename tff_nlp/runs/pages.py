@@ -11,7 +11,7 @@ _STYLE = (
     "table{border-collapse:collapse;margin:1em 0}"
     "td,th{border:1px solid #999;padding:.3em .7em;text-align:left;vertical-align:top}"
     "td.number{text-align:right}img{max-width:100%}details{margin:1em 0}summary{cursor:pointer}"
-    ".scroll{overflow-x:auto}"
+    ".scroll,pre{overflow-x:auto}"
 )
 
 
@@ -33,6 +33,13 @@ class Text:
     """A paragraph."""
 
     text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """Lines as a terminal shows them."""
+
+    lines: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Picture:
     says: str
 
 
-Block = Heading | Text | Table | Picture
+Block = Heading | Text | Lines | Table | Picture
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
@@ -94,6 +101,8 @@ def _html(block: Block) -> str:
         return f"<h{block.level}>{html.escape(block.text)}</h{block.level}>"
     if isinstance(block, Text):
         return f"<p>{html.escape(block.text)}</p>"
+    if isinstance(block, Lines):
+        return f"<pre>{html.escape(chr(10).join(block.lines))}</pre>"
     if isinstance(block, Picture):
         image = base64.b64encode(block.png).decode()
         return f'<img alt="{html.escape(block.says)}" src="data:image/png;base64,{image}">'
@@ -123,6 +132,8 @@ def _markdown(block: Block) -> str:
         return f"{'#' * block.level} {_escaped(block.text)}"
     if isinstance(block, Text):
         return _escaped(block.text)
+    if isinstance(block, Lines):
+        return "\n".join(f"    {line}" for line in block.lines)
     if isinstance(block, Picture):
         return f"![{_escaped(block.says)}]({block.path})"
     lines = [block.header, ["---"] * len(block.header), *block.rows]

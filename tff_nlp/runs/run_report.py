@@ -43,7 +43,7 @@ def build(
     title = f"Run on {printable(title)}"
     blocks: list[pages.Block] = [
         pages.Heading(title, 1),
-        *(pages.Text(printable(line)) for line in result["summary"]),
+        pages.Lines([printable(line) for line in result["summary"]]),
         pages.Heading("What was run"),
         *_settings(result["config"]),
     ]
