@@ -37,6 +37,7 @@ from tff_nlp.runs import (
     result,
     saved_partitions,
     secure_rounds,
+    tracking,
     user_folders,
 )
 from tff_nlp.runs.drawing import Drawing
@@ -111,40 +112,50 @@ def train(
     if secret is not None:
         secret_file.keep(directory.path, secret)
     _draw_clients(texts, split, directory.path / run_directory.CLIENTS)
-    trained = program.run(directory)
-    members, compared = alone.clients(run, texts.train, split), None
-    if members is not None:
-        steps = alone.local_steps(program, run, split.train)
-        own = _population(run, texts.train, split, model, steps)
-        compared = alone.train(program, run, members, own, directory, {**config, **late})
-    weights = program.process.get_model_weights(trained.state)
-    audited = canary_clients.audit(
-        run, trained, initial, weights.trainable, processes.private_mean(run, plan)
-    )
-    personal = personalization.of_run(
-        run, model, weights, program, processes.local_work(run, plan), texts.train, split, directory
-    )
-    outcome.write(
-        directory,
-        trained,
-        result.Facts(
-            began=began,
-            config={**config, **late},
-            data=texts,
-            learner=model,
-            strip_prefix=run.corpus.strip_prefix,
-            tokens=token_reports,
-            partition_checksum=split.train.checksum,
-            bytes_per_client=sent,
-            rounds=run.rounds.rounds,
-            weights=weights,
-            audit=audited,
-            alone=compared,
-            personal=personal,
-            attack=attackers.result(attacking, trained.scores),
-            clock=device_rounds.result(trained.rows),
-        ),
-    )
+    recorded, private = {**config, **late}, run.privacy.dp != names.NONE
+    with tracking.opened(run.tracking, directory, recorded, private=private) as tracked:
+        trained = program.run(directory, tracked)
+        members, compared = alone.clients(run, texts.train, split), None
+        if members is not None:
+            steps = alone.local_steps(program, run, split.train)
+            own = _population(run, texts.train, split, model, steps)
+            compared = alone.train(program, run, members, own, directory, recorded)
+        weights = program.process.get_model_weights(trained.state)
+        audited = canary_clients.audit(
+            run, trained, initial, weights.trainable, processes.private_mean(run, plan)
+        )
+        personal = personalization.of_run(
+            run,
+            model,
+            weights,
+            program,
+            processes.local_work(run, plan),
+            texts.train,
+            split,
+            directory,
+        )
+        outcome.write(
+            directory,
+            trained,
+            result.Facts(
+                began=began,
+                config=recorded,
+                data=texts,
+                learner=model,
+                strip_prefix=run.corpus.strip_prefix,
+                tokens=token_reports,
+                partition_checksum=split.train.checksum,
+                bytes_per_client=sent,
+                rounds=run.rounds.rounds,
+                weights=weights,
+                audit=audited,
+                alone=compared,
+                personal=personal,
+                attack=attackers.result(attacking, trained.scores),
+                clock=device_rounds.result(trained.rows),
+            ),
+            tracked,
+        )
     canary_clients.check(audited)
 
 
