@@ -61,13 +61,19 @@ setup(
         ],
         # Homomorphic encryption of updates. Newer versions need Python 3.11.
         "ckks": ["tenseal==0.3.16"],
+        # Experiment trackers. MLflow 3 reports its use to its makers. A newer SDK of Databricks
+        # would change the certificates of all packages. A newer W&B brings telemetry.
+        "mlflow": ["databricks-sdk<0.100", "mlflow-skinny==2.22.5"],
+        "wandb": ["wandb==0.23.1"],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
         # The search of experiments/tune.py.
         "tune": ["optuna>=4.4,<6"],
         "test": [
+            "databricks-sdk<0.100",
             "gguf==0.19.0",
             "hypothesis",
+            "mlflow-skinny==2.22.5",
             "mypy",
             "optuna>=4.4,<6",
             "pdoc",
@@ -75,6 +81,7 @@ setup(
             "pytest-timeout",
             "ruff",
             "tenseal==0.3.16",
+            "wandb==0.23.1",
         ],
     },
 )

@@ -12,14 +12,15 @@ import tff_nlp
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(tff_nlp.__path__) if m.ispkg)
-# Of Ray's files, for machines that have it.
-RAY = {"ray_actors", "ray_cluster", "ray_context", "ray_round", "share_actor"}
+# The files of extras, for machines that have them.
+EXTRAS = {"ray_actors", "ray_cluster", "ray_context", "ray_round", "share_actor"}
+EXTRAS |= {"mlflow_tracker", "wandb_tracker"}
 
 
 def modules_of(room):
     package = importlib.import_module(f"tff_nlp.{room}")
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if found.name.rpartition(".")[2] not in RAY:
+        if found.name.rpartition(".")[2] not in EXTRAS:
             yield importlib.import_module(found.name)
 
 

@@ -21,7 +21,7 @@ def parsed(*arguments):
 
 def folder(*arguments, texts="one"):
     groups = parsed(*arguments)
-    unrecorded = (configs.PlaceConfig, configs.CorpusConfig)
+    unrecorded = (configs.PlaceConfig, configs.TrackingConfig, configs.CorpusConfig)
     recorded = [group for group in groups if not isinstance(group, unrecorded)]
     config = {**options.record(*recorded), "corpus (fingerprint)": texts}
     return run_paths.output_dir("", groups[0].corpus, config)

@@ -29,7 +29,7 @@ def scored(monkeypatch):
     """Replaces training by scores that depend on the learning rate, round by round."""
     trained = []
 
-    def train(config, watch=None):
+    def train(config, watchers=()):
         rate = config.client_training.client_learning_rate
         trained.append(rate)
         folder = conftest.pathlib.Path(config.place.output_dir)
@@ -38,7 +38,8 @@ def scored(monkeypatch):
             return {"diverged": "round 1: NaN"}, {}
         score = 1 - abs(rate - 3e-3) * 100
         for number in range(1, config.rounds.rounds + 1):
-            watch({"round": number, "validation_accuracy": score, "test_accuracy": 0.0})
+            for watcher in watchers:
+                watcher.add({"round": number, "validation_accuracy": score, "test_accuracy": 0.0})
         result = {"validation": {"accuracy": score}, "test": {"accuracy": score / 2}}
         result["held_out"] = result["validation"]
         (folder / "result.json").write_text(json.dumps(result))
@@ -83,7 +84,7 @@ def test_the_same_search_has_the_same_trials_and_goes_on(tmp_path, scored):
 def test_an_interrupted_trial_keeps_its_values(tmp_path, scored, monkeypatch):
     with monkeypatch.context() as patch:
 
-        def killed(config, watch=None):
+        def killed(config, watchers=()):
             raise KeyboardInterrupt
 
         patch.setattr(cells, "train", killed)

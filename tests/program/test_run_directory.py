@@ -214,6 +214,7 @@ def test_only_its_owner_can_read_it(tmp_path, no_umask):
 KINDS = {
     "metrics.csv": "folder",
     "tensorboard": "file",
+    "tracking": "file",
     "checkpoints": "file",
     "model": "file",
     "private": "file",

@@ -142,7 +142,7 @@ def events(folder):
             for value in event.summary.value:
                 number = float(tf.make_ndarray(value.tensor))
                 found.setdefault(value.tag, []).append((event.step, number))
-    found.pop("seconds")
+    found.pop("round/seconds")
     return found
 
 

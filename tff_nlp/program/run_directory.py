@@ -21,10 +21,11 @@ PRIVACY = "privacy.jsonl"
 ADAPTER, PERSONAL, PREDICTIONS = "adapter.npz", "personal.csv", "test_predictions.csv"
 PICTURES = ("clients.png", "curves.png", "personal.png", "clock.png")
 CLIENTS, CURVES, PERSONAL_PICTURE, CLOCK = PICTURES
-CHECKPOINTS, CLIENT_STATES, TENSORBOARD, MODEL, PRIVATE, ALONE = _FOLDERS = (
+CHECKPOINTS, CLIENT_STATES, TENSORBOARD, TRACKING, MODEL, PRIVATE, ALONE = _FOLDERS = (
     "checkpoints",
     "client_states",
     "tensorboard",
+    "tracking",
     "model",
     "private",
     "alone",

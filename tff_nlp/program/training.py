@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import pathlib
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -24,15 +22,15 @@ from tff_nlp.program import (
     privacy_log,
     progress,
     run_directory,
+    tensorboard_tracker,
     trace_log,
+    trackers,
 )
 from tff_nlp.program.run_directory import RunDirectory
 
 State = Any  # tff.learning.templates.LearningAlgorithmState, which type checkers cannot see
 
 _SUMS = ("num_examples", "non_finite_clients", "update_norm")
-# The part of a column's name that becomes a group in TensorBoard.
-_GROUP = re.compile(r"^(held_out|[a-z]+)_")
 
 
 class Scores(Protocol):
@@ -61,8 +59,6 @@ class EvaluationSet(Protocol):
         """Returns the names of its columns in metrics.csv."""
 
 
-# A row of metrics.csv -> nothing.
-Watch = Callable[[Mapping[str, float]], None]
 # (model weights, evaluation set) -> scores.
 Score = Callable[[Any, Any], Scores]
 
@@ -91,8 +87,6 @@ class TrainingProgram:
       drawn: How `cohort` and `client` draw clients and batches; None if no epsilon depends on it.
       clock: Round number -> columns of metrics.csv on the time that the round takes on the devices
         of its clients; None without such a simulation.
-      watch: Function that is called with each round's row of metrics.csv after the row is saved. It
-        ends the training by an error. None for nobody who watches.
       auditor: What an audit needs to read the releases; None without an audit. The aggregator of
         the process must then be a `releases.ReleasingFactory`.
     """
@@ -114,7 +108,6 @@ class TrainingProgram:
     drawn: contract_terms.Rounds | None = None
     auditor: trace_log.Auditor | None = None
     clock: Callable[[int], Mapping[str, float]] | None = None
-    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         if self.conduct.is_private and self.drawn is None:
@@ -131,11 +124,13 @@ class TrainingProgram:
         """What the process does with its clients; a process of another library claims nothing."""
         return getattr(self.process, "conduct", contract_terms.Conduct())
 
-    def run(self, directory: RunDirectory) -> "Outcome":
+    def run(self, directory: RunDirectory, tracked: Sequence[trackers.Tracker] = ()) -> "Outcome":
         """Trains, and continues from the last checkpoint if there is one.
 
         Args:
           directory: Folder for checkpoints, metrics.csv and TensorBoard events.
+          tracked: Trackers that receive the rows of metrics.csv besides TensorBoard. They stay
+            open.
 
         Raises:
           DivergedError: If losses or weights are no longer finite. Earlier checkpoints stay.
@@ -156,7 +151,9 @@ class TrainingProgram:
         log.rewind(start)
         records = self._records(directory)
         records.rewind(start)
-        board = _TensorBoard(directory.path / run_directory.TENSORBOARD, log.rows())
+        board = tensorboard_tracker.TensorBoard(directory.path / run_directory.TENSORBOARD)
+        receivers = (board, *tracked)
+        trackers.add_all(receivers, log.rows())
         scores: Mapping[str, Scores] = {}
         with progress.Progress(self.rounds, start) as shown:
             for number in range(start, self.rounds):
@@ -172,15 +169,14 @@ class TrainingProgram:
                     row.update(self.clock(number))
                 row["seconds"] = time.monotonic() - began
                 log.append(row)
-                board.add(row)
+                for receiver in receivers:
+                    receiver.add(row)
                 if finished or (number + 1) % self.checkpoint_every == 0:
                     checkpoints.save(directory.checkpoints, number + 1, leaves, directory.identity)
                     if records.kept is not None:
                         oldest = checkpoints.rounds(directory.checkpoints)[0]
                         records.kept.forget_before(oldest)
                 self._show(row, shown)
-                if self.watch is not None:
-                    self.watch(row)
         board.close()
         privacy, traces = records.privacy, records.traces
         stated = privacy.statement() if privacy else None
@@ -409,24 +405,3 @@ def _finite_leaves(state: State, number: int) -> list[np.ndarray]:
             "`server_learning_rate`"
         )
     return leaves
-
-
-class _TensorBoard:
-    """TensorBoard events. A resumed run writes all of them again from metrics.csv."""
-
-    def __init__(self, folder: pathlib.Path, rows: Sequence[Mapping[str, str]]) -> None:
-        for old in folder.glob("events.out.*"):
-            old.unlink()
-        self._writer = tf.summary.create_file_writer(str(folder))
-        for row in rows:
-            self.add({name: float(cell) for name, cell in row.items() if cell})
-
-    def add(self, row: Mapping[str, float]) -> None:
-        with self._writer.as_default(step=int(row["round"])):
-            for name, value in row.items():
-                if name != "round":
-                    tf.summary.scalar(_GROUP.sub(r"\1/", name), value)
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()

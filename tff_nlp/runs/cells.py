@@ -2,11 +2,11 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_nlp import errors
-from tff_nlp.program import run_directory
+from tff_nlp.program import run_directory, trackers
 from tff_nlp.runs import central_run, conduct, configs, federated_run, privacy_plan, reporter
 
 # The scores by which runs are compared. A language model has both.
@@ -15,13 +15,13 @@ HEADLINES = ("perplexity", "accuracy")
 
 def train(
     cell: configs.FederatedRun | configs.CentralRun,
-    watch: Callable[[Mapping[str, float]], None] | None = None,
+    watchers: Sequence[trackers.Tracker] = (),
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Trains, or continues a run that was stopped. A finished run is not trained again.
 
     Args:
       cell: The configuration, with an `output_dir`.
-      watch: Function that is called with each round's row of metrics.csv; None for nobody.
+      watchers: What receives each round. An error of theirs ends the training.
 
     Returns:
       "folder" and "score", the headline of the test scores; or "refused" or "diverged", with the
@@ -39,7 +39,7 @@ def train(
         reporter.say("refused", [refused])
         return {"refused": errors.with_flags(refused)}, {}
     try:
-        federated_run.run(cell, watch=watch)
+        federated_run.run(cell, watchers=watchers)
     except errors.DivergedError as error:
         reporter.say("diverged", [error.marked])
         return {"diverged": error.with_flags()}, {}

@@ -12,7 +12,7 @@ from tff_nlp import errors, seeds, silence_libraries
 from tff_nlp.clients import client_data, partitions
 from tff_nlp.execution import contexts
 from tff_nlp.learning import local_training
-from tff_nlp.program import metrics_log, progress, run_directory, training
+from tff_nlp.program import metrics_log, progress, run_directory, trackers, training
 from tff_nlp.runs import (
     configs,
     data,
@@ -21,6 +21,7 @@ from tff_nlp.runs import (
     outcome,
     reporter,
     result,
+    tracking,
     user_folders,
 )
 from tff_nlp.runs.learner import Learner
@@ -68,23 +69,25 @@ def train(
     epochs = _datasets(run, texts, learner, objective)
     test = learner.evaluation_set("test", texts.test)
     directory.begin()
-    rows, scores = _fit(run, learner, objective, epochs, test, directory)
-    outcome.write(
-        directory,
-        training.Outcome(None, {"test": scores}, rows),
-        result.Facts(
-            began=began,
-            config=config,
-            data=texts,
-            learner=learner,
-            strip_prefix=run.corpus.strip_prefix,
-            tokens=token_reports,
-            partition_checksum=None,
-            bytes_per_client=None,
-            rounds=run.central.epochs,
-            weights=_weights(learner),
-        ),
-    )
+    with tracking.opened(run.tracking, directory, config) as tracked:
+        rows, scores = _fit(run, learner, objective, epochs, test, directory, tracked)
+        outcome.write(
+            directory,
+            training.Outcome(None, {"test": scores}, rows),
+            result.Facts(
+                began=began,
+                config=config,
+                data=texts,
+                learner=learner,
+                strip_prefix=run.corpus.strip_prefix,
+                tokens=token_reports,
+                partition_checksum=None,
+                bytes_per_client=None,
+                rounds=run.central.epochs,
+                weights=_weights(learner),
+            ),
+            tracked,
+        )
 
 
 def _datasets(
@@ -114,6 +117,7 @@ def _fit(
     epochs: Sequence[tf.data.Dataset],
     test: Any,
     directory: run_directory.RunDirectory,
+    tracked: Sequence[trackers.Tracker],
 ) -> tuple[list[dict[str, str]], tasks.Scores]:
     """Trains all parts of all epochs. Returns the rows of metrics.csv and the last scores."""
     model, headline = learner.model, learner.task.report.headline
@@ -132,15 +136,16 @@ def _fit(
             began = time.monotonic()
             measured = _fit_part(model, objective, part, epoch)
             scores = learner.task.score_set(_weights(learner), test)
-            log.append(
-                {
-                    "round": number + 1,
-                    "epoch": epoch,
-                    **{f"train_{name}": measured[name] for name in trained},
-                    **scores.columns("test"),
-                    "seconds": time.monotonic() - began,
-                }
-            )
+            row = {
+                "round": number + 1,
+                "epoch": epoch,
+                **{f"train_{name}": measured[name] for name in trained},
+                **scores.columns("test"),
+                "seconds": time.monotonic() - began,
+            }
+            log.append(row)
+            for tracker in tracked:
+                tracker.add(row)
             shown.advance(measured, {"test": scores.columns("test")[f"test_{headline}"]})
     return log.rows(), scores
 

@@ -6,10 +6,10 @@ federated_training.py has the part that needs it.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 
 from tff_nlp.privacy import names
-from tff_nlp.program import configuration, run_directory
+from tff_nlp.program import configuration, run_directory, trackers
 from tff_nlp.runs import (
     alone,
     conduct,
@@ -27,14 +27,14 @@ from tff_nlp.runs import (
 def run(
     config: configs.FederatedRun,
     began: float | None = None,
-    watch: Callable[[Mapping[str, float]], None] | None = None,
+    watchers: Sequence[trackers.Tracker] = (),
 ) -> None:
     """Trains or resumes training, prints messages and writes the results.
 
     Args:
       config: The configuration.
       began: Start time of the program, from `time.monotonic`; None for now.
-      watch: Function that is called with each round's row of metrics.csv; None for nobody.
+      watchers: What receives each round besides trackers. An error of theirs ends the training.
 
     Raises:
       UserError: If a flag, a file or a row is wrong.
@@ -83,4 +83,6 @@ def run(
         if plan is not None:
             rounds = dataclasses.replace(config.rounds, rounds=plan.rounds)
             resolved = dataclasses.replace(resolved, rounds=rounds)
-        federated_training.train(resolved, texts, holders, directory, recorded, began, plan, watch)
+        federated_training.train(
+            resolved, texts, holders, directory, recorded, began, plan, watchers
+        )

@@ -1,9 +1,8 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds and results."""
 
-import dataclasses
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from tff_nlp.execution import contexts, ledger, streaming
 from tff_nlp.learning import composition
 from tff_nlp.privacy import names
 from tff_nlp.privacy.noise_secret import NoiseSecret
-from tff_nlp.program import run_directory, secret_file, training
+from tff_nlp.program import run_directory, secret_file, trackers, training
 from tff_nlp.runs import (
     alone,
     attackers,
@@ -38,6 +37,7 @@ from tff_nlp.runs import (
     result,
     saved_partitions,
     secure_rounds,
+    tracking,
     user_folders,
 )
 from tff_nlp.runs.drawing import Drawing
@@ -55,7 +55,7 @@ def train(
     config: Mapping[str, Any],
     began: float,
     plan: PrivacyPlan | None = None,
-    watch: training.Watch | None = None,
+    watchers: Sequence[trackers.Tracker] = (),
 ) -> None:
     """Trains and writes the results.
 
@@ -67,7 +67,7 @@ def train(
       config: The configuration to record, without the devices.
       began: Start time of the program, from `time.monotonic`.
       plan: The privacy plan of the run; None without differential privacy.
-      watch: See `training.TrainingProgram`.
+      watchers: What else receives each round. An error of theirs ends the training.
 
     Raises:
       UserError: If a flag or a file is wrong.
@@ -114,40 +114,50 @@ def train(
     if secret is not None:
         secret_file.keep(directory.path, secret)
     _draw_clients(texts, split, directory.path / run_directory.CLIENTS)
-    trained = dataclasses.replace(program, watch=watch).run(directory)
-    members, compared = alone.clients(run, texts.train, split), None
-    if members is not None:
-        steps = alone.local_steps(program, run, split.train)
-        own = _population(run, texts.train, split, model, steps)
-        compared = alone.train(program, run, members, own, directory, {**config, **late})
-    weights = program.process.get_model_weights(trained.state)
-    audited = canary_clients.audit(
-        run, trained, initial, weights.trainable, processes.private_mean(run, plan)
-    )
-    personal = personalization.of_run(
-        run, model, weights, program, processes.local_work(run, plan), texts.train, split, directory
-    )
-    outcome.write(
-        directory,
-        trained,
-        result.Facts(
-            began=began,
-            config={**config, **late},
-            data=texts,
-            learner=model,
-            strip_prefix=run.corpus.strip_prefix,
-            tokens=token_reports,
-            partition_checksum=split.train.checksum,
-            bytes_per_client=sent,
-            rounds=run.rounds.rounds,
-            weights=weights,
-            audit=audited,
-            alone=compared,
-            personal=personal,
-            attack=attackers.result(attacking, trained.scores),
-            clock=device_rounds.result(trained.rows),
-        ),
-    )
+    recorded, private = {**config, **late}, run.privacy.dp != names.NONE
+    with tracking.opened(run.tracking, directory, recorded, private=private) as tracked:
+        trained = program.run(directory, (*tracked, *watchers))
+        members, compared = alone.clients(run, texts.train, split), None
+        if members is not None:
+            steps = alone.local_steps(program, run, split.train)
+            own = _population(run, texts.train, split, model, steps)
+            compared = alone.train(program, run, members, own, directory, recorded)
+        weights = program.process.get_model_weights(trained.state)
+        audited = canary_clients.audit(
+            run, trained, initial, weights.trainable, processes.private_mean(run, plan)
+        )
+        personal = personalization.of_run(
+            run,
+            model,
+            weights,
+            program,
+            processes.local_work(run, plan),
+            texts.train,
+            split,
+            directory,
+        )
+        outcome.write(
+            directory,
+            trained,
+            result.Facts(
+                began=began,
+                config=recorded,
+                data=texts,
+                learner=model,
+                strip_prefix=run.corpus.strip_prefix,
+                tokens=token_reports,
+                partition_checksum=split.train.checksum,
+                bytes_per_client=sent,
+                rounds=run.rounds.rounds,
+                weights=weights,
+                audit=audited,
+                alone=compared,
+                personal=personal,
+                attack=attackers.result(attacking, trained.scores),
+                clock=device_rounds.result(trained.rows),
+            ),
+            tracked,
+        )
     canary_clients.check(audited)
 
 

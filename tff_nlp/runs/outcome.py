@@ -1,7 +1,9 @@
 """Writes the results of a run: pictures, the exported model and result.json."""
 
+from collections.abc import Sequence
+
 from tff_nlp import durable_files, errors
-from tff_nlp.program import pictures, run_directory, training
+from tff_nlp.program import pictures, run_directory, trackers, training
 from tff_nlp.runs import (
     adapters,
     clock_picture,
@@ -15,9 +17,19 @@ from tff_nlp.tasks import classification_scores
 
 
 def write(
-    directory: run_directory.RunDirectory, outcome: training.Outcome, facts: result.Facts
+    directory: run_directory.RunDirectory,
+    outcome: training.Outcome,
+    facts: result.Facts,
+    tracked: Sequence[trackers.Tracker] = (),
 ) -> None:
-    """Writes all results of a finished run. result.json is written last."""
+    """Writes all results of a finished run. result.json is written last.
+
+    Args:
+      directory: Directory of the run.
+      outcome: The result of training.
+      facts: The other values of result.json.
+      tracked: Trackers, which receive the result too.
+    """
     reporter.say("saving", ["pictures and the model"])
     learner, title = facts.learner, facts.data.title
     test = outcome.scores["test"]
@@ -75,6 +87,8 @@ def write(
     texts = learner.show_texts(test, facts.data.test)
     report = run_report.build(directory.path, title, values, outcome.rows, texts)
     durable_files.replace_text(directory.path / run_directory.REPORT, report)
+    for tracker in tracked:
+        tracker.finish(values)
     directory.save_result(values)
     reporter.show(values["summary"])
     listed = ", ".join([*files, f"{run_directory.MODEL}/"])

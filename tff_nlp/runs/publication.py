@@ -86,8 +86,9 @@ def publish(run: pathlib.Path, to: pathlib.Path) -> None:
         _write(partial / run_directory.MODEL / INFO, public_info)
         _write(partial / STATEMENT, statement(result))
         model_digest = model_fingerprint.of(partial / run_directory.MODEL)
-        facts = {**_facts(result), "result.fingerprints.model": model_digest}
-        _write(partial / SETTINGS, {**dict(public(config)), **facts})
+        shown = {f"result.{name}": value for name, value in facts(result).items()}
+        shown["result.fingerprints.model"] = model_digest
+        _write(partial / SETTINGS, {**dict(public(config)), **shown})
         with durable_files.writing(to):
             partial.rename(to)
     finally:
@@ -134,9 +135,9 @@ def public(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield field.name, pathlib.PurePath(value).name if field.metadata["path"] else value
 
 
-def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {name: result[name] for name in _PUBLIC_FACTS if name in result}
-    return {f"result.{name}": value for name, value in facts.items()}
+def facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of result.json that are published beside the settings."""
+    return {name: result[name] for name in _PUBLIC_FACTS if name in result}
 
 
 def _write(path: pathlib.Path, value: Mapping[str, Any]) -> None:

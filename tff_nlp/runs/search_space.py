@@ -15,7 +15,7 @@ _TERM = re.compile(r"\s*(\w+)\s*=\s*(\w+)\s*\((.*)\)\s*")
 _GRAMMAR = "name=loguniform(low,high), uniform(low,high), int(low,high) or choice(a,b)"
 # Groups that a search cannot vary: the texts, the folders and the machine are the same in all
 # trials, and so are the texts that decide.
-_FIXED_GROUPS = ("corpus", "place", "execution")
+_FIXED_GROUPS = ("corpus", "place", "execution", "tracking")
 _FIXED = (
     *("seed", "noise_seed", "eval_every", "checkpoint_every", "client_eval_examples"),
     *("client_validation_fraction", "client_test_fraction", "held_out_fraction", "alone"),

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import optuna
 from optuna.storages import journal
 
 from tff_nlp import errors, seeds
+from tff_nlp.program import trackers
 from tff_nlp.runs import cells, configs, search_space
 
 _JOURNAL, _NAME, _FOLDERS = "study.journal", "tff_nlp", "trials"
@@ -134,23 +136,9 @@ def train(search: Search, run: configs.FederatedRun, number: int) -> None:
     own = search_space.applied(run, frozen.params)
     place = dataclasses.replace(own.place, output_dir=str(folder_of(search.folder, number)))
     own = dataclasses.replace(own, place=place)
-    reported = set(frozen.intermediate_values)
-
-    def watch(row: Mapping[str, float]) -> None:
-        names = (f"{search.objective}_{score}" for score in cells.HEADLINES)
-        column = next((name for name in names if name in row), None)
-        step = int(row["round"])
-        # The last round is the score of the trial itself.
-        if column is None or step == run.rounds.rounds or not search.prunes:
-            return
-        if step not in reported:
-            trial.report(float(row[column]), step)
-        if trial.should_prune():
-            trial.set_user_attr(_ROUNDS, step)
-            raise errors.PrunedError(f"ended after round {step}: below the median")
-
+    watchers = [_Pruner(trial, search.objective, own.rounds.rounds)] if search.prunes else []
     try:
-        entry, result = cells.train(own, watch)
+        entry, result = cells.train(own, watchers)
     except errors.PrunedError:
         study.tell(number, state=optuna.trial.TrialState.PRUNED)
         return
@@ -159,6 +147,34 @@ def train(search: Search, run: configs.FederatedRun, number: int) -> None:
         study.tell(number, state=optuna.trial.TrialState.FAIL)
         return
     study.tell(number, float(result[search.objective][cells.headline(result)]))
+
+
+class _Pruner:
+    """A `trackers.Tracker` that ends a trial which is below the median of the others."""
+
+    def __init__(self, trial: optuna.Trial, objective: str, rounds: int) -> None:
+        self._trial, self._objective, self._rounds = trial, objective, rounds
+
+    def add(self, row: Mapping[str, float]) -> None:
+        names = (f"{self._objective}_{score}" for score in cells.HEADLINES)
+        column = next((name for name in names if name in row), None)
+        number = trackers.step(row)
+        # The last round is the score of the trial itself.
+        if column is None or number == self._rounds:
+            return
+        # A trial that goes on has reported its first rounds already; Optuna ignores them.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._trial.report(float(row[column]), number)
+        if self._trial.should_prune():
+            self._trial.set_user_attr(_ROUNDS, number)
+            raise errors.PrunedError(f"ended after round {number}: below the median")
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Does nothing: the study learns the score from the result."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
 def finished(study: optuna.Study) -> list[Trial]:

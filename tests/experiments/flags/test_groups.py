@@ -103,7 +103,8 @@ def test_every_flag_reaches_the_configuration(finished, finished_centrally):
     for run, script in ((finished, train), (finished_centrally, train_centralized)):
         config = json.loads((run.folder / "config.json").read_text())
         fields = {f.name for group in script.GROUPS for f in dataclasses.fields(group)}
-        places = {f.name for f in dataclasses.fields(configs.PlaceConfig)}
+        unrecorded = (configs.PlaceConfig, configs.TrackingConfig)
+        places = {f.name for group in unrecorded for f in dataclasses.fields(group)}
         assert fields - set(config) == places
         assert set(config) - fields == {"corpus (fingerprint)", "test_corpus (fingerprint)"}
 

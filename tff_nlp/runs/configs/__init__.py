@@ -24,6 +24,7 @@ from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.reading import ReadingConfig
 from tff_nlp.runs.configs.robustness import RobustnessConfig
 from tff_nlp.runs.configs.rounds import RoundsConfig
+from tff_nlp.runs.configs.tracking import TrackingConfig
 from tff_nlp.runs.configs.tuning import TuningConfig
 from tff_nlp.runs.configs.unused import reset_unused, without_effect
 
@@ -53,6 +54,7 @@ __all__ = [
     "RobustnessConfig",
     "RoundsConfig",
     "TuningConfig",
+    "TrackingConfig",
     "reset_unused",
     "without_effect",
 ]

@@ -9,6 +9,7 @@ from tff_nlp.runs.configs.client_training import ClientTrainingConfig
 from tff_nlp.runs.configs.corpus import CorpusConfig
 from tff_nlp.runs.configs.model import ModelConfig
 from tff_nlp.runs.configs.place import PlaceConfig
+from tff_nlp.runs.configs.tracking import TrackingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class CentralRun:
     training: ClientTrainingConfig = ClientTrainingConfig()
     central: CentralConfig = CentralConfig()
     place: PlaceConfig = PlaceConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     def __post_init__(self) -> None:
         method = self.model.lora_aggregation

@@ -23,6 +23,10 @@ from tff_nlp.runs.configs.place import PlaceConfig
 from tff_nlp.runs.configs.privacy import PrivacyConfig
 from tff_nlp.runs.configs.rounds import RoundsConfig
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
+from tff_nlp.runs.configs.tracking import TrackingConfig
+
+# The groups that say where a run goes, and nothing about what it is.
+_NOT_RECORDED = ("place", "tracking")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,7 @@ class FederatedRun:
     execution: ExecutionConfig = ExecutionConfig()
     attack: AttackConfig = AttackConfig()
     devices: DevicesConfig = DevicesConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     def __post_init__(self) -> None:
         if self.process == FEDSA and self.federated.algorithm != "fedavg":
@@ -108,7 +113,9 @@ class FederatedRun:
         return ""
 
     def recorded(self) -> tuple[object, ...]:
-        """Returns the groups that a run records: all but `place`."""
+        """Returns the groups that a run records: all but `place` and `tracking`."""
         return tuple(
-            getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "place"
+            getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _NOT_RECORDED
         )
