@@ -5,7 +5,7 @@ from tff_nlp.runs import paper
 from tff_nlp.runs.paper import Change
 
 _FEDOPT = {"server_learning_rate": 0.1, "server_momentum": 0.9}
-_LENGTH = "fewer examples, for time"
+_LENGTH = "for time"
 
 PAPER = paper.Paper(
     title="FedNLP: 20 Newsgroups with FedAvg and FedOpt (Lin et al. 2022)",

@@ -30,7 +30,7 @@ def scored(monkeypatch):
     trained = []
 
     def train(config, watchers=()):
-        rate = config.client_training.client_learning_rate
+        rate = config.client_training.client_learning_rate or 3e-3
         trained.append(rate)
         folder = conftest.pathlib.Path(config.place.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,8 @@ def test_the_same_search_has_the_same_trials_and_goes_on(tmp_path, scored):
     assert scored == whole
     assert run(tmp_path / "b", "--trials=6", f"--search={RATE}").code == 0
     assert len(scored) == 6
+    # Another machine or another path of the same texts is the same search.
+    assert run(tmp_path / "b", "--trials=6", "--devices=/CPU:0", f"--search={RATE}").code == 0
     other = run(tmp_path / "b", "--search=dropout=uniform(0,0.5)")
     assert other.code == 2 and "holds a search with other search" in other.err
     assert "other settings" in run(tmp_path / "b", "--seed=1", f"--search={RATE}").err
@@ -92,6 +94,43 @@ def test_an_interrupted_trial_keeps_its_values(tmp_path, scored, monkeypatch):
     [first] = trial_study.load(_search(tmp_path / "t")).get_trials()
     assert run(tmp_path / "t", "--trials=3", f"--search={RATE}").code == 0
     assert scored[0] == first.params["client_learning_rate"] and len(scored) == 3
+
+
+def test_a_damaged_journal_loses_one_line_at_most(tmp_path, scored):
+    assert run(tmp_path / "t", "--trials=2", f"--search={RATE}").code == 0
+    journal = tmp_path / "t" / "study.journal"
+    assert journal.stat().st_mode & 0o077 == 0
+    with journal.open("a") as file:
+        file.write('{"op_code": 5, "wor')
+    assert run(tmp_path / "t", "--trials=3", f"--search={RATE}").code == 0
+    assert len(scored) == 3
+    journal.write_text("{}\n" + journal.read_text())
+    ended = run(tmp_path / "t", "--trials=3", f"--search={RATE}")
+    assert ended.code == 2 and "study.journal is damaged" in ended.err
+
+
+def test_a_trial_without_all_its_values_gets_them(tmp_path, scored):
+    both = f"--search={RATE};dropout=uniform(0,0.5)"
+    assert run(tmp_path / "a", "--trials=3", both).code == 0
+    whole, scored[:] = list(scored), []
+    with pytest.raises(KeyError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial_study.optuna.Trial, "suggest_float", _killed)
+        run(tmp_path / "b", "--trials=3", both)
+    assert run(tmp_path / "b", "--trials=3", both).code == 0
+    assert scored == whole
+
+
+def _killed(*arguments, **named):
+    raise KeyError("killed")
+
+
+def test_values_that_are_impossible_together_end_one_trial(tmp_path, scored):
+    search = "--search=client_optimizer=choice(sgd,adamw);client_momentum=choice(0,0.9)"
+    ended = run(tmp_path / "t", "--trials=8", "--client_optimizer=sgd", search)
+    assert ended.code in (0, 1)
+    trials = trial_study.finished(trial_study.load(_search(tmp_path / "t")))
+    refused = [trial for trial in trials if "refused: --client_momentum" in trial.failed]
+    assert refused and len(trials) == 8
 
 
 def _search(folder):
@@ -116,6 +155,8 @@ def test_a_private_search_says_its_price_before_and_after(tmp_path, scored):
     # The number is random and secret, and no trial ends early.
     assert len(found["trials"]) == len(scored) == drawn["trials"]
     assert f" of {drawn['trials']}:" not in ended.out
+    flags = (tmp_path / "t" / "best.flags").read_text()
+    assert "the best of a random number" in flags and f"{drawn['trials']} trials" not in flags
     assert not any(trial["pruned"] for trial in found["trials"])
     again = run(tmp_path / "t", *private, "--trials=8", f"--search={RATE}")
     assert again.code == 2 and "holds a search with other trials" in again.err
@@ -130,6 +171,15 @@ def test_a_private_search_says_its_price_before_and_after(tmp_path, scored):
         ((f"--search={RATE}", "--trials=0"), "--trials=0: must be 1 or more"),
         (("--search=dropout=uniform(0,2)",), "--dropout=2.0: must be at least 0 and below 1"),
         ((f"--search={RATE}", "--output_dir="), "--output_dir: must be given"),
+        ((f"--search={RATE}", "--output_dir=/dev/null/x"), "cannot be used"),
+        (
+            (f"--search={RATE}", "--client_validation_fraction=0.00001"),
+            "--objective=validation: there are no such texts",
+        ),
+        (
+            (f"--search={RATE}", "--parallel_trials=2", "--context=ray"),
+            "--parallel_trials=2: --context=ray: each trial is a process",
+        ),
     ],
 )
 def test_mistakes(tmp_path, arguments, message):

@@ -1,10 +1,9 @@
 """The price of a search, against an exact computation and the formula of the theorem."""
 
-import math
-
 import dp_accounting as dpa
 import numpy as np
 import pytest
+from dp_accounting import dp_event, rdp
 from scipy import special
 
 from tff_nlp.privacy import accounting, events, selection
@@ -39,28 +38,33 @@ def test_the_best_of_many_never_costs_more_than_the_price(mean):
     one = [max(divergence(p, q, a), divergence(q, p, a)) for a in orders]
     best = [chosen(p, mean), chosen(q, mean)]
     exact = [max(divergence(*best, a), divergence(*best[::-1], a)) for a in orders]
-    # Theorem 2 of Papernot and Steinke 2022 for the geometric distribution (shape 1).
-    gamma = 1 / mean
-    constant = 2 * min(
-        (1 - 1 / a) * e + math.log(1 / gamma) / a for a, e in zip(orders, one, strict=True)
-    )
-    bound = [e + math.log(mean) / (a - 1) + constant for a, e in zip(orders, one, strict=True)]
+    bound = selection.best_of(np.array(one), orders, mean)
     assert all(found <= limit for found, limit in zip(exact, bound, strict=True))
 
 
-@pytest.mark.parametrize(("mean", "best"), [(5, 4.687221223564636), (20, 5.691505938467443)])
-def test_a_gaussian_search_by_the_formula(mean, best):
+@pytest.mark.parametrize("mean", [1, 5, 20])
+def test_dp_accounting_has_the_same_price(mean):
     event = dpa.SelfComposedDpEvent(events.poisson_round(0.05, 1.2), 100)
-    paid = selection.price(event, mean, 1e-5)
-    orders = np.array(accounting.FINE_ORDERS)
-    one = accounting.rdp_of(event)
-    assert paid.one == pytest.approx(accounting.improved_epsilon(orders, one, 1e-5)[0])
-    constant = 2 * np.min((1 - 1 / orders) * one + math.log(mean) / orders)
-    searched = one + math.log(mean) / (orders - 1) + constant
-    # Renyi divergences grow with the order.
-    searched = np.minimum.accumulate(searched[::-1])[::-1]
-    assert paid.best == pytest.approx(accounting.improved_epsilon(orders, searched, 1e-5)[0])
-    assert paid.best == pytest.approx(best)
+    paid = selection.price([event], mean, 1e-5)
+    for found, composed in (
+        (paid.one, event),
+        (paid.best, dp_event.RepeatAndSelectDpEvent(event, mean, shape=1)),
+    ):
+        accountant = rdp.RdpAccountant(accounting.FINE_ORDERS, accounting.ADD_OR_REMOVE)
+        accountant.compose(composed)
+        assert found == pytest.approx(accountant.get_epsilon(1e-5))
+
+
+def test_the_unit_that_pays_most_counts():
+    # The first event costs more alone, the second one costs more after the choice.
+    kinds = [
+        dpa.SelfComposedDpEvent(events.poisson_round(0.5, 0.7), 4),
+        dpa.SelfComposedDpEvent(events.poisson_round(0.1, 0.7), 58),
+    ]
+    first, second = (selection.price([kind], 20, 1e-3) for kind in kinds)
+    assert first.one > second.one and first.best < second.best
+    both = selection.price(kinds, 20, 1e-3)
+    assert (both.one, both.best) == (first.one, second.best)
 
 
 def test_the_number_of_trainings_is_geometric():

@@ -51,6 +51,9 @@ def test_values_are_put_into_their_groups():
         ("corpus=choice(a.csv,b.csv)", "corpus is the same in all trials"),
         ("seed=choice(0,1)", "seed is the same in all trials"),
         ("client_validation_fraction=uniform(0.1,0.2)", "is the same in all trials"),
+        ("num_clients=int(5,10)", "num_clients is the same in all trials"),
+        ("trackers=choice(mlflow,wandb)", "trackers is the same in all trials"),
+        (" ; ", "must be name=loguniform"),
         ("output_dir=choice(a,b)", "output_dir is the same in all trials"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a search costs, and which searches have no price."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_without_privacy_there_is_no_price():
         "rounds=choice(10,30)",
         "clients_per_round=choice(10,20)",
         "noise_multiplier=choice(1.0,1.2)",
-        "partition=choice(iid,dirichlet)",
+        "sampling=choice(poisson,fixed)",
     ],
 )
 def test_all_trainings_have_the_same_epsilon(search):
@@ -94,6 +95,11 @@ def test_steps_are_free_for_clients_and_not_for_examples():
             "the validation texts of the protected clients decide without noise",
         ),
         ({"privacy": {"noise_seed": 1}}, {}, "repeat"),
+        (
+            {"privacy": {"allow_dp_mismatch": True}},
+            {"search": "weighting=choice(uniform,examples)"},
+            "weight",
+        ),
         ({"privacy": {"noise_multiplier": 0.0}}, {}, "infinite"),
         (
             {
@@ -112,9 +118,31 @@ def test_what_has_no_guarantee_says_so(changes, tuning, why):
     assert why in " ".join(found.lines())
 
 
+def test_trackers_would_publish_the_other_trials():
+    tracked = dataclasses.replace(RUN, tracking=configs.TrackingConfig(trackers="mlflow"))
+    with pytest.raises(errors.UserError, match="trackers=mlflow: would receive every trial"):
+        price(tracked)
+
+
+def test_only_the_best_trial_may_be_published(tmp_path):
+    best, other = tmp_path / "trials" / "002", tmp_path / "trials" / "001"
+    assert tuning_price.of_trial(best) == {}
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "drawn.json").write_text("{}")
+    with pytest.raises(errors.UserError, match="a trial of a search that has not ended"):
+        tuning_price.of_trial(best)
+    found = price(trials=10)
+    written = {"privacy": found.to_json(), "best": {"folder": "002"}}
+    (tmp_path / "tuning.json").write_text(json.dumps(written))
+    stated = tuning_price.of_trial(best)
+    assert stated["guaranteed"] and f"has epsilon {found.paid.best:.4g}" in stated["line"]
+    with pytest.raises(errors.UserError, match="only the best one, 002, may be published"):
+        tuning_price.of_trial(other)
+
+
 def test_some_texts_must_decide():
     without = with_(clients={"held_out_fraction": 0.0})
-    with pytest.raises(errors.UserError, match="client_validation_fraction=None: must be above 0"):
+    with pytest.raises(errors.UserError, match="client_validation_fraction=0.0: must be above 0"):
         price(without)
     with pytest.raises(errors.UserError, match="held_out_fraction=0.0: must be above 0"):
         price(without, objective="held_out")

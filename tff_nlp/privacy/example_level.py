@@ -109,19 +109,16 @@ class ExampleGuarantee:
             for silo, steps in self._distinct(participations)
         )
 
-    def largest_event(self, participations: Mapping[str, int]) -> dpa.DpEvent:
-        """Returns the steps of the silo with the largest epsilon as one event.
+    def events(self, participations: Mapping[str, int]) -> tuple[dpa.DpEvent, ...]:
+        """Returns all steps as one event for each sampling rate, for the silo with the most steps.
 
         Args:
           participations: Name of a silo -> number of rounds in which it takes part.
         """
-        silo, steps = max(
-            self._distinct(participations),
-            key=lambda one: _epsilon(
-                self.accountant, self.delta, one[0].rate, self.noise_multiplier, one[1]
-            ),
+        return tuple(
+            _steps(silo.rate, steps, self.noise_multiplier)
+            for silo, steps in self._distinct(participations)
         )
-        return _steps(silo.rate, steps, self.noise_multiplier)
 
     def with_noise_for(
         self, target_epsilon: float, participations: Mapping[str, int]

@@ -3,26 +3,23 @@
 Papernot and Steinke 2022, "Hyperparameter Tuning with Renyi Differential Privacy" (arXiv
 2110.03620), theorem 2 with a geometric number of trainings: their settings are drawn independently
 from one distribution, and only the best training is released. If the number were fixed, the choice
-could cost as much as all trainings together. A Poisson number (theorem 6) costs more for ten
+could cost as much as all trainings together. A Poisson number (theorem 6) often costs more for ten
 trainings or more.
 """
 
 import dataclasses
 import secrets
+from collections.abc import Sequence
 
 import dp_accounting as dpa
 import numpy as np
-from dp_accounting import dp_event, rdp
 
 from tff_nlp.privacy import accounting
-
-# Shape of the truncated negative binomial distribution that is geometric.
-_GEOMETRIC = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class SelectionPrice:
-    """The price of a search.
+    """The price of a search, by Renyi differential privacy.
 
     Attributes:
       one: Epsilon of one training.
@@ -38,24 +35,44 @@ class SelectionPrice:
 
 
 def price(
-    event: dpa.DpEvent,
+    events: Sequence[dpa.DpEvent],
     mean: float,
     delta: float,
     adjacency: dpa.NeighboringRelation | None = None,
 ) -> SelectionPrice:
-    """Returns the price of a search by Renyi differential privacy.
+    """Returns the price of a search for the unit that pays most.
 
     Args:
-      event: The rounds of one training. All trainings of the search have the same event.
+      events: The rounds of one training, an event for each kind of unit. All trainings of the
+        search have the same events.
       mean: Mean of the geometric distribution of the number of trainings, 1 or more.
       delta: Probability with which the epsilons may fail.
       adjacency: Relation that the noise multipliers refer to; None for `adjacency_of(event)`.
     """
-    adjacency = adjacency or accounting.adjacency_of(event)
-    selected = dp_event.RepeatAndSelectDpEvent(event, mean, _GEOMETRIC)
-    return SelectionPrice(
-        _epsilon(event, delta, adjacency), _epsilon(selected, delta, adjacency), mean, delta
-    )
+    orders = accounting.FINE_ORDERS
+    found = []
+    for event in events:
+        one = accounting.rdp_of(event, orders, adjacency or accounting.adjacency_of(event))
+        both = (one, best_of(one, orders, mean))
+        found.append([accounting.improved_epsilon(orders, part, delta)[0] for part in both])
+    # The unit with the largest epsilon of one training may not be the one that the choice hurts.
+    ones, bests = zip(*found, strict=True)
+    return SelectionPrice(max(ones), max(bests), mean, delta)
+
+
+def best_of(one: np.ndarray, orders: Sequence[float], mean: float) -> np.ndarray:
+    """Returns the Renyi divergences of the best of a geometric number of trainings.
+
+    Args:
+      one: Divergences of one training, float64[orders].
+      orders: The orders, ascending, all above 1.
+      mean: Mean number of trainings.
+    """
+    grid = np.asarray(orders)
+    constant = 2 * np.min((1 - 1 / grid) * one + np.log(mean) / grid)
+    found = one + np.log(mean) / (grid - 1) + constant
+    # Divergences grow with the order, so that of a larger order is a bound, too.
+    return np.minimum.accumulate(found[::-1])[::-1]
 
 
 def draw_trainings(mean: float) -> int:
@@ -66,9 +83,3 @@ def draw_trainings(mean: float) -> int:
     """
     generator = np.random.default_rng(secrets.randbits(256))
     return int(generator.geometric(1 / mean))
-
-
-def _epsilon(event: dpa.DpEvent, delta: float, adjacency: dpa.NeighboringRelation) -> float:
-    accountant = rdp.RdpAccountant(accounting.FINE_ORDERS, adjacency)
-    accountant.compose(event)
-    return float(accountant.get_epsilon(delta))

@@ -31,15 +31,15 @@ def train(
       UserError: If a file or a row is wrong.
       RunError: If training fails for another reason than divergence.
     """
-    if isinstance(cell, configs.CentralRun):
-        central_run.run(cell)
-        return _finished(cell)
-    refused = _refusal(cell)
+    refused = "" if isinstance(cell, configs.CentralRun) else _refusal(cell)
     if refused:
         reporter.say("refused", [refused])
         return {"refused": errors.with_flags(refused)}, {}
     try:
-        federated_run.run(cell, watchers=watchers)
+        if isinstance(cell, configs.CentralRun):
+            central_run.run(cell)
+        else:
+            federated_run.run(cell, watchers=watchers)
     except errors.DivergedError as error:
         reporter.say("diverged", [error.marked])
         return {"diverged": error.with_flags()}, {}

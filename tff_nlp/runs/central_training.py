@@ -169,12 +169,12 @@ def _fit_part(
     """Trains on a part and returns the loss and the metrics.
 
     Raises:
-      RunError: If the loss is not finite.
+      DivergedError: If the loss is not finite.
     """
     history = model.keras_model.fit(part, verbose=0).history
     measured = objective.read({name: values[0] for name, values in history.items()})
     if not math.isfinite(measured["loss"]):
-        raise errors.RunError(
+        raise errors.DivergedError(
             f"epoch {math.ceil(epoch)}: the loss is not a number (NaN); lower "
             "`client_learning_rate`"
         )

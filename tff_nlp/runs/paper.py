@@ -102,6 +102,8 @@ class Table:
       higher: Pairs of (row, column) of which the paper says, without a number, that the first is
         the larger one.
       compares: Whether the paper compares "rows" or "columns"; empty for no comparison.
+      published: What the published numbers are: "published", "recalled" for numbers that were not
+        checked again, or "at least".
     """
 
     title: str
@@ -113,6 +115,7 @@ class Table:
     exact: bool = False
     higher: Sequence[tuple[tuple[str, str], tuple[str, str]]] = ()
     compares: str = "rows"
+    published: str = "published"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,15 +199,18 @@ def changes_of(paper: Paper, cell: Cell, scale: str) -> dict[str, Change]:
     changed = {
         change.option: change
         for change in (*cell.changes, *paper.scale(scale).changes)
-        if change.option in known and change.where.items() <= given.items()
+        if change.where.items() <= given.items()
     }
-    unknown = [name for name in (*cell.settings, *changed) if name not in known]
+    # A scale has the changes of both kinds of runs.
+    anywhere = known.keys() | defaults(dataclasses.replace(cell, is_central=not cell.is_central))
+    unknown = {*cell.settings} - known.keys() | {*changed} - anywhere
     if unknown:
-        raise ValueError(f"{cell.row}, {cell.column}: there is no option {unknown[0]}")
+        raise ValueError(f"{cell.row}, {cell.column}: there is no option {min(unknown)}")
     return {
         name: change
         for name, change in changed.items()
-        if change.value != given.get(name, known[name])
+        # What the paper does not state departs from it, also where it is our default.
+        if name in known and (name not in given or change.value != given[name])
     }
 
 

@@ -32,14 +32,14 @@ class PrivacyPlan:
       guarantee: The guarantee, with the noise multiplier of the run.
       rounds: Number of rounds that `target_epsilon` allows, at most `rounds`.
       lines: Lines to print before training, as marked texts (`errors`).
-      event: All rounds for the unit with the largest epsilon.
+      events: All rounds as one event, for each kind of unit: clients that sample at other rates.
       adjacency: Relation that its noise multipliers refer to.
     """
 
     guarantee: guarantee.Guarantee | example_level.ExampleGuarantee
     rounds: int
     lines: tuple[str, ...]
-    event: dpa.DpEvent
+    events: tuple[dpa.DpEvent, ...]
     adjacency: dpa.NeighboringRelation
 
 
@@ -135,7 +135,7 @@ def _plan_clients(
     ]
     event = promised.event(rounds)
     adjacency = accounting.ZERO_OUT if is_tree else accounting.adjacency_of(event)
-    return PrivacyPlan(promised, rounds, tuple(lines), event, adjacency)
+    return PrivacyPlan(promised, rounds, tuple(lines), (event,), adjacency)
 
 
 def _plan_examples(
@@ -185,8 +185,8 @@ def _plan_examples(
             run, promised, rounds, epsilon, "example of the client with the largest epsilon"
         ),
     ]
-    event = promised.largest_event(taken[rounds])
-    return PrivacyPlan(promised, rounds, tuple(lines), event, accounting.ADD_OR_REMOVE)
+    kinds = promised.events(taken[rounds])
+    return PrivacyPlan(promised, rounds, tuple(lines), kinds, accounting.ADD_OR_REMOVE)
 
 
 def _participation(run: configs.FederatedRun, population: int) -> dp_ftrl.Participation:

@@ -10,7 +10,7 @@ from typing import Any
 from tff_nlp import durable_files
 from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.program import run_directory
-from tff_nlp.runs import configs, reporter, saved_run, user_folders
+from tff_nlp.runs import configs, reporter, saved_run, tuning_price, user_folders
 from tff_nlp.serving import model_fingerprint
 
 STATEMENT, SETTINGS, INFO = "statement.json", "settings.json", "info.json"
@@ -75,6 +75,7 @@ def publish(run: pathlib.Path, to: pathlib.Path) -> None:
         raise UserError(f"{setting('run', run)}: has no model")
     model_fingerprint.check(model, "run")
     public_info = info(model / INFO)
+    searched = tuning_price.of_trial(run)
     partial = to.with_name(f".{to.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -84,7 +85,7 @@ def publish(run: pathlib.Path, to: pathlib.Path) -> None:
             shutil.copytree(model, partial / run_directory.MODEL)
             (partial / run_directory.MODEL / INFO).unlink()
         _write(partial / run_directory.MODEL / INFO, public_info)
-        _write(partial / STATEMENT, statement(result))
+        _write(partial / STATEMENT, {**statement(result), **searched})
         model_digest = model_fingerprint.of(partial / run_directory.MODEL)
         shown = {f"result.{name}": value for name, value in facts(result).items()}
         shown["result.fingerprints.model"] = model_digest

@@ -218,6 +218,7 @@ def _table(
         "unit": table.unit,
         "digits": table.digits,
         "exact": table.exact,
+        "published": table.published,
         "cells": entries,
         "orders": _orders(table, entries),
     }

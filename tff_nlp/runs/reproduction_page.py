@@ -72,7 +72,11 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
                 f"All {len(compared)} exact numbers equal the published ones to the printed digit."
             )
     said += [line for table in found["tables"] for line in _distance(table)]
-    missing = sum(c["ours"] is None for table in found["tables"] for c in table["cells"])
+    empty = [c for table in found["tables"] for c in table["cells"] if c["ours"] is None]
+    failed = sum(bool(cell["failed"]) for cell in empty)
+    if failed:
+        said.append(f"{failed} cells are refused, or their training diverged.")
+    missing = len(empty) - failed
     if missing:
         said.append(f"{missing} cells have no number yet.")
     return said
@@ -83,13 +87,15 @@ def _distance(table: Mapping[str, Any]) -> list[str]:
     differences = [c["difference"] for c in table["cells"] if c["difference"] is not None]
     if table["exact"] or not differences:
         return []
+    if table["published"] == "at least":
+        reached = sum(difference >= 0 for difference in differences)
+        return [f"{table['title']}: {reached} of {len(differences)} numbers are reached."]
     digits = table["digits"]
     low, high = (f"{found(differences):+.{digits}f}" for found in (min, max))
     if len(differences) == 1:
-        return [f"{table['title']}: ours is {low} from the published number."]
-    return [
-        f"{table['title']}: ours are {low} to {high} from the {len(differences)} published numbers."
-    ]
+        return [f"{table['title']}: ours is {low} from the {table['published']} number."]
+    count = f"{len(differences)} {table['published']} numbers"
+    return [f"{table['title']}: ours are {low} to {high} from the {count}."]
 
 
 def is_equal(table: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
@@ -165,7 +171,7 @@ def _legend(table: Mapping[str, Any]) -> str:
         counts = " or ".join(map(str, seeds))
         parts.append(f"± standard deviation over {counts} seeds")
     if any(cell["published"] is not None for cell in table["cells"]):
-        parts.append("(published)")
+        parts.append(f"({table['published']})")
     return f"Unit: {table['unit']}. Each cell: {' '.join(parts)}."
 
 

@@ -14,12 +14,10 @@ LOGUNIFORM, UNIFORM, INT, CHOICE = KINDS = ("loguniform", "uniform", "int", "cho
 _TERM = re.compile(r"\s*(\w+)\s*=\s*(\w+)\s*\((.*)\)\s*")
 _GRAMMAR = "name=loguniform(low,high), uniform(low,high), int(low,high) or choice(a,b)"
 # Groups that a search cannot vary: the texts, the folders and the machine are the same in all
-# trials, and so are the texts that decide.
-_FIXED_GROUPS = ("corpus", "place", "execution", "tracking")
-_FIXED = (
-    *("seed", "noise_seed", "eval_every", "checkpoint_every", "client_eval_examples"),
-    *("client_validation_fraction", "client_test_fraction", "held_out_fraction", "alone"),
-)
+# trials. The partition is the same, too, since it says which texts decide.
+_FIXED_GROUPS = ("corpus", "clients", "personalization", "place", "execution", "tracking")
+_FREE = ("clients_per_round", "sampling")
+_FIXED = ("seed", "noise_seed", "eval_every", "checkpoint_every", "client_eval_examples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +49,7 @@ def parse(search: str) -> tuple[Dimension, ...]:
     parts = [part for part in search.split(";") if part.strip()]
     dimensions = tuple(_dimension(part) for part in parts)
     names = [dimension.name for dimension in dimensions]
+    checks.check(bool(names), "search", search, _GRAMMAR)
     checks.check(len(set(names)) == len(names), "search", search, "without repetition")
     return dimensions
 
@@ -108,7 +107,7 @@ def _dimension(part: str) -> Dimension:
     if name not in known:
         checks.refuse("search", part.strip(), f"there is no option {name}")
     option = known[name]
-    if option.group in _FIXED_GROUPS or name in _FIXED:
+    if (option.group in _FIXED_GROUPS and name not in _FREE) or name in _FIXED:
         checks.refuse("search", part.strip(), f"{name} is the same in all trials")
     words = [word.strip() for word in inside.split(",")]
     if kind == CHOICE:

@@ -2,15 +2,15 @@
 
 import dataclasses
 import math
+import os
 import pathlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.storages import journal
 
-from tff_nlp import errors, seeds
+from tff_nlp import durable_files, errors, seeds
 from tff_nlp.program import trackers
 from tff_nlp.runs import cells, configs, search_space
 
@@ -88,19 +88,44 @@ def load(search: Search) -> optuna.Study:
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if search.prunes:
         pruner = optuna.pruners.MedianPruner(_TRIALS_BEFORE_PRUNING)
-    return optuna.create_study(
-        storage=optuna.storages.JournalStorage(backend),
-        study_name=_NAME,
-        pruner=pruner,
-        direction="minimize" if search.minimize else "maximize",
-        load_if_exists=True,
-    )
+    try:
+        return optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
+            study_name=_NAME,
+            pruner=pruner,
+            direction="minimize" if search.minimize else "maximize",
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError) as error:
+        where = errors.setting("output_dir", search.folder)
+        raise errors.UserError(f"{where}: {_JOURNAL} is damaged; use a new folder") from error
+
+
+def repair(folder: pathlib.Path) -> None:
+    """Makes a journal that only its owner can read, and removes a last line that was cut off.
+
+    Call it before any trial: another process may be writing the last line then.
+
+    Args:
+      folder: Folder of the search.
+
+    Raises:
+      WriteError: If the journal cannot be written.
+    """
+    path = folder / _JOURNAL
+    with durable_files.writing(path):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(opened, "r+b") as file:
+            whole = file.read()
+            complete = whole.rfind(b"\n") + 1
+            if complete < len(whole):
+                file.truncate(complete)
 
 
 def trials(search: Search, study: optuna.Study, count: int, seed: int) -> Iterator[Trial]:
     """Yields the trials that are to train: those that were interrupted, then new ones.
 
-    The values of a trial depend on the seed, its number, and the scores of earlier trials.
+    The values of a trial depend on the seed, its number, and the trials that have ended before it.
 
     Args:
       search: The search.
@@ -109,17 +134,35 @@ def trials(search: Search, study: optuna.Study, count: int, seed: int) -> Iterat
       seed: Seed of the values.
     """
     for old in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        yield Trial(old.number, old.params)
+        # A kill while the values were drawn may have left some of them out.
+        _choose_sampler(search, study, seed, old.number)
+        yield Trial(old.number, _values(search, optuna.Trial(study, old._trial_id)))
     while len(study.get_trials(deepcopy=False)) < count:
-        number = len(study.get_trials(deepcopy=False))
-        own_seed = seeds.derive(seed, "trial", number) & 0xFFFFFFFF
-        study.sampler = (
-            optuna.samplers.RandomSampler(own_seed)
-            if search.random
-            else optuna.samplers.TPESampler(seed=own_seed)
-        )
-        asked = study.ask({d.name: _distribution(d) for d in search.dimensions})
-        yield Trial(asked.number, asked.params)
+        _choose_sampler(search, study, seed, len(study.get_trials(deepcopy=False)))
+        asked = study.ask()
+        yield Trial(asked.number, _values(search, asked))
+
+
+def _choose_sampler(search: Search, study: optuna.Study, seed: int, number: int) -> None:
+    own_seed = seeds.derive(seed, "trial", number) & 0xFFFFFFFF
+    study.sampler = (
+        optuna.samplers.RandomSampler(own_seed)
+        if search.random
+        else optuna.samplers.TPESampler(seed=own_seed)
+    )
+
+
+def _values(search: Search, trial: optuna.Trial) -> dict[str, Any]:
+    """Returns the values of a trial. Those that it has already stay."""
+    for dimension in search.dimensions:
+        name, values = dimension.name, dimension.values
+        if dimension.kind == search_space.CHOICE:
+            trial.suggest_categorical(name, values)
+        elif dimension.kind == search_space.INT:
+            trial.suggest_int(name, *values)
+        else:
+            trial.suggest_float(name, *values, log=dimension.kind == search_space.LOGUNIFORM)
+    return trial.params
 
 
 def train(search: Search, run: configs.FederatedRun, number: int) -> None:
@@ -133,15 +176,19 @@ def train(search: Search, run: configs.FederatedRun, number: int) -> None:
     study = load(search)
     frozen = study.get_trials(deepcopy=False)[number]
     trial = optuna.trial.Trial(study, frozen._trial_id)
-    own = search_space.applied(run, frozen.params)
-    place = dataclasses.replace(own.place, output_dir=str(folder_of(search.folder, number)))
-    own = dataclasses.replace(own, place=place)
-    watchers = [_Pruner(trial, search.objective, own.rounds.rounds)] if search.prunes else []
+    folder = folder_of(search.folder, number)
+    folder.parent.mkdir(durable_files.PRIVATE_FOLDER, exist_ok=True)
+    watchers = [_Pruner(trial, search.objective, run.rounds.rounds)] if search.prunes else []
     try:
-        entry, result = cells.train(own, watchers)
+        own = search_space.applied(run, frozen.params)
+        place = dataclasses.replace(own.place, output_dir=str(folder))
+        entry, result = cells.train(dataclasses.replace(own, place=place), watchers)
     except errors.PrunedError:
         study.tell(number, state=optuna.trial.TrialState.PRUNED)
         return
+    except errors.UserError as error:
+        # Values may be possible alone and impossible together.
+        entry, result = {"refused": error.with_flags()}, {}
     if not result:
         trial.set_user_attr(_FAILED, next(f"{word}: {why}" for word, why in entry.items()))
         study.tell(number, state=optuna.trial.TrialState.FAIL)
@@ -154,18 +201,18 @@ class _Pruner:
 
     def __init__(self, trial: optuna.Trial, objective: str, rounds: int) -> None:
         self._trial, self._objective, self._rounds = trial, objective, rounds
+        held = trial.study.get_trials(deepcopy=False)[trial.number]
+        self._passed = held.last_step or 0
 
     def add(self, row: Mapping[str, float]) -> None:
         names = (f"{self._objective}_{score}" for score in cells.HEADLINES)
         column = next((name for name in names if name in row), None)
         number = trackers.step(row)
-        # The last round is the score of the trial itself.
-        if column is None or number == self._rounds:
+        # The last round is the score of the trial itself. A trial that goes on adds its first
+        # rounds again.
+        if column is None or number == self._rounds or number <= self._passed:
             return
-        # A trial that goes on has reported its first rounds already; Optuna ignores them.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._trial.report(float(row[column]), number)
+        self._trial.report(float(row[column]), number)
         if self._trial.should_prune():
             self._trial.set_user_attr(_ROUNDS, number)
             raise errors.PrunedError(f"ended after round {number}: below the median")
@@ -198,13 +245,3 @@ def finished(study: optuna.Study) -> list[Trial]:
             )
         )
     return found
-
-
-def _distribution(dimension: search_space.Dimension) -> optuna.distributions.BaseDistribution:
-    if dimension.kind == search_space.CHOICE:
-        return optuna.distributions.CategoricalDistribution(dimension.values)
-    low, high = dimension.values
-    if dimension.kind == search_space.INT:
-        return optuna.distributions.IntDistribution(low, high)
-    is_log = dimension.kind == search_space.LOGUNIFORM
-    return optuna.distributions.FloatDistribution(low, high, log=is_log)

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 
 from tff_nlp import durable_files, errors, seeds
+from tff_nlp.clients import splits
 from tff_nlp.printable import printable
 from tff_nlp.program import run_directory
 from tff_nlp.runs import (
@@ -22,16 +23,16 @@ from tff_nlp.runs import (
     configs,
     data,
     options,
+    privacy_plan,
     reporter,
     search_space,
     trial_study,
     tuning_picture,
     tuning_price,
 )
-from tff_nlp.runs.configs import task_names
+from tff_nlp.runs.configs import task_names, tuning
 
-RESULT, PICTURE, FLAGS = "tuning.json", "tuning.png", "best.flags"
-_TRIALS, _DRAWN = "trials", "drawn.json"
+PICTURE, FLAGS = "tuning.png", "best.flags"
 
 
 def tune(run: configs.FederatedRun, config: configs.TuningConfig) -> Mapping[str, Any]:
@@ -54,8 +55,15 @@ def tune(run: configs.FederatedRun, config: configs.TuningConfig) -> Mapping[str
     dimensions = search_space.parse(config.search)
     for values in search_space.corners(dimensions):
         search_space.applied(run, values)
+    if config.parallel_trials > 1 and run.execution.context == "ray":
+        why = "each trial is a process of Ray, which has no room for actors of its own"
+        checks.refuse("parallel_trials", config.parallel_trials, f"`context`=ray: {why}")
     objective = tuning_price.objective_of(run, config)
-    price = _price(run, config, dimensions)
+    given = _Given.of_run(run)
+    given.check(objective)
+    price = tuning_price.check(run, config, dimensions, given.split.train)
+    if price is not None:
+        reporter.say("privacy", price.lines())
     folder = pathlib.Path(run.place.output_dir)
     search = trial_study.Search(
         folder=folder,
@@ -65,7 +73,7 @@ def tune(run: configs.FederatedRun, config: configs.TuningConfig) -> Mapping[str
         prunes=config.prune and price is None,
         random=price is not None,
     )
-    study = _open(search, run, config, private=price is not None)
+    study = _open(search, run, config, given, private=price is not None)
     drawn = _drawn(run, config, folder, private=price is not None)
     if config.parallel_trials > 1:
         from tff_nlp.runs import parallel_trials  # Ray is an extra.
@@ -84,27 +92,45 @@ class _Drawn:
     seed: int
 
 
-def _price(
-    run: configs.FederatedRun,
-    config: configs.TuningConfig,
-    dimensions: Sequence[search_space.Dimension],
-) -> tuning_price.Price | None:
-    """Returns the price in privacy, after printing it; None without differential privacy."""
-    if run.privacy.dp == "none":
-        return None
-    texts = data.load_data(run.corpus, run.rounds.seed, run.place.cache_dir)
-    clients = data.resolve_partition(run.clients, texts.train)
-    train = data.split_clients(clients, texts.train, run.rounds.seed).split.train
-    price = tuning_price.check(dataclasses.replace(run, clients=clients), config, dimensions, train)
-    if price is not None:
-        reporter.say("privacy", price.lines())
-    return price
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Given:
+    """The texts and the clients of all trials."""
+
+    texts: data.Data
+    split: splits.ClientSplits
+
+    @staticmethod
+    def of_run(run: configs.FederatedRun) -> "_Given":
+        """Returns them as a run has them."""
+        texts = data.load_data(
+            run.corpus,
+            run.rounds.seed,
+            run.place.cache_dir,
+            public=run.distillation if run.distils else None,
+        )
+        clients = data.resolve_partition(run.clients, texts.train)
+        resolved = privacy_plan.resolve(dataclasses.replace(run, clients=clients))
+        holders = data.split_clients(resolved.clients, texts.train, run.rounds.seed)
+        return _Given(texts, holders.split)
+
+    def check(self, objective: str) -> None:
+        """Says how many texts decide.
+
+        Raises:
+          UserError: If there are none.
+        """
+        parts = {tuning.VALIDATION: self.split.validation, tuning.HELD_OUT: self.split.held_out}
+        count = parts[objective].num_examples
+        if not count:
+            checks.refuse("objective", objective, "there are no such texts; raise their fraction")
+        reporter.say("decides", [f"the score on {count:,} texts ({objective})"])
 
 
 def _open(
     search: trial_study.Search,
     run: configs.FederatedRun,
     config: configs.TuningConfig,
+    given: _Given,
     *,
     private: bool,
 ) -> optuna.Study:
@@ -115,14 +141,19 @@ def _open(
     """
     folder = search.folder
     where = errors.setting("output_dir", folder)
-    shared = json.dumps(options.record(*run.recorded()), default=str, sort_keys=True)
+    # Texts are known by their digests, and the machine changes no trial.
+    groups = [g for g in run.recorded() if g not in (run.corpus, run.execution, run.tracking)]
+    shared = json.dumps([options.record(*groups), given.texts.fingerprints()], sort_keys=True)
     identity = {"search": config.search, "objective": search.objective, "settings": shared}
     if private:
         identity["trials"] = str(config.trials)  # Its epsilon is for this mean.
-    is_new = not trial_study.exists(folder)
-    if is_new and folder.is_dir() and any(folder.iterdir()):
-        raise errors.UserError(f"{where}: holds other files; use a new folder")
-    folder.mkdir(durable_files.PRIVATE_FOLDER, parents=True, exist_ok=True)
+    try:
+        if not trial_study.exists(folder) and folder.is_dir() and any(folder.iterdir()):
+            raise errors.UserError(f"{where}: holds other files; use a new folder")
+        folder.mkdir(durable_files.PRIVATE_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.UserError(f"{where}: cannot be used ({error.strerror})") from error
+    trial_study.repair(folder)
     study = trial_study.load(search)
     held = study.user_attrs.get("identity")
     if held is None:
@@ -144,12 +175,18 @@ def _drawn(
         return _Drawn(config.trials, seeds.derive(run.rounds.seed, "tuning"))
     from tff_nlp.privacy import selection
 
-    path = folder / run_directory.PRIVATE / _DRAWN
+    path = folder / run_directory.PRIVATE / tuning_price.DRAWN
     if not path.exists():
         path.parent.mkdir(durable_files.PRIVATE_FOLDER, exist_ok=True)
         trials = selection.draw_trainings(config.trials)
         run_directory.write_json(path, {"trials": trials, "seed": secrets.randbits(63)})
-    return _Drawn(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return _Drawn(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        # Another number would not have the printed price.
+        raise errors.UserError(
+            f"`output_dir`: {errors.verbatim(path)} is damaged; use a new folder"
+        ) from error
 
 
 def _announce(trial: trial_study.Trial, trials: int, *, private: bool) -> None:
@@ -180,6 +217,7 @@ def _write(
         "objective": f"{search.objective}_{headline}",
         "best": {
             "trial": best.number,
+            "folder": trial_study.folder_of(folder, best.number).name,
             "values": best.values,
             search.objective: best.score,
             "test": result["test"][headline],
@@ -188,8 +226,9 @@ def _write(
     }
     if price is not None:
         found["privacy"] = price.to_json()
-    durable_files.replace_text(folder / RESULT, json.dumps(found, indent=2) + "\n")
-    lines = [f"# The best of {len(trials)} trials by {search.objective} {headline}."]
+    durable_files.replace_text(folder / tuning_price.RESULT, json.dumps(found, indent=2) + "\n")
+    lines = [f"# The values of the best trial by {search.objective} {headline}."]
+    lines += [f"# {errors.with_flags(line)}" for line in (price.lines() if price else [])]
     lines += [f"--{name}={_flag(value)}" for name, value in best.values.items()]
     durable_files.replace_text(folder / FLAGS, "\n".join(lines) + "\n")
     tuning_picture.draw(
@@ -209,7 +248,9 @@ def _write(
             f"{result['test'][headline]:.4f} (the test texts decided nothing)"
         ],
     )
-    reporter.say("saved", [f"{errors.verbatim(folder)}: {FLAGS}, {RESULT}, {PICTURE}, {_TRIALS}/"])
+    reporter.say(
+        "saved", [f"{errors.verbatim(folder)}: {FLAGS}, {tuning_price.RESULT}, {PICTURE}, trials/"]
+    )
     return found
 
 

@@ -1,19 +1,23 @@
 """What a search costs in privacy, and what it leaves without a guarantee."""
 
 import dataclasses
+import json
 import math
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from tff_nlp import errors
 from tff_nlp.clients.partition import Partition
 from tff_nlp.privacy import names, selection
+from tff_nlp.program import run_directory
 from tff_nlp.runs import checks, conduct, configs, privacy_plan, search_space
 from tff_nlp.runs.configs import tuning
 
 # Options that cannot change the epsilon of a training are in these groups, or are listed.
 _FREE_GROUPS = ("model", "client_training", "federated")
 _FREE = ("clipping_norm", "clipping_learning_rate", "target_quantile")
+RESULT, DRAWN = "tuning.json", "drawn.json"
 _NO_PRICE = "the discrete noise of `dp`=distributed has no known price of a search"
 
 
@@ -38,10 +42,12 @@ class Price:
         if self.paid is None:
             return [f"no guarantee for the search: {why}" for why in self.why_none]
         return [
-            f"one training has epsilon {self.paid.one:.4g}; the best of a random number of them, "
-            f"{self.paid.mean:g} on average, has epsilon {self.paid.best:.4g} (rdp) at delta "
+            f"one training has epsilon {self.paid.one:.4g} (rdp); the best of a random number of "
+            f"them, {self.paid.mean:g} on average, has epsilon {self.paid.best:.4g} (rdp) at delta "
             f"{self.paid.delta:.3g} for one {self.unit}",
-            "it holds if the search runs to its end, and nothing of the other trials is published",
+            "it holds for the best trial's model, if the search runs to its end and nothing of the "
+            "other trials is published; one more training with its values, or another search, "
+            "adds its own epsilon",
             f"no guarantee for {self.uncovered}: their scores decide without noise",
         ]
 
@@ -62,6 +68,7 @@ def objective_of(run: configs.FederatedRun, config: configs.TuningConfig) -> str
     if name == tuning.AUTO:
         by_clients = run.privacy.dp != names.NONE and run.clients.held_out_fraction > 0
         name = tuning.HELD_OUT if by_clients else tuning.VALIDATION
+    run = privacy_plan.resolve(run)
     if name == tuning.HELD_OUT and not run.clients.held_out_fraction:
         why = "must be above 0: the texts of these clients decide"
         checks.refuse("held_out_fraction", run.clients.held_out_fraction, why)
@@ -90,17 +97,23 @@ def check(
     """
     if run.privacy.dp == names.NONE:
         return None
+    if run.tracking.trackers:
+        why = "would receive every trial, and nothing of the other trials may be published"
+        checks.refuse("trackers", run.tracking.trackers, why)
     plan = _plan(run, train)
     example_level = run.privacy.dp == names.EXAMPLE_LEVEL
     unit = "example" if example_level else "client"
     for dimension in dimensions:
         if dimension.group not in _FREE_GROUPS and dimension.name not in _FREE:
             _refuse(dimension.name)
+    violations = dict.fromkeys(plan.guarantee.violations)
     for values in search_space.corners(dimensions):
-        if _plan(search_space.applied(run, values), train).event != plan.event:
+        corner = _plan(search_space.applied(run, values), train)
+        if corner.events != plan.events:
             _refuse(next(iter(values)))
+        violations |= dict.fromkeys(corner.guarantee.violations)
     objective = objective_of(run, config)
-    why_none = list(plan.guarantee.violations)
+    why_none = list(violations)
     if run.privacy.dp == names.DISTRIBUTED:
         why_none.append(_NO_PRICE)
     if objective == tuning.VALIDATION and not example_level:
@@ -108,7 +121,7 @@ def check(
             "the validation texts of the protected clients decide without noise; take "
             "`held_out_fraction`, so that the texts of other clients decide"
         )
-    paid = selection.price(plan.event, config.trials, plan.guarantee.delta, plan.adjacency)
+    paid = selection.price(plan.events, config.trials, plan.guarantee.delta, plan.adjacency)
     if not math.isfinite(paid.best):
         why_none.append("epsilon is infinite")
     uncovered = {
@@ -126,3 +139,29 @@ def _plan(run: configs.FederatedRun, train: Partition) -> privacy_plan.PrivacyPl
 def _refuse(name: str) -> None:
     why = "changes the epsilon of a training, and all trainings of a private search have the same"
     checks.refuse("search", name, why)
+
+
+def of_trial(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what the statement of a published run also says if it is a trial of a search.
+
+    Args:
+      folder: Folder of the run.
+
+    Raises:
+      UserError: If it is a trial of a private search that may not be published.
+    """
+    search = folder.resolve().parent.parent
+    if not (search / run_directory.PRIVATE / DRAWN).exists():
+        return {}
+    where = errors.setting("run", folder)
+    try:
+        found = json.loads((search / RESULT).read_text(encoding="utf-8"))
+        price, best = found["privacy"], found["best"]["folder"]
+    except (OSError, ValueError, KeyError) as error:
+        raise errors.UserError(f"{where}: is a trial of a search that has not ended") from error
+    if best != folder.resolve().name:
+        raise errors.UserError(
+            f"{where}: is a trial of a private search, and only the best one, {best}, may be "
+            "published"
+        )
+    return {"guaranteed": price["guaranteed"], "line": " ".join(price["lines"]), "search": price}
