@@ -19,7 +19,7 @@ from absl import flags
 from experiments import papers
 from experiments.command_line import entry
 from experiments.flags import paths
-from tff_nlp.errors import UserError
+from tff_nlp.errors import UserError, verbatim
 from tff_nlp.runs import cells, paper, reporter
 
 FLAGS = flags.FlagValues()
@@ -36,7 +36,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string("data_dir", "corpora", "Folder with the corpora that --list names.", **_OWN)
 flags.DEFINE_string("output_dir", "", "Folder of the results; empty: runs/PAPER-SCALE.", **_OWN)
 flags.DEFINE_string(
-    "cells", "*", "Patterns of the cells to compute, separated by semicolons.", **_OWN
+    "cells", "*", "Patterns of the cells to train, separated by semicolons.", **_OWN
 )
 flags.DEFINE_string(
     "collect_to",
@@ -49,6 +49,8 @@ flags.DEFINE_string(
 def main(names: list[str]) -> None:
     """Computes the table of the paper that is the argument."""
     if FLAGS.list:
+        if names:
+            raise UserError(f"--list: lists all papers; leave {verbatim(names[0])} out")
         reporter.show(listed())
         return
     if FLAGS.collect_to:

@@ -12,9 +12,7 @@ def _epsilon(noise: float, published: float) -> paper.Cell:
         row=f"noise multiplier {noise}",
         column=_ONE_TREE,
         published=published,
-        compute=functools.partial(
-            accounted.epsilon_of_tree, noise, 1600, delta=1e-6, accountant="rdp_classic"
-        ),
+        compute=functools.partial(accounted.classic_epsilon_of_tree, noise, 1600, delta=1e-6),
     )
 
 

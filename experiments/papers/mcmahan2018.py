@@ -23,14 +23,12 @@ def _cells() -> list[paper.Cell]:
             column=f"{rounds:,}",
             published=printed,
             compute=functools.partial(
-                accounted.epsilon_of_poisson_rounds,
+                accounted.classic_epsilon_of_poisson_rounds,
                 clients,
                 cohort,
                 noise,
                 rounds,
                 delta=clients**-1.1,
-                accountant="rdp_classic",
-                integer_orders=True,
             ),
         )
         for clients, cohort, noise, epsilons in _PRINTED

@@ -1,21 +1,18 @@
 """Epsilons of mechanisms that are given by their numbers, for published tables."""
 
+from collections.abc import Sequence
+
 import dp_accounting as dpa
 
 from tff_nlp.privacy import accounting, calibration, dp_ftrl, events
 
 
-def epsilon_of_poisson_rounds(
-    clients: int,
-    clients_per_round: int,
-    noise_multiplier: float,
-    rounds: int,
-    *,
-    delta: float,
-    accountant: str,
-    integer_orders: bool = False,
+def classic_epsilon_of_poisson_rounds(
+    clients: int, clients_per_round: int, noise_multiplier: float, rounds: int, *, delta: float
 ) -> float:
-    """Returns the epsilon of rounds with Poisson samples of clients.
+    """Returns the epsilon of rounds with Poisson samples of clients, as McMahan et al. 2018 do.
+
+    It is Renyi DP at integer orders with the classic conversion.
 
     Args:
       clients: Number of clients.
@@ -23,20 +20,19 @@ def epsilon_of_poisson_rounds(
       noise_multiplier: Noise on the sum over the clipping norm.
       rounds: Number of rounds.
       delta: Probability with which epsilon may fail.
-      accountant: "rdp_classic" or "rdp".
-      integer_orders: Whether the orders are those of McMahan et al. 2018.
     """
     event = _poisson_rounds(clients, clients_per_round, noise_multiplier, rounds)
-    return _epsilon(event, delta, accountant, integer_orders, accounting.ADD_OR_REMOVE)
+    return _classic(event, delta, accounting.INTEGER_ORDERS, accounting.ADD_OR_REMOVE)
 
 
-def epsilon_of_tree(
-    noise_multiplier: float, rounds: int, *, delta: float, accountant: str
-) -> float:
-    """Returns the epsilon of DP-FTRL with one tree, if each client takes part once."""
+def classic_epsilon_of_tree(noise_multiplier: float, rounds: int, *, delta: float) -> float:
+    """Returns the epsilon of DP-FTRL with one tree, if each client takes part once.
+
+    It is Renyi DP at fine orders with the classic conversion.
+    """
     squared = dp_ftrl.squared_sensitivity(dp_ftrl.Participation(1, 0), rounds)
     event = dp_ftrl.event_of(noise_multiplier, squared)
-    return _epsilon(event, delta, accountant, False, accounting.ZERO_OUT)
+    return _classic(event, delta, accounting.FINE_ORDERS, accounting.ZERO_OUT)
 
 
 def epsilon_without_sampling(
@@ -89,7 +85,7 @@ def smallest_cohort(
             lambda cohort: _poisson_rounds(clients, cohort, noise_ratio * cohort, rounds),
             clients,
             target_epsilon,
-            lambda event: _epsilon(event, delta, "rdp", False, accounting.ADD_OR_REMOVE),
+            calibration.epsilon_by("rdp", delta),
         )
     )
 
@@ -101,16 +97,11 @@ def _poisson_rounds(
     return dpa.SelfComposedDpEvent(one, rounds)
 
 
-def _epsilon(
+def _classic(
     event: dpa.DpEvent,
     delta: float,
-    accountant: str,
-    integer_orders: bool,
+    orders: Sequence[float],
     adjacency: dpa.NeighboringRelation,
 ) -> float:
-    fine = accounting.FINE_ORDERS
-    classic = accounting.INTEGER_ORDERS if integer_orders else fine
-    divergences = accounting.rdp_of(event, classic if accountant == "rdp_classic" else fine)
-    if accountant == "rdp_classic":
-        return float(accounting.classic_epsilon(classic, divergences, delta)[0])
-    return float(accounting.improved_epsilon(fine, divergences, delta)[0])
+    divergences = accounting.rdp_of(event, orders, adjacency)
+    return accounting.classic_epsilon(orders, divergences, delta)[0]

@@ -28,7 +28,7 @@ def collect(folders: Sequence[pathlib.Path], to: pathlib.Path) -> None:
         path = folder / reproduction.RESULT
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            name = found["paper"]
+            name, _ = found["paper"], found["tables"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise errors.UserError(
                 f"{errors.verbatim(folder)}: has no {reproduction.RESULT} that can be read"

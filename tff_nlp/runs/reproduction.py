@@ -78,6 +78,12 @@ def write(
     name: str, published: paper.Paper, scale: str, results: "_Results", output_dir: pathlib.Path
 ) -> Mapping[str, Any]:
     """Writes the page, the pictures and the JSON from the results so far, and returns the JSON."""
+    used = {
+        key
+        for _, _, cell in published.cells()
+        for seed in published.scale(scale).seeds
+        if cell.compute is None and (key := _key(published, cell, scale, seed)) in results
+    }
     found = {
         "paper": name,
         "title": published.title,
@@ -86,7 +92,7 @@ def write(
         "scale": scale,
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
-        "minutes": round(results.seconds / 60, 1),
+        "minutes": round(sum(results[key]["seconds"] for key in used) / 60, 1),
         "tables": [_table(published, table, scale, results) for table in published.tables],
         "departures": [dataclasses.asdict(d) for d in paper.departures_of(published, scale)],
         "findings": list(published.findings),
@@ -160,22 +166,22 @@ def _check_folder(folder: pathlib.Path, name: str, scale: str) -> None:
     """Makes the folder.
 
     Raises:
-      UserError: If it holds something else than these tables.
+      UserError: If it holds something else than these tables, or cannot be used.
     """
     where = errors.setting("output_dir", folder)
-    if (folder / RESULT).exists():
-        try:
-            old = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            held = old["paper"], old["scale"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise errors.UserError(f"{where}: {RESULT} is damaged; delete it") from error
-        if held != (name, scale):
-            raise errors.UserError(
-                f"{where}: holds {' at the scale '.join(held)}; use a new folder"
-            )
-    elif folder.is_dir() and any(folder.iterdir()) and not (folder / _RESULTS).is_dir():
-        raise errors.UserError(f"{where}: holds other files; use a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if (folder / RESULT).exists():
+            held = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            what = f"{held['paper']} at the scale {held['scale']}"
+            if what != f"{name} at the scale {scale}":
+                raise errors.UserError(f"{where}: holds {what}; use a new folder")
+        elif folder.is_dir() and any(folder.iterdir()) and not (folder / _RESULTS).is_dir():
+            raise errors.UserError(f"{where}: holds other files; use a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.UserError(f"{where}: cannot be used ({error.strerror})") from error
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise errors.UserError(f"{where}: {RESULT} is damaged; delete it") from error
 
 
 class _Results:
@@ -184,11 +190,6 @@ class _Results:
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder / _RESULTS
         self._folder.mkdir(exist_ok=True)
-
-    @property
-    def seconds(self) -> float:
-        """The time of all results."""
-        return sum(self[path.stem]["seconds"] for path in self._folder.glob("*.json"))
 
     def __contains__(self, key: str) -> bool:
         return (self._folder / f"{key}.json").exists()
