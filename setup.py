@@ -66,7 +66,10 @@ setup(
         "test": [
             "gguf==0.19.0",
             "hypothesis",
+            "ipykernel",
             "mypy",
+            "nbclient",
+            "nbformat",
             "pdoc",
             "pytest",
             "pytest-timeout",
