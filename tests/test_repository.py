@@ -93,6 +93,7 @@ def test_the_package_says_that_it_is_typed():
     [
         "scripts/setup",
         "scripts/demo",
+        "scripts/notebooks",
         "scripts/test",
         "scripts/export_requirements",
         "scripts/benchmark_rounds",

@@ -19,12 +19,16 @@ def silence_start() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
-    # TensorFlow Privacy's discrete noise leaves assertions unused. Each logs ten lines.
+    # tqdm asks for ipywidgets in a notebook. No bar of this package needs them.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    # TensorFlow Privacy's discrete noise leaves assertions unused. Each logs ten lines. And a
+    # SavedModel logs the name of a folder that is renamed at once.
     logging.getLogger("tensorflow").addFilter(_is_worth_reading)
 
 
 def _is_worth_reading(record: logging.LogRecord) -> bool:
-    return "Object was never used" not in record.getMessage()
+    message = record.getMessage()
+    return not any(part in message for part in ("Object was never used", "Assets written to"))
 
 
 def import_keras_nlp() -> None:

@@ -69,3 +69,12 @@ def test_warnings_are_lines_of_their_own():
         with progress.Progress(2, 0, stream=stream) as shown:
             shown.say("warning: odd")
         assert "warning: odd\n" in stream.getvalue()
+
+
+def test_a_quiet_one_writes_messages_only():
+    for stream in (io.StringIO(), Terminal()):
+        with progress.Progress(2, 0, stream=stream, quiet=True) as shown:
+            shown.advance({"loss": 0.5}, {"test": 0.5})
+            shown.say("warning: odd")
+            shown.advance({"loss": 0.5}, {"test": 0.5})
+        assert stream.getvalue() == "warning: odd\n"

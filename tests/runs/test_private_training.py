@@ -1,15 +1,18 @@
 """Private processes trained by a call: drawn as their accountant assumes, or refused."""
 
+import dataclasses
+
+import dp_accounting as dpa
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
 import tff_nlp
-from tff_nlp import seeds
+from tff_nlp import errors, seeds
 from tff_nlp.clients import client_data, cohorts
 from tff_nlp.execution import streaming
 from tff_nlp.learning.transforms.example_privacy import ExamplePrivacy
-from tff_nlp.privacy import names
+from tff_nlp.privacy import guarantee, names
 from tff_nlp.program import training
 
 BY_EXAMPLE = ExamplePrivacy(clipping_norm=1.0, noise_multiplier=1.0, expected_batch_size=4)
@@ -184,3 +187,54 @@ def test_a_departure_may_be_accounted_for_or_allowed(
     with pytest.raises(StoppedError):
         train(build(names.GAUSSIAN, **process), sampling=sampling, **arguments)
     assert drawn["sampling"] == sampling
+
+
+@pytest.fixture
+def promised():
+    """The guarantee of the rounds of `train` with the noise of `build`."""
+    return guarantee.Guarantee(
+        mechanism=names.GAUSSIAN,
+        population=6,
+        clients_per_round=3,
+        sampling="poisson",
+        noise_multiplier=1.0,
+        delta=0.1,
+    )
+
+
+@pytest.mark.slow
+def test_a_guarantee_becomes_the_statement_of_the_rounds(train, build, promised, capsys):
+    trained = train(build(names.GAUSSIAN), rounds=2, promised=promised, show_progress=False)
+    accountant = dpa.rdp.RdpAccountant()
+    one = dpa.PoissonSampledDpEvent(0.5, dpa.GaussianDpEvent(1.0))
+    accountant.compose(dpa.SelfComposedDpEvent(one, 2))
+    assert trained.privacy.guaranteed and trained.privacy.rounds == 2
+    assert trained.privacy.epsilons.rdp == pytest.approx(accountant.get_epsilon(0.1), rel=0.01)
+    assert trained.privacy.line().startswith(f"epsilon {trained.privacy.epsilons.rdp:.4f} (rdp)")
+    assert float(trained.rows[-1]["epsilon_rdp"]) == pytest.approx(trained.privacy.epsilons.rdp)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_guarantee_for_other_rounds_is_refused(train, build, promised):
+    process = build(names.GAUSSIAN)
+    for change, message in (
+        ({"population": 7}, "promised: its population is 7, and that of the rounds is 6"),
+        ({"clients_per_round": 2}, "promised: its clients_per_round is 2, and that of the .* is 3"),
+        ({"sampling": "fixed"}, "promised: its sampling is fixed, .* is poisson"),
+    ):
+        with pytest.raises(tff_nlp.UserError, match=message):
+            train(process, promised=dataclasses.replace(promised, **change))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dp", [names.NONE, names.DISTRIBUTED])
+def test_a_guarantee_needs_a_mechanism_that_measures_its_noise(train, build, promised, dp):
+    with pytest.raises(tff_nlp.UserError, match="promised: needs an aggregator of build_agg"):
+        train(build(dp), promised=promised)
+
+
+@pytest.mark.slow
+def test_a_guarantee_for_another_noise_ends_the_run(train, build, promised):
+    louder = dataclasses.replace(promised, noise_multiplier=2.0)
+    with pytest.raises(errors.RunError, match="noise multiplier is 1, but epsilon is computed"):
+        train(build(names.GAUSSIAN), promised=louder)

@@ -15,7 +15,13 @@ class Progress:
     """Shows the number of completed rounds (or parts of epochs). Use it in a `with` statement."""
 
     def __init__(
-        self, total: int, done: int, unit: str = "round", stream: TextIO | None = None
+        self,
+        total: int,
+        done: int,
+        unit: str = "round",
+        stream: TextIO | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
         """Begins to show the progress.
 
@@ -24,13 +30,14 @@ class Progress:
           done: Number of rounds that an earlier run of the program completed.
           unit: Word for a round.
           stream: Output stream. The default is standard error.
+          quiet: Whether to show messages only, and no progress.
         """
         self._total, self._start, self._done, self._unit = total, done, done, unit
-        self._stream = stream or sys.stderr
+        self._stream, self._quiet = stream or sys.stderr, quiet
         self._began = self._last_line = time.monotonic()
         self._kept: dict[str, str] = {}
         self._bar = None
-        if self._stream.isatty():
+        if self._stream.isatty() and not quiet:
             self._bar = tqdm.tqdm(
                 total=total, initial=done, unit=unit, desc="training", file=self._stream
             )
@@ -48,6 +55,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
+            return
+        if self._quiet:
             return
         now = time.monotonic()
         if kept or self._done == self._total or now - self._last_line >= _SECONDS_BETWEEN_LINES:

@@ -89,6 +89,7 @@ class TrainingProgram:
         of its clients; None without such a simulation.
       auditor: What an audit needs to read the releases; None without an audit. The aggregator of
         the process must then be a `releases.ReleasingFactory`.
+      show_progress: Whether to show the progress. Warnings are shown in any case.
     """
 
     process: Any
@@ -108,6 +109,7 @@ class TrainingProgram:
     drawn: contract_terms.Rounds | None = None
     auditor: trace_log.Auditor | None = None
     clock: Callable[[int], Mapping[str, float]] | None = None
+    show_progress: bool = True
 
     def __post_init__(self) -> None:
         if self.conduct.is_private and self.drawn is None:
@@ -155,7 +157,7 @@ class TrainingProgram:
         receivers = (board, *tracked)
         trackers.add_all(receivers, log.rows())
         scores: Mapping[str, Scores] = {}
-        with progress.Progress(self.rounds, start) as shown:
+        with progress.Progress(self.rounds, start, quiet=not self.show_progress) as shown:
             for number in range(start, self.rounds):
                 began = time.monotonic()
                 state, row = self._round(state, number, records)

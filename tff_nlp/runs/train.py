@@ -9,15 +9,19 @@ from typing import Any
 
 import tensorflow_federated as tff
 
+from tff_nlp import errors
 from tff_nlp.clients import client_data
 from tff_nlp.clients.partition import Partition
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.execution import contexts, form_context
 from tff_nlp.learning import client_input, composition
-from tff_nlp.privacy import contract, contract_terms, names
+from tff_nlp.privacy import contract, contract_terms, guarantee, names, statement
 from tff_nlp.program import run_directory, secret_file, training
 from tff_nlp.runs import learner as learners
 from tff_nlp.runs.drawing import Drawing
+
+# The mechanisms that measure their noise, so that it can be compared with a guarantee.
+_MEASURED = (names.GAUSSIAN, names.ADAPTIVE_CLIPPING)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,12 +33,14 @@ class Trained:
       weights: The trained weights, `trainable` and `non_trainable`.
       scores: Scores of the last evaluation, by evaluation set; empty without a test corpus.
       rows: Metrics of each round, by column of metrics.csv.
+      privacy: The privacy statement of the rounds; None without a guarantee.
     """
 
     learner: Any
     weights: Any
     scores: Mapping[str, Any]
     rows: Sequence[Mapping[str, str]]
+    privacy: statement.PrivacyStatement | None = None
 
     def evaluate(self, corpus: Corpus) -> Any:
         """Returns the scores on texts: accuracy and others, or perplexity and others.
@@ -79,12 +85,14 @@ def train(
     local_steps: int | None = None,
     sampling: str | None = None,
     adjacency: str = "auto",
+    promised: guarantee.Guarantee | None = None,
     test: Corpus | None = None,
     eval_every: int = 5,
     seed: int = 0,
     output_dir: str | pathlib.Path | None = None,
+    show_progress: bool = True,
 ) -> Trained:
-    """Trains for some rounds in this process, with a progress bar.
+    """Trains for some rounds in this process, and shows the progress.
 
     If TFF's own context is installed, this function replaces it with the streaming context.
 
@@ -105,11 +113,15 @@ def train(
         the mechanism of the process assumes, or "fixed" without a mechanism.
       adjacency: How neighbouring data sets differ in the claimed epsilon: "add_or_remove",
         "replace_one", or "auto" for what the mechanism's accountant assumes.
+      promised: The guarantee for the clients, if the process has the mechanism "gaussian" or
+        "adaptive_clipping". It becomes the statement in `Trained.privacy`, and training fails if
+        the rounds differ from it. None for no statement.
       test: Texts for the evaluation during training and at the end; None for no evaluation.
       eval_every: Number of rounds between two evaluations.
       seed: Seed of all random choices, except those that protect privacy.
       output_dir: Folder of checkpoints, metrics.csv and TensorBoard events. The same call resumes a
         training that was stopped. None for a temporary folder.
+      show_progress: Whether standard error shows a progress bar, or lines if it is no terminal.
 
     Raises:
       UserError: If an argument is wrong.
@@ -131,6 +143,8 @@ def train(
         secure_sums=_kind_of_sums(conduct, context),
     )
     contract.check(conduct, drawn)
+    if promised is not None:
+        _check_promise(process, promised, drawn, clients, clients_per_round)
     population = client_data.TokenClientData(
         learner.tokens(corpus),
         learner.targets(corpus),
@@ -141,7 +155,7 @@ def train(
         local_steps=local_steps,
         poisson=drawn.poisson_batches,
     )
-    settings = {
+    settings: dict[str, Any] = {
         "rounds": rounds,
         "clients_per_round": clients_per_round,
         "batch_size": batch_size,
@@ -152,6 +166,8 @@ def train(
         "corpus": corpus.fingerprint,
         "partition": clients.checksum,
     }
+    if promised is not None:
+        settings["promised"] = dataclasses.asdict(promised)
     with contextlib.ExitStack() as stack:
         folder = output_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="tff_nlp-"))
         directory = stack.enter_context(run_directory.RunDirectory(pathlib.Path(folder), settings))
@@ -179,13 +195,40 @@ def train(
             rounds=rounds,
             eval_every=eval_every,
             checkpoint_every=1,
+            guarantee=promised,
             noise_secret=secret,
             client_id=lambda client: clients.client_ids[client],
             drawn=drawn,
+            show_progress=show_progress,
         )
         outcome = program.run(directory)
         weights = process.get_model_weights(outcome.state)
-    return Trained(learner, weights, outcome.scores, outcome.rows)
+    return Trained(learner, weights, outcome.scores, outcome.rows, outcome.privacy)
+
+
+def _check_promise(
+    process: Any,
+    promised: guarantee.Guarantee,
+    drawn: contract_terms.Rounds,
+    clients: Partition,
+    clients_per_round: int,
+) -> None:
+    """Refuses a guarantee for other rounds. The program compares mechanism and noise with it."""
+    measured = process.next.type_signature.result.metrics.member["aggregator"]
+    if promised.mechanism not in _MEASURED or not hasattr(measured, "noise_multiplier"):
+        raise errors.UserError(
+            f"`promised`: needs an aggregator of `build_aggregator` with {' or '.join(_MEASURED)}, "
+            "which measures its noise"
+        )
+    for name, value, actual in (
+        ("population", promised.population, clients.num_clients),
+        ("clients_per_round", promised.clients_per_round, clients_per_round),
+        ("sampling", promised.sampling, drawn.sampling),
+    ):
+        if value != actual:
+            raise errors.UserError(
+                f"`promised`: its {name} is {value}, and that of the rounds is {actual}"
+            )
 
 
 def _kind_of_sums(conduct: contract_terms.Conduct, context: Any) -> str:
