@@ -58,10 +58,13 @@ def page(to: pathlib.Path) -> str:
     blocks: list[pages.Block] = [
         pages.Heading("Published tables, computed again", 1),
         pages.Text(
-            "Each table is one command, experiments/reproduce.py NAME --data_dir=FOLDER; --list "
-            "says which files it needs. Where a published order does not come out, the page says "
-            "so first. Small means: other encoder and fewer rounds, within an hour on two cores. "
-            "The departures are below each table. Two seeds tell little about a small difference."
+            errors.with_flags(
+                "Each table is one command, experiments/reproduce.py NAME `data_dir`=FOLDER; "
+                "`list` says which files it needs. Where a published order does not come out, the "
+                "page says so first. Small means: other encoder and fewer rounds, within an hour "
+                "on two cores. The departures are below each table. Two seeds tell little about a "
+                "small difference."
+            )
         ),
         pages.Table(["paper", "what came out", "computed"], overview),
     ]
@@ -84,7 +87,8 @@ def _section(found: Mapping[str, Any], to: pathlib.Path) -> list[pages.Block]:
         if isinstance(block, pages.Picture):
             block = pages.Picture(block.png, f"{_PICTURES}/{block.path}", block.says)
         lowered.append(block)
-    command = f"Command: experiments/reproduce.py {name} --scale={found['scale']}"
+    setting = errors.with_flags(f"`scale`={found['scale']}")
+    command = f"Command: experiments/reproduce.py {name} {setting}"
     return [lowered[0], pages.Text(command), *lowered[1:]]
 
 

@@ -229,7 +229,7 @@ def _write(
     durable_files.replace_text(folder / tuning_price.RESULT, json.dumps(found, indent=2) + "\n")
     lines = [f"# The values of the best trial by {search.objective} {headline}."]
     lines += [f"# {errors.with_flags(line)}" for line in (price.lines() if price else [])]
-    lines += [f"--{name}={_flag(value)}" for name, value in best.values.items()]
+    lines += [errors.with_flags(f"`{name}`={_flag(value)}") for name, value in best.values.items()]
     durable_files.replace_text(folder / FLAGS, "\n".join(lines) + "\n")
     tuning_picture.draw(
         search.dimensions,
