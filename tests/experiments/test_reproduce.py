@@ -200,7 +200,7 @@ def _expected(published, cell):
     groups = [getattr(run, field.name) for field in dataclasses.fields(run)]
     values = options.record(*groups)
     given = {**published.settings, **cell.settings, **paper.changes_of(published, cell, "smoke")}
-    free = {"corpus", "test_corpus", "output_dir", "cache_dir", "seed"}
+    free = {"corpus", "test_corpus", "output_dir", "cache_dir", "seed", "trackers"}
     free |= {o for o in RESOLVED if o not in given}
     return {option: value for option, value in values.items() if option not in free}
 
