@@ -8,12 +8,12 @@ from typing import Any
 from absl import flags
 
 from experiments.flags import paths
-from tff_nlp.runs import checks
+from tff_nlp.runs import checks, options
 
 
 def of_run(run: type) -> tuple[type, ...]:
     """Returns the groups of flags of a run's config, which are the types of its fields."""
-    return tuple(typing.get_type_hints(run)[field.name] for field in dataclasses.fields(run))
+    return tuple(options.groups_of(run).values())
 
 
 def define(group: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:

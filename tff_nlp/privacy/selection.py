@@ -76,7 +76,9 @@ def best_of(one: np.ndarray, orders: Sequence[float], mean: float) -> np.ndarray
 
 
 def draw_trainings(mean: float) -> int:
-    """Returns a geometric number of trainings, from the system's randomness: nobody may know it.
+    """Draws the number of trainings from a geometric distribution.
+
+    The number must stay secret, so it comes from the randomness of the operating system.
 
     Args:
       mean: Its mean, 1 or more.

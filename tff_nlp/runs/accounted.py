@@ -21,7 +21,7 @@ def classic_epsilon_of_poisson_rounds(
       rounds: Number of rounds.
       delta: Probability with which epsilon may fail.
     """
-    event = _poisson_rounds(clients, clients_per_round, noise_multiplier, rounds)
+    event = _poisson_rounds(clients_per_round / clients, noise_multiplier, rounds)
     return _classic(event, delta, accounting.INTEGER_ORDERS, accounting.ADD_OR_REMOVE)
 
 
@@ -54,11 +54,11 @@ def epsilon_without_sampling(
     """
     epsilon_of = calibration.epsilon_by("rdp", delta)
 
-    def planned(noise: float) -> dpa.DpEvent:
-        one = events.poisson_round(sampling_probability, noise)
-        return dpa.SelfComposedDpEvent(one, planned_steps)
-
-    noise = calibration.smallest_noise(planned, target_epsilon, epsilon_of)
+    noise = calibration.smallest_noise(
+        lambda z: _poisson_rounds(sampling_probability, z, planned_steps),
+        target_epsilon,
+        epsilon_of,
+    )
     return float(epsilon_of(dpa.SelfComposedDpEvent(events.everybody_round(noise), steps)))
 
 
@@ -82,7 +82,7 @@ def smallest_cohort(
     """
     return float(
         calibration.smallest_cohort(
-            lambda cohort: _poisson_rounds(clients, cohort, noise_ratio * cohort, rounds),
+            lambda cohort: _poisson_rounds(cohort / clients, noise_ratio * cohort, rounds),
             clients,
             target_epsilon,
             calibration.epsilon_by("rdp", delta),
@@ -90,11 +90,8 @@ def smallest_cohort(
     )
 
 
-def _poisson_rounds(
-    clients: int, clients_per_round: int, noise_multiplier: float, rounds: int
-) -> dpa.DpEvent:
-    one = events.poisson_round(clients_per_round / clients, noise_multiplier)
-    return dpa.SelfComposedDpEvent(one, rounds)
+def _poisson_rounds(probability: float, noise_multiplier: float, rounds: int) -> dpa.DpEvent:
+    return dpa.SelfComposedDpEvent(events.poisson_round(probability, noise_multiplier), rounds)
 
 
 def _classic(

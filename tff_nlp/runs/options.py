@@ -27,6 +27,21 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def groups_of(run: type) -> dict[str, Any]:
+    """Returns the types of the groups of options of a run's config, by the name of their field."""
+    hints = typing.get_type_hints(run)
+    return {field.name: hints[field.name] for field in dataclasses.fields(run)}
+
+
+def types_of(group: type) -> dict[str, tuple[type, ...]]:
+    """Returns the types that each option of a group may have, for example int and NoneType."""
+    hints = typing.get_type_hints(group)
+    return {
+        field.name: typing.get_args(hints[field.name]) or (hints[field.name],)
+        for field in dataclasses.fields(group)
+    }
+
+
 def check_choices(config: Any) -> None:
     """Checks that each option with choices has one of them, as scripts do for flags.
 
@@ -60,9 +75,9 @@ def restore(kind: type, values: Mapping[str, Any]) -> Any:
         message is the name of the option.
       UserError: If the config's own checks refuse a value.
     """
-    hints = typing.get_type_hints(kind)
+    allowed = types_of(kind)
     for field in dataclasses.fields(kind):
-        kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
+        kinds = allowed[field.name]
         # A float option accepts an int. No number option accepts a bool, an int in Python.
         fitting = (*kinds, int) if float in kinds else kinds
         value, choices = values[field.name], field.metadata["choices"]

@@ -3,12 +3,11 @@
 import dataclasses
 import glob
 import pathlib
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tff_nlp import errors
-from tff_nlp.runs import configs
+from tff_nlp.runs import configs, options
 
 SCALES = ("smoke", "small", "full")
 _NOT_STATED = "not stated"
@@ -254,8 +253,7 @@ def defaults(cell: Cell) -> dict[str, Any]:
 
 def _groups(cell: Cell) -> dict[str, Any]:
     """Returns the types of the groups of options of a cell's run, by field."""
-    hints = typing.get_type_hints(_kind(cell))
-    return {field.name: hints[field.name] for field in dataclasses.fields(_kind(cell))}
+    return options.groups_of(_kind(cell))
 
 
 def _kind(cell: Cell) -> type[configs.FederatedRun] | type[configs.CentralRun]:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import pathlib
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_nlp.printable import printable
 from tff_nlp.program import run_directory
-from tff_nlp.runs import configs, pages, sent_bytes
+from tff_nlp.runs import configs, options, pages, sent_bytes
 
 # File -> what it shows.
 _PICTURES = {
@@ -83,7 +82,7 @@ def _defaults() -> dict[str, Any]:
     return {
         field.name: field.default
         for run in (configs.CentralRun, configs.FederatedRun)
-        for group in typing.get_type_hints(run).values()
+        for group in options.groups_of(run).values()
         for field in dataclasses.fields(group)
     }
 

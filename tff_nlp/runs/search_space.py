@@ -3,12 +3,10 @@
 import dataclasses
 import math
 import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_nlp.runs import checks, configs
+from tff_nlp.runs import checks, configs, options
 
 LOGUNIFORM, UNIFORM, INT, CHOICE = KINDS = ("loguniform", "uniform", "int", "choice")
 _TERM = re.compile(r"\s*(\w+)\s*=\s*(\w+)\s*\((.*)\)\s*")
@@ -89,12 +87,10 @@ class _Option:
 def _options() -> dict[str, _Option]:
     """Returns all options of a run by name."""
     found = {}
-    for group, config in typing.get_type_hints(configs.FederatedRun).items():
-        hints = typing.get_type_hints(config)
+    for group, config in options.groups_of(configs.FederatedRun).items():
+        allowed = options.types_of(config)
         for field in dataclasses.fields(config):
-            hint = hints[field.name]
-            kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            found[field.name] = _Option(group, kinds, field.metadata["choices"])
+            found[field.name] = _Option(group, allowed[field.name], field.metadata["choices"])
     return found
 
 

@@ -166,7 +166,7 @@ def _values(search: Search, trial: optuna.Trial) -> dict[str, Any]:
 
 
 def train(search: Search, run: configs.FederatedRun, number: int) -> None:
-    """Trains a trial, or continues it, and tells the study its score.
+    """Trains a trial from its start or its last checkpoint, and records its score in the study.
 
     Args:
       search: The search.

@@ -210,14 +210,15 @@ def _write(
         why = trials[0].failed if trials else "there was no trial"
         raise errors.RunError(f"no trial has a score; the first one: {errors.verbatim(why)}")
     best = (min if search.minimize else max)(scored, key=lambda trial: trial.score)
-    result = json.loads((trial_study.folder_of(folder, best.number) / "result.json").read_text())
+    place = trial_study.folder_of(folder, best.number)
+    result = json.loads((place / run_directory.RESULT).read_text())
     headline = cells.headline(result)
     found = {
         "search": config.search,
         "objective": f"{search.objective}_{headline}",
         "best": {
             "trial": best.number,
-            "folder": trial_study.folder_of(folder, best.number).name,
+            "folder": place.name,
             "values": best.values,
             search.objective: best.score,
             "test": result["test"][headline],
