@@ -98,7 +98,7 @@ def train(
         part = _UNTRAINED[run.process]
         note = f"clients keep {part}, so those of the final and exported model are untrained"
         reporter.say("note", [note])
-    secret = _noise_secret(run, directory)
+    secret = noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
     attacking = attackers.of_run(run, split.train)
     if attacking is not None:
@@ -276,7 +276,7 @@ def _population(
     )
 
 
-def _noise_secret(
+def noise_secret(
     run: configs.FederatedRun, directory: run_directory.RunDirectory
 ) -> NoiseSecret | None:
     """Returns the secret from which the noise of the run derives; None without privacy.
