@@ -248,7 +248,7 @@ def _signing_key(content: bytes, start: str) -> bytes:
 def _authority(key: ec.EllipticCurvePrivateKey, until: datetime.datetime) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tff_nlp federation")])
     return (
-        _builder(name, name, key.public_key(), until)
+        _builder(name, name, key.public_key(), key.public_key(), until)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
@@ -267,7 +267,7 @@ def _issue(
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
     alternative = [_host(host) for host in hosts] or [x509.DNSName(name)]
     return (
-        _builder(subject, authority.subject, key.public_key(), until)
+        _builder(subject, authority.subject, key.public_key(), authority_key.public_key(), until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -280,6 +280,7 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     public: ec.EllipticCurvePublicKey,
+    of_issuer: ec.EllipticCurvePublicKey,
     until: datetime.datetime,
 ) -> x509.CertificateBuilder:
     return (
@@ -290,6 +291,10 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(_now() - _BEFORE)
         .not_valid_after(until)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(of_issuer), critical=False
+        )
     )
 
 

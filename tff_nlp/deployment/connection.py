@@ -46,6 +46,7 @@ class Connection:
         """
         service.split_address(address, "coordinator")
         self.address = address
+        self._attending: Any = None
         secure = grpc.ssl_channel_credentials(
             credentials.authority, credentials.key, credentials.certificate
         )
@@ -67,7 +68,13 @@ class Connection:
         """Yields the tasks of the silo until the coordinator ends the call."""
         with self._explained():
             arrival = pb.Arrival(plan_digest=digest, process=process)
-            yield from self._stream("Attend", pb.Task)(arrival)
+            self._attending = self._stream("Attend", pb.Task)(arrival)
+            yield from self._attending
+
+    def hang_up(self) -> None:
+        """Ends the call of `attend`."""
+        if self._attending is not None:
+            self._attending.cancel()
 
     def fetch(self, attempt: pb.Attempt, seconds: float) -> Iterator[pb.Piece]:
         """Yields the weights of a round."""

@@ -105,11 +105,15 @@ class MaskedAttempt:
             self._aborted = self._aborted or why
             self._changed.notify_all()
 
-    def run(self, invited: Sequence[int], key_seconds: float, ends: float) -> list[np.ndarray]:
+    def run(
+        self, invited: Sequence[int], fewest: int, key_seconds: float, ends: float
+    ) -> list[np.ndarray]:
         """Closes the steps, and returns the sums.
 
         Args:
           invited: Positions of the silos.
+          fewest: Number of inputs that the sum must have. With fewer, nothing is unmasked: a sum
+            that is not used must not be revealed, because a second sum of the round would be.
           key_seconds: Seconds for each step that needs no training.
           ends: When the inputs must be there, in seconds of `time.monotonic`.
 
@@ -117,12 +121,14 @@ class MaskedAttempt:
           SecureAggregationAborted: If too few silos answer.
         """
         try:
-            return self._run(invited, key_seconds, ends)
+            return self._run(invited, fewest, key_seconds, ends)
         except refusals.SecureAggregationAborted as error:
             self.abort(errors.message(error))
             raise
 
-    def _run(self, invited: Sequence[int], key_seconds: float, ends: float) -> list[np.ndarray]:
+    def _run(
+        self, invited: Sequence[int], fewest: int, key_seconds: float, ends: float
+    ) -> list[np.ndarray]:
         def soon() -> float:
             return time.monotonic() + key_seconds
 
@@ -132,6 +138,8 @@ class MaskedAttempt:
         with self._closing(Step.SHARE_KEYS, there, soon()) as sharing:
             self._next[Step.SHARE_KEYS] = dict(self._server.forwarded_shares())
         with self._closing(Step.MASKED_INPUT, sharing, ends) as survivors:
+            if len(survivors) < fewest:
+                raise refusals.SecureAggregationAborted(self._too_few(survivors, fewest))
             announcement = self._server.announcement()
             self._next[Step.MASKED_INPUT] = dict.fromkeys(survivors, announcement)
         with self._closing(Step.CONSISTENCY_CHECK, survivors, soon()) as signing:
@@ -162,6 +170,13 @@ class MaskedAttempt:
                 self.failed[client] = f"sent no answer to step {step.name} in time"
             yield self._answered[step]
             self._changed.notify_all()
+
+    def _too_few(self, survivors: Collection[int], fewest: int) -> str:
+        reasons = "; ".join(sorted(set(self.failed.values())))
+        return (
+            f"{len(survivors)} silos sent an input, and {fewest} are needed; nothing is revealed "
+            f"({reasons})"
+        )
 
     def _check(self) -> None:
         if self._aborted:

@@ -52,14 +52,15 @@ class Policy:
     min_silos: int | None = None
     colluders: int | None = None
 
-    def demands(self, cohort: int) -> demands.Demands:
+    def demands(self, threshold: int) -> demands.Demands:
         """Returns what the silo demands of a session of secure aggregation.
 
         Args:
-          cohort: Number of silos of a round in the plan.
+          threshold: Number of silos that must answer in each step, in the approved plan.
         """
+        fewest = min(threshold, demands.DEFAULT.fewest_clients)
         return demands.Demands(
-            fewest_clients=max(2, min(cohort, self.min_silos or demands.DEFAULT.fewest_clients)),
+            fewest_clients=max(2, fewest if self.min_silos is None else self.min_silos),
             colluders=self.colluders,
         )
 
@@ -144,7 +145,7 @@ def _checked(start: str, name: str, value: Any, hint: Any) -> Any:
             raise errors.UserError(f'{start}: {name} must be a list of names, as in ["a", "b"]')
         return tuple(value)
     numbers = (int, float) if float in kinds else (int,)
-    if isinstance(value, bool) or not isinstance(value, numbers) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, numbers) or not value >= 0:
         kind = "a number" if float in kinds else "an integer"
         raise errors.UserError(f"{start}: {name} must be {kind} of 0 or more")
     return value

@@ -236,7 +236,8 @@ class _SiloCohort:
 
             def finish(self) -> Sequence[np.ndarray]:
                 seconds = context.patience.key_seconds
-                return masked.run(tuple(invited), seconds, current.ends)
+                fewest = cohort - context.max_failed_clients
+                return masked.run(tuple(invited), fewest, seconds, current.ends)
 
         context = self._context
         sums = secure_sums.HiddenSums(self._summands, range(cohort), lambda *_: Session()).finish()

@@ -99,6 +99,7 @@ class Silo:
                     raise errors.UserError(errors.message(error)) from error
                 self._note_away(error, number)
             except connection.AwayError as error:
+                self._raise_refusal()
                 if time.monotonic() - away_since > patience:
                     raise
                 self._note_away(error, number)
@@ -146,6 +147,7 @@ class Silo:
             # The coordinator learns only that the silo refuses. Its operator sees why.
             self._give_up(task, f"refuses: {errors.without_marks(errors.message(error))}")
             self._refusal = error
+            self._link.hang_up()
             return
         except (refusals.SecureAggregationAborted, refusals.MessageRejectedError) as error:
             self._give_up(task, errors.without_marks(errors.message(error)))
@@ -243,7 +245,7 @@ class Silo:
             self._position,
             identities.Identity(self._credentials.signing_key),
             silo_context.directory(self._credentials.members),
-            self._limits.demands(cohort),
+            self._limits.demands(self._plan.threshold),
         )
         if session.session.threshold < self._plan.threshold:
             raise errors.UserError(
