@@ -28,6 +28,7 @@ from tff_nlp.deployment import (
 from tff_nlp.deployment import federation_pb2 as pb
 from tff_nlp.execution import forms
 
+NO_LIMITS = policy.Policy()
 _VECTOR = tff.TensorType(np.float32, [3])
 
 
@@ -98,7 +99,7 @@ class Federation:
         clients = [silo_context.RemoteClient(name, number) for name in names or self.names]
         return self.context.invoke(self.computation, [np.asarray(state, np.float32), clients])
 
-    def silo(self, name, limits=policy.Policy(), work=None, link=None):
+    def silo(self, name, limits=NO_LIMITS, work=None, link=None):
         """Returns a silo, and the function that takes part in a thread."""
         own = certificates.load(self.keys[name])
         link = link or connection.Connection(self.address, own)
