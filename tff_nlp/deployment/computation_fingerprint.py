@@ -67,7 +67,7 @@ class _Functions:
         waits = sorted(f"^{node}" for node in function.control_ret.values())
         types = [str(arg.type) for arg in (*signature.input_arg, *signature.output_arg)]
         # What a function must run, although no result needs it.
-        also = sorted(body.structure(name) for name in waits)
+        also = sorted(body.structures(waits))
         ends = [body.endpoint(name) for name in results]
         return _digest("function", *types, *body.numbered(results), *also, *ends)
 
@@ -96,10 +96,10 @@ class _Body:
         stands_for = self._numbers.get(node, self._inputs.get(node, node))
         return f"{stands_for}:{output}"
 
-    def structure(self, name: str) -> str:
-        """Returns the fingerprint of a node and of all that it needs, however often it is used."""
-        top, _ = _split(name)
-        for node in self._in_order([top], self._sources):
+    def structures(self, names: Sequence[str]) -> list[str]:
+        """Returns the fingerprint of each node and of all that it needs."""
+        tops = [_split(name)[0] for name in names]
+        for node in self._in_order(tops, self._sources):
             if node not in self._structures:
                 definition = self._nodes[node]
                 inputs = [self._reference(i) for i in definition.input if not i.startswith("^")]
@@ -107,7 +107,7 @@ class _Body:
                 self._structures[node] = _digest(
                     definition.op, *self._attributes(definition), *inputs, *waits
                 )
-        return self._structures.get(top, top)
+        return [self._structures.get(top, top) for top in tops]
 
     def numbered(self, outputs: Sequence[str]) -> Iterator[str]:
         """Yields a line for each node that the outputs need, and gives these nodes numbers.
@@ -115,8 +115,7 @@ class _Body:
         Nodes of the same structure may be one node that is used twice, or two. The numbers tell
         these apart.
         """
-        for output in outputs:
-            self.structure(output)
+        self.structures(outputs)
         tops = [_split(name)[0] for name in outputs]
         for node in self._in_order(tops, self._sorted_sources):
             if node in self._nodes and node not in self._numbers:

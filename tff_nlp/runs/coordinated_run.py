@@ -63,7 +63,6 @@ def run(config: CoordinatedRun) -> None:
       UserError: If an option, a file or a key is wrong.
       RunError: If training fails.
     """
-    federation_task.check_extra()
     if not config.place.output_dir:
         raise errors.UserError("`output_dir`: is needed: the folder of the federation")
     run_paths.check(config.place)
@@ -223,7 +222,7 @@ def _coordinate(
             masking=masking,
             max_failed_clients=config.coordinator.max_failed_clients,
         )
-        tff.framework.set_default_context(context)
+        stack.enter_context(tff.framework.get_context_stack().install(context))
         reporter.say("listening", [f"{config.coordinator.listen}, for silos of {PLAN}"])
         if config.coordinator.status:
             page = status_page.of_coordinator(agreed, context, directory.path)

@@ -1,7 +1,6 @@
 """What both halves of a federation build from its plan: the model, the process, its fingerprint."""
 
 import dataclasses
-import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -285,13 +284,3 @@ def build(
 def versions() -> dict[str, str]:
     """Returns the versions of the software, by package."""
     return {name: result.version_of(name) or "" for name in _VERSIONS}
-
-
-def check_extra() -> None:
-    """Refuses to run without the packages of the extra.
-
-    Raises:
-      UserError: If a package is missing.
-    """
-    if importlib.util.find_spec("grpc") is None:
-        raise errors.UserError("grpcio is not installed; EXTRAS=deploy scripts/setup adds it")

@@ -50,7 +50,6 @@ def run(config: SiloRun) -> None:
       UserError: If an option, a file, a key, a row or the plan is refused.
       RunError: If the coordinator stays away.
     """
-    federation_task.check_extra()
     silo = config.silo
     user_folders.check_writable("silo_dir", pathlib.Path(silo.silo_dir))
     credentials = certificates.load(pathlib.Path(silo.identity))
