@@ -1,7 +1,7 @@
 """A federation over real connections equals the simulation of train.py, to the bit.
 
 The coordinator runs in the test's thread and the silos in threads of their own, each with its own
-folder. `tests/experiments/test_federation.py` has the same with processes.
+folder. `tests/experiments/test_killed_federation.py` has processes.
 """
 
 import json
@@ -34,7 +34,7 @@ def write_encoder(folder):
     return str(folder)
 
 
-def write_texts(folder):
+def write_texts(folder, names=NAMES):
     """Writes the texts of each silo, of all silos, and of the test."""
     rng = np.random.default_rng(1)
     letters = [word for word in tiny.CHECKPOINT_WORDS if len(word) == 1]
@@ -45,15 +45,15 @@ def write_texts(folder):
             text = " ".join(rng.choice(letters, 6)) + (" y" if label else " x")
             yield f"{text},{'good' if label else 'bad'}"
 
-    texts = {name: [f"{PLANTED},bad", *rows(9)] for name in NAMES}
+    texts = {name: [f"{PLANTED},bad", *rows(9)] for name in names}
     for name, own in texts.items():
         (folder / f"{name}.csv").write_text("\n".join(["text,label", *own]))
-    whole = [f"{row},{name}" for name in NAMES for row in texts[name]]
+    whole = [f"{row},{name}" for name in names for row in texts[name]]
     (folder / "all.csv").write_text("\n".join(["text,label,silo", *whole]))
     tested = list(rows(20))
     (folder / "test.csv").write_text("\n".join(["text,label", *tested]))
     (folder / "test_of_all.csv").write_text(
-        "\n".join(["text,label,silo", *(f"{row},ash" for row in tested)])
+        "\n".join(["text,label,silo", *(f"{row},{names[0]}" for row in tested)])
     )
 
 
