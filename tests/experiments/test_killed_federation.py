@@ -22,6 +22,8 @@ SHARED = [
     "--max_tokens=10",
     "--batch_size=4",
     f"--rounds={ROUNDS}",
+    # A round takes some seconds, so that processes die in the middle of it.
+    "--client_epochs=400",
     "--dp=gaussian",
     "--noise_multiplier=1",
     "--noise_seed=5",
@@ -40,7 +42,16 @@ class Processes:
         self.encoder = parts.write_encoder(folder / "encoder")
         parts.write_texts(folder, NAMES)
         self.address = f"localhost:{parts.free_port()}"
-        self.running = {}
+        self.running, self.begins = {}, {}
+
+    def wait_until_it_takes_part(self, name):
+        """Waits until a process has started, or has ended."""
+        for _ in range(3000):
+            said = (self.folder / f"{name}.log").read_bytes()[self.begins[name] :]
+            if b"joined" in said or b"listening" in said or self.running[name].poll() is not None:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{name} does not start")
 
     def command(self, name, *more):
         place = self.folder
@@ -71,6 +82,7 @@ class Processes:
 
     def start(self, name):
         log = (self.folder / f"{name}.log").open("ab")
+        self.begins[name] = log.tell()
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}
         self.running[name] = subprocess.Popen(
             self.command(name), stdout=log, stderr=log, cwd=self.folder, env=environment
@@ -115,12 +127,11 @@ def test_random_kills_change_nothing(processes, tmp_path):
         processes.approve(name)
         processes.start(name)
     for _ in range(KILLS):
-        time.sleep(rng.uniform(0.5, 12.0))
         name = rng.choice(["coordinator", *NAMES])
+        processes.wait_until_it_takes_part(name)
+        time.sleep(rng.uniform(0.0, 4.0))
         process = processes.running[name]
-        if process.poll() is not None:
-            assert process.returncode == 0, (tmp_path / f"{name}.log").read_text()[-3000:]
-            continue
+        assert process.poll() is None, (tmp_path / f"{name}.log").read_text()[-3000:]
         process.send_signal(signal.SIGKILL)
         process.wait()
         processes.start(name)

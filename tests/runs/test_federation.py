@@ -13,10 +13,12 @@ import time
 import numpy as np
 import pytest
 import safetensors.numpy
+import tensorflow_federated as tff
 
 from tests.models import conftest as tiny
 from tff_nlp import errors
 from tff_nlp.deployment import certificates
+from tff_nlp.execution import streaming
 from tff_nlp.program import checkpoints
 from tff_nlp.runs import configs, coordinated_run, federated_run, federation_task, silo_run
 from tff_nlp.runs.configs import federation
@@ -113,6 +115,13 @@ def numbers(folder):
 def free_port():
     with socket.create_server(("localhost", 0)) as server:
         return server.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def _streaming():
+    """The context of the simulation. It adds updates in the order of the silos' names."""
+    with tff.framework.get_context_stack().install(streaming.StreamingContext(["/CPU:0"])):
+        yield
 
 
 @pytest.fixture(autouse=True)
