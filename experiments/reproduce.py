@@ -20,7 +20,7 @@ from experiments import papers
 from experiments.command_line import entry
 from experiments.flags import paths
 from tff_nlp.errors import UserError, verbatim
-from tff_nlp.runs import cells, paper, reporter
+from tff_nlp.runs import paper, reporter, text_table
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
@@ -85,7 +85,7 @@ def listed() -> list[str]:
         rows.append(
             [name, str(count), published.scale("small").cost, published.title, files or "none"]
         )
-    return cells.aligned(rows)
+    return text_table.aligned(rows)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,19 @@ def limited_files():
     limit(None)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that a test saves."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), save(figure, *a, **k))
+    )
+    return figures
+
+
 @pytest.fixture(scope="session")
 def shared_corpora() -> pathlib.Path:
     """The folder of real corpora. Tests that use it are skipped if it is missing."""
