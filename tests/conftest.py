@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 import pathlib
 import resource
 
@@ -20,6 +21,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tff_nlp")
 
 SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpora"
+
+
+def pytest_collection_finish():
+    """Spares the garbage collector what the imports made: each run of a script collects anew."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
