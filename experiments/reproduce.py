@@ -6,7 +6,8 @@
 
 It writes reproduction.html and reproduction.md, a picture for each table, and reproduction.json.
 Each run has its own folder in --output_dir. If the script was stopped, the same command continues
-it, and no number is computed twice. docs/reproduced.md shows the results.
+it, and no number is computed twice. Each result remembers the SHA-256 of its files, and a folder
+with results of other files is refused. docs/reproduced.md shows the results.
 """
 
 from experiments.command_line import startup  # noqa: F401
