@@ -137,7 +137,10 @@ def asks_for_one_aggregator(combination):
     return len(asked) + of_clients <= 1
 
 
-def test_objects_are_refused_with_the_same_sentence(workplace):
+def test_objects_are_refused_with_the_same_sentence(workplace, monkeypatch):
+    # Building TFF's secure aggregator takes longer than all else here, and many need the same one.
+    secure = functools.cache(tff.learning.secure_aggregator)
+    monkeypatch.setattr(tff.learning, "secure_aggregator", secure)
     # Objects do not know how sums are computed, and over how many clients. The other tasks and
     # choices cost more.
     others = {
