@@ -1,5 +1,6 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds and results."""
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -139,17 +140,18 @@ def train(
         outcome.write(
             directory,
             trained,
-            result.Facts(
-                began=began,
-                config=recorded,
-                data=texts,
-                learner=model,
-                strip_prefix=run.corpus.strip_prefix,
-                tokens=token_reports,
+            dataclasses.replace(
+                result.facts_of(
+                    run,
+                    texts,
+                    model,
+                    token_reports,
+                    config=recorded,
+                    began=began,
+                    weights=weights,
+                ),
                 partition_checksum=split.train.checksum,
                 bytes_per_client=sent,
-                rounds=run.rounds.rounds,
-                weights=weights,
                 audit=audited,
                 alone=compared,
                 personal=personal,
