@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -89,11 +90,13 @@ class Service:
             # The silo knows by this message that it has its seat.
             yield pb.Task(kind=pb.Task.FINISHED if self.finished else pb.Task.WAIT)
             while context.is_active():
-                with contextlib.suppress(Exception):
+                try:
                     task = seat.tasks.get(timeout=_TASK_SECONDS)
-                    if task is None:
-                        return
-                    yield task
+                except queue.Empty:
+                    continue
+                if task is None:
+                    return
+                yield task
         finally:
             self.attendance.leave(seat)
 

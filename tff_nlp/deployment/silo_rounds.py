@@ -1,5 +1,6 @@
 """A silo's part in a federation: it waits for tasks, computes, and sends what the plan says."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -69,7 +70,7 @@ class Silo:
         self._process = os.urandom(16)
         self._position = plan.silos.index(credentials.name)
         self._running: tuple[bytes, cancellation.CancellationManager] | None = None
-        self._refusal: errors.UserError | None = None
+        self._refusal: errors.UserError | errors.RunError | None = None
 
     def take_part(self, patience: float) -> None:
         """Takes part until the federation is finished.
@@ -143,10 +144,9 @@ class Silo:
                 self._say("left out", f"round {number}: {errors.message(error)}")
             self._forget(task)
             return
-        except errors.UserError as error:
-            # The coordinator learns only that the silo refuses. Its operator sees why.
-            self._give_up(task, f"refuses: {errors.without_marks(errors.message(error))}")
+        except (errors.UserError, errors.WriteError) as error:
             self._refusal = error
+            self._give_up(task, f"stops: {errors.without_marks(errors.message(error))}")
             self._link.hang_up()
             return
         except (refusals.SecureAggregationAborted, refusals.MessageRejectedError) as error:
@@ -162,6 +162,9 @@ class Silo:
             self._say("failed", f"round {number}: {errors.verbatim(error.message[:300])}")
             self._give_up(task, f"its computation failed ({type(error).__name__})")
             return
+        except Exception as error:  # A fault of this software must not keep the others waiting.
+            self._give_up(task, f"its software failed ({type(error).__name__})")
+            raise
         self.rounds, self.last_round = self.rounds + 1, number
         seconds = time.monotonic() - began
         self._say("round", f"{number} of {self._plan.rounds}: sent after {seconds:.1f} s")
@@ -173,7 +176,8 @@ class Silo:
 
     def _give_up(self, task: pb.Task, reason: str) -> None:
         number = task.attempt.round
-        self._log.add("refusal", round=number, reason=reason)
+        with contextlib.suppress(errors.WriteError):
+            self._log.add("refusal", round=number, reason=reason)
         self._say("refused", f"round {number}: {errors.verbatim(reason)}")
         try:
             self._link.report(pb.Failure(attempt=task.attempt, reason=reason))

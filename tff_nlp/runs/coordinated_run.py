@@ -206,6 +206,8 @@ def _coordinate(
     present = attendance.Attendance(silos, _say)
     connections = service.Service(text, present, _say)
     # A port that is taken is found before anything is written.
+    if config.coordinator.status:
+        service.check_port(config.coordinator.status, "status")
     server = service.start(connections, credentials, config.coordinator.listen)
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: server.stop(1.0).wait())
