@@ -208,6 +208,7 @@ class Federation:
 
 
 CASES = {
+    "head": {"model": "head"},
     "fedavg": {},
     "scaffold": {"federated": configs.FederatedConfig(algorithm="scaffold")},
     "masked": {"federated": configs.FederatedConfig(secure_aggregation="masked")},
@@ -230,27 +231,32 @@ CASES = {
     "ditto": {"federated": configs.FederatedConfig(algorithm="ditto")},
     "lora": {"model": "lora"},
 }
-FAST = ("scaffold", "distributed")
+FAST = ("head",)
 
 
 @pytest.mark.parametrize(
     "case",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
 )
-def test_a_federation_has_the_bits_of_the_simulation(place, tmp_path, case):
+def test_a_federation_has_the_bits_of_the_simulation(place, tmp_path, capsys, case):
     changed = dict(CASES[case])
     options = {"encoder": str(place / "encoder"), "max_tokens": 10}
     if changed.get("model", "") is None:
         changed["model"] = configs.ModelConfig(**options, dropout=0.0, encoder_dropout=0.0)
+    elif changed.get("model") == "head":
+        changed["model"] = configs.ModelConfig(**options, trainable="head")
     elif changed.get("model") == "lora":
         changed["model"] = configs.ModelConfig(**options, adapter="lora")
     parts = groups(place, **changed)
     federated = Federation(place, tmp_path, parts)
     assert federated.run() == simulated(place, tmp_path, parts)
-    check_files(federated, tmp_path)
+    check_files(tmp_path)
+    capsys.readouterr()
+    coordinated_run.run(federated.config)
+    assert "nothing to do" in capsys.readouterr().out
 
 
-def check_files(federated, folder):
+def check_files(folder):
     """No text of a silo is with the coordinator, and what was sent is as large as the plan says."""
     agreed = json.loads((folder / "coordinator" / "plan.json").read_text())
     for file in (folder / "coordinator").rglob("*"):
@@ -267,15 +273,6 @@ def check_files(federated, folder):
     result = json.loads((folder / "coordinator" / "result.json").read_text())
     assert 0 <= result["test"]["accuracy"] <= 1
     assert (folder / "coordinator" / "model" / "saved_model.pb").is_file()
-
-
-def test_a_finished_federation_says_so(place, tmp_path, capsys):
-    parts = groups(place, rounds=configs.RoundsConfig(rounds=1))
-    federated = Federation(place, tmp_path, parts)
-    federated.run()
-    capsys.readouterr()
-    coordinated_run.run(federated.config)
-    assert "nothing to do" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
