@@ -63,7 +63,13 @@ def serve(tmp_path):
             log = tmp_path / f"log{len(list(tmp_path.glob('log*')))}"
             with log.open("w") as file:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.serving.service.fake_service", "--port=0", *flags],
+                    [
+                        sys.executable,
+                        "-m",
+                        "tests.serving.service.fake_service",
+                        "--port=0",
+                        *flags,
+                    ],
                     cwd=ROOT,
                     stderr=file,
                     stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -94,7 +95,7 @@ def test_a_switch_under_load_loses_no_request(serve, tmp_path):
     old = write_model(tmp_path / "old", labels=["old", "other"], seconds=0.01)
     new = write_model(tmp_path / "new", labels=["new", "other"], load_seconds=0.5)
     models = tmp_path / "models.txt"
-    models.write_text(f"# the models\nm=1\n".replace("m=1", f"m:1={old}"))
+    models.write_text(f"# the models\nm:1={old}\n")
     service = serve(f"--models={models}", "--workers=2")
     loaded = LoadedService(service, clients=8, seconds=4)
     time.sleep(1)
@@ -151,7 +152,9 @@ def test_rate_limits_hold_over_workers_and_new_keys_come_with_sighup(serve, tmp_
     keys.write_text(lines[1] + "\n")  # Without the first key.
     service.signal(signal.SIGHUP)
     service.wait_for("now serving")
-    assert post(service, {"text": "x"}, headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    assert (
+        post(service, {"text": "x"}, headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    )
     sent = [
         post(service, {"text": "x"}, headers={"Authorization": f"Bearer {other}"}).status_code
         for _ in range(7)
@@ -206,6 +209,7 @@ def test_answers_belong_to_their_texts(serve, tmp_path):
     service = serve(f"--run={model}", "--max_batch=4")
     texts = ["x" * length for length in range(1, 100)]
     answer = post(service, {"texts": texts}).json()
+    assert len(answer["predictions"]) == len(texts)
     got = [prediction["probabilities"]["bad"] for prediction in answer["predictions"]]
     assert got == pytest.approx([first_probability(text) for text in texts])
 
@@ -241,10 +245,10 @@ def test_a_dead_supervisor_leaves_no_worker(serve, tmp_path):
 
 def _lives(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def script(*flags):
