@@ -262,6 +262,8 @@ def test_the_schema_describes_the_answers(run_async):
         app = in_process.start()
         schema = (await app.client.get("/openapi.json")).json()
         predict = schema["paths"]["/v1/predict"]["post"]
+        assert schema["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+        assert predict["security"] == [{"HTTPBearer": []}]
         for code in ("200", "400", "401", "413", "422", "429", "503"):
             assert code in predict["responses"]
         for example in predict["requestBody"]["content"]["application/json"]["examples"].values():

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from tff_nlp.serving.service import (
@@ -159,12 +160,15 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
 def _add_predictions(app: FastAPI, service: Service) -> None:
     errors = _errors(400, 401, 404, 408, 413, 422, 429, 503)
+    # For the OpenAPI schema only: `_check_key` reads the header.
+    key = [Depends(HTTPBearer(auto_error=False, description="API key"))]
 
     @app.post(
         "/v1/predict",
         summary="Labels texts",
         response_model=prediction_api.PredictResponse,
         responses=errors,
+        dependencies=key,
         openapi_extra=_body(prediction_api.PredictRequest.model_json_schema(), _EXAMPLES),
     )
     async def predict(request: Request) -> Response:
@@ -198,6 +202,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             path,
             summary="Labels texts, in the shape of TensorFlow Serving",
             responses=errors,
+            dependencies=key,
             openapi_extra=shape,
         )(handler)
 
