@@ -204,6 +204,22 @@ def test_large_bodies_and_slow_clients(serve, tmp_path):
     assert post(service, {"text": "x" * 900}).status_code == 200
 
 
+def test_a_body_of_many_pieces(serve, tmp_path):
+    service = serve(f"--run={write_model(tmp_path / 'model')}")
+    text = "é" * 200_000
+    answer = post(service, {"text": text}).json()
+    assert answer["predictions"][0]["probabilities"]["bad"] == pytest.approx(0.0)
+    sent = json.dumps({"text": text + "12"}).encode()
+
+    def pieces():
+        for start in range(0, len(sent), 1000):
+            yield sent[start : start + 1000]
+
+    url = f"http://127.0.0.1:{service.port}/v1/predict"
+    answer = httpx.post(url, content=pieces(), timeout=60).json()
+    assert answer["predictions"][0]["probabilities"]["bad"] == pytest.approx(0.002)
+
+
 def test_answers_belong_to_their_texts(serve, tmp_path):
     model = write_model(tmp_path / "model", seconds=0.005)
     service = serve(f"--run={model}", "--max_batch=4")
@@ -230,6 +246,28 @@ def test_the_service_starts_again_when_a_single_worker_dies(serve, tmp_path, wor
         os.kill(pid, signal.SIGKILL)
     service.wait_for(r"worker \d+ is ready", times=worker_count)
     assert post(service, {"text": "x"}).status_code == 200
+
+
+def test_sighup_repairs_a_service_whose_worker_cannot_start(serve, tmp_path):
+    model = write_model(tmp_path / "model")
+    other = write_model(tmp_path / "other")
+    models = tmp_path / "models.txt"
+    models.write_text(f"m={model}\n")
+    service = serve(f"--models={models}")
+    write_model(model, broken=True)
+    os.kill(service.workers()[0], signal.SIGKILL)
+    service.wait_for("could not start: --run: cannot load the saved model: made up")
+    models.write_text(f"m:2={other}\n")
+    service.signal(signal.SIGHUP)
+    service.wait_for("the next one loads m version 2")
+    service.wait_for(r"worker \d+ is ready")
+    assert post(service, {"text": "x"}).json()["version"] == 2
+
+
+def test_the_supervisor_has_one_thread_because_it_forks(serve, tmp_path):
+    service = serve(f"--run={write_model(tmp_path / 'model')}")
+    status = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
+    assert "\nThreads:\t1\n" in status
 
 
 def test_a_dead_supervisor_leaves_no_worker(serve, tmp_path):

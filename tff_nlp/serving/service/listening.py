@@ -33,9 +33,6 @@ def bind(host: str, port: int, *, only_local: bool) -> socket.socket:
         # Lets a service start again while connections of the one before are still ending.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # A bound port of another service that does not listen yet is found only by listening.
-        if port and _is_taken(family, address):
-            raise OSError("already in use")
     except OSError as error:
         listener.close()
         raise UserError(
@@ -50,10 +47,3 @@ def address_of(listener: socket.socket) -> str:
     """Returns the address of a bound socket as a URL."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _is_taken(family: int, address: tuple) -> bool:
-    """Returns whether another program accepts connections at an address."""
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(address) == 0

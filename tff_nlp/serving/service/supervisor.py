@@ -135,11 +135,11 @@ class Supervisor:
                 self._say("the last requests took too long; they are ended")
                 self._kill_all()
             return
+        if self._reread_again and self._may_switch():
+            self._switch()
         if self._next is None:  # A worker that starts during a switch would miss it.
             for number in [n for n, due in self._restart_at.items() if due <= now]:
                 self._start(number)
-        if self._reread_again and self._may_switch():
-            self._switch()
 
     def _seconds_to_wait(self) -> float | None:
         due = list(self._restart_at.values())
@@ -303,8 +303,12 @@ class Supervisor:
     # Switching models.
 
     def _may_switch(self) -> bool:
-        """Whether no worker is starting or switching, so that all take part in a switch."""
-        return self._next is None and self._count_ready() == len(self._numbers)
+        """Whether no worker is starting or switching, so that all of them take part in a switch.
+
+        A dead worker is replaced after the switch. It may have died because of its models.
+        """
+        all_ready = all(one.ready for one in self._workers.values())
+        return self._began and self._next is None and all_ready
 
     def _switch(self) -> None:
         """Asks all workers to load what the lists name now. They go on serving meanwhile."""
@@ -315,26 +319,24 @@ class Supervisor:
             self._say(f"the models stay as they are: {errors.message(error)}")
             return
         self._turn += 1
+        offer = self._next.to_json()
         for one in self._workers.values():
-            offer = self._next.to_json()
             one.control.send(control_channel.PREPARE, offer=offer, turn=self._turn)
+        self._end_switch()
 
     def _end_switch(self) -> None:
-        """Uses the new models when all workers have loaded them."""
-        if self._next is None:
-            return
-        if not self._workers:
-            self._next = None
-            self._reread_again = True
-            return
-        if not all(one.prepared for one in self._workers.values()):
+        """Uses the new models when all workers have loaded them, or if there is none now."""
+        if self._next is None or not all(one.prepared for one in self._workers.values()):
             return
         for one in self._workers.values():
             one.prepared = False
             one.control.send(control_channel.COMMIT)
         self._offer, self._next = self._next, None
         models = ", ".join(verbatim(spec) for spec in self._offer.models)
-        self._say(f"now serving {models}")
+        if self._workers:
+            self._say(f"now serving {models}")
+        else:
+            self._say(f"no worker runs now; the next one loads {models}")
 
     def _abort(self) -> None:
         self._next = None

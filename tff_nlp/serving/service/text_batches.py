@@ -5,14 +5,15 @@ import collections
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tff_nlp.serving.service.service_metrics import WorkerMetrics
 
+if TYPE_CHECKING:  # NumPy starts threads, and the supervisor must have none when it forks.
+    import numpy as np
+
 # Function from texts, or pairs of texts, to probabilities, float32[texts, labels].
-Label = Callable[[Sequence[Any]], np.ndarray]
+Label = Callable[[Sequence[Any]], "np.ndarray"]
 
 
 class QueueFullError(Exception):
