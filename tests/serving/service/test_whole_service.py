@@ -209,7 +209,7 @@ def test_a_body_of_many_pieces(serve, tmp_path):
     text = "é" * 200_000
     answer = post(service, {"text": text}).json()
     assert answer["predictions"][0]["probabilities"]["bad"] == pytest.approx(0.0)
-    sent = json.dumps({"text": text + "12"}).encode()
+    sent = json.dumps({"text": text + "12"}, ensure_ascii=False).encode()
 
     def pieces():
         for start in range(0, len(sent), 1000):

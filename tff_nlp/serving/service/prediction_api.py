@@ -98,8 +98,8 @@ def checked_text(value: Any, pairs: bool, where: str) -> Any:
     """
     parts = value if pairs else [value]
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        wanted = "the model reads pairs of texts: give [first, second]" if pairs else "a string"
-        raise RefusedError(422, f"{where}: must be {wanted}" if not pairs else f"{where}: {wanted}")
+        pair = "the model reads pairs of texts: give [first, second]"
+        raise RefusedError(422, f"{where}: {pair if pairs else 'must be a string'}")
     if pairs and len(parts) != 2:
         raise RefusedError(422, f"{where}: a pair has two texts")
     if not all(part.strip() for part in parts):
