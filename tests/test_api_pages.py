@@ -13,7 +13,7 @@ import tff_nlp
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(tff_nlp.__path__) if m.ispkg)
 # What files of extras import; they are checked where it is installed.
-EXTRAS = {"ray", "mlflow", "wandb"}
+EXTRAS = {"fastapi", "ray", "mlflow", "uvicorn", "wandb"}
 
 
 def modules_of(room):
