@@ -71,14 +71,14 @@ setup(
         "wandb": ["wandb==0.23.1"],
         # The service of experiments/serve.py. It extends a class of uvicorn that changes between
         # releases.
-        "serve": ["fastapi>=0.165,<1", "uvicorn==0.54.*"],
+        "serve": ["fastapi>=0.115,<1", "uvicorn==0.54.*"],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
         # The search of experiments/tune.py.
         "tune": ["optuna>=4.4,<6"],
         "test": [
             "databricks-sdk<0.100",
-            "fastapi>=0.165,<1",
+            "fastapi>=0.115,<1",
             "gguf==0.19.0",
             "httpx",
             "hypothesis",

@@ -49,10 +49,17 @@ def test_a_round_waits_for_a_silo_that_must_not_fail(make_federation):
     federation = make_federation()
     late = federation.names[2]
     federation.start([name for name in federation.names if name != late])
-    threading.Timer(1.0, federation.start, [[late]]).start()
-    state, count = federation.invoke(np.zeros(3))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(federation.invoke(np.zeros(3))))
+    thread.start()
+    ends = time.monotonic() + 20
+    while ("waiting", f"for {late}") not in federation.lines and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not results
+    federation.start([late])
+    thread.join(20)
+    ((_, count),) = results
     assert count == len(federation.names)
-    assert any(word == "waiting" and late in line for word, line in federation.lines)
 
 
 class Stumbling:
