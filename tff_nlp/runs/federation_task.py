@@ -243,11 +243,13 @@ def build(
     """
     from tff_nlp import silence_libraries
     from tff_nlp.deployment import computation_fingerprint, pieces
-    from tff_nlp.execution import forms, streaming
+    from tff_nlp.execution import contexts, forms, streaming
     from tff_nlp.runs import learners, processes
 
     streaming.configure_threads(warn=False)
     silence_libraries.import_keras_nlp()
+    # It replaces TFF's own context, which complains when the program ends.
+    contexts.install("streaming", ("/CPU:0",))
     pairs = run.corpus.task == PAIRS
     nothing = Corpus(
         "federation", (), np.zeros([0], np.int32), tuple(labels), second_texts=() if pairs else None
