@@ -81,10 +81,10 @@ def _label(
     texts: Sequence[str],
 ) -> tuple[unlabelled.Unlabelled, answers.Labels, list[str]]:
     """Returns the rows, the labels of the rows that have a text, and notes about the texts."""
-    from tff_nlp.serving import predictor
+    from tff_nlp.serving import any_model
 
     model_folder.check_kind(folder, "run", generates=False)
-    loaded = predictor.load(folder, flag="run")
+    loaded = any_model.load(folder, flag="run")
     column = config.reading.second_text_column
     if given is None:
         given = unlabelled.from_arguments(texts, pairs=loaded.reads_pairs)

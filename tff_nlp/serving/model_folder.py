@@ -5,6 +5,8 @@ import pathlib
 
 from tff_nlp.errors import UserError, setting
 
+SAVED_MODEL = "saved_model.pb"
+
 
 def check(folder: pathlib.Path, flag: str) -> None:
     """Checks that a folder may hold an exported model.
@@ -18,8 +20,8 @@ def check(folder: pathlib.Path, flag: str) -> None:
     """
     if not folder.is_dir():
         raise UserError(f"{setting(flag, folder)}: there is no such folder")
-    if not (folder / "saved_model.pb").is_file():
-        raise UserError(f"{setting(flag, folder)}: not a saved model: saved_model.pb is missing")
+    if not (folder / SAVED_MODEL).is_file():
+        raise UserError(f"{setting(flag, folder)}: not a saved model: {SAVED_MODEL} is missing")
 
 
 def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
