@@ -24,8 +24,6 @@ from tff_nlp.runs.configs.federated import DISTILLING
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
-    from tensorflow_federated.learning.models import ModelWeights
-
     from tff_nlp.models.classifier import Classifier
 
 # The sources of examples that a run did not train on.
@@ -199,19 +197,24 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or they do not fit together.
     """
-    from tff_nlp.runs import adapters, text_classifier
+    import tensorflow_federated as tff
+
+    from tff_nlp.models.adapters import folding
+    from tff_nlp.runs import text_classifier
     from tff_nlp.tasks import classification, prediction
 
     silence_libraries.import_keras_nlp()
     learner = text_classifier.build(
         run.texts.train,
-        adapters.exported(run.model),
+        run.model,
         user_folders.cache_dir(cache_dir),
         logit_adjustment=0.0,
         seed=run.seed,
     )
-    model = learner.model
-    predict = classification.predictor(model)(weights(run.folder, run.model.encoder, model))
+    # The run folded its low-rank factors into the matrices, which also changed their order.
+    model, _, _ = folding.fold(learner.model, *learner.model.initial_weights())
+    found = tff.learning.models.ModelWeights(*weights(run.folder, run.model.encoder, model))
+    predict = classification.predictor(model)(found)
     logits = []
     with _bar(len(train_rows) + len(test_rows), printable(str(run.folder))) as bar:
         for corpus, rows in ((run.texts.train, train_rows), (run.texts.test, test_rows)):
@@ -268,19 +271,23 @@ def _unseen(
     return {source: rows for source, rows in kept.items() if len(rows)}
 
 
-def weights(folder: pathlib.Path, encoder_name: str, model: "Classifier") -> "ModelWeights":
+def weights(
+    folder: pathlib.Path, encoder_name: str, model: "Classifier"
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Returns the weights that a run exported, in the order of the model's names.
 
     Args:
       folder: Folder of the run.
       encoder_name: Value of `encoder`, for messages.
-      model: The classifier of the run, see `adapters.exported`.
+      model: The classifier of the run, with its low-rank factors folded (`folding.fold`).
+
+    Returns:
+      The trainable and the frozen weights.
 
     Raises:
       UserError: If the exported model cannot be read, has changed, or has other weights.
     """
     import tensorflow as tf
-    import tensorflow_federated as tff
 
     from tff_nlp.serving import model_fingerprint, saved_models
 
@@ -302,7 +309,7 @@ def weights(folder: pathlib.Path, encoder_name: str, model: "Classifier") -> "Mo
         if [shapes.get(name) for name in names] != [spec.shape.as_list() for spec in specs]:
             _refuse(folder, f"{encoder} has changed since the run")
         parts.append([reader.get_tensor(name) for name in names])
-    return tff.learning.models.ModelWeights(*parts)
+    return parts[0], parts[1]
 
 
 def _bar(total: int, name: str) -> tqdm.tqdm:

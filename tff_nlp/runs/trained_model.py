@@ -101,11 +101,11 @@ def load(folder: pathlib.Path, config: Mapping[str, Any], cache_dir: str = "") -
     )
     # The run folded its low-rank factors into the matrices, which also changed their order.
     model, _, _ = folding.fold(model, *model.initial_weights())
-    found = saved_run.weights(folder, flags.encoder, model)
+    trainable, frozen = saved_run.weights(folder, flags.encoder, model)
     return TrainedModel(
         model,
-        found.trainable,
-        found.non_trainable,
+        trainable,
+        frozen,
         flags,
         label_names,
         strip_prefix,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tff_nlp import durable_files
@@ -19,7 +19,7 @@ from tff_nlp.models import huggingface
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.vocabulary import load_vocabulary, vocabulary_text
 from tff_nlp.models.words import WordRules
-from tff_nlp.serving import packed_file, saved_models, tokenizer_json
+from tff_nlp.serving import model_folder, packed_file, saved_models, tokenizer_json
 from tff_nlp.serving.plain_bert import PlainBert
 
 _FILES, _CONTENT = "files", "content_sha256"
@@ -73,6 +73,7 @@ def write(
     name: str,
     content: bytes,
     info: Mapping[str, Any],
+    serving_code: Sequence[str],
     *,
     packed: bool,
 ) -> None:
@@ -84,10 +85,11 @@ def write(
       name: Name of the model's file.
       content: Content of the model's file.
       info: Further entries for info.json.
+      serving_code: Code that computes `logits` with the file from `inputs` (int64 arrays by name).
       packed: Whether the model's file is stored without its zeros, see `packed_file`.
     """
     if packed:
-        stored = folder / f"{name}{packed_file.ENDING}"
+        stored = folder / f"{name}{model_folder.PACKED}"
         stored.write_bytes(packed_file.pack(content))
     else:
         (folder / name).write_bytes(content)
@@ -95,7 +97,7 @@ def write(
     (folder / huggingface.VOCABULARY).write_text(vocabulary, encoding="utf-8", newline="")
     tokenizer = tokenizer_json.describe(bert.tokenizer, bert.max_tokens)
     _write_json(folder / tokenizer_json.FILE, tokenizer)
-    digests = {path.name: _digest(path.read_bytes()) for path in sorted(folder.iterdir())}
+    digests = {path.name: digest(path.read_bytes()) for path in sorted(folder.iterdir())}
     entries = {
         "label_names": list(bert.label_names),
         "max_tokens": bert.max_tokens,
@@ -105,11 +107,37 @@ def write(
             "fingerprint": bert.tokenizer.fingerprint,
             **dataclasses.asdict(bert.tokenizer.rules),
         },
+        **({} if packed else {"serving_code": _code(bert, serving_code)}),
         **info,
         _FILES: digests,
-        _CONTENT: _digest(content),
+        _CONTENT: digest(content),
     }
     _write_json(folder / saved_models.INFO_FILE, entries)
+
+
+def _tokenizing_code(bert: PlainBert) -> list[str]:
+    """Returns code for info.json that computes `inputs`, the int64 arrays that the model reads.
+
+    Args:
+      bert: The classifier.
+    """
+    example = "('Not bad at all.', 'It is good.')" if bert.reads_pairs else "'Not bad at all.'"
+    names = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    read = [
+        f"'{name}': numpy.array([text.{names[name]} for text in encoded])"
+        for name in huggingface.INPUTS[: 3 if bert.reads_pairs else 2]
+    ]
+    return [
+        "import json, numpy, tokenizers",
+        f"texts = [{example}]",
+        *(
+            f"# Before: {rule}"
+            for rule in tokenizer_json.left_out(bert.tokenizer, bert.strip_prefix)
+        ),
+        f"encoded = tokenizers.Tokenizer.from_file('{tokenizer_json.FILE}').encode_batch(texts)",
+        f"inputs = {{{', '.join(read)}}}",
+        f"names = json.load(open('{saved_models.INFO_FILE}', encoding='utf-8'))['label_names']",
+    ]
 
 
 def read(folder: pathlib.Path, name: str, flag: str) -> Exported:
@@ -130,18 +158,15 @@ def read(folder: pathlib.Path, name: str, flag: str) -> Exported:
         rules = {
             field.name: info["tokenizer"][field.name] for field in dataclasses.fields(WordRules)
         }
-        found = {
-            "label_names": tuple(map(str, info["label_names"])),
-            "max_tokens": int(info["max_tokens"]),
-            "strip_prefix": str(info["strip_prefix"]),
-            "reads_pairs": bool(info["reads_pairs"]),
-        }
+        label_names = tuple(map(str, info["label_names"]))
+        max_tokens, strip_prefix = int(info["max_tokens"]), str(info["strip_prefix"])
+        reads_pairs = bool(info["reads_pairs"])
         content_digest = info[_CONTENT]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{place}: {saved_models.INFO_FILE} is damaged at {verbatim(error)}"
         ) from error
-    packed = f"{name}{packed_file.ENDING}"
+    packed = f"{name}{model_folder.PACKED}"
     stored = name if name in digests else packed
     for file in (stored, huggingface.VOCABULARY):
         _check_digest(folder / file, digests.get(file), place)
@@ -151,21 +176,26 @@ def read(folder: pathlib.Path, name: str, flag: str) -> Exported:
             content = packed_file.unpack(content, folder / stored)
         except UserError as error:
             raise UserError(f"{place}: {error.marked}") from error
-        if _digest(content) != content_digest:
+        if digest(content) != content_digest:
             raise UserError(f"{place}: {packed}: has another content than when it was written")
     vocabulary = load_vocabulary(folder / huggingface.VOCABULARY, flag=place)
     tokenizer = Tokenizer(vocabulary, WordRules(**rules))
     if tokenizer.fingerprint != info["tokenizer"].get("fingerprint"):
         raise UserError(f"{place}: {saved_models.INFO_FILE} is damaged at 'tokenizer'")
-    return Exported(content, tokenizer, **found)
+    return Exported(content, tokenizer, label_names, max_tokens, strip_prefix, reads_pairs)
 
 
-def _check_digest(path: pathlib.Path, digest: str | None, place: str) -> None:
+def _code(bert: PlainBert, serving_code: Sequence[str]) -> list[str]:
+    last = "print([names[label] for label in logits.argmax(axis=1)])"
+    return [*_tokenizing_code(bert), *serving_code, last]
+
+
+def _check_digest(path: pathlib.Path, expected: str | None, place: str) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{place}: {path.name}: {error.strerror or error}") from error
-    if _digest(content) != digest:
+    if digest(content) != expected:
         raise UserError(
             f"{place}: {path.name} is cut or changed: its SHA-256 is not the one in "
             f"{saved_models.INFO_FILE}"
@@ -186,5 +216,6 @@ def _write_json(path: pathlib.Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """Returns a SHA-256 hash (hexadecimal)."""
     return hashlib.sha256(content).hexdigest()

@@ -9,11 +9,15 @@ import numpy as np
 
 from tff_nlp.errors import UserError, setting, verbatim
 from tff_nlp.models.huggingface import INPUTS
-from tff_nlp.serving import exported_folder, formats, onnx_graph
+from tff_nlp.serving import exported_folder, formats, model_folder, onnx_graph
 from tff_nlp.serving.plain_bert import PlainBert
 from tff_nlp.serving.token_predictor import TokenPredictor
 
-FILE = "model.onnx"
+_SERVING_CODE = (
+    "import onnxruntime",
+    f"session = onnxruntime.InferenceSession('{model_folder.ONNX}')",
+    f"logits = session.run(['{onnx_graph.OUTPUT}'], inputs)[0]",
+)
 _INSTALL = "install it with: pip install 'tff_nlp[export]'"
 
 
@@ -45,7 +49,9 @@ def write(
       packed: Whether model.onnx is stored without its zeros, see `packed_file`.
     """
     content = onnx_graph.build(bert, precision).SerializeToString()
-    exported_folder.write(folder, bert, FILE, content, info, packed=packed)
+    exported_folder.write(
+        folder, bert, model_folder.ONNX, content, info, _SERVING_CODE, packed=packed
+    )
 
 
 def load(folder: pathlib.Path, *, flag: str = "model") -> TokenPredictor:
@@ -64,7 +70,7 @@ def load(folder: pathlib.Path, *, flag: str = "model") -> TokenPredictor:
         raise UserError(
             f"{setting(flag, folder)}: needs the package onnxruntime; {_INSTALL}"
         ) from error
-    exported = exported_folder.read(folder, FILE, flag)
+    exported = exported_folder.read(folder, model_folder.ONNX, flag)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # Errors only.
     try:
@@ -74,7 +80,7 @@ def load(folder: pathlib.Path, *, flag: str = "model") -> TokenPredictor:
     except Exception as error:  # ONNX Runtime has no base class of its errors.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{setting(flag, folder)}: cannot load {FILE}: {verbatim(reason)}"
+            f"{setting(flag, folder)}: cannot load {model_folder.ONNX}: {verbatim(reason)}"
         ) from error
 
     def logits(ids: np.ndarray, mask: np.ndarray, segments: np.ndarray | None) -> np.ndarray:

@@ -12,7 +12,6 @@ import numpy as np
 
 from tff_nlp.errors import UserError
 
-ENDING = ".packed"
 _MAGIC = b"tff_nlp packed/1\n"
 # Numbers of bytes: of the file, and of both compressed parts.
 _SIZES = struct.Struct("<QQQ")
@@ -23,7 +22,7 @@ def pack(content: bytes) -> bytes:
     """Returns the packed form of a file's content."""
     found = np.frombuffer(content, np.uint8)
     filled = found != 0
-    parts = [zlib.compress(part, _LEVEL) for part in (np.packbits(filled), found[filled])]
+    parts = [zlib.compress(part.tobytes(), _LEVEL) for part in (np.packbits(filled), found[filled])]
     sizes = _SIZES.pack(len(content), *map(len, parts))
     return b"".join([_MAGIC, sizes, *parts])
 

@@ -66,6 +66,21 @@ def describe(tokenizer: Tokenizer, max_tokens: int, *, knows_special: bool = Fal
     }
 
 
+def left_out(tokenizer: Tokenizer, strip_prefix: str) -> list[str]:
+    """Returns what a program must do to a text before tokenizer.json reads it, as sentences.
+
+    Args:
+      tokenizer: The tokenizer.
+      strip_prefix: Prefix that is removed once from the start of each text.
+    """
+    found = []
+    if strip_prefix:
+        found.append(f"remove the prefix {strip_prefix!r} from each text that starts with it")
+    if tokenizer.rules.decode_html_entities:
+        found.append("decode HTML entities: text = html.unescape(text)")
+    return found
+
+
 def _normalizer(rules: words.WordRules) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [_replace("\x00", " ")]
     if rules.style == words.BERT:
