@@ -46,9 +46,13 @@ def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
       flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If the run is not finished, or there is no model.
+      UserError: If the run is not finished, or there is no model that this package loads.
     """
     model = folder / "model"
+    if (folder / "model.safetensors").is_file():
+        raise UserError(
+            f"{setting(flag, folder)}: is an export for transformers; take savedmodel, onnx or tflite"
+        )
     if folder.is_dir() and not model.exists() and (folder / "config.json").exists():
         raise UserError(f"{setting(flag, folder)}: has no model yet; finish the run first")
     found = model if model.exists() else _newest_version(folder)

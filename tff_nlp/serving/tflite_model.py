@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,10 +81,13 @@ def load(folder: pathlib.Path, *, flag: str = "model") -> TokenPredictor:
             f"{setting(flag, folder)}: cannot load {model_folder.TFLITE}: {verbatim(reason)}"
         ) from error
 
+    lock = threading.Lock()
+
     def logits(ids: np.ndarray, mask: np.ndarray, segments: np.ndarray | None) -> np.ndarray:
         given = zip(INPUTS, (ids, mask, segments), strict=True)
-        return run(**{name: value for name, value in given if value is not None})[
-            tflite_graph.OUTPUT
-        ]
+        # An interpreter has one set of buffers.
+        with lock:
+            found = run(**{name: value for name, value in given if value is not None})
+        return found[tflite_graph.OUTPUT]
 
     return TokenPredictor(exported, logits)

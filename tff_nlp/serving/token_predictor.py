@@ -29,7 +29,7 @@ class TokenPredictor:
 
         Args:
           exported: What its folder says.
-          logits: Function that computes the logits. It may not be called from several threads.
+          logits: Function that computes the logits. Several threads may call it at the same time.
         """
         self.label_names = exported.label_names
         self.max_tokens = exported.max_tokens
