@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tff_nlp.models import classifier, encoders
+from tff_nlp.models import classifier, encoders, many_texts
 from tff_nlp.serving import plain_bert
 
 TEXTS = ("The cat sat on the mat!", "A good film, not bad.", "外卖很好吃，下次再来。") * 5
@@ -40,16 +40,13 @@ def plain(model, trainable, frozen, pooling, strip_prefix=""):
 
 
 def probabilities(model, trainable, frozen, texts):
-    """Returns KerasNLP's probabilities of each text or pair alone, float32[texts, labels]."""
-    rows = []
-    for text in texts:
-        first, *second = [text] if isinstance(text, str) else text
-        ids, _ = model.tokenizer.encode([first], MAX_TOKENS, [second[0]] if second else None)
-        ids = ids[np.newaxis]
-        segments = model.tokenizer.segment_ids(ids) if second else None
-        logits = model.logits(
-            trainable, frozen, ids, np.ones_like(ids, bool), seed=None, segment_ids=segments
-        )
-        shares = np.exp(logits.numpy()[0] - logits.numpy().max())
-        rows.append(shares / shares.sum())
-    return np.array(rows)
+    """Returns KerasNLP's probabilities of the texts or pairs, float32[texts, labels]."""
+    columns = many_texts.columns(texts, pairs=model.reads_pairs)
+    flat, lengths = model.tokenizer.encode(columns[0], MAX_TOKENS, *columns[1:])
+    ids = np.full([len(texts), MAX_TOKENS], model.tokenizer.pad_id, np.int32)
+    mask = np.arange(MAX_TOKENS) < lengths[:, np.newaxis]
+    ids[mask] = flat
+    segments = model.tokenizer.segment_ids(ids) if model.reads_pairs else None
+    logits = model.logits(trainable, frozen, ids, mask, seed=None, segment_ids=segments).numpy()
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)

@@ -51,8 +51,17 @@ def write(writers, tmp_path):
     return write_one
 
 
-@pytest.mark.parametrize("to", FORMATS)
-@pytest.mark.parametrize("precision", formats.PRECISIONS)
+@pytest.mark.parametrize(
+    ("to", "precision"),
+    [
+        (formats.ONNX, "float32"),
+        (formats.ONNX, "float16"),
+        (formats.ONNX, "int8"),
+        (formats.TFLITE, "int8"),
+        pytest.param(formats.TFLITE, "float32", marks=pytest.mark.slow),
+        pytest.param(formats.TFLITE, "float16", marks=pytest.mark.slow),
+    ],
+)
 def test_predictions_are_those_of_the_classifier(single, write, to, precision):
     folder = write(to, networks.plain(*single, "mean"), precision)
     loaded = any_model.load(folder)
@@ -67,8 +76,15 @@ def test_predictions_are_those_of_the_classifier(single, write, to, precision):
     assert loaded.predict([]).probabilities.shape == (0, 3)
 
 
-@pytest.mark.parametrize("to", FORMATS)
-@pytest.mark.parametrize("pooling", ["cls", "pooler"])
+@pytest.mark.parametrize(
+    ("to", "pooling"),
+    [
+        (formats.ONNX, "cls"),
+        (formats.TFLITE, "pooler"),
+        pytest.param(formats.ONNX, "pooler", marks=pytest.mark.slow),
+        pytest.param(formats.TFLITE, "cls", marks=pytest.mark.slow),
+    ],
+)
 def test_pairs_and_other_poolings(write, to, pooling):
     network = networks.build(pooling, pairs=True)
     loaded = any_model.load(write(to, networks.plain(*network, pooling)))
@@ -87,7 +103,7 @@ def test_tokens_are_counted_and_prefixes_removed(single, write):
     assert np.array_equal(with_prefix, without)
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", [formats.ONNX, pytest.param(formats.TFLITE, marks=pytest.mark.slow)])
 def test_a_pruned_model_is_smaller_and_the_same(single, write, to):
     whole = networks.plain(*single, "mean")
     pruned = pruning.prune(whole, 0.5)
@@ -108,7 +124,7 @@ def test_a_pruned_model_is_smaller_and_the_same(single, write, to):
     assert saved > 0.4 * weights
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", [formats.ONNX, pytest.param(formats.TFLITE, marks=pytest.mark.slow)])
 def test_damaged_folders_are_one_line(single, write, to):
     folder = write(to, networks.plain(*single, "mean"))
     model, info = folder / f"model.{to}", folder / "info.json"
@@ -153,6 +169,7 @@ def test_a_damaged_packed_file_is_one_line(single, write):
             any_model.load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "pairs"), [(formats.ONNX, False), (formats.ONNX, True), (formats.TFLITE, False)]
 )
@@ -172,6 +189,7 @@ def test_the_code_in_info_json_labels_a_text_without_this_package(write, to, pai
     assert ended.stdout == f"{list(any_model.load(folder).predict([text]).labels)}\n"
 
 
+@pytest.mark.slow
 def test_int8_is_three_times_smaller(write):
     bert = networks.plain(*networks.build(width=128), "mean")
     for to in FORMATS:

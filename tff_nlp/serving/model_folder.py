@@ -51,7 +51,7 @@ def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
     model = folder / "model"
     if (folder / "model.safetensors").is_file():
         raise UserError(
-            f"{setting(flag, folder)}: is an export for transformers; take savedmodel, onnx or tflite"
+            f"{setting(flag, folder)}: is for transformers; take savedmodel, onnx or tflite"
         )
     if folder.is_dir() and not model.exists() and (folder / "config.json").exists():
         raise UserError(f"{setting(flag, folder)}: has no model yet; finish the run first")

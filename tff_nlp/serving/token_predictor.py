@@ -1,6 +1,8 @@
 """Labels texts with a model that reads tokens: the tokenizer is not part of its graph."""
 
+import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -36,15 +38,9 @@ class TokenPredictor:
         self.reads_pairs = exported.reads_pairs
         self._tokenizer = exported.tokenizer
         self._logits = logits
-        specs = [tf.TensorSpec([None], tf.string)] * (2 if exported.reads_pairs else 1)
-        fixed = (exported.tokenizer, exported.max_tokens, exported.strip_prefix)
+        self._fixed = (exported.tokenizer, exported.max_tokens, exported.strip_prefix)
         # A traced function tokenizes a short text several times faster than single operations.
-        self._encode = tf.function(
-            lambda *texts: text_tokens.encode(*fixed, *texts), input_signature=specs
-        )
-        self._count = tf.function(
-            lambda *texts: text_tokens.count(*fixed, *texts), input_signature=specs
-        )
+        self._encode = self._traced(text_tokens.encode)
 
     def predict(
         self,
@@ -69,6 +65,15 @@ class TokenPredictor:
         return predictor.total(
             len(texts), (self._count(*batch) for _, batch in self._batches(texts, batch_size))
         )
+
+    @functools.cached_property
+    def _count(self) -> Callable[..., Any]:
+        return self._traced(text_tokens.count)
+
+    def _traced(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a function of `text_tokens` as a graph from string[batch], or two for pairs."""
+        specs = [tf.TensorSpec([None], tf.string)] * (2 if self.reads_pairs else 1)
+        return tf.function(lambda *texts: read(*self._fixed, *texts)).get_concrete_function(*specs)
 
     def _of_batch(self, batch: list[tf.Tensor]) -> np.ndarray:
         tokens = self._encode(*batch)
