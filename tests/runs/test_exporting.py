@@ -100,6 +100,7 @@ def test_a_student_has_fewer_layers_and_learns(run, tmp_path, capsys):
     assert "does not cover these texts" in shown
     info = json.loads((folder / "info.json").read_text("utf-8"))
     assert info["privacy"]["student"].startswith("the student was trained on the training texts")
+    assert info["privacy"]["line"].startswith("no guarantee: a student was trained on the training")
     config, _ = saved_run.read(run)
     texts = saved_run.load(run).texts.train.examples
     teacher = any_model.load(run / "model").predict(texts).probabilities
@@ -117,6 +118,20 @@ def test_a_student_has_fewer_layers_and_learns(run, tmp_path, capsys):
         for path in (folder, exported(run, tmp_path / "whole", "onnx"))
     ]
     assert sizes[0] < sizes[1]
+
+
+def test_a_student_on_other_texts_keeps_the_statement_of_a_private_run():
+    """Public texts tell nothing about clients; the training texts would tell what noise hides."""
+    stated = {"guaranteed": True, "line": "epsilon 8 at delta 1e-5 for each client"}
+    what = ExportConfig("run", "onnx", "out")
+    on_public = Export(what, StudentConfig(1, distill_corpus="public/texts.csv"))
+    found = exporting.statement({"privacy": stated}, on_public)
+    assert (found["guaranteed"], found["line"]) == (True, stated["line"])
+    assert "the texts of texts.csv" in found["student"]
+    own = exporting.statement({"privacy": stated}, Export(what, StudentConfig(1)))
+    assert own["guaranteed"] is False
+    assert own["line"].startswith("no guarantee")
+    assert exporting.statement({"privacy": stated}, Export(what)) == stated
 
 
 @pytest.mark.parametrize(

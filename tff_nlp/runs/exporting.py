@@ -22,6 +22,7 @@ _UNCOVERED = (
     "the student was trained on {texts} by the outputs of the model; the statement of the model "
     "does not cover these texts, so there is no guarantee for them"
 )
+_OWN_TEXTS = "no guarantee: a student was trained on the training texts, without noise"
 
 
 def export(config: Export) -> None:
@@ -43,7 +44,7 @@ def export(config: Export) -> None:
         from tff_nlp.serving import onnx_model
 
         onnx_model.check_installed()
-    privacy = publication.statement(result)
+    privacy = statement(result, config)
     if config.student.student_layers is None and config.what.to == formats.SAVED_MODEL:
         _copy_model(run, output, privacy)
     else:
@@ -56,7 +57,7 @@ def _export(
     config: Export,
     settings: Mapping[str, Any],
     result: Mapping[str, Any],
-    privacy: dict[str, Any],
+    privacy: Mapping[str, Any],
 ) -> None:
     """Loads the model, makes it smaller, and writes it."""
     from tff_nlp.runs import student, trained_model
@@ -68,8 +69,7 @@ def _export(
         texts = student.texts(config)
         folder = user_folders.cache_dir(what.cache_dir)
         model = student.distil(model, texts, config.student, folder)
-        privacy["student"] = _UNCOVERED.format(texts=_origin(config))
-        reporter.say("warning", [privacy["student"]])
+        reporter.say("warning", [verbatim(privacy["student"])])
     _write(config, model, result, privacy, output)
 
 
@@ -160,10 +160,22 @@ def _check_run(run: pathlib.Path, settings: Mapping[str, Any], config: Export) -
         )
 
 
-def _origin(config: Export) -> str:
-    if config.student.distill_corpus:
-        return f"the texts of {pathlib.PurePath(config.student.distill_corpus).name}"
-    return "the training texts of the run"
+def statement(result: Mapping[str, Any], config: Export) -> dict[str, Any]:
+    """Returns the run's statement of privacy, and what a student changes about it.
+
+    Args:
+      result: Content of the run's result.json.
+      config: The configuration of the export.
+    """
+    stated = publication.statement(result)
+    if config.student.student_layers is None:
+        return stated
+    corpus = config.student.distill_corpus
+    if not corpus:
+        # What the student learned from these texts went through no mechanism.
+        stated = {"guaranteed": False, "line": _OWN_TEXTS}
+    texts = f"the texts of {pathlib.PurePath(corpus).name}" if corpus else "the training texts"
+    return {**stated, "student": _UNCOVERED.format(texts=texts)}
 
 
 def _described(output: pathlib.Path) -> str:
