@@ -15,7 +15,7 @@ import tokenizers
 from tests.models.odd_texts import ODD_TEXTS
 from tests.serving import networks
 from tff_nlp.errors import UserError
-from tff_nlp.models import functional, huggingface, words
+from tff_nlp.models import classifier, functional, huggingface, words
 from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.serving import formats, huggingface_export, model_card, tokenizer_json
 
@@ -30,25 +30,26 @@ FACTS = model_card.Facts(
     },
     privacy={"guaranteed": False, "line": "no guarantee: trained without differential privacy"},
 )
-# Each weight of `numbered` by its size and place alone, and the logits that transformers 5.24 with
-# torch 2.13 computed for the exported folder: rows are TOKENS, columns are labels.
+# The logits that transformers 5.24 with torch 2.13 computed for folders with the weights of
+# `numbered`. Rows are TOKENS, columns are labels.
 TOKENS = [[2, 7, 9, 30, 11, 3], [2, 40, 3]]
 STORED: dict[str, list[list[float]]] = {}
 
 
-def numbered(network):
-    """Returns the network with weights that follow from their sizes, not from a generator."""
-    model, trainable, frozen = network
-    changed = [
-        (0.2 * np.sin(np.arange(w.size) * 0.7 + number)).reshape(w.shape).astype(np.float32)
-        for number, w in enumerate(trainable)
-    ]
-    return model, changed, frozen
+def numbered(bert):
+    """Returns a network with weights that follow from names and places, not from a generator."""
+    tensors = {}
+    for index, (name, value) in enumerate(sorted(bert.tensors.items())):
+        steps = np.arange(value.size, dtype=np.float64)
+        wave = 0.5 * np.sin(steps * (0.7 + 0.013 * index) + index)
+        offset = 1.0 if name.endswith("LayerNorm.weight") else 0.0
+        tensors[name] = (offset + wave).reshape(value.shape).astype(np.float32)
+    return dataclasses.replace(bert, tensors=tensors)
 
 
 @pytest.fixture(params=["mean", "cls", "pooler"])
 def network(request):
-    return request.param, numbered(networks.build(request.param))
+    return request.param, networks.build(request.param)
 
 
 @pytest.fixture
@@ -116,9 +117,15 @@ def test_the_card_says_what_a_student_learned_from(tmp_path):
     assert "remove the prefix 'RE:'" in card
 
 
-@pytest.mark.parametrize("pooling", sorted(STORED))
-def test_logits_are_the_stored_ones_of_pytorch(pooling):
-    model, trainable, frozen = numbered(networks.build(pooling))
+@pytest.mark.parametrize("pooling", classifier.POOLINGS)
+def test_logits_are_the_stored_ones_of_pytorch(pooling, tmp_path):
+    """KerasNLP computes them from the exported encoder, and from the head before the export."""
+    bert = numbered(networks.plain(*networks.build(pooling), pooling))
+    huggingface_export.write(tmp_path, bert, formats.FLOAT32, FACTS)
+    model = classifier.build(huggingface.load_folder(tmp_path), 3, pooling=pooling)
+    trainable, frozen = model.initial_weights()
+    trainable[model.trainable_names.index("head/kernel")] = bert.tensors["classifier.weight"].T
+    trainable[model.trainable_names.index("head/bias")] = bert.tensors["classifier.bias"]
     for ids, expected in zip(TOKENS, STORED[pooling], strict=True):
         row = np.array([ids], np.int32)
         logits = model.logits(trainable, frozen, row, np.ones_like(row, bool), seed=None)
