@@ -106,7 +106,7 @@ def test_a_student_has_fewer_layers_and_learns(run, tmp_path, capsys):
     teacher = any_model.load(run / "model").predict(texts).probabilities
     learned = any_model.load(folder).predict(texts).probabilities
     begun = any_model.load(
-        exported(run, tmp_path / "short", "onnx", StudentConfig(1, distill_learning_rate=1e-12))
+        exported(run, tmp_path / "short", "onnx", StudentConfig(1, distill_learning_rate=1e-7))
     )
     divergence = [
         (teacher * np.log(teacher / probabilities)).sum(axis=1).mean()
