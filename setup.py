@@ -24,7 +24,11 @@ setup(
             "benchmarks.*",
         ]
     ),
-    package_data={"tff_nlp": ["py.typed"], "experiments": ["presets/*.flags"]},
+    package_data={
+        "tff_nlp": ["py.typed"],
+        "tff_nlp.serving.service": ["*.html"],
+        "experiments": ["presets/*.flags"],
+    },
     # The pins are the set that works together; tff_nlp/versions.py explains each one.
     install_requires=[
         "absl-py",
@@ -68,13 +72,18 @@ setup(
         # would change the certificates of all packages. A newer W&B brings telemetry.
         "mlflow": ["databricks-sdk<0.100", "mlflow-skinny==2.22.5"],
         "wandb": ["wandb==0.23.1"],
+        # The service of experiments/serve.py. It extends a class of uvicorn that changes between
+        # releases.
+        "serve": ["fastapi>=0.165,<1", "uvicorn==0.54.*"],
         "gpu": ["tensorflow[and-cuda]==2.14.1"],
         "notebooks": ["ipykernel", "nbclient", "nbformat"],
         # The search of experiments/tune.py.
         "tune": ["optuna>=4.4,<6"],
         "test": [
             "databricks-sdk<0.100",
+            "fastapi>=0.165,<1",
             "gguf==0.19.0",
+            "httpx",
             "hypothesis",
             "ipykernel",
             "mlflow-skinny==2.22.5",
@@ -85,10 +94,12 @@ setup(
             "onnxruntime==1.26.0",
             "optuna>=4.4,<6",
             "pdoc",
+            "prometheus-client",
             "pytest",
             "pytest-timeout",
             "ruff",
             "tenseal==0.3.16",
+            "uvicorn==0.54.*",
             "wandb==0.23.1",
         ],
     },

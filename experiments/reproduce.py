@@ -6,7 +6,8 @@
 
 It writes reproduction.html and reproduction.md, a picture for each table, and reproduction.json.
 Each run has its own folder in --output_dir. If the script was stopped, the same command continues
-it, and no number is computed twice. docs/reproduced.md shows the results.
+it, and no number is computed twice. Each result remembers the SHA-256 of its files, and a folder
+with results of other files is refused. docs/reproduced.md shows the results.
 """
 
 from experiments.command_line import startup  # noqa: F401
@@ -20,7 +21,7 @@ from experiments import papers
 from experiments.command_line import entry
 from experiments.flags import paths
 from tff_nlp.errors import UserError, verbatim
-from tff_nlp.runs import cells, paper, reporter
+from tff_nlp.runs import paper, reporter, text_table
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS}
@@ -85,7 +86,7 @@ def listed() -> list[str]:
         rows.append(
             [name, str(count), published.scale("small").cost, published.title, files or "none"]
         )
-    return cells.aligned(rows)
+    return text_table.aligned(rows)
 
 
 if __name__ == "__main__":

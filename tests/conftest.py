@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 import pathlib
 import resource
 
@@ -22,6 +23,12 @@ hypothesis.settings.load_profile("tff_nlp")
 SHARED_CORPORA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "corpora"
 
 
+def pytest_collection_finish():
+    """Spares the garbage collector what the imports made: each run of a script collects anew."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def limited_files():
     """Returns a function that sets the maximum size of files in bytes. None removes the limit."""
@@ -33,6 +40,19 @@ def limited_files():
 
     yield limit
     limit(None)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that a test saves."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), save(figure, *a, **k))
+    )
+    return figures
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,7 @@ ROOMS = {
                 "aggregation",
                 "clients",
                 "corpora",
+                "deployment",
                 "execution",
                 "learning",
                 "models",
@@ -80,6 +81,10 @@ ROOMS = {
         ),
     ),
     "serving": Room(rooms=frozenset({"models"}), never=TFF | {"ray"}),
+    "deployment": Room(
+        rooms=frozenset({"aggregation", "execution", "program"}),
+        never=frozenset({"keras", "keras_nlp", "ray"}),
+    ),
 }
 
 

@@ -13,7 +13,7 @@ import tff_nlp
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(tff_nlp.__path__) if m.ispkg)
 # What files of extras import; they are checked where it is installed.
-EXTRAS = {"ray", "mlflow", "wandb"}
+EXTRAS = {"fastapi", "ray", "mlflow", "uvicorn", "wandb"}
 
 
 def modules_of(room):
@@ -31,12 +31,20 @@ def test_the_script_calls_the_tool():
     assert ".venv/bin/pdoc --docformat google" in script
 
 
-def test_the_front_page_shows_the_front_door(tmp_path):
+def test_the_front_page_shows_the_front_door():
     pdoc.render.configure(docformat="google")
-    pdoc.pdoc("tff_nlp", output_directory=tmp_path)
-    page = (tmp_path / "tff_nlp.html").read_text(encoding="utf-8")
+    module = pdoc.doc.Module(tff_nlp)
+    page = pdoc.render.html_module(module, all_modules={"tff_nlp": module})
     for name in tff_nlp.__all__:
         assert f'id="{name}"' in page, name
+
+
+@pytest.mark.slow
+def test_each_room_has_a_page(tmp_path):
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc("tff_nlp", output_directory=tmp_path)
+    for room in ROOMS:
+        assert (tmp_path / "tff_nlp" / f"{room}.html").is_file(), room
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -98,6 +98,7 @@ def test_the_package_says_that_it_is_typed():
         "scripts/export_requirements",
         "scripts/benchmark_rounds",
         "scripts/benchmark_secure_aggregation",
+        "scripts/benchmark_serving",
     ],
 )
 def test_scripts_run_and_parse(script):

@@ -18,6 +18,8 @@ def silence_start() -> None:
     # CUDA plug-ins register twice and log errors on every machine. Real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # gRPC logs each connection that ends.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     # tqdm asks for ipywidgets in a notebook. No bar of this package needs them.
     warnings.filterwarnings("ignore", message="IProgress not found")

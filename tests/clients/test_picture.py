@@ -3,7 +3,6 @@ import re
 import matplotlib.colors
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from tff_nlp.clients import partitions
@@ -66,30 +65,17 @@ def test_labels_differ_in_grey(count, others):
     assert lightness[-1] - lightness[0] > 0.45
 
 
-@pytest.fixture
-def figure(monkeypatch):
-    """Returns the figures that are saved."""
-    kept = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *a, **k: (kept.append(figure), save(figure, *a, **k))
-    )
-    return kept
-
-
-def test_the_picture_says_who_the_clients_are_and_how_they_are_sorted(
-    tmp_path, make_corpus, figure
-):
+def test_the_picture_says_who_the_clients_are_and_how_they_are_sorted(tmp_path, make_corpus, drawn):
     corpus = make_corpus(500, 3, authors=[f"a{n % 50}" for n in range(500)])
     title = "a long title of a corpus in a deep folder " * 4
     names = ["bad", "so so", "good"]
     path = tmp_path / "x.png"
     draw_partition(partitions.natural(corpus), corpus.labels, names, path, title=title)
-    lines = figure[0].get_suptitle().splitlines()
+    lines = drawn[0].get_suptitle().splitlines()
     assert lines[-1] == "50 clients: one for each author, or other value of the client column"
     assert " ".join(lines[:-1]) == title.strip()
     assert max(map(len, lines)) <= 100
-    axes = figure[0].axes[0]
+    axes = drawn[0].axes[0]
     assert axes.get_xlabel().startswith("clients, grouped by their most frequent label")
     # There is a line between groups, in addition to the dashed lines.
     groups = [line for line in axes.lines if line.get_xdata()[0] == line.get_xdata()[1]]
@@ -97,18 +83,18 @@ def test_the_picture_says_who_the_clients_are_and_how_they_are_sorted(
 
     corpus = make_corpus(500, 2)
     draw_partition(partitions.iid(corpus, 50, 0), corpus.labels, names[:2], path)
-    assert figure[1].axes[0].get_xlabel().startswith("clients, sorted by their share of bad")
-    assert figure[1].get_suptitle() == "50 clients: examples dealt out at random"
+    assert drawn[1].axes[0].get_xlabel().startswith("clients, sorted by their share of bad")
+    assert drawn[1].get_suptitle() == "50 clients: examples dealt out at random"
 
 
 @pytest.mark.parametrize("kind", partitions.KINDS)
-def test_every_kind_has_words(tmp_path, make_corpus, figure, kind):
+def test_every_kind_has_words(tmp_path, make_corpus, drawn, kind):
     corpus = make_corpus(60, authors=[f"a{n % 6}" for n in range(60)])
     partition = partitions.build(
         corpus, kind, 0, num_clients=4, alpha=0.7, shards_per_client=2, min_examples=1
     )
     draw_partition(partition, corpus.labels, corpus.label_names, tmp_path / "x.png")
-    words = figure[0].get_suptitle()
+    words = drawn[0].get_suptitle()
     assert re.fullmatch(r"[46] clients: [a-zA-Z0-9 ,.]{16,}", words)
 
 

@@ -38,31 +38,93 @@ def _run(source, on_interrupt="default_int_handler"):
     return json.loads(output.splitlines()[-1]), problems
 
 
-_PREAMBLE = """
+_IMPORTS = """
 import json
+import os
+import time
 import numpy as np
 import tff_nlp
 import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
 import tensorflow_federated as tff
-from tff_nlp.execution import streaming, worker
+from tff_nlp.execution import contexts, streaming, worker
 from tests.execution.conftest import batches, cohort, leaves, run_in
 from tests.execution.test_streaming import _fed_avg, add_up
+"""
+_PREAMBLE = (
+    _IMPORTS
+    + """
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+"""
+)
+# Uses TFF's worker and waits to be killed.
+_TO_KILL = """
+    tff.framework.set_default_context(worker.worker_context())
+    add_up(5, [[1, 2], [3]])
+    print(json.dumps(worker._workers()), flush=True)
+    while True:
+        time.sleep(60)
 """
 
 
 @pytest.fixture(scope="module")
 def program():
-    """The output of one program that runs rounds on three devices and then TFF's worker."""
-    return _run(
-        _PREAMBLE
+    """A program that ends while TFF's worker runs, and its child that was killed before.
+
+    Importing takes most of the time, and the child shares it. Returns what the program printed at
+    its end, its errors, and how the child ended with its workers.
+    """
+    process = _start(
+        _IMPORTS
         + """
-from tff_nlp.execution import contexts
+child = os.fork()
+if not child:"""
+        + _TO_KILL
+        + """
+print(json.dumps(child), flush=True)
+_, killed = os.waitpid(child, 0)
 # TFF's own default context starts a worker. It must end when another default context is set.
 add_up(5, [[1, 2], [3]])
 contexts.install("streaming")
 replaced = worker._workers()
+tff.framework.set_default_context(worker.worker_context())
+result = [int(r) for r in add_up(5, [[1, 2], [3]])]
+import gc
+dropped = worker.WorkerContext()
+run_in(dropped, add_up, 5, [[1, 2], [3]])
+# Without a call of `close`: TFF ends the worker by SIGINT and waits for it.
+dropped._context = None
+gc.collect()
+print(json.dumps([result, replaced, worker._workers(), os.waitstatus_to_exitcode(killed)]))
+""",
+        # As nohup has it, or a shell that starts the program in the background.
+        on_interrupt="SIG_IGN",
+    )
+    try:
+        child, workers_of_killed = sorted(
+            (json.loads(process.stdout.readline()) for _ in range(2)), key=_is_list
+        )
+        for pid in workers_of_killed:
+            os.kill(pid, 0)
+        os.kill(child, signal.SIGKILL)
+        output, problems = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == 0, problems[-3000:]
+    *said, code = json.loads(output.splitlines()[-1])
+    return said, problems, (code, workers_of_killed)
+
+
+def _is_list(value):
+    return isinstance(value, list)
+
+
+@pytest.fixture(scope="module")
+def lanes():
+    """The output of one program that runs rounds on three devices, and starts children."""
+    return _run(
+        _PREAMBLE
+        + """
 context = streaming.StreamingContext([f"/CPU:{i}" for i in range(3)])
 process = _fed_avg()
 state = run_in(context, process.initialize)
@@ -74,26 +136,18 @@ worst = max(float(np.abs(a - b).max()) for a, b in
             zip(leaves(many.state), leaves(one.state)) if a.dtype.kind == "f")
 total = int(run_in(context, add_up, 1, [[1], [2], [3], [4]])[0])
 tff.framework.set_default_context(worker.worker_context())
-result = [int(r) for r in add_up(5, [[1, 2], [3]])]
+add_up(5, [[1, 2], [3]])
 import subprocess
 # A function to run before the program has Python fork instead of the cheaper vfork.
 children = [subprocess.run(["/bin/true"], preexec_fn=lambda: None).returncode for _ in range(50)]
-import gc
-dropped = worker.WorkerContext()
-run_in(dropped, add_up, 5, [[1, 2], [3]])
-# Without a call of `close`: TFF ends the worker by SIGINT and waits for it.
-dropped._context = None
-gc.collect()
-print(json.dumps([places, worst, total, result, replaced, worker._workers(), children]))
-""",
-        # As nohup has it, or a shell that starts the program in the background.
-        on_interrupt="SIG_IGN",
+print(json.dumps([places, worst, total, children]))
+"""
     )
 
 
 @pytest.mark.slow
-def test_a_lane_per_device(program):
-    (places, worst, total, *_), _ = program
+def test_a_lane_per_device(lanes):
+    (places, worst, total, _), _ = lanes
     assert places == ["CPU:0", "CPU:1", "CPU:2"]
     # The weights are below 1, so another order of five float32 additions changes them by 2^-24.
     assert worst < 1e-6
@@ -101,8 +155,8 @@ def test_a_lane_per_device(program):
 
 
 @pytest.mark.slow
-def test_children_of_a_program_with_a_worker_do_not_crash(program):
-    (*_, children), _ = program
+def test_children_of_a_program_with_a_worker_do_not_crash(lanes):
+    (*_, children), _ = lanes
     assert not any(children)
 
 
@@ -115,7 +169,7 @@ def _children(pid):
 
 
 def test_no_worker_outlives_a_program(program):
-    (_, _, _, result, replaced, workers, _), problems = program
+    (result, replaced, workers), problems, _ = program
     assert result == [11, 6]
     assert replaced == []
     assert len(workers) == 1
@@ -138,31 +192,26 @@ def _wait_for_end(pids):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
-)
-def test_no_worker_outlives_a_program_that_is_killed(number):
-    process = _start(
-        _PREAMBLE
-        + """
-import time
-tff.framework.set_default_context(worker.worker_context())
-add_up(5, [[1, 2], [3]])
-print(json.dumps(worker._workers()), flush=True)
-while True:
-    time.sleep(60)
-"""
-    )
+def test_no_worker_outlives_a_program_that_is_killed(program):
+    _, _, (code, workers) = program
+    assert code == -signal.SIGKILL
+    assert workers
+    _wait_for_end(workers)
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_program_that_is_terminated():
+    process = _start(_PREAMBLE + "if True:" + _TO_KILL)
     try:
         workers = json.loads(process.stdout.readline())
         assert workers
         for pid in workers:
             os.kill(pid, 0)
     finally:
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
     # The workers hold the pipes open, too.
     process.communicate()
-    assert process.returncode == -number
+    assert process.returncode == -signal.SIGTERM
     _wait_for_end(workers)
 
 

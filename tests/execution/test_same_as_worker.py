@@ -189,10 +189,10 @@ def _mean():
 
 
 AGGREGATORS = {
-    "sum": Case(_aggregators.SumFactory, quick=True),
+    "sum": Case(_aggregators.SumFactory),
     "mean": Case(_mean, quick=True),
     "unweighted_mean": Case(_aggregators.UnweightedMeanFactory),
-    "clipping": Case(lambda: _aggregators.clipping_factory(0.7, _mean()), quick=True),
+    "clipping": Case(lambda: _aggregators.clipping_factory(0.7, _mean())),
     "adaptive_clipping": Case(lambda: _adaptive_clip(_aggregators.clipping_factory)),
     "zeroing": Case(lambda: _aggregators.zeroing_factory(0.7, _mean())),
     "adaptive_zeroing": Case(lambda: _adaptive_clip(_aggregators.zeroing_factory)),

@@ -237,7 +237,7 @@ def test_mistakes_are_one_line_before_anything_runs(tmp_path, run_train, changes
 
 
 def test_a_lost_record_of_what_happened_is_refused(tmp_path, private_run, run_train):
-    folder = shutil.copytree(private_run(GAUSSIAN).stopped, tmp_path / "run")
+    folder = shutil.copytree(private_run(TREE).stopped, tmp_path / "run")
     (folder / "privacy.jsonl").write_text("")
-    ended = run_train(folder, **GAUSSIAN)
+    ended = run_train(folder, **TREE)
     assert ended.code == 2 and "privacy.jsonl" in ended.err

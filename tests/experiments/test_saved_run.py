@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tff_nlp.errors import UserError
-from tff_nlp.runs import saved_run
+from tff_nlp.runs import configs, options, saved_run
 from tff_nlp.tasks import classification_scores as evaluation
 
 
@@ -19,6 +19,15 @@ def run(finished):
 @pytest.fixture(scope="module")
 def found(run):
     return saved_run.examples(run)
+
+
+def test_the_configuration_is_the_recorded_one(finished):
+    config = saved_run.configuration(finished.folder)
+    assert config.rounds.rounds == 3 and config.clients.held_out_fraction == 0.2
+    recorded = json.loads((finished.folder / "config.json").read_text())
+    ours = options.record(*config.recorded())
+    machine = options.record(configs.ExecutionConfig())
+    assert all(recorded[name] == value for name, value in ours.items() if name not in machine)
 
 
 def test_members_are_what_took_part(audited):

@@ -4,7 +4,6 @@ import warnings
 
 import pytest
 from matplotlib import image
-from matplotlib.figure import Figure
 
 from tff_nlp import errors
 from tff_nlp.program import pictures
@@ -26,17 +25,6 @@ ROWS = [
 
 def draw_curves(rows, path, title="t"):
     pictures.draw_curves(rows, path, classification.REPORT.panels, title=title, baseline=0.4)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Keeps the figures that are saved."""
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), save(figure, *a, **k))
-    )
-    return figures
 
 
 def test_curves_hold_the_numbers(tmp_path, drawn):

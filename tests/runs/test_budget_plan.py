@@ -2,7 +2,6 @@
 
 import json
 
-import matplotlib.figure
 import matplotlib.image
 import pytest
 
@@ -19,15 +18,8 @@ SMALL = {
 }
 
 
-def test_table_and_picture(capsys, tmp_path, monkeypatch):
-    picture, figures = tmp_path / "plan.png", []
-    save = matplotlib.figure.Figure.savefig
-
-    def savefig(figure, *arguments, **named):
-        figures.append(figure)
-        save(figure, *arguments, **named)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
+def test_table_and_picture(capsys, tmp_path, drawn):
+    picture = tmp_path / "plan.png"
     planned = budget_plan.plan(BudgetPlanConfig(**SMALL, signal_to_noise=2.0, output=str(picture)))
     out = capsys.readouterr().out
     assert "epsilon 2 (rdp) at delta 3.16e-06 for one client of 100,000" in out
@@ -44,7 +36,7 @@ def test_table_and_picture(capsys, tmp_path, monkeypatch):
     assert image.shape[0] > 400
     # Lines of several colours, not an empty frame.
     assert len({tuple(pixel) for pixel in image[::7, ::7, :3].reshape(-1, 3)}) > 20
-    markers = [line.get_marker() for line in figures[0].axes[0].lines[:2]]
+    markers = [line.get_marker() for line in drawn[0].axes[0].lines[:2]]
     assert len(set(markers)) == 2, "lines differ in grey, too"
 
 

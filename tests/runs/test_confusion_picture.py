@@ -5,21 +5,9 @@ import warnings
 import numpy as np
 import pytest
 from matplotlib import image
-from matplotlib.figure import Figure
 
 from tff_nlp import errors
 from tff_nlp.runs.confusion_picture import draw_confusion
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Keeps the figures that are saved."""
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), save(figure, *a, **k))
-    )
-    return figures
 
 
 def test_confusion_holds_the_counts(tmp_path, drawn):

@@ -1,7 +1,7 @@
 """Each combination trains, resumes and is as in TFF's worker, or one sentence refuses it.
 
-The whole matrix is decided. By default a few combinations train. The slow tests train so many that
-each pair of values occurs that can occur.
+By default a part of the matrix is decided, and a few combinations train. The slow tests decide the
+whole matrix, and train so many that each pair of values occurs that can occur.
 """
 
 import dataclasses
@@ -37,9 +37,10 @@ from tff_nlp.runs.configs import federated, task_names
 FEW, PARTS = 2, 8
 
 
-def test_a_refusal_names_arguments_of_the_combination():
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_refusal_names_arguments_of_the_combination(whole):
     named = functools.cache(lambda sentence: set(re.findall(r"`(\w+)`", sentence)))
-    for combination, sentence in matrix.refusals().items():
+    for combination, sentence in matrix.refusals(whole=whole).items():
         if sentence:
             assert named(sentence) & set(matrix.options(combination)), (combination, sentence)
 
@@ -136,7 +137,10 @@ def asks_for_one_aggregator(combination):
     return len(asked) + of_clients <= 1
 
 
-def test_objects_are_refused_with_the_same_sentence(workplace):
+def test_objects_are_refused_with_the_same_sentence(workplace, monkeypatch):
+    # Building TFF's secure aggregator takes longer than all else here, and many need the same one.
+    secure = functools.cache(tff.learning.secure_aggregator)
+    monkeypatch.setattr(tff.learning, "secure_aggregator", secure)
     # Objects do not know how sums are computed, and over how many clients. The other tasks and
     # choices cost more.
     others = {
@@ -256,5 +260,6 @@ def test_some_train_resume_and_are_as_in_the_worker(workplace, number, tmp_path)
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_all_pairs_of_values_train_resume_and_are_as_in_the_worker(workplace, part, tmp_path):
-    for number, row in enumerate(matrix.covering(matrix.accepted(), 2)[part::PARTS]):
+    accepted = matrix.accepted(whole=True)
+    for number, row in enumerate(matrix.covering(accepted, 2)[part::PARTS]):
         check(workplace, row, tmp_path / str(number))

@@ -1,19 +1,13 @@
 """The picture of scores before and after, as far as a program can check it."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tff_nlp.runs import personal_picture
 from tff_nlp.runs.personal_scores import ClientScore, PersonalScores
 from tff_nlp.tasks import classification
 
 
-def test_a_point_per_client_and_the_diagonal(tmp_path, monkeypatch):
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), save(figure, *a, **k))
-    )
+def test_a_point_per_client_and_the_diagonal(tmp_path, drawn):
     clients = (
         ClientScore("a", 10, True, 2, 0.5, 0.7),
         ClientScore("b", 10, True, 0, 0.8, 0.8),
@@ -22,7 +16,7 @@ def test_a_point_per_client_and_the_diagonal(tmp_path, monkeypatch):
     scores = PersonalScores("fine_tune", classification.REPORT, clients)
     personal_picture.draw(scores, tmp_path / "personal.png", title="reviews")
     assert (tmp_path / "personal.png").read_bytes().startswith(b"\x89PNG")
-    (axes,) = figures[0].axes
+    (axes,) = drawn[0].axes
     part, never = (np.asarray(dots.get_offsets()) for dots in axes.collections)
     np.testing.assert_allclose(part, [[0.5, 0.7], [0.8, 0.8]])
     np.testing.assert_allclose(never, [[0.6, 0.6]])

@@ -1,13 +1,14 @@
 """Tables of made-up papers: numbers, orders, what is computed again, and the page."""
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
 
 from tff_nlp import errors
 from tff_nlp.runs import cells as runs
-from tff_nlp.runs import configs, paper, reproduction, reproduction_page
+from tff_nlp.runs import configs, pages, paper, reproduction, reproduction_page
 
 SCALE = paper.Scale((paper.Change("encoder", "minilm", "no hub"),), (0, 1), "minutes")
 TRAINED = paper.Paper(
@@ -131,6 +132,104 @@ def test_a_killed_reproduction_goes_on(tmp_path, trainer, monkeypatch):
             run(tmp_path)
     run(tmp_path)
     assert sorted(trainer) == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0), (4, 1)]
+
+
+READING = dataclasses.replace(
+    TRAINED,
+    settings={**TRAINED.settings, "corpus": "texts.csv"},
+    files=(paper.File("texts.csv", "https://example.org/texts.csv"),),
+)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.csv"
+    path.write_text("one\n")
+    return path
+
+
+def text_of_page(folder):
+    return (folder / "out" / "reproduction.md").read_text()
+
+
+def test_a_result_knows_its_files(tmp_path, trainer, texts):
+    digest = hashlib.sha256(b"one\n").hexdigest()
+    run(tmp_path, READING, chosen="*a, 1")
+    for path in (tmp_path / "out" / "results").iterdir():
+        assert json.loads(path.read_text())["files"] == {"texts.csv": digest}
+    assert f"SHA-256: texts.csv ({digest[:16]})." in text_of_page(tmp_path)
+    assert "not known" not in text_of_page(tmp_path)
+    # The same file in another folder is the same file.
+    (tmp_path / "new").mkdir()
+    texts.rename(tmp_path / "new" / "texts.csv")
+    out = tmp_path / "out"
+    reproduction.reproduce("a2020", READING, "small", data_dir=tmp_path / "new", output_dir=out)
+    assert len(trainer) == 8
+
+
+def test_a_folder_with_results_of_another_file_is_refused(tmp_path, trainer, texts):
+    run(tmp_path, READING, chosen="*a, 1")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    texts.write_text("two\n")
+    for chosen in ("*a, 1", "*b, 1"):
+        with pytest.raises(errors.UserError) as refused:
+            run(tmp_path, READING, chosen=chosen)
+        assert refused.value.with_flags() == (
+            f"--data_dir={tmp_path}: texts.csv is not what the results in {tmp_path / 'out'} were "
+            "computed from; bring that back, or use a new --output_dir"
+        )
+    assert len(trainer) == 2
+    after = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_file_that_changes_meanwhile_gives_no_result(tmp_path, trainer, texts, monkeypatch):
+    train = runs.train
+
+    def change(config):
+        texts.write_text("another\n")
+        return train(config)
+
+    monkeypatch.setattr(runs, "train", change)
+    with pytest.raises(errors.UserError, match="texts.csv is not what the results"):
+        run(tmp_path, READING)
+    assert len(trainer) == 1 and not list((tmp_path / "out" / "results").iterdir())
+
+
+def test_results_that_do_not_know_their_files_stay(tmp_path, trainer, texts):
+    run(tmp_path, READING, chosen="*a, 1")
+    one, _ = (tmp_path / "out" / "results").iterdir()
+    old = json.loads(one.read_text())
+    del old["files"]
+    one.write_text(json.dumps(old))
+    found = run(tmp_path, READING, chosen="*a, 1")
+    assert len(trainer) == 2
+    assert "It is not known which files 1 of 2 results come from." in text_of_page(tmp_path)
+    # Also a page without any record of files can be written.
+    del found["files"]
+    said = pages.to_markdown(reproduction_page.blocks(found, [None]))
+    assert "It is not known which files the results come from." in said
+
+
+def test_only_what_changed_is_drawn_and_computed_again(tmp_path, trainer, drawn):
+    counts = []
+
+    def count():
+        counts.append(1)
+        return 1.0
+
+    [table] = TRAINED.tables
+    first, second = table.cells[:2]
+    counted = paper.Cell("computed", "1", 1.0, compute=count)
+    both = (
+        dataclasses.replace(table, title="A", cells=(first, counted), higher=()),
+        dataclasses.replace(table, title="B", cells=(second, counted), higher=()),
+    )
+    run(tmp_path, dataclasses.replace(TRAINED, tables=both))
+    # Both tables get a number of each seed.
+    titles = [figure.axes[0].get_title() for figure in drawn]
+    assert (titles.count("A"), titles.count("B")) == (2, 2)
+    assert len(counts) == 2
 
 
 def test_wrong_folders_and_names(tmp_path, trainer):

@@ -3,7 +3,6 @@
 import types
 
 import pytest
-from matplotlib.figure import Figure
 
 from tff_nlp import errors
 from tff_nlp.runs import train, trained_picture
@@ -18,17 +17,6 @@ def result(report, values, baseline):
     ]
     learner = types.SimpleNamespace(task=types.SimpleNamespace(report=report))
     return train.Trained(learner, None, {"test": types.SimpleNamespace(baseline=baseline)}, rows)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Keeps the figures that are saved."""
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), save(figure, *a, **k))
-    )
-    return figures
 
 
 def test_it_has_a_line_for_each_training(tmp_path, drawn):

@@ -24,7 +24,7 @@ def small(tmp_path):
     return {
         "corpus": configs.CorpusConfig(corpus=write_reviews(tmp_path / "reviews.csv")),
         "model": configs.ModelConfig(
-            encoder="random", encoder_width=16, encoder_layers=1, max_tokens=8
+            encoder="random", encoder_width=16, encoder_layers=1, max_tokens=8, trainable="head"
         ),
         "place": configs.PlaceConfig(
             output_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache")

@@ -1,6 +1,7 @@
 """A saved model takes texts and gives the same predictions as the classifier."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -60,6 +61,11 @@ def saved(model, weights, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def loaded(saved):
+    return predictor.load(saved)
+
+
 def expected(model, weights, texts):
     """Predicts each text alone, with `Tokenizer.encode` and `Classifier.logits`."""
     rows = []
@@ -70,10 +76,10 @@ def expected(model, weights, texts):
     return np.stack(rows)
 
 
-def test_saved_model_equals_the_classifier(model, weights, saved):
+def test_saved_model_equals_the_classifier(model, weights, saved, loaded):
     right = expected(model, weights, ODD)
     assert len(set(right.argmax(axis=1))) > 1
-    result = predictor.load(saved).predict(ODD, batch_size=5)
+    result = loaded.predict(ODD, batch_size=5)
     np.testing.assert_allclose(result.probabilities, right, atol=ROUNDING)
     assert result.labels == tuple(LABELS[i] for i in right.argmax(axis=1))
     outputs = tf.saved_model.load(str(saved)).signatures["serving_default"](
@@ -83,17 +89,17 @@ def test_saved_model_equals_the_classifier(model, weights, saved):
     assert outputs["label"].numpy()[0].decode() == result.labels[-1]
 
 
-def test_text_after_a_nul_is_read(saved):
+def test_text_after_a_nul_is_read(loaded):
     """NUL counts as a blank, as in the readers of corpora."""
     texts = ["good film\0 but not bad", "good film", "good film  but not bad"]
-    cut, short, blank = predictor.load(saved).predict(texts).probabilities
+    cut, short, blank = loaded.predict(texts).probabilities
     np.testing.assert_allclose(cut, blank, atol=ROUNDING)
     assert not np.allclose(cut, short, atol=1e-4)
 
 
-def test_token_counts(model, saved):
+def test_token_counts(model, loaded):
     texts = ["good film", "good " * 50, "", "good \U0001f993"]
-    counts = predictor.load(saved).count_tokens(texts, batch_size=2)
+    counts = loaded.count_tokens(texts, batch_size=2)
     whole = model.tokenizer.whole_lengths(texts) - 2
     assert (counts.texts, counts.texts_cut) == (4, 1)
     assert counts.tokens == whole.sum()
@@ -111,8 +117,7 @@ def test_a_prefix_is_stripped_as_loading_does(model, weights, tmp_path):
     np.testing.assert_allclose(found.probabilities, right, atol=ROUNDING)
 
 
-def test_no_texts_and_one_string(saved):
-    loaded = predictor.load(saved)
+def test_no_texts_and_one_string(loaded):
     assert loaded.label_names == LABELS
     empty = loaded.predict([])
     assert (empty.labels, empty.probabilities.shape) == ((), (0, 3))
@@ -138,8 +143,7 @@ def test_fresh_process(model, weights, saved, serve_in_fresh_process):
 
 
 def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
-    folder = tmp_path / "model"
-    export.export(folder, model, *weights, LABELS, MAX_TOKENS)
+    folder = shutil.copytree(saved, tmp_path / "model")
     stale = tmp_path / ".model.partial"
     stale.mkdir()
     (stale / "half").write_text("written")

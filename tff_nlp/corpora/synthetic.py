@@ -7,7 +7,8 @@ perfect.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -80,6 +81,15 @@ def generate(settings: SyntheticSettings, split: str) -> tuple[SyntheticReview, 
       settings: Settings of the generator.
       split: "train" or "test".
     """
+    reviews = _all_reviews(settings)[split]
+    order = seeds.generator(settings.seed, "synthetic order", split).permutation(len(reviews))
+    return tuple(reviews[index] for index in order)
+
+
+# Each run asks for both splits, and several runs of a program for the same ones.
+@functools.lru_cache(maxsize=2)
+def _all_reviews(settings: SyntheticSettings) -> Mapping[str, Sequence[SyntheticReview]]:
+    """Returns the reviews of both splits, by author."""
     train: list[SyntheticReview] = []
     test: list[SyntheticReview] = []
     seen: set[str] = set()
@@ -95,9 +105,7 @@ def generate(settings: SyntheticSettings, split: str) -> tuple[SyntheticReview, 
                 review.text, LABEL_NAMES[label], f"author {number:03d}", review.domain
             )
             (train if index < train_counts[number] else test).append(made)
-    reviews = {"train": train, "test": test}[split]
-    order = seeds.generator(settings.seed, "synthetic order", split).permutation(len(reviews))
-    return tuple(reviews[index] for index in order)
+    return {"train": train, "test": test}
 
 
 def read_synthetic(source: CorpusSource, notes: ReadNotes) -> Iterator[Row]:

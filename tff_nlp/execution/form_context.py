@@ -87,6 +87,22 @@ class FormContext(tff.framework.SyncContext, abc.ABC):
           summands: The secure sums of the round.
         """
 
+    def flatten_client(self, position: int, client: Any, form: forms.RoundForm) -> list[Any]:
+        """Returns what a cohort receives of a client: its flattened data.
+
+        Args:
+          position: Position of the client in the round.
+          client: The client's data.
+          form: The compiled round.
+
+        Raises:
+          TypeError: If the data do not have the type of the round.
+        """
+        try:
+            return structures.flatten(client, form.data_type)
+        except TypeError as error:
+            raise TypeError(f"client {position}: {error}") from error
+
     def map_clients(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
         """Runs a function once per client, for a computation that is not a single round."""
         return [function(argument) for argument in arguments]
@@ -181,6 +197,7 @@ class _Round:
     ) -> None:
         self.form = form
         self.cohort = context.cohort(form, secure_sums.summands_of(form))
+        self._flatten = context.flatten_client
         self._signature = signature
         self._prepare = graphs.wrap(form.prepare)
         self._report = graphs.wrap(form.report)
@@ -192,7 +209,7 @@ class _Round:
         """Runs the round."""
         server, clients = forms.split_argument(arg, self._signature.parameter)
         state = structures.flatten(server, self.form.state_type)
-        data = [_flatten_client(p, c, self.form.data_type) for p, c in enumerate(clients)]
+        data = [self._flatten(p, c, self.form) for p, c in enumerate(clients)]
         costs = [lane_runs.cost(client) for client in clients]
         with self._lock:
             sums = self.cohort(data, costs, self._prepare(state))
@@ -203,10 +220,3 @@ class _Round:
         ]
         freed_memory.give_back()
         return forms.pack_result(outputs, values, self._signature)
-
-
-def _flatten_client(position: int, client: Any, data_type: tff.Type) -> list[tf.Tensor]:
-    try:
-        return structures.flatten(client, data_type)
-    except TypeError as error:
-        raise TypeError(f"client {position}: {error}") from error

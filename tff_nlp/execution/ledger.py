@@ -104,6 +104,12 @@ class _Leaf:
         return math.ceil(self.spec.shape.num_elements() * bits / 8)
 
 
+def frozen_places(form: forms.RoundForm) -> list[int]:
+    """Returns the positions of the frozen weights among the flat tensors of the broadcast."""
+    leaves = _leaves(form.prepare.result_type)
+    return [place for place, leaf in enumerate(leaves) if _FROZEN in leaf.path]
+
+
 def of_form(
     form: forms.RoundForm, *, cohort: int = 1, overhead: Overhead | None = None
 ) -> ByteLedger:

@@ -70,16 +70,6 @@ def outcome(cell: Mapping[str, Any]) -> str:
     return words[0] if words else f"{cell['score']:.3f}"
 
 
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Returns the lines of a table: the first column to the left, all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        f"{first:{widths[0]}}"
-        + "".join(f"  {text:>{width}}" for text, width in zip(rest, widths[1:], strict=True))
-        for first, *rest in rows
-    ]
-
-
 def _refusal(cell: configs.FederatedRun) -> str:
     """Returns why a run is refused, a marked text; empty if it can train."""
     try:

@@ -74,16 +74,13 @@ def train(
         outcome.write(
             directory,
             training.Outcome(None, {"test": scores}, rows),
-            result.Facts(
-                began=began,
+            result.facts_of(
+                run,
+                texts,
+                learner,
+                token_reports,
                 config=config,
-                data=texts,
-                learner=learner,
-                strip_prefix=run.corpus.strip_prefix,
-                tokens=token_reports,
-                partition_checksum=None,
-                bytes_per_client=None,
-                rounds=run.central.epochs,
+                began=began,
                 weights=_weights(learner),
             ),
             tracked,

@@ -21,6 +21,7 @@ from tff_nlp.runs import (
     reporter,
     saved_run,
     sent_bytes,
+    text_table,
 )
 
 JSON, PAGE, PICTURE = "comparison.json", "comparison.html", "comparison.png"
@@ -265,7 +266,7 @@ def table(groups: Sequence[Group], tests: Sequence[Test], measure: str) -> list[
     for found in groups:
         spread = "-" if found.deviation is None else f"{found.deviation:.4f}"
         rows.append([found.label, f"{found.scores.mean():.4f}", spread, str(len(found.runs))])
-    lines = cells.aligned(rows)
+    lines = text_table.aligned(rows)
     for found_test in tests:
         sure = "differ" if found_test.p_value < 0.05 else "may be equal"
         lines.append(

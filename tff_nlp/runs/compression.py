@@ -12,7 +12,15 @@ from typing import Any
 from tff_nlp import durable_files, errors
 from tff_nlp.aggregation.compression import names
 from tff_nlp.program import metrics_log, run_directory
-from tff_nlp.runs import cells, checks, compression_picture, configs, reporter, sent_bytes
+from tff_nlp.runs import (
+    cells,
+    checks,
+    compression_picture,
+    configs,
+    reporter,
+    sent_bytes,
+    text_table,
+)
 from tff_nlp.runs.configs.compression import FLOAT_BITS
 
 RESULT, PICTURE = "compression.json", "compression.png"
@@ -62,7 +70,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         sent = entry.get("bytes_up")
         shown = ["", ""] if sent is None else [f"{sent:,}", f"{most / sent:.1f}"]
         rows.append([label, cells.outcome(entry), *shown])
-    return cells.aligned(rows)
+    return text_table.aligned(rows)
 
 
 def _check(base: configs.FederatedRun) -> None:

@@ -1,5 +1,6 @@
 """The part of a federated run that needs TensorFlow: model, process, rounds and results."""
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -98,7 +99,7 @@ def train(
         part = _UNTRAINED[run.process]
         note = f"clients keep {part}, so those of the final and exported model are untrained"
         reporter.say("note", [note])
-    secret = _noise_secret(run, directory)
+    secret = noise_secret(run, directory)
     reporter.say("compiling", ["the round; the first round takes longer"])
     attacking = attackers.of_run(run, split.train)
     if attacking is not None:
@@ -139,17 +140,18 @@ def train(
         outcome.write(
             directory,
             trained,
-            result.Facts(
-                began=began,
-                config=recorded,
-                data=texts,
-                learner=model,
-                strip_prefix=run.corpus.strip_prefix,
-                tokens=token_reports,
+            dataclasses.replace(
+                result.facts_of(
+                    run,
+                    texts,
+                    model,
+                    token_reports,
+                    config=recorded,
+                    began=began,
+                    weights=weights,
+                ),
                 partition_checksum=split.train.checksum,
                 bytes_per_client=sent,
-                rounds=run.rounds.rounds,
-                weights=weights,
                 audit=audited,
                 alone=compared,
                 personal=personal,
@@ -276,7 +278,7 @@ def _population(
     )
 
 
-def _noise_secret(
+def noise_secret(
     run: configs.FederatedRun, directory: run_directory.RunDirectory
 ) -> NoiseSecret | None:
     """Returns the secret from which the noise of the run derives; None without privacy.

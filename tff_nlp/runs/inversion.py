@@ -22,7 +22,6 @@ from tff_nlp.privacy import noise_secret
 from tff_nlp.privacy.inversion import dager, rouge, span
 from tff_nlp.program import run_directory
 from tff_nlp.runs import (
-    cells,
     codings,
     configs,
     inversion_picture,
@@ -31,6 +30,7 @@ from tff_nlp.runs import (
     saved_run,
     scenarios,
     text_classifier,
+    text_table,
     user_folders,
 )
 from tff_nlp.runs.configs.inversion import AS_RUN
@@ -121,7 +121,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, scores in found.items():
         values = [scores[key] for key in ("rouge_1", "rouge_2", "exact", "tokens")]
         rows.append([name, *("-" if value is None else f"{value:.3f}" for value in values)])
-    return cells.aligned(rows)
+    return text_table.aligned(rows)
 
 
 def _findings(

@@ -11,6 +11,8 @@ from tff_nlp.runs import configs, options
 
 SCALES = ("smoke", "small", "full")
 _NOT_STATED = "not stated"
+# The options that name files below `data_dir`.
+_CORPORA = ("corpus", "test_corpus", "public_corpus")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +215,31 @@ def changes_of(paper: Paper, cell: Cell, scale: str) -> dict[str, Change]:
     }
 
 
+def settings_of(paper: Paper, cell: Cell, scale: str) -> dict[str, Any]:
+    """Returns the options that a cell's run gets, with our changes. The others keep their defaults.
+
+    Args:
+      paper: The paper.
+      cell: One of its cells, with a run.
+      scale: Name of the scale.
+    """
+    changes = changes_of(paper, cell, scale)
+    ours = {name: change.value for name, change in changes.items()}
+    return {**paper.settings, **cell.settings, **ours}
+
+
+def corpora_of(paper: Paper, cell: Cell, scale: str) -> dict[str, str]:
+    """Returns the corpora that a cell's run reads: option -> path or glob below `data_dir`.
+
+    Args:
+      paper: The paper.
+      cell: One of its cells, with a run.
+      scale: Name of the scale.
+    """
+    given = settings_of(paper, cell, scale)
+    return {name: given[name] for name in _CORPORA if given.get(name)}
+
+
 def config_of(
     paper: Paper, cell: Cell, scale: str, *, seed: int, data_dir: pathlib.Path, output_dir: str
 ) -> configs.FederatedRun | configs.CentralRun:
@@ -226,12 +253,10 @@ def config_of(
       data_dir: Folder of the corpora.
       output_dir: Folder of the run.
     """
-    values = {**paper.settings, **cell.settings}
-    values |= {name: change.value for name, change in changes_of(paper, cell, scale).items()}
-    for name in ("corpus", "test_corpus", "public_corpus"):
-        if values.get(name):
-            # The folder's own brackets must not count as a pattern.
-            values[name] = f"{glob.escape(str(data_dir))}/{values[name]}"
+    values = settings_of(paper, cell, scale)
+    for name, path in corpora_of(paper, cell, scale).items():
+        # The folder's own brackets must not count as a pattern.
+        values[name] = f"{glob.escape(str(data_dir))}/{path}"
     # Only the final scores count, so no time is spent on others.
     values["eval_every"] = values.get("rounds", defaults(cell).get("rounds"))
     values |= {"seed": seed, "output_dir": output_dir}

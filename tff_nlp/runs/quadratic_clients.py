@@ -5,6 +5,7 @@ losses is the mean of the b_k weighted by the a_k.
 """
 
 import collections
+import functools
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,12 @@ def weight_after(algorithm: str, *, steps: int, rate: float, rounds: int) -> flo
       rate: Learning rate of the clients.
       rounds: Number of rounds.
     """
-    contexts.install("streaming")
-    task = foreign_model.from_functional_model(functional_model())
-    local = client_work.LocalWork(ClientOptimizer("sgd", rate), weighting="uniform")
+    process, state = _begin(algorithm, rate)
     data = [client(number, steps) for number in range(2)]
     if algorithm == "fedavg":
-        process = fed_avg.fed_avg(task, local)
-        state = composition.initial_state(process, task)
         for _ in range(rounds):
             state = process.next(state, data).state
     else:
-        process = scaffold.scaffold(task, local, population=2)
-        state = composition.initial_state(process, task)
         kept = [process.client_specs] * 2  # The states of clients that are new.
         for _ in range(rounds):
             clients = [
@@ -50,6 +45,19 @@ def weight_after(algorithm: str, *, steps: int, rate: float, rounds: int) -> flo
             output = process.next(state, clients)
             state, kept = output.state, list(output.clients)
     return float(process.get_model_weights(state).trainable[0])
+
+
+@functools.cache
+def _begin(algorithm: str, rate: float) -> tuple[Any, Any]:
+    """Returns a process and its first state. They do not depend on the number of local steps."""
+    contexts.install("streaming")
+    task = foreign_model.from_functional_model(functional_model())
+    local = client_work.LocalWork(ClientOptimizer("sgd", rate), weighting="uniform")
+    if algorithm == "fedavg":
+        process = fed_avg.fed_avg(task, local)
+    else:
+        process = scaffold.scaffold(task, local, population=2)
+    return process, composition.initial_state(process, task)
 
 
 def fixed_point_of_fed_avg(steps: int, rate: float) -> float:

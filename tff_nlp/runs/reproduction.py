@@ -11,14 +11,21 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tff_nlp import durable_files, errors
 from tff_nlp.runs import cells as runs
-from tff_nlp.runs import configs, paper, reporter, reproduction_page, reproduction_picture
+from tff_nlp.runs import (
+    configs,
+    file_fingerprints,
+    paper,
+    reporter,
+    reproduced_tables,
+    reproduction_page,
+    reproduction_picture,
+)
 from tff_nlp.runs import result as result_file
 
 RESULT, PAGE, MARKDOWN = "reproduction.json", "reproduction.html", "reproduction.md"
@@ -48,7 +55,8 @@ def reproduce(
       The content of reproduction.json.
 
     Raises:
-      UserError: If a corpus is missing, no cell is chosen, or the folder belongs to another table.
+      UserError: If a corpus is missing, no cell is chosen, or the folder belongs to another table
+        or has results from other files.
       RunError: If training fails.
     """
     wanted = _chosen(published, chosen)
@@ -58,6 +66,13 @@ def reproduce(
         paper.check_files(published, data_dir)
     _check_folder(output_dir, name, scale)
     results = _Results(output_dir)
+    sources = file_fingerprints.FileFingerprints(data_dir)
+    stored = _stored(published, scale, results)
+    held = {file for value in stored.values() for file in value.get("files", {}).items()}
+    if jobs:
+        _check_same_files(held, sources, data_dir, output_dir)
+    computed = {c: c.compute() for _, _, c in published.cells() if c.compute is not None}
+    found = None
     for number, (cell_name, cell, seed) in enumerate(jobs, start=1):
         key = _key(published, cell, scale, seed)
         if key in results:
@@ -65,26 +80,43 @@ def reproduce(
         where = f"{number} of {len(jobs)}, seed {seed}"
         reporter.say("cell", [f"{where}: {errors.verbatim(cell_name)}"])
         began = time.monotonic()
+        files = sources.of(paper.corpora_of(published, cell, scale).values())
         result = _measure(published, cell, scale, seed, data_dir, output_dir)
-        results.add(key, {"seconds": round(time.monotonic() - began, 1), "result": result})
-        write(name, published, scale, results, output_dir)
-    found = write(name, published, scale, results, output_dir)
+        # A file may have changed while the cell was computed.
+        held |= files.items()
+        _check_same_files(held, sources, data_dir, output_dir)
+        seconds = round(time.monotonic() - began, 1)
+        results.add(key, {"seconds": seconds, "files": files, "result": result})
+        stored = _stored(published, scale, results)
+        found = _write(_found(name, published, scale, stored, computed), output_dir, found)
+    if found is None:
+        found = _write(_found(name, published, scale, stored, computed), output_dir, None)
     reporter.show(reproduction_page.lines(found))
     reporter.say("saved", [f"{errors.verbatim(output_dir)}: {PAGE}, {MARKDOWN}, {RESULT}"])
     return found
 
 
-def write(
-    name: str, published: paper.Paper, scale: str, results: "_Results", output_dir: pathlib.Path
-) -> Mapping[str, Any]:
-    """Writes the page, the pictures and the JSON from the results so far, and returns the JSON."""
-    used = {
-        key
-        for _, _, cell in published.cells()
-        for seed in published.scale(scale).seeds
-        if cell.compute is None and (key := _key(published, cell, scale, seed)) in results
-    }
-    found = {
+def _found(
+    name: str,
+    published: paper.Paper,
+    scale: str,
+    stored: Mapping[str, Mapping[str, Any]],
+    computed: Mapping[paper.Cell, float],
+) -> dict[str, Any]:
+    """Returns the content of reproduction.json.
+
+    Args:
+      name: Name of the paper.
+      published: The paper.
+      scale: Name of the scale.
+      stored: The results so far, by key.
+      computed: The numbers that need no run.
+    """
+    results: dict[paper.Cell, dict[int, Mapping[str, Any]]] = {}
+    for cell, seed, key in _keys(published, scale):
+        if key in stored:
+            results.setdefault(cell, {})[seed] = stored[key]["result"]
+    return {
         "paper": name,
         "title": published.title,
         "citation": published.citation,
@@ -92,16 +124,38 @@ def write(
         "scale": scale,
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
-        "minutes": round(sum(results[key]["seconds"] for key in used) / 60, 1),
-        "tables": [_table(published, table, scale, results) for table in published.tables],
+        "minutes": round(sum(value["seconds"] for value in stored.values()) / 60, 1),
+        "files": {
+            "fingerprints": {
+                path: digest
+                for value in stored.values()
+                for path, digest in value.get("files", {}).items()
+            },
+            "results": len(stored),
+            # Those of older versions.
+            "results_without": sum("files" not in value for value in stored.values()),
+        },
+        "tables": [reproduced_tables.build(t, results, computed) for t in published.tables],
         "departures": [dataclasses.asdict(d) for d in paper.departures_of(published, scale)],
         "findings": list(published.findings),
     }
-    durable_files.replace_text(output_dir / RESULT, json.dumps(found, indent=1) + "\n")
-    pictures = reproduction_picture.draw(found, output_dir)
+
+
+def _write(
+    found: Mapping[str, Any], folder: pathlib.Path, before: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """Writes the page, the pictures that have changed and the JSON, and returns its content.
+
+    Args:
+      found: The content of reproduction.json.
+      folder: Folder of the files.
+      before: The content that this program has written before; None for nothing.
+    """
+    durable_files.replace_text(folder / RESULT, json.dumps(found, indent=1) + "\n")
+    pictures = reproduction_picture.draw(found, folder, before)
     blocks = reproduction_page.blocks(found, pictures)
-    durable_files.replace_text(output_dir / PAGE, reproduction_page.html(found, blocks))
-    durable_files.replace_text(output_dir / MARKDOWN, reproduction_page.markdown(blocks))
+    durable_files.replace_text(folder / PAGE, reproduction_page.html(found, blocks))
+    durable_files.replace_text(folder / MARKDOWN, reproduction_page.markdown(blocks))
     return found
 
 
@@ -155,11 +209,52 @@ def _key(
     published: paper.Paper, cell: paper.Cell, scale: str, seed: int, *, with_attack: bool = True
 ) -> str:
     """Returns a name for what is computed. Cells with the same run have the same one."""
-    settings = {**published.settings, **cell.settings}
-    settings |= {n: c.value for n, c in paper.changes_of(published, cell, scale).items()}
+    settings = paper.settings_of(published, cell, scale)
     attack = sorted(cell.attack.items()) if cell.attack and with_attack else ""
     what = json.dumps([sorted(settings.items()), cell.is_central, attack, seed])
     return hashlib.sha256(what.encode()).hexdigest()[:12]
+
+
+def _keys(published: paper.Paper, scale: str) -> Iterator[tuple[paper.Cell, int, str]]:
+    """Yields each cell with a run, each of its seeds, and the key of both."""
+    for _, _, cell in published.cells():
+        if cell.compute is None:
+            for seed in published.scale(scale).seeds:
+                yield cell, seed, _key(published, cell, scale, seed)
+
+
+def _stored(
+    published: paper.Paper, scale: str, results: "_Results"
+) -> dict[str, Mapping[str, Any]]:
+    """Returns the results so far of a paper's cells, by key."""
+    return {key: results[key] for _, _, key in _keys(published, scale) if key in results}
+
+
+def _check_same_files(
+    held: Iterable[tuple[str, str]],
+    sources: file_fingerprints.FileFingerprints,
+    data_dir: pathlib.Path,
+    output_dir: pathlib.Path,
+) -> None:
+    """Compares the files of results with those that are there now.
+
+    Args:
+      held: Paths below `data_dir` with the fingerprints that results have recorded.
+      sources: The files.
+      data_dir: Folder of the files, for the message.
+      output_dir: Folder of the results, for the message.
+
+    Raises:
+      UserError: If a file is another one.
+    """
+    now = sources.of({path for path, _ in held})
+    for path, digest in sorted(held):
+        if now[path] != digest:
+            raise errors.UserError(
+                f"{errors.setting('data_dir', data_dir)}: {errors.verbatim(path)} is not what the "
+                f"results in {errors.verbatim(output_dir)} were computed from; bring that back, or "
+                "use a new `output_dir`"
+            )
 
 
 def _check_folder(folder: pathlib.Path, name: str, scale: str) -> None:
@@ -206,96 +301,3 @@ class _Results:
 
     def add(self, key: str, value: Mapping[str, Any]) -> None:
         durable_files.replace_text(self._folder / f"{key}.json", json.dumps(value) + "\n")
-
-
-def _table(
-    published: paper.Paper, table: paper.Table, scale: str, results: _Results
-) -> dict[str, Any]:
-    entries = [_entry(published, cell, scale, results) for cell in table.cells]
-    return {
-        "title": table.title,
-        "rows": table.rows,
-        "columns": table.columns,
-        "unit": table.unit,
-        "digits": table.digits,
-        "exact": table.exact,
-        "published": table.published,
-        "cells": entries,
-        "orders": _orders(table, entries),
-    }
-
-
-def _entry(
-    published: paper.Paper, cell: paper.Cell, scale: str, results: _Results
-) -> dict[str, Any]:
-    values, failed, seeds = [], [], []
-    if cell.compute is not None:
-        values = [cell.compute()]
-    else:
-        for seed in published.scale(scale).seeds:
-            key = _key(published, cell, scale, seed)
-            if key not in results:
-                continue
-            seeds.append(seed)
-            result = results[key]["result"]
-            why = [f"{word}: {result[word]}" for word in ("refused", "diverged") if word in result]
-            failed += why
-            values += [] if why else [cell.value(result)]
-    ours = statistics.fmean(values) if values else None
-    return {
-        "row": cell.row,
-        "column": cell.column,
-        "ours": ours,
-        "published": cell.published,
-        "difference": None if None in (ours, cell.published) else ours - cell.published,  # type: ignore[operator]
-        "seeds": seeds,
-        "values": values,
-        "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "failed": failed,
-    }
-
-
-def _orders(table: paper.Table, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns each pair of cells whose order is published, and whether ours have the same order.
-
-    The difference of ours is clear if it is larger than the sum of both standard deviations.
-    """
-    if table.exact:
-        return []
-    by_place = {(e["row"], e["column"]): e for e in entries}
-    pairs = [*table.higher, *_published_pairs(table.compares, entries)]
-    found = []
-    for first, second in pairs:
-        one, other = by_place[first], by_place[second]
-        if one["ours"] is None or other["ours"] is None:
-            continue
-        difference = one["ours"] - other["ours"]
-        spreads = [one["standard_deviation"], other["standard_deviation"]]
-        clear = None not in spreads and abs(difference) > sum(spreads)
-        found.append(
-            {
-                "higher": list(first),
-                "lower": list(second),
-                "ours": difference,
-                "holds": difference > 0,
-                "clear": clear,
-            }
-        )
-    return found
-
-
-def _published_pairs(
-    compares: str, entries: Sequence[Mapping[str, Any]]
-) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Returns the places of all pairs that the paper compares, the larger number first."""
-    if not compares:
-        return []
-    same = "column" if compares == "rows" else "row"
-    pairs = []
-    for number, one in enumerate(entries):
-        for other in entries[number + 1 :]:
-            known = one["published"] is not None and other["published"] is not None
-            if known and one[same] == other[same] and one["published"] != other["published"]:
-                pair = sorted((one, other), key=lambda entry: -entry["published"])
-                pairs.append(tuple((entry["row"], entry["column"]) for entry in pair))
-    return pairs  # type: ignore[return-value]

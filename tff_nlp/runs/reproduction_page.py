@@ -4,7 +4,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_nlp.runs import cells, pages
+from tff_nlp.runs import pages, text_table
+
+_DIGITS = 16  # Of a fingerprint. reproduction.json has all.
 
 
 def blocks(found: Mapping[str, Any], pictures: Sequence[pathlib.Path | None]) -> list[pages.Block]:
@@ -20,6 +22,7 @@ def blocks(found: Mapping[str, Any], pictures: Sequence[pathlib.Path | None]) ->
         *(pages.Text(line) for line in found["findings"]),
         pages.Text(f"Paper: {found['citation']} Published numbers: {found['source']}."),
         pages.Text(_made(found)),
+        *(pages.Text(line) for line in _files(found)),
     ]
     for table, path in zip(found["tables"], pictures, strict=True):
         content += _table(table, path)
@@ -122,7 +125,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
                     str(len(cell["seeds"])),
                 ]
             )
-        said += [*cells.aligned(rows), ""]
+        said += [*text_table.aligned(rows), ""]
     return [*said, *verdict(found)]
 
 
@@ -133,6 +136,27 @@ def _made(found: Mapping[str, Any]) -> str:
         f"Computed on {found['date']} at the scale {found['scale']} in {found['minutes']:g} minutes"
         f" ({listed})."
     )
+
+
+def _files(found: Mapping[str, Any]) -> list[str]:
+    """Returns which files the results come from, a few sentences; none if nothing was trained."""
+    seeds = [seed for table in found["tables"] for cell in table["cells"] for seed in cell["seeds"]]
+    if not seeds:
+        return []
+    # Results of older versions do not know their files.
+    files = found.get("files")
+    said = []
+    if files and files["fingerprints"]:
+        listed = ", ".join(
+            f"{path} ({digest[:_DIGITS]})" for path, digest in files["fingerprints"].items()
+        )
+        said.append(f"Files, with the first {_DIGITS} digits of their SHA-256: {listed}.")
+    if files is None:
+        said.append("It is not known which files the results come from.")
+    elif files["results_without"]:
+        count = f"{files['results_without']} of {files['results']} results"
+        said.append(f"It is not known which files {count} come from.")
+    return said
 
 
 def _table(table: Mapping[str, Any], picture: pathlib.Path | None) -> list[pages.Block]:

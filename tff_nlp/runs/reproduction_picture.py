@@ -13,12 +13,16 @@ from tff_nlp.program import pictures
 _MOST_CELLS = 40  # More do not fit beside one another.
 
 
-def draw(found: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path | None]:
+def draw(
+    found: Mapping[str, Any], folder: pathlib.Path, before: Mapping[str, Any] | None = None
+) -> list[pathlib.Path | None]:
     """Draws a picture for each table that is not exact, and has two numbers or more.
 
     Args:
       found: The content of reproduction.json.
       folder: Folder for the PNG files.
+      before: The content of which the folder has the pictures already; None for no pictures. The
+        picture of a table that is still the same is not drawn again.
 
     Returns:
       The path of each table's picture; None for a table without one.
@@ -30,7 +34,8 @@ def draw(found: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path | 
             paths.append(None)
             continue
         path = folder / f"table_{number}.png"
-        _draw(table, path)
+        if before is None or before["tables"][number - 1] != table:
+            _draw(table, path)
         paths.append(path)
     return paths
 

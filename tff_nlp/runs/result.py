@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tff_nlp import errors
 from tff_nlp.printable import printable
 from tff_nlp.program import checkpoints, run_directory
-from tff_nlp.runs import reporter, score_table
+from tff_nlp.runs import configs, reporter, score_table
 
 if TYPE_CHECKING:  # The summary of a finished run is printed without loading TensorFlow.
     from tff_nlp.execution.ledger import ByteLedger
@@ -37,10 +37,10 @@ class Facts:
       learner: The trained model.
       strip_prefix: Prefix that the exported model removes from texts.
       tokens: Token reports of the corpora, for "train" and "test".
-      partition_checksum: Checksum of the training partition; None without clients.
-      bytes_per_client: Bytes to and from a client per round; None without clients.
       rounds: Number of rounds, or of epochs of central training.
       weights: Final weights, `trainable` and `non_trainable`.
+      partition_checksum: Checksum of the training partition; None without clients.
+      bytes_per_client: Bytes to and from a client per round; None without clients.
       audit: Report on the canaries; None without canaries.
       alone: Result of the domain that trained alone; None without `alone`.
       personal: Scores of clients with models of their own; None without such models.
@@ -54,15 +54,49 @@ class Facts:
     learner: "Learner"
     strip_prefix: str
     tokens: "Mapping[str, TokenReport]"
-    partition_checksum: str | None
-    bytes_per_client: "ByteLedger | None"
     rounds: int
     weights: Any
+    partition_checksum: str | None = None
+    bytes_per_client: "ByteLedger | None" = None
     audit: "audit_report.Report | None" = None
     alone: "Alone | None" = None
     personal: "PersonalScores | None" = None
     attack: Mapping[str, Any] | None = None
     clock: Mapping[str, Any] | None = None
+
+
+def facts_of(
+    run: configs.FederatedRun | configs.CentralRun,
+    texts: "Data",
+    learner: "Learner",
+    tokens: "Mapping[str, TokenReport]",
+    *,
+    config: Mapping[str, Any],
+    began: float,
+    weights: Any,
+) -> Facts:
+    """Returns the values that all runs have, central ones and federated ones.
+
+    Args:
+      run: The configuration.
+      texts: The corpora.
+      learner: The trained model.
+      tokens: Token reports of the corpora, for "train" and "test".
+      config: The configuration to record.
+      began: Start time of the program, from `time.monotonic`.
+      weights: Final weights, `trainable` and `non_trainable`.
+    """
+    rounds = run.central.epochs if isinstance(run, configs.CentralRun) else run.rounds.rounds
+    return Facts(
+        began=began,
+        config=config,
+        data=texts,
+        learner=learner,
+        strip_prefix=run.corpus.strip_prefix,
+        tokens=tokens,
+        rounds=rounds,
+        weights=weights,
+    )
 
 
 def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:

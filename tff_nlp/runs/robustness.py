@@ -14,7 +14,7 @@ from tff_nlp import durable_files, errors
 from tff_nlp.aggregation.robust import names as robust
 from tff_nlp.learning import attack_names
 from tff_nlp.runs import cells as runs
-from tff_nlp.runs import checks, configs, reporter, robustness_picture
+from tff_nlp.runs import checks, configs, reporter, robustness_picture, text_table
 
 RESULT, PICTURE = "robustness.json", "robustness.png"
 _NO_FOLDER = "must be given: each attack and aggregator has a folder in it"
@@ -63,7 +63,7 @@ def table(cells: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     columns = list(next(iter(cells.values())))
     rows = [["", *columns]]
     rows += [[attack, *(_shown(row[name]) for name in columns)] for attack, row in cells.items()]
-    return runs.aligned(rows)
+    return text_table.aligned(rows)
 
 
 def _shown(cell: Mapping[str, Any]) -> str:

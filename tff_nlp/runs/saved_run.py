@@ -128,7 +128,9 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
 
 
 def configuration(folder: pathlib.Path) -> configs.FederatedRun:
-    """Returns the configuration of a finished federated run, without place and machine.
+    """Returns the configuration of a finished federated run.
+
+    It has the recorded groups but that of the machine. The others have their defaults.
 
     Raises:
       UserError: If there is no finished federated run in the folder.
@@ -136,10 +138,9 @@ def configuration(folder: pathlib.Path) -> configs.FederatedRun:
     config, _ = read(folder)
     if "partition" not in config:
         _refuse(folder, "is a central run, and no client sent an update")
-    fields = [
-        f for f in dataclasses.fields(configs.FederatedRun) if f.name not in ("place", "execution")
-    ]
-    return configs.FederatedRun(**{f.name: group(folder, type(f.default), config) for f in fields})
+    kinds = options.groups_of(configs.FederatedRun)
+    names = set(configs.FederatedRun.recorded_names()) - {"execution"}
+    return configs.FederatedRun(**{name: group(folder, kinds[name], config) for name in names})
 
 
 def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,14 +1,16 @@
 """A table of the scores by domain, with the scores of a domain that trained alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tff_nlp.printable import printable
+from tff_nlp.runs import text_table
 
 if TYPE_CHECKING:  # It needs TensorFlow.
     from tff_nlp.tasks.task import Report
 
 _MISSING = "-"
+_LONGEST_NAME = 40  # Characters of a domain's name in a line.
 
 
 def lines(result: Mapping[str, Any], report: "Report") -> list[str]:
@@ -33,29 +35,20 @@ def lines(result: Mapping[str, Any], report: "Report") -> list[str]:
     if alone is not None:
         parts = [alone["test"], *alone["test"].get("domains", {}).values()]
         scores = [_shown(part[report.headline], report) for part in parts]
-        cells = [f"{alone['domain']} alone", *scores]
+        cells = [_name(f"{alone['domain']} alone"), *scores]
         for number, row in enumerate(rows):
             row.insert(2, cells[number] if number < len(cells) else _MISSING)
-    return _aligned(rows)
+    return text_table.aligned(rows)
 
 
 def _row(name: str, scores: Mapping[str, Any], report: "Report") -> list[str]:
     columns = [_shown(scores[column], report) for column in (report.headline, report.baseline)]
-    return [name, *columns, f"{scores['examples']:,}"]
+    return [_name(name), *columns, f"{scores['examples']:,}"]
+
+
+def _name(name: str) -> str:
+    return printable(name, _LONGEST_NAME)
 
 
 def _shown(score: float, report: "Report") -> str:
     return f"{score:.1%}" if report.is_share else f"{score:.1f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns the rows as lines: names to the left, numbers to the right."""
-    cells = [[printable(cell, 40) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]

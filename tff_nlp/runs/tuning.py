@@ -26,6 +26,7 @@ from tff_nlp.runs import (
     privacy_plan,
     reporter,
     search_space,
+    text_table,
     trial_study,
     tuning_picture,
     tuning_price,
@@ -264,7 +265,7 @@ def _table(search: trial_study.Search, trials: Sequence[trial_study.Trial], best
         word = f"ended after round {trial.rounds}" if trial.pruned else word
         shown = [_shown(trial.values[name]) for name in names]
         rows.append([str(trial.number + 1), *shown, score, printable(word, 40)])
-    return cells.aligned(rows)
+    return text_table.aligned(rows)
 
 
 def _shown(value: Any) -> str:

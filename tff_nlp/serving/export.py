@@ -54,8 +54,10 @@ class TextClassifier(tf.Module):
         self._max_tokens = max_tokens
         self._strip_prefix = strip_prefix
 
-        self.predict = tf.function(self._predict, input_signature=input_specs(classifier))
-        self.count_tokens = tf.function(self._count_tokens, input_signature=input_specs(classifier))
+        self.predict = tf.function(self._predict, input_specs(classifier), autograph=False)
+        self.count_tokens = tf.function(
+            self._count_tokens, input_specs(classifier), autograph=False
+        )
 
     def _predict(
         self, texts: tf.Tensor, second_texts: tf.Tensor | None = None

@@ -105,6 +105,16 @@ class Client:
         """The step that comes next."""
         return self._progress.due
 
+    @property
+    def session(self) -> session.Session:
+        """The parameters of the session."""
+        return self._session
+
+    @property
+    def survivors(self) -> tuple[int, ...]:
+        """Ids of the clients with an input in the sum, ascending; empty before they are known."""
+        return self._announced.survivors
+
     def advertise_keys(self) -> bytes:
         """Makes the client's keys for the session and returns a message with the public keys."""
         with self._progress.taking(Step.ADVERTISE_KEYS):

@@ -20,9 +20,17 @@ SIGNATURE_BYTES = 64
 class Identity:
     """A party's signing key."""
 
-    def __init__(self) -> None:
-        """Makes a new key."""
-        self._key = ed25519.Ed25519PrivateKey.generate()
+    def __init__(self, private: bytes | None = None) -> None:
+        """Initializes the identity.
+
+        Args:
+          private: The private key, 32 bytes; None for a new key.
+        """
+        self._key = (
+            ed25519.Ed25519PrivateKey.generate()
+            if private is None
+            else ed25519.Ed25519PrivateKey.from_private_bytes(private)
+        )
 
     @property
     def public(self) -> bytes:

@@ -114,8 +114,10 @@ class FederatedRun:
 
     def recorded(self) -> tuple[object, ...]:
         """Returns the groups that a run records: all but `place` and `tracking`."""
-        return tuple(
-            getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in _NOT_RECORDED
-        )
+        return tuple(getattr(self, name) for name in self.recorded_names())
+
+    @classmethod
+    def recorded_names(cls) -> tuple[str, ...]:
+        """Returns the names of the groups that a run records."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return tuple(name for name in names if name not in _NOT_RECORDED)
