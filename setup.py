@@ -65,6 +65,9 @@ setup(
         ],
         # Homomorphic encryption of updates. Newer versions need Python 3.11.
         "ckks": ["tenseal==0.3.16"],
+        # ONNX models. Newer versions of onnx need a newer ml_dtypes than TensorFlow 2.14 has. Some
+        # versions of ONNX Runtime need SymPy, which needs an older mpmath than dp-accounting takes.
+        "export": ["onnx==1.18.0", "onnxruntime>=1.20,<1.27"],
         # Experiment trackers. MLflow 3 reports its use to its makers. A newer SDK of Databricks
         # would change the certificates of all packages. A newer W&B brings telemetry.
         "mlflow": ["databricks-sdk<0.100", "mlflow-skinny==2.22.5"],
@@ -87,6 +90,8 @@ setup(
             "mypy",
             "nbclient",
             "nbformat",
+            "onnx==1.18.0",
+            "onnxruntime>=1.20,<1.27",
             "optuna>=4.4,<6",
             "pdoc",
             "prometheus-client",

@@ -121,6 +121,11 @@ class Classifier(functional.WeightsAsValues):
             self._network, self._weights, values, inputs, seed=seed, fixed=self._fixed
         )
 
+    def transformer_layers(self) -> list[Any]:
+        """Returns the transformer layers of the network, KerasNLP's, in their order."""
+        layers = [layer for layer in self._network.layers if layer.name.startswith(_LAYER)]
+        return sorted(layers, key=lambda layer: int(layer.name.removeprefix(_LAYER)))
+
     def layer_inputs(
         self, layer: int, trainable: Sequence[Any], frozen: Sequence[Any], token_ids: Any
     ) -> tf.Tensor:

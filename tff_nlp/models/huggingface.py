@@ -1,8 +1,9 @@
-"""Imports Hugging Face BERT checkpoints: config.json, vocab.txt, model.safetensors."""
+"""Hugging Face BERT checkpoints: config.json, vocab.txt, model.safetensors."""
 
 import importlib.util
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from tff_nlp.models.tokenizer import Tokenizer
 from tff_nlp.models.vocabulary import SPECIAL_TOKENS, load_vocabulary
 from tff_nlp.models.words import WordRules
 
-_VOCABULARY = "vocab.txt"
+VOCABULARY = "vocab.txt"
+# Names of the inputs of a checkpoint's model.
+TOKENS, MASK, SEGMENTS = INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _GELUS = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh"}
 
 # Name of a size in config.json -> its name in BertBackbone.
-_SIZES = {
+SIZES = {
     "vocab_size": "vocabulary_size",
     "num_hidden_layers": "num_layers",
     "num_attention_heads": "num_heads",
@@ -71,7 +74,7 @@ def load_folder(
     tokenizer = _load_tokenizer(folder, flag)
     if len(tokenizer.vocabulary) > sizes["vocabulary_size"]:
         raise UserError(
-            f"{flag}: {_VOCABULARY} has {len(tokenizer.vocabulary)} lines, {CONFIG} says "
+            f"{flag}: {VOCABULARY} has {len(tokenizer.vocabulary)} lines, {CONFIG} says "
             f"vocab_size {sizes['vocabulary_size']}"
         )
     tensors = Tensors(folder / WEIGHTS, flag, _present_name)
@@ -103,7 +106,7 @@ def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
         raise UserError(
             f"{flag}: {CONFIG} has hidden_act {activation!r}; it can be {', '.join(_GELUS)}"
         )
-    sizes = {ours: positive(config, theirs, flag) for theirs, ours in _SIZES.items()}
+    sizes = {ours: positive(config, theirs, flag) for theirs, ours in SIZES.items()}
     if sizes["hidden_dim"] % sizes["num_heads"]:
         raise UserError(
             f"{flag}: {CONFIG} has hidden_size {sizes['hidden_dim']}, which "
@@ -113,7 +116,7 @@ def _sizes(config: dict[str, Any], flag: str) -> dict[str, int]:
 
 
 def _load_tokenizer(folder: pathlib.Path, flag: str) -> Tokenizer:
-    vocabulary = load_vocabulary(folder / _VOCABULARY, flag=flag)
+    vocabulary = load_vocabulary(folder / VOCABULARY, flag=flag)
     path = folder / "tokenizer_config.json"
     settings = read_json(path, flag) if path.exists() else {}
     lowercase = settings.get("do_lower_case")
@@ -148,10 +151,34 @@ def _read(tensors: Tensors, name: str, target: str, shape: tuple[int, ...]) -> n
         return tensors.read(name, shape)
     if not target.endswith("/kernel"):
         return tensors.read(name, (math.prod(shape),)).reshape(shape)
-    # PyTorch's dense kernels are [out, in]. KerasNLP's kernels have a separate axis for the heads.
-    inner = 2 if target.endswith("attention_output/kernel") else 1
-    due = (math.prod(shape[inner:]), math.prod(shape[:inner]))
-    return tensors.read(name, due).T.reshape(shape)
+    rows, columns = _kernel_shape(target, shape)
+    # PyTorch's dense kernels are [out, in].
+    return tensors.read(name, (columns, rows)).T.reshape(shape)
+
+
+def to_tensors(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the weights of a `BertBackbone` as the tensors of a checkpoint.
+
+    Args:
+      weights: Arrays by the names of `functional.weights_of`.
+
+    Returns:
+      Arrays by their names in the checkpoint, without "bert.". Dense kernels are [out, in].
+    """
+    tensors = {}
+    for name, value in weights.items():
+        if name.endswith("/kernel"):
+            value = value.reshape(_kernel_shape(name, value.shape)).T
+        elif not name.endswith("embeddings"):
+            value = value.reshape(-1)
+        tensors[_source_name(name)] = np.ascontiguousarray(value)
+    return tensors
+
+
+def _kernel_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Returns (inputs, outputs) of a kernel. KerasNLP's have a separate axis for the heads."""
+    inner = 2 if name.endswith("attention_output/kernel") else 1
+    return math.prod(shape[:inner]), math.prod(shape[inner:])
 
 
 def _source_name(name: str) -> str:

@@ -64,6 +64,11 @@ def load_vocabulary(path: str | pathlib.Path, *, flag: str = "`encoder`") -> tup
     return tokens
 
 
+def vocabulary_text(vocabulary: Sequence[str]) -> str:
+    """Returns the content of a vocabulary file, which `load_vocabulary` reads."""
+    return "".join(f"{piece}\n" for piece in vocabulary)
+
+
 def as_bytes(texts: Iterable[str]) -> list[bytes]:
     """Returns the texts in UTF-8. Every lone surrogate becomes a question mark."""
     return [text.encode("utf-8", "replace") for text in texts]

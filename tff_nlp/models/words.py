@@ -22,15 +22,20 @@ _CHINESE = (
 # An emoji with its modifiers: variation selectors, skin tones, joiners, tags of flags.
 _SYMBOL = r"\p{So}[\p{Mn}\p{Sk}\x{200D}\x{E0020}-\x{E007F}]*"
 # Invisible characters without meaning: soft hyphens, byte order marks, writing directions.
-_INVISIBLE = (
+INVISIBLE = (
     r"[\x{AD}\x{61C}\x{180E}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}"
     r"\x{2066}-\x{206F}\x{FEFF}\x{FFF9}-\x{FFFB}]"
 )
-_BLANKS = r"[\s\p{Z}]+"
+BLANKS = r"[\s\p{Z}]+"
+# What the "unicode" style reads as a blank: line ends of all kinds, and the word separator (U+200B)
+# of scripts without blanks. And its accents.
+UNICODE_BLANKS = r"[\p{Cc}\x{200B}]"
+UNICODE_ACCENTS = r"[\x{300}-\x{36F}]"
 # A character that is in no word, so it is in no vocabulary.
 _NO_WORD = "\x01"
 # BERT's code treats longer words as unknown.
 _MAX_BERT_WORD = 100
+_NO_MAXIMUM = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +94,27 @@ def split_words(texts: tf.Tensor, rules: WordRules) -> tf.RaggedTensor:
     if rules.decode_html_entities:
         texts = html_entities.decode(texts)
     texts = _normalized(texts, rules)
+    keep = kept_delimiters(rules)
+    words = tf_text.regex_split(texts, f"{BLANKS}|{keep}", keep)
+    if rules.style == BERT:
+        too_long = tf.strings.length(words.flat_values, "UTF8_CHAR") > _MAX_BERT_WORD
+        words = words.with_flat_values(tf.where(too_long, _NO_WORD, words.flat_values))
+    return words
+
+
+def kept_delimiters(rules: WordRules) -> str:
+    """Returns the pattern of what is a word by itself: punctuation, Chinese characters, symbols."""
     keep = _PUNCTUATION
     if rules.split_chinese:
         keep = f"{keep}|{_CHINESE}"
     if rules.style == UNICODE:
         keep = f"{keep}|{_SYMBOL}"
-    words = tf_text.regex_split(texts, f"{_BLANKS}|{keep}", keep)
-    if rules.style == BERT:
-        too_long = tf.strings.length(words.flat_values, "UTF8_CHAR") > _MAX_BERT_WORD
-        words = words.with_flat_values(tf.where(too_long, _NO_WORD, words.flat_values))
-    return words
+    return keep
+
+
+def longest_word(rules: WordRules) -> int:
+    """Returns the largest number of characters of a word that is not unknown."""
+    return _MAX_BERT_WORD if rules.style == BERT else _NO_MAXIMUM
 
 
 def _readable(texts: tf.Tensor) -> tf.Tensor:
@@ -123,12 +139,11 @@ def _normalized(texts: tf.Tensor, rules: WordRules) -> tf.Tensor:
             texts = tf_text.normalize_utf8(texts, "NFD")
             texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
     else:
-        # Line ends of all kinds, and the word separator (U+200B) of scripts without blanks.
-        texts = tf.strings.regex_replace(texts, r"[\p{Cc}\x{200B}]", " ")
-        texts = tf.strings.regex_replace(texts, _INVISIBLE, "")
+        texts = tf.strings.regex_replace(texts, UNICODE_BLANKS, " ")
+        texts = tf.strings.regex_replace(texts, INVISIBLE, "")
         if rules.strip_accents:
             texts = tf_text.normalize_utf8(texts, "NFD")
-            texts = tf.strings.regex_replace(texts, r"[\x{300}-\x{36F}]", "")
+            texts = tf.strings.regex_replace(texts, UNICODE_ACCENTS, "")
         texts = tf_text.normalize_utf8(texts, "NFC")
     if rules.lowercase:
         texts = tf.strings.lower(texts, encoding="utf-8")

@@ -1,6 +1,5 @@
 """The adapter of a model: from its config, to a file, and from a file."""
 
-import dataclasses
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -40,15 +39,6 @@ def describe(config: ModelConfig) -> str:
     elif config.adapter != names.NONE:
         parts.insert(0, config.adapter)
     return f"trains {' and '.join(parts)}"
-
-
-def exported(config: ModelConfig) -> ModelConfig:
-    """Returns the config of the model that a run exports: without low-rank factors."""
-    if config.adapter != names.LORA:
-        return config
-    # Only the order of the weights depends on which of them train.
-    trainable = "head" if config.trainable == names.ADAPTER else config.trainable
-    return dataclasses.replace(config, adapter=names.NONE, trainable=trainable)
 
 
 def save(learner: "Learner", weights: Any, path: str | pathlib.Path) -> None:

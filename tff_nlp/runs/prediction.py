@@ -58,7 +58,8 @@ def predict(config: Prediction, texts: Sequence[str], say: Callable[[str], None]
     if given is not None:
         answered_rows.check_columns(given, kind, what.json)
     say(f"loading TensorFlow and {verbatim(folder)}")
-    if model_fingerprint.stated(folder) is None:
+    is_program = model_folder.file_of(folder) == model_folder.SAVED_MODEL
+    if is_program and model_fingerprint.stated(folder) is None:
         say("the origin of this model is unknown, and a model is a program: see docs/publishing.md")
     answer = _continue if config.generation.generate else _label
     given, answered, notes = answer(config, folder, given, texts)

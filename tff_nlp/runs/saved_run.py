@@ -24,8 +24,6 @@ from tff_nlp.runs.configs.federated import DISTILLING
 from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
-    from tensorflow_federated.learning.models import ModelWeights
-
     from tff_nlp.models.classifier import Classifier
 
 # The sources of examples that a run did not train on.
@@ -99,15 +97,15 @@ def load(folder: pathlib.Path, cache_dir: str = "") -> SavedRun:
     config, result = read(folder)
     clients, privacy, public = None, None, None
     if "partition" in config:
-        clients = _group(folder, configs.ClientsConfig, config)
-        privacy = _group(folder, configs.PrivacyConfig, config)
+        clients = group(folder, configs.ClientsConfig, config)
+        privacy = group(folder, configs.PrivacyConfig, config)
         if config.get("algorithm") in DISTILLING:
-            public = _group(folder, configs.DistillationConfig, config)
-    length = _group(folder, configs.RoundsConfig if clients else configs.CentralConfig, config)
+            public = group(folder, configs.DistillationConfig, config)
+    length = group(folder, configs.RoundsConfig if clients else configs.CentralConfig, config)
     if result["rounds"] > (length.rounds if clients else length.epochs):
         _refuse(folder, f"{run_directory.RESULT} is damaged")
-    model = _group(folder, configs.ModelConfig, config)
-    corpus_flags, seed = _group(folder, configs.CorpusConfig, config), length.seed
+    model = group(folder, configs.ModelConfig, config)
+    corpus_flags, seed = group(folder, configs.CorpusConfig, config), length.seed
     if corpus_flags.task == LANGUAGE_MODEL:
         _refuse(folder, "is a language model; only classifiers can be audited")
     try:
@@ -142,7 +140,7 @@ def configuration(folder: pathlib.Path) -> configs.FederatedRun:
         _refuse(folder, "is a central run, and no client sent an update")
     kinds = options.groups_of(configs.FederatedRun)
     names = set(configs.FederatedRun.recorded_names()) - {"execution"}
-    return configs.FederatedRun(**{name: _group(folder, kinds[name], config) for name in names})
+    return configs.FederatedRun(**{name: group(folder, kinds[name], config) for name in names})
 
 
 def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -200,19 +198,24 @@ def outputs(
     Raises:
       UserError: If the encoder or the exported model cannot be read, or they do not fit together.
     """
-    from tff_nlp.runs import adapters, text_classifier
+    import tensorflow_federated as tff
+
+    from tff_nlp.models.adapters import folding
+    from tff_nlp.runs import text_classifier
     from tff_nlp.tasks import classification, prediction
 
     silence_libraries.import_keras_nlp()
     learner = text_classifier.build(
         run.texts.train,
-        adapters.exported(run.model),
+        run.model,
         user_folders.cache_dir(cache_dir),
         logit_adjustment=0.0,
         seed=run.seed,
     )
-    model = learner.model
-    predict = classification.predictor(model)(_weights(run, model))
+    # The run folded its low-rank factors into the matrices, which also changed their order.
+    model, _, _ = folding.fold(learner.model, *learner.model.initial_weights())
+    found = tff.learning.models.ModelWeights(*weights(run.folder, run.model.encoder, model))
+    predict = classification.predictor(model)(found)
     logits = []
     with _bar(len(train_rows) + len(test_rows), printable(str(run.folder))) as bar:
         for corpus, rows in ((run.texts.train, train_rows), (run.texts.test, test_rows)):
@@ -269,32 +272,45 @@ def _unseen(
     return {source: rows for source, rows in kept.items() if len(rows)}
 
 
-def _weights(run: SavedRun, model: "Classifier") -> "ModelWeights":
-    """Returns the exported weights, in the order of the model's names."""
+def weights(
+    folder: pathlib.Path, encoder_name: str, model: "Classifier"
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns the weights that a run exported, in the order of the model's names.
+
+    Args:
+      folder: Folder of the run.
+      encoder_name: Value of `encoder`, for messages.
+      model: The classifier of the run, with its low-rank factors folded (`folding.fold`).
+
+    Returns:
+      The trainable and the frozen weights.
+
+    Raises:
+      UserError: If the exported model cannot be read, has changed, or has other weights.
+    """
     import tensorflow as tf
-    import tensorflow_federated as tff
 
     from tff_nlp.serving import model_fingerprint, saved_models
 
-    folder = run.folder / run_directory.MODEL
-    model_fingerprint.check(folder, "run")
+    exported = folder / run_directory.MODEL
+    model_fingerprint.check(exported, "run")
     try:
-        info = json.loads((folder / saved_models.INFO_FILE).read_text(encoding="utf-8"))
+        info = json.loads((exported / saved_models.INFO_FILE).read_text(encoding="utf-8"))
         vocabulary = info["tokenizer"]["fingerprint"]
-        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        reader = tf.train.load_checkpoint(str(exported / "variables" / "variables"))
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-        _refuse(run.folder, f"its exported model cannot be read ({type(error).__name__})")
-    encoder = errors.setting("encoder", run.model.encoder)
+        _refuse(folder, f"its exported model cannot be read ({type(error).__name__})")
+    encoder = errors.setting("encoder", encoder_name)
     if vocabulary != model.tokenizer.fingerprint:
-        _refuse(run.folder, f"the vocabulary of {encoder} has changed since the run")
+        _refuse(folder, f"the vocabulary of {encoder} has changed since the run")
     shapes = reader.get_variable_to_shape_map()
     parts = []
     for attribute, specs in zip(("_trainable", "_frozen"), model.weight_specs(), strict=True):
         names = [f"{attribute}/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(specs))]
         if [shapes.get(name) for name in names] != [spec.shape.as_list() for spec in specs]:
-            _refuse(run.folder, f"{encoder} has changed since the run")
+            _refuse(folder, f"{encoder} has changed since the run")
         parts.append([reader.get_tensor(name) for name in names])
-    return tff.learning.models.ModelWeights(*parts)
+    return parts[0], parts[1]
 
 
 def _bar(total: int, name: str) -> tqdm.tqdm:
@@ -302,10 +318,19 @@ def _bar(total: int, name: str) -> tqdm.tqdm:
     return tqdm.tqdm(total=total, desc=name, unit=" texts", file=sys.stderr, disable=None)
 
 
-def _group(folder: pathlib.Path, group: type, config: Mapping[str, Any]) -> Any:
-    """Returns a config of the run."""
+def group(folder: pathlib.Path, kind: type, config: Mapping[str, Any]) -> Any:
+    """Returns a group of a run's configuration.
+
+    Args:
+      folder: Folder of the run, for messages.
+      kind: Type of the group.
+      config: The run's configuration.
+
+    Raises:
+      UserError: If an option is missing or has a value that it cannot have.
+    """
     try:
-        return options.restore(group, config)
+        return options.restore(kind, config)
     except KeyError as error:
         _refuse(folder, f"saved by another version of the program, without `{error.args[0]}`")
     except TypeError as error:

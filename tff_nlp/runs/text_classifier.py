@@ -249,7 +249,7 @@ def build(
     """
     with encoders.computing_in(config.compute_dtype):
         model = classifier.build(
-            _encoder(corpus, config, seed),
+            encoder(corpus, config, seed),
             len(corpus.label_names),
             pooling=config.pooling,
             trainable=config.trainable,
@@ -275,7 +275,8 @@ def build(
     )
 
 
-def _encoder(corpus: Corpus, config: ModelConfig, seed: int) -> encoders.Encoder:
+def encoder(corpus: Corpus, config: ModelConfig, seed: int) -> encoders.Encoder:
+    """Returns the encoder of a config. A random one learns its vocabulary from the corpus."""
     if config.encoder != "random":
         return pretrained.load_encoder(
             config.encoder, decode_html_entities=config.decode_html_entities

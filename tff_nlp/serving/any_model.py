@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tff_nlp.models import many_texts
 from tff_nlp.models.token_counts import TokenCounts
-from tff_nlp.serving import predictor
+from tff_nlp.serving import model_folder, predictor
 
 
 class Model(Protocol):
@@ -51,7 +51,16 @@ def load(folder: pathlib.Path, *, flag: str = "model") -> Model:
       flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If the folder is missing or damaged, if it holds another kind of model, or if the
-        model has changed since its run.
+      UserError: If the folder is missing or damaged, if it holds another kind of model, if a file
+        has changed since it was written, or if a package is missing.
     """
+    file = model_folder.file_of(folder)
+    if file == model_folder.ONNX:
+        from tff_nlp.serving import onnx_model  # The formats are optional, and slow to import.
+
+        return onnx_model.load(folder, flag=flag)
+    if file == model_folder.TFLITE:
+        from tff_nlp.serving import tflite_model
+
+        return tflite_model.load(folder, flag=flag)
     return predictor.load(folder, flag=flag)

@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tff_nlp.errors import UserError
+from tff_nlp.models import huggingface
 from tff_nlp.models.classifier import Classifier
-from tff_nlp.serving import saved_models
+from tff_nlp.models.vocabulary import vocabulary_text
+from tff_nlp.serving import saved_models, text_tokens
 
 # Code in info.json that labels a text in a program with only TensorFlow and TensorFlow Text.
 _SERVING_CODE = (
@@ -21,9 +23,6 @@ _SERVING_CODE = (
     "print(outputs['label'].numpy(), outputs['probabilities'].numpy())",
 )
 _EXAMPLES = ("Not bad at all.", "It is good.")
-
-# The characters that Python's str.strip removes, as an RE2 pattern.
-_BLANKS = r"[\s\x{B}\x{1C}-\x{1F}\x{85}\p{Z}]*"
 
 
 class TextClassifier(tf.Module):
@@ -74,8 +73,8 @@ class TextClassifier(tf.Module):
           probabilities: float32[batch, labels].
         """
         tokenizer = self._classifier.tokenizer
-        tokens = tokenizer.encode_tensor(
-            self._read(texts), self._max_tokens, self._read(second_texts)
+        tokens = text_tokens.encode(
+            tokenizer, self._max_tokens, self._strip_prefix, texts, second_texts
         )
         ids = tokens.to_tensor(tokenizer.pad_id)
         logits = self._classifier.logits(
@@ -106,24 +105,10 @@ class TextClassifier(tf.Module):
           unknown: Number of the tokens left that are not in the vocabulary, int32[batch].
           max_tokens: Maximum number of tokens, including [CLS] and [SEP], int32[].
         """
-        tokenizer = self._classifier.tokenizer
-        given = [self._read(part) for part in (texts, second_texts) if part is not None]
-        whole = tf.add_n([tokenizer.pieces(part).row_lengths() for part in given])
-        kept = tf.concat(tokenizer.cut_pieces(given[0], self._max_tokens, *given[1:]), axis=1)
-        unknown = kept.with_flat_values(tf.cast(kept.flat_values == tokenizer.unknown_id, tf.int32))
-        return {
-            "tokens": tf.cast(whole, tf.int32),
-            "read": tf.cast(kept.row_lengths(), tf.int32),
-            "unknown": tf.reduce_sum(unknown, axis=1),
-            "max_tokens": tf.constant(self._max_tokens),
-        }
-
-    def _read(self, texts: tf.Tensor | None) -> tf.Tensor | None:
-        """Removes the prefix, as loading the training corpus does."""
-        if not self._strip_prefix or texts is None:
-            return texts
-        prefix = "".join(rf"\x{{{ord(character):X}}}" for character in self._strip_prefix)
-        return tf.strings.regex_replace(texts, f"^{_BLANKS}{prefix}", "", replace_global=False)
+        counts = text_tokens.count(
+            self._classifier.tokenizer, self._max_tokens, self._strip_prefix, texts, second_texts
+        )
+        return {**counts, "max_tokens": tf.constant(self._max_tokens)}
 
     @tf.function(input_signature=[])
     def label_names(self) -> dict[str, tf.Tensor]:
@@ -150,7 +135,8 @@ def export(
 ) -> str:
     """Writes a SavedModel with the signatures "serving_default", "count_tokens" and "label_names".
 
-    The folder appears only when it is complete. It replaces an older export.
+    The vocabulary is also in a file beside it, for exports to other formats (`plain_bert`). The
+    folder appears only when it is complete. It replaces an older export.
 
     Args:
       folder: Folder to write.
@@ -201,4 +187,5 @@ def export(
         "serving_code": [line.format(inputs=shown) for line in _SERVING_CODE],
         **(info or {}),
     }
-    return saved_models.write(folder, module, signatures, content)
+    vocabulary = {huggingface.VOCABULARY: vocabulary_text(tokenizer.vocabulary)}
+    return saved_models.write(folder, module, signatures, content, vocabulary)

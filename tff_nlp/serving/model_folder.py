@@ -5,7 +5,9 @@ import pathlib
 
 from tff_nlp.errors import UserError, setting
 
-SAVED_MODEL = "saved_model.pb"
+# The file of the model in each format, and the same file without its zeros (`packed_file`).
+SAVED_MODEL, ONNX, TFLITE = "saved_model.pb", "model.onnx", "model.tflite"
+PACKED = ".packed"
 
 
 def check(folder: pathlib.Path, flag: str) -> None:
@@ -16,12 +18,24 @@ def check(folder: pathlib.Path, flag: str) -> None:
       flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If the folder does not exist or holds no SavedModel.
+      UserError: If the folder does not exist or holds no model.
     """
     if not folder.is_dir():
         raise UserError(f"{setting(flag, folder)}: there is no such folder")
-    if not (folder / SAVED_MODEL).is_file():
+    if file_of(folder) is None:
         raise UserError(f"{setting(flag, folder)}: not a saved model: {SAVED_MODEL} is missing")
+
+
+def file_of(folder: pathlib.Path) -> str | None:
+    """Returns the name of the model's file in a folder, which says its format; None for no model.
+
+    Args:
+      folder: The folder.
+    """
+    for name in (SAVED_MODEL, ONNX, TFLITE):
+        if (folder / name).is_file() or (folder / f"{name}{PACKED}").is_file():
+            return name
+    return None
 
 
 def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
@@ -32,14 +46,26 @@ def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
       flag: Flag that named the folder, for messages.
 
     Raises:
-      UserError: If the run is not finished, or there is no model.
+      UserError: If the run is not finished, or there is no model that this package loads.
     """
     model = folder / "model"
+    if (folder / "model.safetensors").is_file():
+        raise UserError(
+            f"{setting(flag, folder)}: is for transformers; take savedmodel, onnx or tflite"
+        )
     if folder.is_dir() and not model.exists() and (folder / "config.json").exists():
         raise UserError(f"{setting(flag, folder)}: has no model yet; finish the run first")
-    found = model if model.exists() else folder
+    found = model if model.exists() else _newest_version(folder)
     check(found, flag)
     return found
+
+
+def _newest_version(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the newest version in a folder for TensorFlow Serving, or else the folder itself."""
+    if not folder.is_dir():
+        return folder
+    versions = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return max(versions, key=lambda path: int(path.name), default=folder)
 
 
 def check_kind(folder: pathlib.Path, flag: str, *, generates: bool) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,32 +74,18 @@ class Predictor:
 
         The arguments and errors are those of `predict`.
         """
-        counts = np.zeros([len(texts), 3], np.int64)
-        for rows, batch in self._batches(texts, batch_size):
-            outputs = self._model.signatures["count_tokens"](**batch)
-            counts[rows] = np.stack(
-                [outputs[name].numpy() for name in ("tokens", "read", "unknown")], axis=1
-            )
-        tokens, read, unknown = counts.T
-        return TokenCounts(
-            texts=len(texts),
-            texts_cut=int((read < tokens).sum()),
-            tokens=int(tokens.sum()),
-            tokens_dropped=int((tokens - read).sum()),
-            tokens_unknown=int(unknown.sum()),
+        counts = (
+            self._model.signatures["count_tokens"](**batch)
+            for _, batch in self._batches(texts, batch_size)
         )
+        return total(len(texts), counts)
 
     def _batches(
         self, texts: many_texts.Texts, size: int
     ) -> Iterator[tuple[np.ndarray, dict[str, tf.Tensor]]]:
         """Yields int64[batch] positions and string[batch] inputs, with similar lengths together."""
         columns = many_texts.columns(texts, pairs=self.reads_pairs)
-        # Batches of similar lengths have less padding.
-        order = np.argsort(
-            [sum(map(len, row)) for row in zip(*columns, strict=True)], kind="stable"
-        )
-        for start in range(0, len(texts), size):
-            rows = order[start : start + size]
+        for rows in by_length(columns, size):
             yield (
                 rows,
                 {
@@ -107,6 +93,39 @@ class Predictor:
                     for name, column in zip(saved_models.TEXT_INPUTS, columns, strict=False)
                 },
             )
+
+
+def by_length(columns: Sequence[Sequence[str]], size: int) -> Iterator[np.ndarray]:
+    """Yields the positions of batches, int64[batch]. Similar lengths together have less padding.
+
+    Args:
+      columns: The texts, or the first texts and the second texts of pairs.
+      size: Number of texts in a batch.
+    """
+    order = np.argsort([sum(map(len, row)) for row in zip(*columns, strict=True)], kind="stable")
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def total(texts: int, batches: Iterable[Mapping[str, tf.Tensor]]) -> TokenCounts:
+    """Returns the sums of token counts.
+
+    Args:
+      texts: Number of texts.
+      batches: Results of `text_tokens.count`.
+    """
+    sums = np.zeros(4, np.int64)
+    for batch in batches:
+        tokens, read, unknown = (batch[name].numpy() for name in ("tokens", "read", "unknown"))
+        sums += [(read < tokens).sum(), tokens.sum(), (tokens - read).sum(), unknown.sum()]
+    cut, tokens, dropped, unknown = map(int, sums)
+    return TokenCounts(
+        texts=texts,
+        texts_cut=cut,
+        tokens=tokens,
+        tokens_dropped=dropped,
+        tokens_unknown=unknown,
+    )
 
 
 def load(folder: str | pathlib.Path, *, flag: str = "model") -> Predictor:

@@ -22,6 +22,7 @@ def write(
     module: tf.Module,
     signatures: Mapping[str, Any],
     info: Mapping[str, Any],
+    texts: Mapping[str, str] | None = None,
 ) -> str:
     """Writes a SavedModel and its info.json.
 
@@ -32,6 +33,7 @@ def write(
       module: Module to save.
       signatures: Name of a signature -> function of the module.
       info: Content of info.json.
+      texts: Contents of further files by name.
 
     Returns:
       The model's fingerprint, see `model_fingerprint`.
@@ -50,6 +52,8 @@ def write(
         (partial / INFO_FILE).write_text(
             json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        for name, text in (texts or {}).items():
+            (partial / name).write_text(text, encoding="utf-8", newline="")
         if folder.exists():
             shutil.rmtree(folder)
         fingerprint = model_fingerprint.of(partial)

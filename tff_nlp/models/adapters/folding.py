@@ -45,7 +45,7 @@ def fold(model: Any, trainable: Sequence[Any], frozen: Sequence[Any]) -> tuple[A
         values[kernel] = lora.fold(values[kernel], parts, layer.scale)
     count = len(model.trainable_names)
     kept = [
-        [weight for weight in part if id(weight.variable) not in factors]
+        [_named(weight) for weight in part if id(weight.variable) not in factors]
         for part in (model._weights[:count], model._weights[count:])
     ]
     folded = dataclasses.replace(
@@ -59,6 +59,14 @@ def fold(model: Any, trainable: Sequence[Any], frozen: Sequence[Any]) -> tuple[A
     )
     arrays = [[values[id(weight.variable)] for weight in part] for part in kept]
     return folded, arrays[0], arrays[1]
+
+
+def _named(weight: functional.Weight) -> functional.Weight:
+    """Returns a weight with its name in a network without factors: the layer is not in another."""
+    *path, layer, leaf = weight.name.split("/")
+    if path and path[-1] == layer:
+        return dataclasses.replace(weight, name="/".join([*path, leaf]))
+    return weight
 
 
 def save(
