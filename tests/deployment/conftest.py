@@ -32,33 +32,35 @@ NO_LIMITS = policy.Policy()
 _VECTOR = tff.TensorType(np.float32, [3])
 
 
-def _mean(secure):
+def mean(secure, vector=_VECTOR):
     """Returns a computation (state, numbers of clients) -> (state plus the sum of all means, 0)."""
 
-    @tff.tensorflow.computation(tff.SequenceType(_VECTOR), _VECTOR)
+    @tff.tensorflow.computation(tff.SequenceType(vector), vector)
     def work(rows, state):
-        total, count = rows.reduce((tf.zeros([3]), 0.0), lambda t, r: (t[0] + r, t[1] + 1.0))
+        total, count = rows.reduce(
+            (tf.zeros(vector.shape), 0.0), lambda t, r: (t[0] + r, t[1] + 1.0)
+        )
         return total / tf.maximum(count, 1.0) + state * 0.1
 
-    @tff.tensorflow.computation(_VECTOR)
+    @tff.tensorflow.computation(vector)
     def to_integers(update):
         return tf.cast(tf.round(update * 1000.0), tf.int32) + 100_000
 
-    @tff.tensorflow.computation(tff.TensorType(np.int32, [3]), np.float32)
+    @tff.tensorflow.computation(tff.TensorType(np.int32, vector.shape), np.float32)
     def from_integers(total, count):
         return (tf.cast(total, tf.float32) - 100_000.0 * count) / 1000.0
 
-    @tff.tensorflow.computation(_VECTOR)
+    @tff.tensorflow.computation(vector)
     def one(_):
         return 1.0
 
-    @tff.tensorflow.computation(_VECTOR, _VECTOR)
+    @tff.tensorflow.computation(vector, vector)
     def add(a, b):
         return a + b
 
     @tff.federated_computation(
-        tff.FederatedType(_VECTOR, tff.SERVER),
-        tff.FederatedType(tff.SequenceType(_VECTOR), tff.CLIENTS),
+        tff.FederatedType(vector, tff.SERVER),
+        tff.FederatedType(tff.SequenceType(vector), tff.CLIENTS),
     )
     def next_fn(state, data):
         update = tff.federated_map(work, (data, tff.federated_broadcast(state)))
@@ -153,7 +155,7 @@ def computations():
     """The rounds of the tests: with sums in the clear, and with secure sums."""
     found = {}
     for secure in (False, True):
-        computation = _mean(secure)
+        computation = mean(secure)
         found[secure] = computation, forms.compile_round(computation)
     return found
 
@@ -163,8 +165,8 @@ def make_federation(keys, computations, tmp_path):
     """Returns a function that starts a coordinator."""
     with contextlib.ExitStack() as stack:
 
-        def make(secure=False, failed=0, seconds=30.0, threshold=None, rounds=5):
-            computation, form = computations[secure]
+        def make(secure=False, failed=0, seconds=30.0, threshold=None, rounds=5, computed=None):
+            computation, form = computed or computations[secure]
             own = certificates.load(keys["coordinator"])
             names = own.members.names
             lines = []

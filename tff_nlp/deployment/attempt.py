@@ -1,6 +1,7 @@
 """One attempt of a round: the weights that silos fetch, and the updates that they bring."""
 
 import dataclasses
+import hashlib
 import os
 import threading
 import time
@@ -109,24 +110,26 @@ class Attempt:
         """
         self._wait_for_room(name)
         most = self._terms.update_bytes + self._terms.masked_bytes
-        found = bytearray()
+        found, digest = bytearray(), hashlib.sha256()
         for piece in content:
             if len(found) + len(piece) > most:
                 raise pieces.DamagedError(f"more than the {most:,} bytes of an update arrived")
             found += piece
-        plain = pieces.collect([bytes(found)], len(found), stated())
-        if len(plain) < self._terms.update_bytes or (self.masked is None and len(plain) != most):
-            raise pieces.DamagedError(f"{len(plain):,} of {most:,} bytes of an update arrived")
+            digest.update(piece)
+        least = self._terms.update_bytes if self.masked is not None else most
+        if len(found) < least:
+            raise pieces.DamagedError(f"{len(found):,} of {most:,} bytes of an update arrived")
+        if digest.digest() != stated():
+            raise pieces.DamagedError(pieces.CHANGED)
         with self._changed:
             self._check_expected(name)
-            own = plain[: self._terms.update_bytes]
             if self.masked is not None:
-                message = bytes(plain[self._terms.update_bytes :])
+                message = bytes(found[self._terms.update_bytes :])
                 step = masked_attempt.Step.MASKED_INPUT
                 self.masked.add(self.positions[name], step, message)
-            self._updates[name] = own
+            self._updates[name] = found[: self._terms.update_bytes]
             self._changed.notify_all()
-        return len(plain)
+        return len(found)
 
     def fail(self, name: str, reason: str) -> None:
         """Goes on without a silo."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tff_nlp import errors
 
 PIECE_BYTES = 1 << 20
-DIGEST_BYTES = 32
+CHANGED = "the bytes that arrived are not those that were sent"
 
 
 class DamagedError(errors.RunError):
@@ -74,7 +74,7 @@ def collect(content: Iterable[bytes], expected: int, stated: bytes | None = None
     if len(found) < expected:
         raise DamagedError(f"{len(found):,} of {expected:,} bytes arrived")
     if stated is not None and hashlib.sha256(found).digest() != stated:
-        raise DamagedError("the bytes that arrived are not those that were sent")
+        raise DamagedError(CHANGED)
     return found
 
 
