@@ -37,7 +37,7 @@ def test_other_weights_for_the_same_round_are_refused(make_federation):
     _, count = federation.invoke(np.zeros(3), 0)
     assert count == 5
     threading.Thread(target=lambda: federation.invoke(np.ones(3), 0), daemon=True).start()
-    thread.join(10)
+    thread.join(40)
     assert "asks for round 1 again with other weights" in str(caught[0])
 
 
@@ -46,7 +46,7 @@ def test_more_rounds_than_approved_are_refused(make_federation):
     silo = federation.silo("ash")
     caught, thread = joined(silo)
     threading.Thread(target=lambda: federation.invoke(np.zeros(3), 2), daemon=True).start()
-    thread.join(15)
+    thread.join(40)
     assert "asks for round 3; approved are 2" in str(caught[0])
     log = sent_log.SentLog(federation.folder / "ash.jsonl")
     assert [entry["what"] for entry in log.entries] == ["refusal"]
@@ -62,7 +62,7 @@ def test_a_lower_threshold_than_approved_is_refused(make_federation):
     caught, thread = joined(silo)
     federation.start(federation.names[1:], limits=policy.Policy(colluders=0))
     threading.Thread(target=lambda: federation.invoke(np.zeros(3)), daemon=True).start()
-    thread.join(15)
+    thread.join(40)
     assert "asks for a sum of 3 silos; approved are 4" in str(caught[0])
 
 

@@ -145,8 +145,8 @@ class Silo:
             self._forget(task)
             return
         except (errors.UserError, errors.WriteError) as error:
-            self._refusal = error
             self._give_up(task, f"stops: {errors.without_marks(errors.message(error))}")
+            self._refusal = error
             self._link.hang_up()
             return
         except (refusals.SecureAggregationAborted, refusals.MessageRejectedError) as error:
