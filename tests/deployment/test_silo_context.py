@@ -34,7 +34,7 @@ def test_rounds_have_the_bits_of_the_streaming_context(make_federation, secure):
 
 
 def test_a_silo_that_dies_is_left_out_if_that_is_permitted(make_federation):
-    federation = make_federation(failed=1, seconds=3.0)
+    federation = make_federation(failed=1, seconds=8.0)
     alive = federation.names[1:]
     federation.start(alive)
     state, count = federation.invoke(np.zeros(3))
@@ -98,20 +98,20 @@ def test_a_failed_computation_aborts_the_round_and_the_next_attempt_succeeds(
 
 
 def test_a_slow_silo_is_left_out_at_the_deadline(make_federation):
-    federation = make_federation(failed=1, seconds=3.0)
+    federation = make_federation(failed=1, seconds=8.0)
     slow = federation.names[0]
     federation.start(federation.names[1:])
-    federation.start([slow], work=lambda c: Stumbling(c, seconds=5.0))
+    federation.start([slow], work=lambda c: Stumbling(c, seconds=14.0))
     _, count = federation.invoke(np.zeros(3))
     assert count == 4
     # It comes back with the next round.
-    time.sleep(3.0)
+    time.sleep(7.0)
     _, count = federation.invoke(np.zeros(3), 1)
     assert count == 5
 
 
 def test_a_secure_sum_goes_on_without_a_silo_that_drops_out(make_federation):
-    federation = make_federation(secure=True, failed=1, seconds=5.0)
+    federation = make_federation(secure=True, failed=1, seconds=10.0)
     gone = federation.names[3]
     federation.start([name for name in federation.names if name != gone])
     error = tf.errors.InternalError(None, None, "broken")

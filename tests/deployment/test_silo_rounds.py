@@ -27,7 +27,7 @@ def joined(silo):
 
 
 def test_other_weights_for_the_same_round_are_refused(make_federation):
-    federation = make_federation(failed=1, seconds=4.0)
+    federation = make_federation(failed=1, seconds=10.0)
     *rest, careful = federation.names
     federation.start(rest)
     silo = federation.silo(careful)
@@ -42,7 +42,7 @@ def test_other_weights_for_the_same_round_are_refused(make_federation):
 
 
 def test_more_rounds_than_approved_are_refused(make_federation):
-    federation = make_federation(failed=5, seconds=3.0, rounds=2)
+    federation = make_federation(failed=5, seconds=8.0, rounds=2)
     silo = federation.silo("ash")
     caught, thread = joined(silo)
     threading.Thread(target=lambda: federation.invoke(np.zeros(3), 2), daemon=True).start()
@@ -53,7 +53,7 @@ def test_more_rounds_than_approved_are_refused(make_federation):
 
 
 def test_a_lower_threshold_than_approved_is_refused(make_federation):
-    federation = make_federation(secure=True, threshold=3, failed=2, seconds=4.0)
+    federation = make_federation(secure=True, threshold=3, failed=2, seconds=10.0)
     strict = federation.names[0]
     federation.plan = dataclasses.replace(federation.plan, threshold=4)
     # The coordinator's plan is the one that was approved, and it does not keep to it.
@@ -67,7 +67,7 @@ def test_a_lower_threshold_than_approved_is_refused(make_federation):
 
 
 def test_a_session_that_does_not_meet_the_silos_demands_is_refused(make_federation):
-    federation = make_federation(secure=True, failed=1, seconds=4.0)
+    federation = make_federation(secure=True, failed=1, seconds=10.0)
     strict = federation.names[0]
     silo = federation.silo(strict, policy.Policy(colluders=3))
     joined(silo)
@@ -78,7 +78,7 @@ def test_a_session_that_does_not_meet_the_silos_demands_is_refused(make_federati
 
 
 def test_a_round_is_not_unmasked_with_other_silos_a_second_time(make_federation):
-    federation = make_federation(secure=True, failed=1, seconds=4.0)
+    federation = make_federation(secure=True, failed=1, seconds=10.0)
     federation.start(federation.names[1:])
     federation.invoke(np.zeros(3), 0)
     # The coordinator asks again, now with all silos. The difference of the two sums would be the
