@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from tests.deployment.conftest import free_port
 from tests.runs import test_federation as parts
 from tff_nlp.deployment import certificates
 
@@ -41,7 +42,7 @@ class Processes:
         certificates.enrol(folder / "keys", NAMES, ["localhost"])
         self.encoder = parts.write_encoder(folder / "encoder")
         parts.write_texts(folder, NAMES)
-        self.address = f"localhost:{parts.free_port()}"
+        self.address = f"localhost:{free_port()}"
         self.running, self.begins = {}, {}
 
     def wait_until_it_takes_part(self, name):

@@ -6,7 +6,6 @@ folder. `tests/experiments/test_killed_federation.py` has processes.
 
 import json
 import pathlib
-import socket
 import threading
 import time
 
@@ -15,6 +14,7 @@ import pytest
 import safetensors.numpy
 import tensorflow_federated as tff
 
+from tests.deployment.conftest import free_port
 from tests.models import conftest as tiny
 from tff_nlp import errors
 from tff_nlp.deployment import certificates
@@ -110,11 +110,6 @@ def numbers(folder):
     latest = checkpoints.latest(folder / "checkpoints")
     with np.load(folder / "checkpoints" / f"round_{latest:06d}.npz") as file:
         return latest, {name: file[name].tobytes() for name in file.files if name != "digest"}
-
-
-def free_port():
-    with socket.create_server(("localhost", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture(autouse=True)

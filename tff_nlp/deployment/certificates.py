@@ -62,7 +62,6 @@ class Credentials:
       key: Private key of the certificate, PEM.
       signing_key: Private Ed25519 key, 32 bytes.
       members: The public signing keys of all parties.
-      expires: End of its certificate.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Credentials:
     key: bytes = dataclasses.field(repr=False)
     signing_key: bytes = dataclasses.field(repr=False)
     members: Members
-    expires: datetime.datetime
 
 
 def check_name(name: str) -> None:
@@ -173,7 +171,6 @@ def load(folder: pathlib.Path, flag: str = "identity") -> Credentials:
         key=content[KEY],
         signing_key=signing_key,
         members=members,
-        expires=certificate.not_valid_after_utc,
     )
 
 

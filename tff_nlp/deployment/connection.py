@@ -1,6 +1,7 @@
 """A silo's end of the connections."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -84,12 +85,7 @@ class Connection:
     def upload(self, content: Iterator[pb.Piece], seconds: float) -> None:
         """Sends an update."""
         with self._explained():
-            make = self._channel.stream_unary
-            call = make(
-                f"/{service.NAME}/Upload",
-                request_serializer=pb.Piece.SerializeToString,
-                response_deserializer=pb.Nothing.FromString,
-            )
+            call = _method(self._channel.stream_unary, "Upload", pb.Nothing)
             call(content, timeout=seconds)
 
     def exchange(self, step: pb.Step, seconds: float) -> bytes:
@@ -103,18 +99,10 @@ class Connection:
             self._unary("Report", pb.Nothing)(failure, timeout=_CALL_SECONDS)
 
     def _unary(self, name: str, answer: Any) -> Callable[..., Any]:
-        return self._channel.unary_unary(
-            f"/{service.NAME}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=answer.FromString,
-        )
+        return _method(self._channel.unary_unary, name, answer)
 
     def _stream(self, name: str, answer: Any) -> Callable[..., Any]:
-        return self._channel.unary_stream(
-            f"/{service.NAME}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=answer.FromString,
-        )
+        return _method(self._channel.unary_stream, name, answer)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -146,15 +134,28 @@ class Connection:
         raise AwayError(f"{where}: cannot be reached ({code.name.lower()}: {details})") from error
 
 
+def _method(make: Callable[..., Any], name: str, answer: Any) -> Callable[..., Any]:
+    """Returns a method of the service.
+
+    Args:
+      make: Function of the channel for the method's kind.
+      name: Name of the method.
+      answer: Class of its answers.
+    """
+    return make(
+        f"/{service.NAME}/{name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=answer.FromString,
+    )
+
+
 class TakenError(errors.RunError):
     """Another process takes part under the silo's name."""
 
 
-def again(pauses: tuple[float, float] = _PAUSES) -> Iterator[float]:
-    """Yields the number of the attempt, with growing pauses between attempts."""
-    pause, longest = pauses
-    number = 0.0
-    while True:
+def again() -> Iterator[int]:
+    """Yields the number of the attempt, from 0, with growing pauses between attempts."""
+    pause, longest = _PAUSES
+    for number in itertools.count():
         yield number
-        number += 1
-        time.sleep(min(pause * 2 ** min(number, 10), longest))
+        time.sleep(min(pause * 2 ** min(number + 1, 10), longest))

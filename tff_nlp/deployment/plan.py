@@ -50,6 +50,15 @@ class Plan:
         """Number of rounds."""
         return int(self.settings["rounds"])
 
+    def describe_sizes(self) -> str:
+        """Returns what a silo fetches and sends in a round, one readable sentence."""
+        sent = self.sent
+        masked = f" and {sent['masked'] / 1e6:,.3f} MB masked" if sent["masked"] else ""
+        return (
+            f"a silo fetches {sent['down'] / 1e6:,.3f} MB and sends {sent['up'] / 1e6:,.3f} MB"
+            f"{masked} in each of {self.rounds} rounds"
+        )
+
     def differences(self, other: "Plan") -> list[str]:
         """Returns what another plan has else, one readable piece per difference."""
         mine, others = _flat(self), _flat(other)

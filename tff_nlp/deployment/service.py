@@ -232,7 +232,7 @@ def start(service: Service, credentials: certificates.Credentials, address: str)
       address: "host:port" to listen on.
 
     Raises:
-      UserError: If nobody can listen there.
+      UserError: If the address cannot be used.
     """
     check_port(address)
     # A silo has one call open all the time, and at most two others.
@@ -267,7 +267,7 @@ def split_address(address: str, flag: str) -> tuple[str, int]:
 
 
 def check_port(address: str, flag: str = "listen") -> None:
-    """Refuses an address on which nobody can listen.
+    """Refuses an address that cannot be used for listening.
 
     Raises:
       UserError: If the address has another form, or is in use.

@@ -72,6 +72,10 @@ class Masking:
     threshold: int | None
     demanded: demands.Demands
 
+    def least(self, cohort: int) -> int:
+        """Returns the number of silos that must answer in each step, for a size of a round."""
+        return self.threshold or self.demanded.least_threshold(cohort)
+
 
 class SiloContext(form_context.FormContext):
     """Runs TFF computations, with the clients of a round on silos.
@@ -136,7 +140,8 @@ class _SiloCohort:
     ) -> None:
         self._context, self._form, self._summands = context, form, summands
         self._zero, self._accumulate = graphs.wrap(form.zero), graphs.wrap(form.accumulate)
-        self._places = wire_form.sent_places(form)
+        self._specs, self._places = wire_form.update_specs(form), wire_form.sent_places(form)
+        self._fetched = wire_form.broadcast_places(form)
 
     def __call__(
         self, data: Sequence[list[Any]], costs: Sequence[int], broadcast: list[tf.Tensor]
@@ -145,7 +150,7 @@ class _SiloCohort:
         clients: list[RemoteClient] = [client for (client,) in data]
         if not clients:  # Poisson sampling may draw no silo.
             return lane_runs.Sums(self._zero([]), secure_sums.zero(self._summands), {})
-        sent = [np.asarray(broadcast[place]) for place in wire_form.broadcast_places(self._form)]
+        sent = [np.asarray(broadcast[place]) for place in self._fetched]
         while True:
             sums = self._attempt(clients, sent)
             if sums is not None:
@@ -251,7 +256,7 @@ class _SiloCohort:
         given = dict(zip(self._places, sent, strict=True))
         return [
             given[place] if place in given else tf.zeros(spec.shape, spec.dtype)
-            for place, spec in enumerate(wire_form.update_specs(self._form))
+            for place, spec in enumerate(self._specs)
         ]
 
     def _task(self, current: attempts.Attempt, name: str) -> pb.Task:
@@ -279,14 +284,13 @@ class _SiloCohort:
         masking = self._context.masking
         if masking is None or not self._summands:
             return 1
-        return masking.threshold or masking.demanded.least_threshold(cohort)
+        return masking.least(cohort)
 
     def _terms(self, masked: masked_attempt.MaskedAttempt | None, cohort: int) -> attempts.Terms:
-        specs = wire_form.update_specs(self._form)
         vectors = wire_form.vectors(self._summands, cohort)
         largest = messages.largest_payload(Kind.MASKED_INPUT, cohort, vectors)
         return attempts.Terms(
-            update_specs=[specs[place] for place in self._places],
+            update_specs=[self._specs[place] for place in self._places],
             masked_bytes=0 if masked is None else largest + envelope.BYTES,
             seconds=self._context.patience.round_seconds,
         )

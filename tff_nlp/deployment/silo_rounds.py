@@ -91,7 +91,7 @@ class Silo:
                         self.connected = True
                     away_since = taken_since = time.monotonic()
                     if task.kind == pb.Task.FINISHED:
-                        self._stop("the federation is finished")
+                        self._stop()
                         return
                     self._begin(task)
                     self._raise_refusal()
@@ -106,25 +106,25 @@ class Silo:
                 self._note_away(error, number)
             self._raise_refusal()
 
-    def _note_away(self, error: errors.RunError, number: float) -> None:
+    def _note_away(self, error: errors.RunError, number: int) -> None:
         if self.connected or not number:
             self._say("waiting", f"{errors.message(error)}; it is tried again")
         self.connected = False
 
     def _begin(self, task: pb.Task) -> None:
         if task.kind == pb.Task.ABORTED:
-            self._stop(task.reason)
+            self._stop()
             self._say("aborted", f"round {task.attempt.round}: {errors.verbatim(task.reason)}")
         if task.kind != pb.Task.TRAIN:
             return
         if self._running is not None and self._running[0] == task.attempt.attempt:
             return  # The connection was cut, and the work goes on.
-        self._stop("another attempt has begun")
+        self._stop()
         manager = cancellation.CancellationManager()
         self._running = (task.attempt.attempt, manager)
         threading.Thread(target=self._work, args=(task, manager), daemon=True).start()
 
-    def _stop(self, _: str) -> None:
+    def _stop(self) -> None:
         if self._running is not None:
             self._running[1].start_cancel()
         self._running = None
@@ -149,10 +149,11 @@ class Silo:
             self._refusal = error
             self._link.hang_up()
             return
-        except (refusals.SecureAggregationAborted, refusals.MessageRejectedError) as error:
-            self._give_up(task, errors.without_marks(errors.message(error)))
-            return
-        except pieces.DamagedError as error:
+        except (
+            pieces.DamagedError,
+            refusals.SecureAggregationAborted,
+            refusals.MessageRejectedError,
+        ) as error:
             self._give_up(task, errors.without_marks(errors.message(error)))
             return
         except tf.errors.OpError as error:
@@ -215,7 +216,7 @@ class Silo:
         session, forwarded = member
         tensors = [np.ravel(tensor.numpy()) for tensor in secure]
         message = session.masked_input(forwarded, tensors)
-        content = [*pieces.encode(plain), *_cut(message)]
+        content = [*pieces.encode(plain), *pieces.encode([np.frombuffer(message, np.uint8)])]
         self._send(task, content, "masked update", ends)
         self._close_session(task, session, ends)
 
@@ -290,11 +291,6 @@ _GRACE_SECONDS = 60.0
 
 def _left(ends: float) -> float:
     return max(ends - time.monotonic(), 1.0)
-
-
-def _cut(message: bytes) -> Iterator[bytes]:
-    for start in range(0, len(message), pieces.PIECE_BYTES):
-        yield message[start : start + pieces.PIECE_BYTES]
 
 
 def _as_pieces(attempt: pb.Attempt, content: Sequence[bytes], digest: bytes) -> Iterator[pb.Piece]:

@@ -20,6 +20,7 @@ class Computation:
     Attributes:
       form: The compiled round.
       summands: Its secure sums.
+      fetched_specs: The specs of what the silo fetches.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class Computation:
         self._brought, self._frozen = brought, list(frozen)
         self._name, self._states, self._state_specs = name, states, state_specs
         self._run = _client_function(form, self.summands)
+        specs = wire_form.broadcast_specs(form)
+        places = wire_form.broadcast_places(form)
+        self.fetched_specs = [specs[place] for place in places]
+        # Whether each tensor of the broadcast is fetched. The others are frozen.
+        self._is_fetched = [place in set(places) for place in range(len(specs))]
+        self._sent_places = wire_form.sent_places(form)
+        self._update_count = len(wire_form.update_specs(form))
         self._lock = threading.Lock()
-
-    @property
-    def fetched_specs(self) -> list[tf.TensorSpec]:
-        """The specs of what the silo fetches."""
-        specs = wire_form.broadcast_specs(self.form)
-        return [specs[place] for place in wire_form.broadcast_places(self.form)]
 
     def __call__(
         self,
@@ -78,20 +80,17 @@ class Computation:
                 own = self._states.load(self._name, self._state_specs)
             data = structures.flatten(self._brought(number - 1, own), self.form.data_type)
             results = self._run([*data, *self._whole(fetched)], stop)
-            count = len(wire_form.update_specs(self.form))
-            update, secure = results[:count], results[count:]
+            update, secure = results[: self._update_count], results[self._update_count :]
             if self._states is not None:
                 (kept,) = self.form.client_values
                 arrays = [np.asarray(update[place]) for place in kept]
                 self._states.save(self._name, number, arrays)
-            return [update[place] for place in wire_form.sent_places(self.form)], secure
+            return [update[place] for place in self._sent_places], secure
 
     def _whole(self, fetched: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the broadcast with the frozen weights."""
-        places = set(wire_form.broadcast_places(self.form))
         sent, frozen = iter(fetched), iter(self._frozen)
-        count = len(wire_form.broadcast_specs(self.form))
-        return [next(sent) if place in places else next(frozen) for place in range(count)]
+        return [next(sent if is_fetched else frozen) for is_fetched in self._is_fetched]
 
 
 def _client_function(

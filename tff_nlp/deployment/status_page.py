@@ -214,7 +214,7 @@ def served(address: str, describe: Callable[[], Status]) -> Iterator[int]:
       describe: Returns what to show now.
 
     Raises:
-      UserError: If nobody can listen there.
+      UserError: If the address cannot be used.
     """
     host, port = service.split_address(address, "status")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tff_nlp.aggregation.secure_aggregation import session
+from tff_nlp.aggregation.secure_aggregation import packing, session
 from tff_nlp.deployment import pieces
 from tff_nlp.execution import forms, graphs, ledger, secure_sums, structures
 
@@ -68,5 +68,5 @@ def sizes(form: forms.RoundForm, cohort: int) -> Sizes:
     return Sizes(
         down=sum(pieces.sizes([down[place] for place in broadcast_places(form)])),
         up=sum(pieces.sizes([up[place] for place in sent_places(form)])),
-        masked=sum(-(-vector.length * vector.bits // 8) for vector in masked),
+        masked=sum(packing.packed_bytes(vector.length, vector.bits) for vector in masked),
     )

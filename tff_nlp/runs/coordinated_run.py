@@ -7,16 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tff_nlp import durable_files, errors
-from tff_nlp.corpora import load
 from tff_nlp.corpora.corpus import Corpus
-from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.deployment import certificates, plan
 from tff_nlp.privacy import names
 from tff_nlp.program import configuration, run_directory
 from tff_nlp.runs import (
     conduct,
     configs,
-    data,
     federation_task,
     options,
     privacy_plan,
@@ -26,7 +23,6 @@ from tff_nlp.runs import (
     user_folders,
 )
 from tff_nlp.runs.configs.federation import CoordinatorConfig, OwnTextsConfig, TaskConfig
-from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     from tff_nlp.program import training
@@ -76,7 +72,7 @@ def run(config: CoordinatedRun) -> None:
     reporter.say("silos", [f"{len(silos)}: {', '.join(silos)}"])
     federated = _federated(config, len(silos))
     labels = config.coordinator.label_names(config.learned.task)
-    test = own_texts(config.test, config.learned.task, labels)
+    test = federation_task.own_texts(config.test, config.learned.task, labels)
     promised = federation_task.promise(federated, silos)
     if promised is not None:
         reporter.say("privacy", promised.lines)
@@ -92,39 +88,7 @@ def run(config: CoordinatedRun) -> None:
         _coordinate(config, credentials, labels, built, promised, directory, test, recorded)
 
 
-def own_texts(config: OwnTextsConfig, task: str, labels: tuple[str, ...]) -> Corpus | None:
-    """Returns the texts of one party; None if it has none.
-
-    Args:
-      config: Where they are.
-      task: Name of the task.
-      labels: The labels of the federation.
-
-    Raises:
-      UserError: If a file or a row is wrong, or a text has another label.
-    """
-    if not config.corpus:
-        return None
-    source = CorpusSource(
-        path=config.corpus,
-        labelled=task != LANGUAGE_MODEL,
-        label_column=config.label_column,
-        label_map=config.label_map,
-        label_file=config.label_file,
-        strip_prefix=config.strip_prefix,
-        **data.reading(config),
-    )
-    loaded = load.load_corpus(source, labels or None)
-    reporter.say("corpus", loaded.report.lines())
-    return loaded.corpus
-
-
 def _federated(config: CoordinatedRun, silos: int) -> configs.FederatedRun:
-    groups = [
-        getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if isinstance(getattr(config, field.name), federation_task.GROUPS)
-    ]
     default = configs.RoundsConfig().client_eval_examples
     if config.rounds.client_eval_examples != default:
         raise errors.UserError(
@@ -132,7 +96,9 @@ def _federated(config: CoordinatedRun, silos: int) -> configs.FederatedRun:
             "examples of silos"
         )
     cohort = config.coordinator.clients_per_round or silos
-    return federation_task.run_of(groups, config.learned.task, cohort, "auto", silos)
+    return federation_task.run_of(
+        federation_task.groups_of(config), config.learned.task, cohort, "auto", silos
+    )
 
 
 def _recorded(
@@ -198,11 +164,11 @@ def _coordinate(
         computation=built.computation,
         model=built.model,
         sent=dataclasses.asdict(sizes),
-        threshold=_threshold(federated, masking),
+        threshold=0 if masking is None else masking.least(federated.clients.clients_per_round),
         versions=federation_task.versions(),
     )
     text = agreed.encode()
-    reporter.say("plan", [describe_sizes(agreed), f"SHA-256 {agreed.digest.hex()}"])
+    reporter.say("plan", [agreed.describe_sizes(), f"SHA-256 {agreed.digest.hex()}"])
     present = attendance.Attendance(silos, _say)
     connections = service.Service(text, present, _say)
     # A port that is taken is found before anything is written.
@@ -233,23 +199,6 @@ def _coordinate(
         trained = program.run(directory)
         _save(config, built, directory, trained, test, recorded, agreed, context, began)
         _say_farewell(connections)
-
-
-def _threshold(federated: configs.FederatedRun, masking: Any) -> int:
-    if masking is None:
-        return 0
-    cohort = federated.clients.clients_per_round
-    return masking.threshold or masking.demanded.least_threshold(cohort)
-
-
-def describe_sizes(agreed: plan.Plan) -> str:
-    """Returns what a silo fetches and sends in a round, one readable sentence."""
-    sent = agreed.sent
-    masked = f" and {sent['masked'] / 1e6:,.3f} MB masked" if sent["masked"] else ""
-    return (
-        f"a silo fetches {sent['down'] / 1e6:,.3f} MB and sends {sent['up'] / 1e6:,.3f} MB"
-        f"{masked} in each of {agreed.rounds} rounds"
-    )
 
 
 def _program(
@@ -352,10 +301,8 @@ def _save(
         values["test"] = learner.describe_scores(trained.scores["test"])
         lines.append(f"test      {trained.scores['test'].line()}")
     if trained.privacy is not None:
-        spelled = tuple(map(errors.with_flags, trained.privacy.violations))
-        stated = dataclasses.replace(trained.privacy, violations=spelled)
-        values["privacy"] = {**stated.to_json(), "line": stated.line()}
-        lines.append(f"privacy   {stated.line()}")
+        values["privacy"] = result.privacy(trained.privacy)
+        lines.append(f"privacy   {values['privacy']['line']}")
     lines.append(f"rounds    {len(trained.rows)} with {len(agreed.silos)} silos")
     values["summary"] = lines
     directory.save_result(values)

@@ -9,10 +9,13 @@ import numpy as np
 
 from tff_nlp import errors
 from tff_nlp.clients import partition
+from tff_nlp.corpora import load
 from tff_nlp.corpora.corpus import Corpus
+from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.privacy import accounting, example_level, names
-from tff_nlp.runs import checks, conduct, configs, options, privacy_plan, result
-from tff_nlp.runs.configs.task_names import PAIRS
+from tff_nlp.runs import checks, conduct, configs, data, options, privacy_plan, reporter, result
+from tff_nlp.runs.configs.federation import OwnTextsConfig
+from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL, PAIRS
 
 if TYPE_CHECKING:  # Mistakes are found before TensorFlow is imported.
     from tff_nlp.execution import forms
@@ -28,7 +31,6 @@ GROUPS = (
     configs.RoundsConfig,
     configs.PrivacyConfig,
 )
-_VERSIONS = ("tff_nlp", "tensorflow", "tensorflow-federated", "keras-nlp", "numpy")
 # Algorithms whose rounds need more of a client than its texts and its own state.
 _UNFIT = ("fedbuff", "feddf", "fedmd", "dsfl")
 
@@ -54,14 +56,15 @@ class Built:
     model: Mapping[str, str]
 
 
+def groups_of(config: Any) -> list[Any]:
+    """Returns the groups of a configuration that a plan has, in the order of `GROUPS`."""
+    values = [getattr(config, field.name) for field in dataclasses.fields(config)]
+    return [value for value in values if isinstance(value, GROUPS)]
+
+
 def to_settings(run: configs.FederatedRun) -> dict[str, Any]:
     """Returns the options of a run that its plan has, by name."""
-    groups = [
-        getattr(run, field.name)
-        for field in dataclasses.fields(run)
-        if isinstance(getattr(run, field.name), GROUPS)
-    ]
-    settings = dict(options.record(*groups))
+    settings = dict(options.record(*groups_of(run)))
     settings |= {
         "task": run.corpus.task,
         "clients_per_round": run.clients.clients_per_round,
@@ -169,7 +172,7 @@ def _check(run: configs.FederatedRun, silos: int) -> None:
         checks.refuse(
             "encoder",
             "random",
-            "learns its vocabulary from texts, and nobody has the texts of all silos; give a "
+            "learns its vocabulary from texts, and no party has the texts of all silos; give a "
             "folder with a checkpoint, minilm, or a preset",
         )
     if model.lora_client_ranks:
@@ -186,6 +189,33 @@ def _check(run: configs.FederatedRun, silos: int) -> None:
             "give `noise_multiplier`: epsilon depends on each silo's number of texts, so each silo "
             "states its own",
         )
+
+
+def own_texts(config: OwnTextsConfig, task: str, labels: tuple[str, ...]) -> Corpus | None:
+    """Returns the texts of one party; None if it has none.
+
+    Args:
+      config: Where they are.
+      task: Name of the task.
+      labels: The labels of the federation.
+
+    Raises:
+      UserError: If a file or a row is wrong, or a text has another label.
+    """
+    if not config.corpus:
+        return None
+    source = CorpusSource(
+        path=config.corpus,
+        labelled=task != LANGUAGE_MODEL,
+        label_column=config.label_column,
+        label_map=config.label_map,
+        label_file=config.label_file,
+        strip_prefix=config.strip_prefix,
+        **data.reading(config),
+    )
+    loaded = load.load_corpus(source, labels or None)
+    reporter.say("corpus", loaded.report.lines())
+    return loaded.corpus
 
 
 def silos_as_clients(silos: Sequence[str]) -> partition.Partition:
@@ -285,4 +315,4 @@ def build(
 
 def versions() -> dict[str, str]:
     """Returns the versions of the software, by package."""
-    return {name: result.version_of(name) or "" for name in _VERSIONS}
+    return {name: version or "" for name, version in result.versions().items()}

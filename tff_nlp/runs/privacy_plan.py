@@ -141,20 +141,12 @@ def _plan_clients(
 def _plan_examples(
     run: configs.FederatedRun, train: partition.Partition, violations: tuple[str, ...]
 ) -> PrivacyPlan:
-    flags, batch_size = run.privacy, run.client_training.batch_size
+    flags = run.privacy
     largest = int(train.sizes.max())
     delta = accounting.default_delta(largest) if flags.delta is None else flags.delta
     accounting.check_delta(delta, largest, "example")
-    epochs, local_steps = run.federated.client_epochs, run.federated.local_steps
-    silos = [
-        example_level.Silo(
-            name,
-            size,
-            batching.poisson_rate(size, batch_size),
-            batching.poisson_steps(size, batch_size, epochs, local_steps),
-        )
-        for name, size in zip(train.client_ids, train.sizes.tolist(), strict=True)
-    ]
+    sizes = zip(train.client_ids, train.sizes.tolist(), strict=True)
+    silos = [silo(run, name, size) for name, size in sizes]
     promised = example_level.ExampleGuarantee(
         silos=tuple(silos),
         noise_multiplier=flags.noise_multiplier or 0.0,
@@ -180,13 +172,33 @@ def _plan_examples(
     epsilon = promised.largest_epsilon(taken[rounds])
     lines = [
         f"{flags.dp}, noise multiplier {promised.noise_multiplier:.4g}, each example's gradient "
-        f"clipped to {flags.clipping_norm:g}, expected batch size {batch_size}",
+        f"clipped to {flags.clipping_norm:g}, expected batch size "
+        f"{run.client_training.batch_size}",
         *_describe_end(
             run, promised, rounds, epsilon, "example of the client with the largest epsilon"
         ),
     ]
     kinds = promised.events(taken[rounds])
     return PrivacyPlan(promised, rounds, tuple(lines), kinds, accounting.ADD_OR_REMOVE)
+
+
+def silo(run: configs.FederatedRun, name: str, examples: int) -> example_level.Silo:
+    """Returns what the accounting of DP-SGD needs of a client.
+
+    Args:
+      run: The configuration.
+      name: Id of the client.
+      examples: Number of its examples.
+    """
+    batch_size, federated = run.client_training.batch_size, run.federated
+    return example_level.Silo(
+        name,
+        examples,
+        batching.poisson_rate(examples, batch_size),
+        batching.poisson_steps(
+            examples, batch_size, federated.client_epochs, federated.local_steps
+        ),
+    )
 
 
 def _participation(run: configs.FederatedRun, population: int) -> dp_ftrl.Participation:

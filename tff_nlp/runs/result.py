@@ -14,7 +14,7 @@ from tff_nlp.runs import configs, reporter, score_table
 
 if TYPE_CHECKING:  # The summary of a finished run is printed without loading TensorFlow.
     from tff_nlp.execution.ledger import ByteLedger
-    from tff_nlp.privacy import audit_report
+    from tff_nlp.privacy import audit_report, statement
     from tff_nlp.program.training import Outcome
     from tff_nlp.runs.alone import Alone
     from tff_nlp.runs.data import Data
@@ -126,13 +126,11 @@ def build(outcome: "Outcome", facts: Facts) -> dict[str, Any]:
             "train": facts.data.train.fingerprint,
             "test": facts.data.test.fingerprint,
         },
-        versions={name: version_of(name) for name in _VERSIONS},
+        versions=versions(),
         config=dict(facts.config),
     )
     if outcome.privacy is not None:
-        spelled = map(errors.with_flags, outcome.privacy.violations)
-        stated = dataclasses.replace(outcome.privacy, violations=tuple(spelled))
-        result["privacy"] = {**stated.to_json(), "line": stated.line()}
+        result["privacy"] = privacy(outcome.privacy)
     if facts.alone is not None:
         result["alone"] = {"domain": facts.alone.domain, "test": facts.alone.test.to_json()}
     if facts.personal is not None:
@@ -240,6 +238,18 @@ def _tokenizer(tokenizer: Any) -> dict[str, Any]:
     """Returns the word rules of a tokenizer. A tokenizer of byte pairs has none."""
     rules = getattr(tokenizer, "rules", None)
     return {} if rules is None else dataclasses.asdict(rules)
+
+
+def privacy(stated: "statement.PrivacyStatement") -> dict[str, Any]:
+    """Returns the entry of result.json for a privacy statement."""
+    spelled = tuple(map(errors.with_flags, stated.violations))
+    stated = dataclasses.replace(stated, violations=spelled)
+    return {**stated.to_json(), "line": stated.line()}
+
+
+def versions() -> dict[str, str | None]:
+    """Returns the versions of the software that decides on a result, by package."""
+    return {name: version_of(name) for name in _VERSIONS}
 
 
 def version_of(package: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tff_nlp import durable_files, errors
-from tff_nlp.clients import batching, partition
+from tff_nlp.clients import partition
 from tff_nlp.corpora.corpus import Corpus
 from tff_nlp.deployment import certificates, plan, policy, sent_log
 from tff_nlp.privacy import accounting, example_level, names
@@ -18,8 +18,8 @@ from tff_nlp.privacy.noise_secret import NoiseSecret
 from tff_nlp.runs import (
     conduct,
     configs,
-    coordinated_run,
     federation_task,
+    privacy_plan,
     reporter,
     user_folders,
 )
@@ -177,7 +177,7 @@ def _federated(config: SiloRun, agreed: plan.Plan) -> configs.FederatedRun:
 def _texts(config: SiloRun, agreed: plan.Plan) -> Corpus:
     if not config.texts.corpus:
         raise errors.UserError("`corpus`: is needed: the texts of this silo")
-    texts = coordinated_run.own_texts(config.texts, str(agreed.settings["task"]), agreed.labels)
+    texts = federation_task.own_texts(config.texts, str(agreed.settings["task"]), agreed.labels)
     if texts is None or not len(texts):
         raise errors.UserError(f"{errors.setting('corpus', config.texts.corpus)}: has no texts")
     return texts
@@ -231,7 +231,7 @@ def _show(proposed: plan.Plan, federated: configs.FederatedRun) -> None:
         f"{errors.verbatim(', '.join(proposed.labels)) or 'none'}",
         f"{asked['algorithm']}: {proposed.rounds} rounds of {work}; "
         f"{asked['clients_per_round']} of {len(proposed.silos)} silos in a round",
-        coordinated_run.describe_sizes(proposed),
+        proposed.describe_sizes(),
     ]
     if secure == names.MASKED:
         lines.append(
@@ -265,16 +265,9 @@ def _show_epsilon(
     """Prints the epsilon of the silo's examples, if it adds noise for them."""
     if federated.privacy.dp != names.EXAMPLE_LEVEL:
         return
-    size, batch = len(texts), federated.client_training.batch_size
-    epochs, steps = federated.federated.client_epochs, federated.federated.local_steps
-    own = example_level.Silo(
-        name,
-        size,
-        batching.poisson_rate(size, batch),
-        batching.poisson_steps(size, batch, epochs, steps),
-    )
-    flags = federated.privacy
+    size, flags = len(texts), federated.privacy
     delta = accounting.default_delta(size) if flags.delta is None else flags.delta
+    own = privacy_plan.silo(federated, name, size)
     promised = example_level.ExampleGuarantee(
         (own,), flags.noise_multiplier or 0.0, delta, flags.accountant
     )

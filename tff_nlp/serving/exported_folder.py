@@ -93,10 +93,9 @@ def write(
         stored.write_bytes(packed_file.pack(content))
     else:
         (folder / name).write_bytes(content)
-    vocabulary = vocabulary_text(bert.tokenizer.vocabulary)
-    (folder / huggingface.VOCABULARY).write_text(vocabulary, encoding="utf-8", newline="")
+    write_vocabulary(folder, bert.tokenizer)
     tokenizer = tokenizer_json.describe(bert.tokenizer, bert.max_tokens)
-    _write_json(folder / tokenizer_json.FILE, tokenizer)
+    write_json(folder / tokenizer_json.FILE, tokenizer)
     digests = {path.name: digest(path.read_bytes()) for path in sorted(folder.iterdir())}
     entries = {
         "label_names": list(bert.label_names),
@@ -112,7 +111,7 @@ def write(
         _FILES: digests,
         _CONTENT: digest(content),
     }
-    _write_json(folder / saved_models.INFO_FILE, entries)
+    write_json(folder / saved_models.INFO_FILE, entries)
 
 
 def _tokenizing_code(bert: PlainBert) -> list[str]:
@@ -168,9 +167,10 @@ def read(folder: pathlib.Path, name: str, flag: str) -> Exported:
         ) from error
     packed = f"{name}{model_folder.PACKED}"
     stored = name if name in digests else packed
-    for file in (stored, huggingface.VOCABULARY):
-        _check_digest(folder / file, digests.get(file), place)
-    content = (folder / stored).read_bytes()
+    content, _ = (
+        _checked(folder / file, digests.get(file), place)
+        for file in (stored, huggingface.VOCABULARY)
+    )
     if stored == packed:
         try:
             content = packed_file.unpack(content, folder / stored)
@@ -190,7 +190,8 @@ def _code(bert: PlainBert, serving_code: Sequence[str]) -> list[str]:
     return [*_tokenizing_code(bert), *serving_code, last]
 
 
-def _check_digest(path: pathlib.Path, expected: str | None, place: str) -> None:
+def _checked(path: pathlib.Path, expected: str | None, place: str) -> bytes:
+    """Returns the content of a file, if it has the digest of info.json."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -200,6 +201,7 @@ def _check_digest(path: pathlib.Path, expected: str | None, place: str) -> None:
             f"{place}: {path.name} is cut or changed: its SHA-256 is not the one in "
             f"{saved_models.INFO_FILE}"
         )
+    return content
 
 
 def _read_info(path: pathlib.Path, place: str) -> dict[str, Any]:
@@ -212,7 +214,14 @@ def _read_info(path: pathlib.Path, place: str) -> dict[str, Any]:
     return value
 
 
-def _write_json(path: pathlib.Path, value: Any) -> None:
+def write_vocabulary(folder: pathlib.Path, tokenizer: Tokenizer) -> None:
+    """Writes the vocabulary of a tokenizer as vocab.txt."""
+    vocabulary = vocabulary_text(tokenizer.vocabulary)
+    (folder / huggingface.VOCABULARY).write_text(vocabulary, encoding="utf-8", newline="")
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file that a person can read."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,6 @@ other poolings are written such that transformers computes the same:
 - "cls": tanh(x / s) s is x for a large s, so the pooler is a diagonal matrix 1 / s.
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -18,8 +17,8 @@ import numpy as np
 from tff_nlp.errors import UserError, setting
 from tff_nlp.models import huggingface
 from tff_nlp.models.checkpoint_files import CONFIG, WEIGHTS
-from tff_nlp.models.vocabulary import CLS, MASK, PAD, SEP, UNKNOWN, vocabulary_text
-from tff_nlp.serving import formats, model_card, tokenizer_json
+from tff_nlp.models.vocabulary import CLS, MASK, PAD, SEP, UNKNOWN
+from tff_nlp.serving import exported_folder, formats, model_card, tokenizer_json
 from tff_nlp.serving.plain_bert import HEAD, PlainBert
 
 _ACTIVATIONS = {"exact": "gelu", "tanh": "gelu_pytorch_tanh"}
@@ -61,13 +60,12 @@ def write(folder: pathlib.Path, bert: PlainBert, precision: str, facts: model_ca
         for name, value in _with_pooler(bert).items()
     }
     safetensors.numpy.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    _write_json(folder / CONFIG, _config(bert, precision))
-    vocabulary = vocabulary_text(bert.tokenizer.vocabulary)
-    (folder / huggingface.VOCABULARY).write_text(vocabulary, encoding="utf-8", newline="")
+    exported_folder.write_json(folder / CONFIG, _config(bert, precision))
+    exported_folder.write_vocabulary(folder, bert.tokenizer)
     described = tokenizer_json.describe(bert.tokenizer, bert.max_tokens, knows_special=True)
-    _write_json(folder / tokenizer_json.FILE, described)
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(bert))
-    _write_json(folder / "special_tokens_map.json", _SPECIAL)
+    exported_folder.write_json(folder / tokenizer_json.FILE, described)
+    exported_folder.write_json(folder / "tokenizer_config.json", _tokenizer_config(bert))
+    exported_folder.write_json(folder / "special_tokens_map.json", _SPECIAL)
     card = model_card.text(bert, facts, _architecture(bert))
     (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -125,7 +123,3 @@ def _tokenizer_config(bert: PlainBert) -> dict[str, Any]:
         "split_special_tokens": True,
         **_SPECIAL,
     }
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
