@@ -48,10 +48,13 @@ _folders: list[pathlib.Path] = []
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 # The first setting turns usage reports off. The second one turns off Ray's warning that it will
-# change how it hides GPUs; actors on the CPU do not depend on that.
+# change how it hides GPUs; actors on the CPU do not depend on that. The third one keeps Ray's
+# autoscaler, which has nothing to do here, from showing its counters at a port without a token:
+# no server can have this port.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
 }
 
 
