@@ -80,6 +80,30 @@ def append_text(path: pathlib.Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def whole_lines(path: pathlib.Path) -> list[str]:
+    """Returns the lines of a file of `append_text`; none if there is no file.
+
+    A kill or a power cut may have left a last line without its end. `append_text` had not returned
+    for it, so nothing has happened that depends on it. It is removed from the file.
+
+    Args:
+      path: The file.
+
+    Raises:
+      ValueError: If the file is not UTF-8.
+      WriteError: If the half line cannot be removed.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    lines = content[:end].decode().split("\n")[:-1]
+    if end < len(content):
+        with writing(path):
+            os.truncate(path, end)
+    return lines
+
+
 def _opened(path: pathlib.Path, how: int, mode: int) -> IO[bytes]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | how
     return os.fdopen(os.open(path, flags, mode), "wb")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tff_nlp import errors
-from tff_nlp.deployment import connection, policy, sent_log
+from tff_nlp.deployment import connection, participation, policy, sent_log
 
 
 def joined(silo):
@@ -104,8 +104,30 @@ def test_a_silo_waits_for_a_coordinator_that_is_away_and_gives_up_in_the_end(mak
     assert [word for word, _ in federation.lines] == ["waiting"]
 
 
+def test_half_a_last_line_was_never_sent(tmp_path):
+    path = tmp_path / "sent.jsonl"
+    sent_log.SentLog(path).add("update", round=1, weights="a", plan="p")
+    with path.open("a") as file:
+        file.write('{"what": "upd')
+    log = sent_log.SentLog(path)
+    assert log.updates("p") == {(1, "a")}
+    log.add("update", round=2, weights="b", plan="p")
+    assert sent_log.SentLog(path).updates("p") == {(1, "a"), (2, "b")}
+
+
+def test_half_a_line_of_a_round_is_forgotten(tmp_path):
+    path = tmp_path / "participation.jsonl"
+    participation.Participation(path, 0).add(1, ["ash"])
+    with path.open("a") as file:
+        file.write('{"round": 2, "si')
+    known = participation.Participation(path, 2)
+    assert (known.rounds, known.last("ash")) == (1, 1)
+    known.add(2, ["ash"])
+    assert participation.Participation(path, 2).last("ash") == 2
+
+
 def test_a_damaged_record_is_named(tmp_path):
     path = tmp_path / "sent.jsonl"
-    path.write_text('{"what": "upd')
+    path.write_text('{"what": "upd\n')
     with pytest.raises(errors.UserError, match="sent.jsonl is damaged"):
         sent_log.SentLog(path)

@@ -47,6 +47,13 @@ def test_what_was_released_before_a_kill_is_never_dropped(tmp_path):
     assert not opened(tmp_path, 2).statement().guaranteed
 
 
+@pytest.mark.parametrize("content", ["{\n", "\xff\n", "[]\n", "{}\n"])
+def test_a_damaged_log_is_refused_even_before_the_first_checkpoint(tmp_path, content):
+    (tmp_path / "privacy.jsonl").write_bytes(content.encode("latin-1"))
+    with pytest.raises(errors.UserError, match="privacy.jsonl"):
+        opened(tmp_path)
+
+
 def test_half_a_line_does_not_count(tmp_path):
     record(opened(tmp_path), 1)
     with (tmp_path / "privacy.jsonl").open("a") as file:

@@ -29,19 +29,17 @@ class Participation:
         """
         self._path, self.rounds = path, 0
         self._last: dict[str, int] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if self._read(line, rounds)]
+        try:
+            lines = durable_files.whole_lines(path)
+            kept = [line for line in lines if self._read(line, rounds)]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise errors.UserError(f"`output_dir`: {errors.verbatim(path)} is damaged") from error
         if len(kept) < len(lines):
             durable_files.replace_text(path, "".join(f"{line}\n" for line in kept))
 
     def _read(self, line: str, rounds: int) -> bool:
-        try:
-            entry = json.loads(line)
-            number, silos = int(entry["round"]), [str(name) for name in entry["silos"]]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise errors.UserError(
-                f"`output_dir`: {errors.verbatim(self._path)} is damaged"
-            ) from error
+        entry = json.loads(line)
+        number, silos = int(entry["round"]), [str(name) for name in entry["silos"]]
         if number > rounds:
             return False
         self._last |= dict.fromkeys(silos, number)

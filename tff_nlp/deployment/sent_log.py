@@ -25,12 +25,10 @@ class SentLog:
         """
         self._path = path
         self._entries: list[dict[str, Any]] = []
-        if path.exists():
-            try:
-                lines = path.read_text(encoding="utf-8").splitlines()
-                self._entries = [json.loads(line) for line in lines]
-            except (OSError, ValueError, RecursionError) as error:
-                raise errors.UserError(f"`silo_dir`: {errors.verbatim(path)} is damaged") from error
+        try:
+            self._entries.extend(json.loads(line) for line in durable_files.whole_lines(path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise errors.UserError(f"`silo_dir`: {errors.verbatim(path)} is damaged") from error
 
     @property
     def entries(self) -> Sequence[dict[str, Any]]:

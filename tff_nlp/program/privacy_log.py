@@ -64,23 +64,18 @@ class PrivacyLog:
           UserError: If completed rounds are missing. Their privacy cost would be unknown.
           WriteError: If the file cannot be written.
         """
-        text = self._path.read_text("utf-8") if self._path.exists() else ""
-        # A kill may have left half a line. That round was not released.
-        whole = text[: text.rfind("\n") + 1]
         try:
-            records = [json.loads(line) for line in whole.splitlines()]
+            records = [json.loads(line) for line in durable_files.whole_lines(self._path)]
             numbers = {record["round"] for record in records if record["release"]}
         except (ValueError, KeyError, TypeError):
-            numbers = set()
-        if not numbers >= set(range(1, rounds + 1)):
+            records, numbers = [], None
+        if numbers is None or not numbers >= set(range(1, rounds + 1)):
             raise errors.UserError(
                 f"`output_dir`: {errors.verbatim(self._path)} should have a line for each of the "
                 f"{rounds} rounds of the last checkpoint, or no epsilon can be stated; use another "
                 "folder"
             )
         self._records = records
-        if whole != text:
-            durable_files.replace_text(self._path, whole)
 
     def record(
         self,

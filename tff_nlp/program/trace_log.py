@@ -63,21 +63,21 @@ class TraceLog:
           UserError: If completed rounds are missing.
           WriteError: If the file cannot be written.
         """
-        text = self._path.read_bytes() if self._path.exists() else b""
-        lines = text.splitlines(keepends=True)[:rounds]
         try:
-            self._traces = [_from_json(json.loads(line)) for line in lines]
+            lines = durable_files.whole_lines(self._path)
+            traces = [_from_json(json.loads(line)) for line in lines[:rounds]]
         except (ValueError, KeyError, TypeError):
-            self._traces = []
-        if [t.round for t in self._traces] != list(range(1, rounds + 1)):
+            lines, traces = [], None
+        if traces is None or [t.round for t in traces] != list(range(1, rounds + 1)):
             raise errors.UserError(
                 f"`output_dir`: {errors.verbatim(self._path)} should have a line for each of the "
                 f"{rounds} rounds of the last checkpoint, or they cannot be audited; use another "
                 "folder"
             )
-        kept = b"".join(lines)
-        if kept != text:
-            durable_files.replace_text(self._path, kept.decode())
+        self._traces = traces
+        if len(lines) > rounds:
+            kept = "".join(f"{line}\n" for line in lines[:rounds])
+            durable_files.replace_text(self._path, kept)
 
     def record(
         self,
