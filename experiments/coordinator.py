@@ -16,7 +16,8 @@ from absl import flags
 
 from experiments.command_line import entry
 from experiments.flags import groups
-from tff_nlp.runs import coordinated_run
+from tff_nlp.deployment import refused_connections
+from tff_nlp.runs import coordinated_run, reporter
 
 FLAGS = flags.FlagValues()
 GROUPS = groups.of_run(coordinated_run.CoordinatedRun)
@@ -27,7 +28,8 @@ for _group in GROUPS:
 def main() -> None:
     """Runs the script."""
     parsed = [groups.parse(group, FLAGS) for group in GROUPS]
-    coordinated_run.run(coordinated_run.CoordinatedRun(*parsed))
+    with refused_connections.reported(lambda line: reporter.say("refused", [line])):
+        coordinated_run.run(coordinated_run.CoordinatedRun(*parsed))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pathlib
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -233,7 +234,7 @@ FAST = ("head",)
     "case",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
 )
-def test_a_federation_has_the_bits_of_the_simulation(place, tmp_path, capsys, case):
+def test_a_federation_has_the_bits_of_the_simulation(place, tmp_path, capsys, monkeypatch, case):
     changed = dict(CASES[case])
     options = {"encoder": str(place / "encoder"), "max_tokens": 10}
     if changed.get("model", "") is None:
@@ -244,11 +245,32 @@ def test_a_federation_has_the_bits_of_the_simulation(place, tmp_path, capsys, ca
         changed["model"] = configs.ModelConfig(**options, adapter="lora")
     parts = groups(place, **changed)
     federated = Federation(place, tmp_path, parts)
+    received = keep_messages(monkeypatch)
     assert federated.run() == simulated(place, tmp_path, parts)
+    assert sum(map(len, received)) > 1000
+    assert not [message for message in received if PLANTED.encode() in message]
     check_files(tmp_path)
     capsys.readouterr()
     coordinated_run.run(federated.config)
     assert "nothing to do" in capsys.readouterr().out
+
+
+def keep_messages(monkeypatch):
+    """Returns the list that gets each message of a silo, as it is before encryption."""
+    received, handler = [], grpc.method_handlers_generic_handler
+
+    def recording(name, methods):
+        def kept(method):
+            def read(message):
+                received.append(message)
+                return method.request_deserializer(message)
+
+            return method._replace(request_deserializer=read)
+
+        return handler(name, {key: kept(method) for key, method in methods.items()})
+
+    monkeypatch.setattr(grpc, "method_handlers_generic_handler", recording)
+    return received
 
 
 def check_files(folder):

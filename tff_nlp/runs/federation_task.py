@@ -44,6 +44,7 @@ class Built:
       learner: The model.
       process: The learning process.
       form: A round of it.
+      frozen: The frozen weights, which each party brings itself.
       computation: Fingerprint of what a silo computes.
       model: Fingerprints of the vocabulary and of the frozen weights.
     """
@@ -52,6 +53,7 @@ class Built:
     learner: "Learner"
     process: Any
     form: "forms.RoundForm"
+    frozen: Sequence[Any]
     computation: str
     model: Mapping[str, str]
 
@@ -305,6 +307,7 @@ def build(
         learner=learner,
         process=process,
         form=form,
+        frozen=frozen,
         computation=computation_fingerprint.of_form(form),
         model={
             "vocabulary": learner.model.tokenizer.fingerprint,

@@ -330,8 +330,7 @@ def _computation(
         )
 
     states = client_states.ClientStates(folder / _STATES, agreed.digest.hex()) if specs else None
-    _, frozen = learner.task.initial_weights()
-    return silo_work.Computation(built.form, brought, frozen, name, states, specs)
+    return silo_work.Computation(built.form, brought, built.frozen, name, states, specs)
 
 
 def _as_client(name: str, texts: Corpus) -> partition.Partition:
