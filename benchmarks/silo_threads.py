@@ -9,10 +9,11 @@ import json
 import pathlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from tff_nlp.deployment import silo_work
+from tff_nlp.execution import forms, graphs, secure_sums
 from tff_nlp.runs import federation_task, silo_run
 from tff_nlp.runs.configs import federation
 
@@ -64,7 +65,15 @@ def _run(
 
 def _share_the_computation() -> None:
     federation_task.build = _once(federation_task.build)
-    silo_work._client_function = _once(silo_work._client_function)
+    prepare = silo_work._client_function
+
+    def one_at_a_time(
+        form: forms.RoundForm, summands: Sequence[secure_sums.Summand]
+    ) -> graphs.FlatFunction:
+        # A hundred runs at once would wait for each other's threads.
+        return dataclasses.replace(prepare(form, summands), lock=threading.Lock())
+
+    silo_work._client_function = _once(one_at_a_time)
 
 
 def _once(function: Callable[P, T]) -> Callable[P, T]:

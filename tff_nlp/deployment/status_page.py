@@ -120,7 +120,7 @@ def of_coordinator(
                 f"Round {number} of {plan.rounds} is finished, in {folder}.",
                 f"{len(present)} of {len(plan.silos)} silos are there.",
             ],
-            table=[["silo", "", "", "last round", "MB up", "MB down"], *rows],
+            table=[["silo", "connection", "update", "last round", "MB up", "MB down"], *rows],
             metrics=[
                 Metric(
                     "tff_nlp_rounds_finished", "Rounds with a sum.", "gauge", {"": float(number)}

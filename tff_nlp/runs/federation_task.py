@@ -273,6 +273,8 @@ def build(
     Raises:
       UserError: If the encoder cannot be loaded, or the algorithm does not fit a federation.
     """
+    import tensorflow as tf
+
     from tff_nlp import silence_libraries
     from tff_nlp.deployment import computation_fingerprint, pieces
     from tff_nlp.execution import contexts, forms, streaming
@@ -307,7 +309,8 @@ def build(
         learner=learner,
         process=process,
         form=form,
-        frozen=frozen,
+        # Tensors, since arrays would be copied in each round.
+        frozen=[tf.convert_to_tensor(array) for array in frozen],
         computation=computation_fingerprint.of_form(form),
         model={
             "vocabulary": learner.model.tokenizer.fingerprint,

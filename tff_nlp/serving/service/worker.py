@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # The module needs TensorFlow.
 
 # Seconds in which a stopping worker still answers, and closes each connection with its answer.
 _DRAIN_SECONDS = 0.5
+# Turns of the event loop in which waiting connections are accepted: one notices them, one accepts.
+_LAST_TURNS = 3
 _BACKLOG = 2048
 # Seconds that a connection may be idle between requests.
 _KEEP_ALIVE_SECONDS = 30
@@ -174,9 +176,20 @@ class _Worker:
         self._readiness.stopping = True
         self._inherited.metrics.ready(False)
         await asyncio.sleep(_DRAIN_SECONDS)
+        await self._close_door(server)
         server.should_exit = True
         await serving
         await self._models.close()
+
+    async def _close_door(self, server: "uvicorn.Server") -> None:
+        """Accepts the connections that the kernel has made already, and closes the socket at once.
+
+        The kernel resets connections that still wait when the last worker closes the socket.
+        """
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+        for listening in server.servers:
+            listening.close()
 
     async def _obey(self) -> None:
         async for message in self._control.messages():
