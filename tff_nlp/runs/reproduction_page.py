@@ -170,7 +170,7 @@ def _table(table: Mapping[str, Any], picture: pathlib.Path | None) -> list[pages
     content: list[pages.Block] = [pages.Heading(table["title"]), pages.Text(_legend(table))]
     content.append(pages.Table(header, grid))
     if picture is not None:
-        says = f"Ours and the published numbers, {table['unit']}"
+        says = f"Ours beside the numbers of the paper, {table['unit']}"
         content.append(pages.Picture(picture.read_bytes(), picture.name, says))
     wrong = [order for order in table["orders"] if not order["holds"]]
     if wrong:

@@ -64,7 +64,7 @@ def _draw(table: Mapping[str, Any], path: pathlib.Path) -> None:
             markersize=8,
             markerfacecolor="none",
             markeredgecolor="black",
-            label="published",
+            label=table["published"],
         )
     names = [f"{cell['row']}, {cell['column']}" for cell in cells]
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
@@ -73,6 +73,7 @@ def _draw(table: Mapping[str, Any], path: pathlib.Path) -> None:
             axes.axvline(x - 0.5, color="lightgrey", linewidth=0.8)
     axes.set(ylabel=table["unit"], title=picture.wrapped(table["title"], 70))
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), fontsize="small", frameon=True)
-    axes.margins(y=0.2)
+    # Outside of the axes, where it hides no number.
+    figure.legend(loc="outside upper center", ncols=2, fontsize="small", frameon=False)
+    axes.margins(y=0.1)
     pictures.save(figure, path)
