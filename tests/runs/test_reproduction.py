@@ -211,6 +211,25 @@ def test_results_that_do_not_know_their_files_stay(tmp_path, trainer, texts):
     assert "It is not known which files the results come from." in said
 
 
+def test_the_date_is_that_of_the_last_result(tmp_path, trainer):
+    run(tmp_path, chosen="*a, 1")
+    path = tmp_path / "out" / "reproduction.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "date": "2001-02-03"}))
+    assert run(tmp_path, chosen="*a, 1")["date"] == "2001-02-03"
+    assert run(tmp_path, chosen="*b, 1")["date"] > "2020"
+
+
+def test_accuracies_without_learning_are_said_first(tmp_path, monkeypatch):
+    scores = iter([0.6, 0.5, 0.4, 0.9] * 2)
+
+    def train(config):
+        return {}, {"test": {"accuracy": next(scores), "majority_accuracy": 0.5}}
+
+    monkeypatch.setattr(runs, "train", train)
+    verdict = reproduction_page.verdict(run(tmp_path))
+    assert verdict[1].startswith("2 of 4 accuracies of ours are no better than always predicting")
+
+
 def test_only_what_changed_is_drawn_and_computed_again(tmp_path, trainer, drawn):
     counts = []
 

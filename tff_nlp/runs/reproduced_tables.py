@@ -43,12 +43,17 @@ def build(
 
 def _measured(cell: paper.Cell, results: Results) -> dict[str, Any]:
     """Returns the entry of a cell with runs."""
-    values, failed = [], []
+    values, guesses, failed = [], [], []
     for result in results.values():
         why = [f"{word}: {result[word]}" for word in ("refused", "diverged") if word in result]
         failed += why
-        values += [] if why else [cell.value(result)]
-    return _entry(cell, values, list(results), failed)
+        if not why:
+            values.append(cell.value(result))
+            guesses.append(result.get("test", {}).get("majority_accuracy"))
+    entry = _entry(cell, values, list(results), failed)
+    if cell.value is paper.accuracy and values and None not in guesses:
+        entry["most_frequent_label"] = 100 * statistics.fmean(guesses)
+    return entry
 
 
 def _entry(

@@ -64,7 +64,7 @@ def reproduce(
     jobs = [(*named, seed) for seed in published.scale(scale).seeds for named in trained]
     if jobs:
         paper.check_files(published, data_dir)
-    _check_folder(output_dir, name, scale)
+    held_date = _check_folder(output_dir, name, scale)
     results = _Results(output_dir)
     sources = file_fingerprints.FileFingerprints(data_dir)
     stored = _stored(published, scale, results)
@@ -72,7 +72,7 @@ def reproduce(
     if jobs:
         _check_same_files(held, sources, data_dir, output_dir)
     computed = {c: c.compute() for _, _, c in published.cells() if c.compute is not None}
-    found = None
+    found: Mapping[str, Any] | None = None
     for number, (cell_name, cell, seed) in enumerate(jobs, start=1):
         key = _key(published, cell, scale, seed)
         if key in results:
@@ -90,7 +90,10 @@ def reproduce(
         stored = _stored(published, scale, results)
         found = _write(_found(name, published, scale, stored, computed), output_dir, found)
     if found is None:
-        found = _write(_found(name, published, scale, stored, computed), output_dir, None)
+        content = _found(name, published, scale, stored, computed)
+        if jobs and held_date:
+            content["date"] = held_date  # Nothing was computed today.
+        found = _write(content, output_dir, None)
     reporter.show(reproduction_page.lines(found))
     reporter.say("saved", [f"{errors.verbatim(output_dir)}: {PAGE}, {MARKDOWN}, {RESULT}"])
     return found
@@ -257,19 +260,21 @@ def _check_same_files(
             )
 
 
-def _check_folder(folder: pathlib.Path, name: str, scale: str) -> None:
-    """Makes the folder.
+def _check_folder(folder: pathlib.Path, name: str, scale: str) -> str | None:
+    """Makes the folder, and returns the date of the results that it holds, if it holds any.
 
     Raises:
       UserError: If it holds something else than these tables, or cannot be used.
     """
     where = errors.setting("output_dir", folder)
+    date = None
     try:
         if (folder / RESULT).exists():
             held = json.loads((folder / RESULT).read_text(encoding="utf-8"))
             what = f"{held['paper']} at the scale {held['scale']}"
             if what != f"{name} at the scale {scale}":
                 raise errors.UserError(f"{where}: holds {what}; use a new folder")
+            date = str(held["date"])
         elif folder.is_dir() and any(folder.iterdir()) and not (folder / _RESULTS).is_dir():
             raise errors.UserError(f"{where}: holds other files; use a new folder")
         folder.mkdir(parents=True, exist_ok=True)
@@ -277,6 +282,7 @@ def _check_folder(folder: pathlib.Path, name: str, scale: str) -> None:
         raise errors.UserError(f"{where}: cannot be used ({error.strerror})") from error
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise errors.UserError(f"{where}: {RESULT} is damaged; delete it") from error
+    return date
 
 
 class _Results:

@@ -61,6 +61,7 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
             )
         else:
             said.append(f"The published order comes out in all {len(orders)} comparisons.")
+    said += _guessing(found)
     exact = [
         (table, cell) for table in found["tables"] if table["exact"] for cell in table["cells"]
     ]
@@ -83,6 +84,20 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     if missing:
         said.append(f"{missing} cells have no number yet.")
     return said
+
+
+def _guessing(found: Mapping[str, Any]) -> list[str]:
+    """Returns how many accuracies show no learning, a sentence or none."""
+    cells = [cell for table in found["tables"] for cell in table["cells"]]
+    known = [cell for cell in cells if cell.get("most_frequent_label") is not None]
+    untrained = [cell for cell in known if cell["ours"] <= cell["most_frequent_label"]]
+    if not untrained:
+        return []
+    return [
+        f"{len(untrained)} of {len(known)} accuracies of ours are no better than always predicting "
+        "the most frequent label: the rounds of this scale are too few for them, or the noise is "
+        "too large."
+    ]
 
 
 def _distance(table: Mapping[str, Any]) -> list[str]:
