@@ -1,6 +1,7 @@
 """Exports of finished runs: what is written, what is refused, and students."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -95,9 +96,11 @@ def test_a_student_has_fewer_layers_and_learns(run, tmp_path, capsys):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     student = StudentConfig(student_layers=1, distill_epochs=30, distill_learning_rate=3e-3)
     folder = exported(run, tmp_path / "small", "onnx", student)
-    shown = capsys.readouterr().out
-    assert "warning" in shown
-    assert "does not cover these texts" in shown
+    shown = capsys.readouterr()
+    assert "warning" in shown.out
+    assert "does not cover these texts" in shown.out
+    # Every batch of the teacher and of the student's passes is counted, once.
+    assert re.findall(r"batch (\d+)/\1: 0:00 min left", shown.err) and shown.err.count("batch") == 1
     info = json.loads((folder / "info.json").read_text("utf-8"))
     assert info["privacy"]["student"].startswith("the student was trained on the training texts")
     assert info["privacy"]["line"].startswith("no guarantee: a student was trained on the training")

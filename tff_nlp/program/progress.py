@@ -61,8 +61,8 @@ class Progress:
         now = time.monotonic()
         if kept or self._done == self._total or now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            numbers = ", ".join(f"{name} {value}" for name, value in shown.items())
-            self.say(f"{self._unit} {self._done}/{self._total}: {numbers}, {self._left(now)}")
+            numbers = [*(f"{name} {value}" for name, value in shown.items()), self._left(now)]
+            self.say(f"{self._unit} {self._done}/{self._total}: {', '.join(numbers)}")
 
     def say(self, line: str) -> None:
         """Writes a message on its own line."""

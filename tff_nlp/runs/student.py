@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,7 @@ from tff_nlp.corpora.source import CorpusSource
 from tff_nlp.errors import RunError
 from tff_nlp.learning import distillation, optimizers
 from tff_nlp.models import classifier, encoders
+from tff_nlp.program import progress
 from tff_nlp.runs import (
     checks,
     data,
@@ -32,6 +34,7 @@ from tff_nlp.runs.configs.export import Export, StudentConfig
 from tff_nlp.runs.learner import TokenStore
 from tff_nlp.runs.trained_model import TrainedModel
 from tff_nlp.tasks import classification, pairs
+from tff_nlp.tasks import task as tasks
 
 _LAYER = re.compile(r"transformer_layer_(\d+)/")
 
@@ -91,14 +94,17 @@ def distil(
         optimizers.ClientOptimizer("adamw", learning_rate=config.distill_learning_rate),
         config.distill_epochs,
     )
-    of_teacher = make_task(teacher.model)
+    count = len(public.batches)
+    shown = progress.Progress(count * (1 + config.distill_epochs), 0, "batch")
+    of_teacher = _showing(make_task(teacher.model), shown)
+    of_student = _showing(learner.task, shown)
     begun = [weights[name] for name in model.trainable_names]
 
     @tf.function
     def learn() -> tuple:
         logits = distillation.logits(of_teacher, teacher.trainable, teacher.frozen, public)
         return distillation.distil(
-            learner.task,
+            of_student,
             learning,
             [tf.constant(value) for value in begun],
             (),
@@ -107,12 +113,24 @@ def distil(
             round_seed=tf.constant(seeds.pair(teacher.seed, "student", 0), tf.int32),
         )
 
-    trained, loss = learn()
+    with shown:
+        trained, loss = learn()
     values = [value.numpy() for value in trained]
     if all(np.array_equal(*both) for both in zip(values, begun, strict=True)):
         raise RunError("the student diverged; lower `distill_learning_rate`")
     reporter.say("student", [f"mean KL(teacher || student) {float(loss):.4f} nats"])
     return dataclasses.replace(teacher, model=model, trainable=values, frozen=[])
+
+
+def _showing(task: tasks.Task, shown: progress.Progress) -> tasks.Task:
+    """Returns the task; each batch that it reads is shown."""
+
+    def predict(*arguments: Any) -> Any:
+        output = task.predict(*arguments)
+        with tf.control_dependencies([tf.py_function(lambda: shown.advance({}), [], [])]):
+            return tf.identity(output)
+
+    return dataclasses.replace(task, predict=predict)
 
 
 def _initial(
