@@ -26,13 +26,13 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import process_tree
+from benchmarks import flag_values, process_tree
 from experiments.command_line import entry
 from experiments.flags import groups
 from tff_nlp.deployment import certificates
 from tff_nlp.errors import RunError, UserError
 from tff_nlp.privacy import names
-from tff_nlp.runs import checks
+from tff_nlp.runs import checks, text_table
 from tff_nlp.runs.options import option
 
 FLAGS = flags.FlagValues()
@@ -69,9 +69,7 @@ class FederationFlags:
     json: str = option("", "File for the figures: a list of objects, one per row.", path=True)
 
     def __post_init__(self) -> None:
-        for number in self.silos.split(","):
-            if not number.isdecimal() or int(number) < 1:
-                raise UserError(f"--silos={self.silos}: must be numbers from 1 on")
+        flag_values.counts("silos", self.silos)
         for way in self.secure_aggregation.split(","):
             if way not in (names.NONE, names.MASKED):
                 raise UserError(
@@ -90,7 +88,7 @@ def main() -> None:
     """Runs the measurement."""
     asked: FederationFlags = groups.parse(FederationFlags, FLAGS)
     rows = []
-    for count in map(int, asked.silos.split(",")):
+    for count in flag_values.counts("silos", asked.silos):
         for way in asked.secure_aggregation.split(","):
             with tempfile.TemporaryDirectory(prefix="federation_") as folder:
                 rows.append(_measure(asked, count, way, pathlib.Path(folder)))
@@ -266,11 +264,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
                 f"{row['coordinator_peak_bytes'] / 1e6:.0f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
-    return [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (_COLUMNS, *cells)
-    ]
+    return text_table.aligned([_COLUMNS, *cells], left=0)
 
 
 if __name__ == "__main__":

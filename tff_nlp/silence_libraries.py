@@ -9,6 +9,9 @@ import logging
 import os
 import warnings
 
+# The variable that says what gRPC logs, and its value for nothing.
+GRPC_VERBOSITY, GRPC_SILENT = "GRPC_VERBOSITY", "NONE"
+
 
 def silence_start() -> None:
     """Sets the environment variables and filters that the libraries read when they start.
@@ -19,7 +22,7 @@ def silence_start() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # gRPC logs each connection that ends.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ.setdefault(GRPC_VERBOSITY, GRPC_SILENT)
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     # tqdm asks for ipywidgets in a notebook. No bar of this package needs them.
     warnings.filterwarnings("ignore", message="IProgress not found")

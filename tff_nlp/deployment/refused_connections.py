@@ -1,6 +1,7 @@
 """Reports connections that gRPC refuses before any call, for example without a certificate.
 
-Only gRPC's log tells of them, and it goes to the standard error of the process.
+gRPC writes these connections to its log and reports them in no other way. The log goes to the
+standard error of the process.
 """
 
 import collections
@@ -11,7 +12,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-_VERBOSITY = "GRPC_VERBOSITY"
+from tff_nlp.silence_libraries import GRPC_SILENT, GRPC_VERBOSITY
+
 _STDERR = 2
 # gRPC's lines, for example "I1127 01:38:19.779579    4070 ssl_transport_security.cc:2563] ...".
 _LOG_LINE = re.compile(rb"[IWE]\d{4} [\d:.]+ +\d+ [\w./]+:\d+\] ")
@@ -34,10 +36,10 @@ def reported(say: Callable[[str], None]) -> Iterator[None]:
     Args:
       say: Function that shows a line.
     """
-    if os.environ.get(_VERBOSITY) not in (None, "NONE"):
+    if os.environ.get(GRPC_VERBOSITY) not in (None, GRPC_SILENT):
         yield
         return
-    os.environ[_VERBOSITY] = "INFO"
+    os.environ[GRPC_VERBOSITY] = "INFO"
     original, python_stderr = os.dup(_STDERR), sys.stderr
     reads, writes = os.pipe()
     python_stderr.flush()
@@ -45,7 +47,7 @@ def reported(say: Callable[[str], None]) -> Iterator[None]:
     os.close(writes)
     reader = threading.Thread(target=_read, args=(reads, original, _Counter(say)), daemon=True)
     reader.start()
-    # Python's own messages and progress bars do not take the way through the pipe.
+    # Python's own messages and progress bars do not go through the pipe.
     sys.stderr = os.fdopen(os.dup(original), "w", buffering=1, errors="backslashreplace")
     try:
         yield

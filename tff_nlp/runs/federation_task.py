@@ -1,6 +1,7 @@
 """What both halves of a federation build from its plan: the model, the process, its fingerprint."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,6 @@ class Built:
       learner: The model.
       process: The learning process.
       form: A round of it.
-      frozen: The frozen weights, which each party brings itself.
       computation: Fingerprint of what a silo computes.
       model: Fingerprints of the vocabulary and of the frozen weights.
     """
@@ -53,9 +53,20 @@ class Built:
     learner: "Learner"
     process: Any
     form: "forms.RoundForm"
-    frozen: Sequence[Any]
     computation: str
     model: Mapping[str, str]
+
+    @functools.cached_property
+    def frozen(self) -> list[Any]:
+        """The frozen weights, which a silo brings itself.
+
+        They are tensors, since arrays would be copied in each round. The coordinator does not need
+        them.
+        """
+        import tensorflow as tf
+
+        _, frozen = self.learner.task.initial_weights()
+        return [tf.convert_to_tensor(array) for array in frozen]
 
 
 def groups_of(config: Any) -> list[Any]:
@@ -273,8 +284,6 @@ def build(
     Raises:
       UserError: If the encoder cannot be loaded, or the algorithm does not fit a federation.
     """
-    import tensorflow as tf
-
     from tff_nlp import silence_libraries
     from tff_nlp.deployment import computation_fingerprint, pieces
     from tff_nlp.execution import contexts, forms, streaming
@@ -309,8 +318,6 @@ def build(
         learner=learner,
         process=process,
         form=form,
-        # Tensors, since arrays would be copied in each round.
-        frozen=[tf.convert_to_tensor(array) for array in frozen],
         computation=computation_fingerprint.of_form(form),
         model={
             "vocabulary": learner.model.tokenizer.fingerprint,

@@ -176,12 +176,12 @@ class _Worker:
         self._readiness.stopping = True
         self._inherited.metrics.ready(False)
         await asyncio.sleep(_DRAIN_SECONDS)
-        await self._close_door(server)
+        await self._stop_accepting(server)
         server.should_exit = True
         await serving
         await self._models.close()
 
-    async def _close_door(self, server: "uvicorn.Server") -> None:
+    async def _stop_accepting(self, server: "uvicorn.Server") -> None:
         """Accepts the connections that the kernel has made already, and closes the socket at once.
 
         The kernel resets connections that still wait when the last worker closes the socket.
