@@ -63,6 +63,7 @@ class FederationFlags:
     )
     encoder: str = option("minilm", "Encoder: minilm, or a folder with a checkpoint.", path=True)
     trainable: str = option("head", "Weights that are trained and sent.", ("head", "all"))
+    max_tokens: int = option(64, "Maximum number of tokens of a text.")
     texts: int = option(20, "Number of texts of each silo.")
     rounds: int = option(6, "Number of rounds. The first one is not counted.")
     simulation: bool = option(True, "Also measure the same rounds in a simulation.")
@@ -105,6 +106,7 @@ def _measure(asked: FederationFlags, count: int, way: str, folder: pathlib.Path)
     shared = [
         f"--encoder={asked.encoder}",
         f"--trainable={asked.trainable}",
+        f"--max_tokens={asked.max_tokens}",
         f"--secure_aggregation={way}",
         f"--rounds={asked.rounds}",
         f"--eval_every={asked.rounds}",

@@ -33,6 +33,7 @@ def test_both_ways_have_the_stated_bytes(tmp_path):
         [
             ROOT / "scripts" / "benchmark_federation",
             f"--encoder={write_encoder(tmp_path / 'encoder')}",
+            "--max_tokens=10",
             "--silos=6",
             "--texts=8",
             "--rounds=2",
