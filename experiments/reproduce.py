@@ -30,8 +30,8 @@ flags.DEFINE_enum(
     "scale",
     "small",
     paper.SCALES,
-    "smoke: a tiny network, to see that everything works; small: within an hour on two cores; "
-    "full: the paper's own setting, for a GPU.",
+    "smoke: a tiny network, to see that everything works; small: about an hour or less on two "
+    "cores; full: the paper's own setting, for a GPU.",
     **_OWN,
 )
 flags.DEFINE_string("data_dir", "corpora", "Folder with the corpora that --list names.", **_OWN)

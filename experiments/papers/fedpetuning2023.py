@@ -180,7 +180,7 @@ PAPER = paper.Paper(
         "smoke": paper.Scale(
             (*paper.SMOKE, paper.Change("max_tokens", 32, "a short path")), (0,), "minutes"
         ),
-        "small": paper.Scale(_SMALL, (0, 1), "an hour"),
+        "small": paper.Scale(_SMALL, (0, 1), "75 minutes"),
         "full": paper.Scale(
             (paper.Change("encoder", "bert_base_en_uncased", "RoBERTa cannot be loaded"),),
             (0, 1, 2),

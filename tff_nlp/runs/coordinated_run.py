@@ -22,7 +22,8 @@ from tff_nlp.runs import (
     run_paths,
     user_folders,
 )
-from tff_nlp.runs.configs.federation import CoordinatorConfig, OwnTextsConfig, TaskConfig
+from tff_nlp.runs.configs.federation import CoordinatorConfig, OwnTextsConfig
+from tff_nlp.runs.configs.task import TaskConfig
 
 if TYPE_CHECKING:
     from tff_nlp.program import training

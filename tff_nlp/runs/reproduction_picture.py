@@ -11,6 +11,7 @@ from tff_nlp.clients import picture
 from tff_nlp.program import pictures
 
 _MOST_CELLS = 40  # More do not fit beside one another.
+_WIDE = 50.0  # Largest by smallest number from which a linear axis hides the small ones.
 
 
 def draw(
@@ -73,6 +74,10 @@ def _draw(table: Mapping[str, Any], path: pathlib.Path) -> None:
             axes.axvline(x - 0.5, color="lightgrey", linewidth=0.8)
     axes.set(ylabel=table["unit"], title=picture.wrapped(table["title"], 70))
     axes.grid(alpha=0.3, axis="y")
+    numbers = [c[key] for c in cells for key in ("ours", "published") if c[key] is not None]
+    if min(numbers) > 0 and max(numbers) > _WIDE * min(numbers):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     # Outside of the axes, where it hides no number.
     figure.legend(loc="outside upper center", ncols=2, fontsize="small", frameon=False)
     axes.margins(y=0.1)

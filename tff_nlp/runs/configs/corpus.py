@@ -4,21 +4,16 @@ import dataclasses
 
 from tff_nlp.corpora import source
 from tff_nlp.runs import checks
-from tff_nlp.runs.configs.reading import ReadingConfig
-from tff_nlp.runs.configs.task_names import CLASSIFICATION, LANGUAGE_MODEL, PAIRS, TASKS
+from tff_nlp.runs.configs.reading import LabelledReadingConfig
+from tff_nlp.runs.configs.task import TaskConfig
+from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL, PAIRS
 from tff_nlp.runs.options import option
 
 
 @dataclasses.dataclass(frozen=True)
-class CorpusConfig(ReadingConfig):
+class CorpusConfig(TaskConfig, LabelledReadingConfig):
     """Corpora for training and testing."""
 
-    task: str = option(
-        CLASSIFICATION,
-        "What the model learns: the label of a text, the label of a pair of texts, or the next "
-        "token of a text.",
-        TASKS,
-    )
     corpus: str = option(
         "synthetic",
         "A file, a glob pattern, a LEAF folder, or a name: synthetic, vader, or a name of TFDS.",
@@ -28,21 +23,13 @@ class CorpusConfig(ReadingConfig):
         "", "Test corpus, in the format of `corpus`; empty: the test part of `corpus`.", path=True
     )
     test_fraction: float = option(0.2, "Share of `corpus` for testing, if it has no test part.")
-    label_column: str = option("", "Column of the label, or @file, @stem, @suffix, @folder.")
     client_column: str = option("", "Column of author, domain or other group; also @stem, @folder.")
-    label_map: str = option(
-        "",
-        "New names of labels: from:to,from:to. drop as 'to' removes rows; * as 'from' means all "
-        "others.",
-    )
-    label_file: str = option("", "File with the label of each text, one per line.", path=True)
     test_label_file: str = option("", "Label file of `test_corpus`.", path=True)
     missing_client: str = option(
         "bad_row",
         "Rows without a `client_column` value. bad_row: see `bad_rows`; own: a client of its own.",
         source.MISSING_CLIENTS,
     )
-    strip_prefix: str = option("", "Prefix to remove from each text that starts with it.")
     keep_overlap: bool = option(False, "Keep training texts that are also in the test corpus.")
     max_train_examples: int | None = option(
         None, "Train on this number of random examples; empty: all."

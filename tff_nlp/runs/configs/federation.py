@@ -3,8 +3,8 @@
 import dataclasses
 
 from tff_nlp.runs import checks
-from tff_nlp.runs.configs.reading import ReadingConfig
-from tff_nlp.runs.configs.task_names import CLASSIFICATION, LANGUAGE_MODEL, TASKS
+from tff_nlp.runs.configs.reading import LabelledReadingConfig
+from tff_nlp.runs.configs.task_names import LANGUAGE_MODEL
 from tff_nlp.runs.options import option
 
 
@@ -59,32 +59,12 @@ class CoordinatorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskConfig:
-    """What the federation learns."""
-
-    task: str = option(
-        CLASSIFICATION,
-        "What the model learns: the label of a text, the label of a pair of texts, or the next "
-        "token of a text.",
-        TASKS,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnTextsConfig(ReadingConfig):
+class OwnTextsConfig(LabelledReadingConfig):
     """The texts of one party. They stay with it."""
 
     corpus: str = option(
         "", "File with the texts: a silo trains on them, the coordinator tests on them.", path=True
     )
-    label_column: str = option("", "Column of the label, or @file, @stem, @suffix, @folder.")
-    label_map: str = option(
-        "",
-        "New names of labels: from:to,from:to. drop as 'to' removes rows; * as 'from' means all "
-        "others.",
-    )
-    label_file: str = option("", "File with the label of each text, one per line.", path=True)
-    strip_prefix: str = option("", "Prefix to remove from each text that starts with it.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,3 +31,17 @@ class ReadingConfig:
         "What to do with rows that cannot be used. error: stop; skip: skip and count them.",
         source.BAD_ROWS,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledReadingConfig(ReadingConfig):
+    """Format of text files with labels."""
+
+    label_column: str = option("", "Column of the label, or @file, @stem, @suffix, @folder.")
+    label_map: str = option(
+        "",
+        "New names of labels: from:to,from:to. drop as 'to' removes rows; * as 'from' means all "
+        "others.",
+    )
+    label_file: str = option("", "File with the label of each text, one per line.", path=True)
+    strip_prefix: str = option("", "Prefix to remove from each text that starts with it.")
