@@ -59,3 +59,9 @@ def test_markdown_keeps_the_shape_of_a_table():
     assert "First \\| second line" in text
     assert '![says "this"](table_1.png)' in text
     assert text.startswith("# A \\<b>run\\</b> & more\n")
+
+
+def test_a_setting_is_shown_as_a_person_writes_it():
+    assert pages.setting(["/CPU:0", "/CPU:0"]) == "/CPU:0, /CPU:0"
+    assert (pages.setting(None), pages.setting(False), pages.setting(0.5)) == ("", "False", "0.5")
+    assert pages.setting("a\x1b[31m") == r"a\x1b[31m"

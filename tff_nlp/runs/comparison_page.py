@@ -17,7 +17,7 @@ def build(found: Mapping[str, Any], picture: bytes, privacy: Sequence[str]) -> s
     measure = found["measure"]
     folders = [run["folder"] for run in found["runs"]]
     settings = [
-        [name, *map(_shown, values)] for name, values in found["different_settings"].items()
+        [name, *map(pages.setting, values)] for name, values in found["different_settings"].items()
     ]
     scores = [
         [group["label"], _number(group["mean"]), _number(group["standard_deviation"])]
@@ -53,10 +53,6 @@ def build(found: Mapping[str, Any], picture: bytes, privacy: Sequence[str]) -> s
     if private:
         blocks += [pages.Heading("Privacy"), pages.Table(["run", "statement"], private)]
     return pages.to_html("Comparison of runs", blocks)
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -4,6 +4,9 @@ import base64
 import dataclasses
 import html
 from collections.abc import Sequence
+from typing import Any
+
+from tff_nlp.printable import printable
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em;line-height:1.4;"
@@ -145,3 +148,10 @@ def _escaped(text: str) -> str:
     for mark in ("\\", "|", "*", "<", "`"):
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())
+
+
+def setting(value: Any) -> str:
+    """Returns the value of a setting as a cell of a table."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value))
+    return "" if value is None else printable(str(value))

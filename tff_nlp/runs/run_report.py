@@ -61,20 +61,16 @@ def build(
 def _settings(config: Mapping[str, Any]) -> list[pages.Block]:
     default = _defaults()
     changed = [
-        [name, _shown(value), _shown(default[name])]
+        [name, pages.setting(value), pages.setting(default[name])]
         for name, value in config.items()
         if name in default and value != default[name]
     ]
-    everything = [[name, _shown(value)] for name, value in config.items()]
+    everything = [[name, pages.setting(value)] for name, value in config.items()]
     return [
         pages.Text("Settings that are not the default, with what auto was replaced by:"),
         pages.Table(["setting", "value", "default"], changed),
         pages.Table(["setting", "value"], everything, folded="All settings"),
     ]
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else printable(str(value))
 
 
 def _defaults() -> dict[str, Any]:
