@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # The module needs TensorFlow.
     from tff_nlp.serving.any_model import Model
 
 _CHECK_TEXT = "It is good."
+# A batch is computed in parts of this many texts of similar length, since each text is padded to
+# the longest one of its part. Whole batches of 32 took 1.4 to 1.6 times as long on two cores.
+_TEXTS_AT_A_TIME = 16
 
 
 class UnknownModelError(LookupError):
@@ -104,10 +107,8 @@ class ServedModels:
         self._executor.shutdown()
 
     def _serve(self, spec: ModelSpec, model: "Model") -> ServedModel:
-        size = self._limits.max_batch
-
         def label(texts: Sequence[Any]) -> np.ndarray:
-            return model.predict(texts, batch_size=size).probabilities
+            return model.predict(texts, batch_size=_TEXTS_AT_A_TIME).probabilities
 
         batches = TextBatches(label, self._limits, self._executor, self._metrics)
         return ServedModel(
@@ -123,7 +124,7 @@ def check(model: "Model", max_batch: int) -> str | None:
     """
     text: Any = (_CHECK_TEXT, _CHECK_TEXT) if model.reads_pairs else _CHECK_TEXT
     for number in (1, max_batch):
-        probabilities = model.predict([text] * number, batch_size=max_batch).probabilities
+        probabilities = model.predict([text] * number, batch_size=_TEXTS_AT_A_TIME).probabilities
         if probabilities.shape != (number, len(model.label_names)):
             return f"its probabilities have the shape {probabilities.shape}"
         sums = probabilities.sum(axis=1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tff_nlp.errors import UserError, verbatim
-from tff_nlp.serving.service import control_channel, request_log
+from tff_nlp.serving.service import control_channel, listening, request_log
 from tff_nlp.serving.service.api_keys import ApiKeys
 from tff_nlp.serving.service.control_channel import Offer, WorkerEnd
 from tff_nlp.serving.service.model_list import ModelSpec
@@ -99,6 +99,7 @@ class _Worker:
         self._readiness = gate.Readiness()
         self._access = http_app.Access()
         self._stop = asyncio.Event()
+        self._service_ends = False
         # What `prepare` has loaded and `commit` will use.
         self._prepared: tuple[Offer, dict[ModelSpec, Model]] | None = None
 
@@ -184,12 +185,15 @@ class _Worker:
     async def _stop_accepting(self, server: "uvicorn.Server") -> None:
         """Accepts the connections that the kernel has made already, and closes the socket at once.
 
-        The kernel resets connections that still wait when the last worker closes the socket.
+        The kernel resets connections that still wait when the last worker closes the socket. So
+        none may come in between, unless other workers go on.
         """
+        if self._service_ends:
+            listening.let_nobody_in(self._inherited.listener)
         for _ in range(_LAST_TURNS):
             await asyncio.sleep(0)
-        for listening in server.servers:
-            listening.close()
+        for one in server.servers:
+            one.close()
 
     async def _obey(self) -> None:
         async for message in self._control.messages():
@@ -201,8 +205,10 @@ class _Worker:
             elif message["kind"] == control_channel.ABORT:
                 self._prepared = None
             elif message["kind"] == control_channel.STOP:
-                self._stop.set()
-        self._stop.set()  # The supervisor has died.
+                break
+        # Told to stop, or the supervisor has died: no worker will be left.
+        self._service_ends = True
+        self._stop.set()
 
     async def _prepare(self, offer: Offer, turn: int) -> None:
         try:
