@@ -19,15 +19,17 @@ class FakeModel:
 
     max_tokens = 64
 
-    def __init__(self, labels=("bad", "good"), seconds=0.0, pairs=False):
+    def __init__(self, labels=("bad", "good"), seconds=0.0, pairs=False, most=8):
         self.label_names = tuple(labels)
         self.reads_pairs = pairs
         self.seconds = seconds
+        self.most = most
         self.batches = []
 
     def predict(self, texts, batch_size=64):
         self.batches.append(len(texts))
         time.sleep(self.seconds)
+        assert len(texts) <= self.most
         first = np.array([first_probability(text) for text in texts], np.float32)
         others = len(self.label_names) - 1
         rest = np.repeat((1 - first)[:, None] / others, others, axis=1)
@@ -44,7 +46,7 @@ def loader(workers):
         if values.pop("broken", False):
             raise UserError("`run`: cannot load the saved model: made up")
         time.sleep(values.pop("load_seconds", 0))
-        return FakeModel(**values)
+        return FakeModel(**values, most=serve.FLAGS.max_batch)
 
     return load
 
