@@ -34,7 +34,7 @@ _PUBLISHED = {
 }
 _RATE = "the paper searches a rate for each method and does not print it"
 _RATES = {_FULL: 3e-4, _ADAPTER: 2e-3, _LORA: 3e-3, _BITFIT: 3e-3, _PREFIX: 3e-3}
-_ROUNDS = {"RTE": 2, "MRPC": 4, "SST-2": 8}
+_ROUNDS = {"RTE": 1, "MRPC": 2, "SST-2": 8}
 _FEWER = "for time"
 
 
@@ -180,7 +180,7 @@ PAPER = paper.Paper(
         "smoke": paper.Scale(
             (*paper.SMOKE, paper.Change("max_tokens", 32, "a short path")), (0,), "minutes"
         ),
-        "small": paper.Scale(_SMALL, (0, 1), "75 minutes"),
+        "small": paper.Scale(_SMALL, (0, 1), "an hour"),
         "full": paper.Scale(
             (paper.Change("encoder", "bert_base_en_uncased", "RoBERTa cannot be loaded"),),
             (0, 1, 2),

@@ -40,7 +40,7 @@ def test_two_methods_and_two_seeds(tmp_path, run_train):
         ([], "two or more finished runs"),
         (["runs/a"], "two or more finished runs"),
         (["runs/a", "runs/a"], "runs/a: given twice"),
-        (["nowhere", "nowhere2"], "nowhere"),
+        (["nowhere", "nowhere2"], "compare.py: nowhere: there is no such folder"),
     ],
 )
 def test_mistakes_end_with_one_line(arguments, message):

@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import pytest
 
 from tff_nlp import errors
 from tff_nlp.runs import cells as runs
-from tff_nlp.runs import configs, pages, paper, reproduction, reproduction_page
+from tff_nlp.runs import configs, inversion, pages, paper, reproduction, reproduction_page
 
 SCALE = paper.Scale((paper.Change("encoder", "minilm", "no hub"),), (0, 1), "minutes")
 TRAINED = paper.Paper(
@@ -217,6 +218,24 @@ def test_the_date_is_that_of_the_last_result(tmp_path, trainer):
     path.write_text(json.dumps({**json.loads(path.read_text()), "date": "2001-02-03"}))
     assert run(tmp_path, chosen="*a, 1")["date"] == "2001-02-03"
     assert run(tmp_path, chosen="*b, 1")["date"] > "2020"
+
+
+def test_weights_go_once_the_number_is_stored_unless_they_are_attacked(tmp_path, monkeypatch):
+    def train(config):
+        for name in ("checkpoints", "model", "tensorboard"):
+            (pathlib.Path(config.place.output_dir) / name).mkdir(parents=True)
+        return {}, {"test": {"accuracy": 0.5}}
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(inversion, "attack", lambda folder, options: {"test": {"accuracy": 0.5}})
+    run(tmp_path, chosen="*a, 1")
+    assert [folder.name for folder in tmp_path.glob("out/runs/*/*")] == ["tensorboard"] * 2
+    [table] = TRAINED.tables
+    attacked = dataclasses.replace(table.cells[1], attack={})
+    both = dataclasses.replace(table, cells=(table.cells[0], attacked), higher=())
+    (tmp_path / "other").mkdir()
+    run(tmp_path / "other", dataclasses.replace(TRAINED, tables=(both,)))
+    assert len(list(tmp_path.glob("other/out/runs/*/model"))) == 4
 
 
 def test_accuracies_without_learning_are_said_first(tmp_path, monkeypatch):

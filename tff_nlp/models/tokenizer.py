@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Tokenizer:
             raise UserError(f"`encoder`: the vocabulary lacks the special tokens {missing}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The cached operation holds TensorFlow tensors, which cannot be pickled.
+        # The cached operations hold TensorFlow tensors, which cannot be pickled.
         return Tokenizer, (self.vocabulary, self.rules)
 
     @functools.cached_property
@@ -102,9 +102,18 @@ class Tokenizer:
                 no_pretokenization=True,
             )
 
+    @functools.cached_property
+    def _traced_pieces(self) -> Callable[[tf.Tensor], tf.RaggedTensor]:
+        def split(texts: tf.Tensor) -> tf.RaggedTensor:
+            return self._word_pieces.tokenize(split_words(texts, self.rules)).merge_dims(-2, -1)
+
+        # Its hundreds of operations would be built anew for each use in a graph; an exported model
+        # of pairs has four uses.
+        return tf.function(split, [tf.TensorSpec([None], tf.string)], autograph=False)
+
     def pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Returns ragged int32[batch, (pieces)] for string[batch], without added tokens or cuts."""
-        return self._word_pieces.tokenize(split_words(texts, self.rules)).merge_dims(-2, -1)
+        return self._traced_pieces(texts)
 
     def cut_pieces(
         self, texts: tf.Tensor, max_tokens: int, second_texts: tf.Tensor | None = None

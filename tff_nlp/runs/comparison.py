@@ -153,7 +153,7 @@ def load(folder: pathlib.Path) -> Run:
     Raises:
       UserError: If there is no finished run in the folder, or a file is damaged.
     """
-    config, result = saved_run.read(folder)
+    config, result = saved_run.read(folder, named=errors.verbatim(folder))
     measure = cells.headline(result)
     path = folder / run_directory.PREDICTIONS
     rows = metrics_log.read(folder / run_directory.METRICS)

@@ -61,8 +61,8 @@ def page(to: pathlib.Path) -> str:
             errors.with_flags(
                 "Each table is one command, experiments/reproduce.py NAME `data_dir`=FOLDER; "
                 "`list` says which files it needs. Where a published order does not come out, the "
-                "page says so first. Small means: other encoder and fewer rounds, about an hour "
-                "or less on two cores. The departures are below each table. Two seeds tell little "
+                "page says so first. Small means: other encoder and fewer rounds, within an hour "
+                "on two cores. The departures are below each table. Two seeds tell little "
                 "about a small difference."
             )
         ),

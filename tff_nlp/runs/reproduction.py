@@ -11,11 +11,13 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tff_nlp import durable_files, errors
+from tff_nlp.program import run_directory
 from tff_nlp.runs import cells as runs
 from tff_nlp.runs import (
     configs,
@@ -87,6 +89,7 @@ def reproduce(
         _check_same_files(held, sources, data_dir, output_dir)
         seconds = round(time.monotonic() - began, 1)
         results.add(key, {"seconds": seconds, "files": files, "result": result})
+        _delete_weights(published, _folder(published, cell, scale, seed, output_dir))
         stored = _stored(published, scale, results)
         found = _write(_found(name, published, scale, stored, computed), output_dir, found)
     if found is None:
@@ -194,7 +197,7 @@ def _measure(
     output_dir: pathlib.Path,
 ) -> Mapping[str, Any]:
     """Returns what the run of a cell, or the attack on it, has found; or why there is nothing."""
-    folder = output_dir / _RUNS / _key(published, cell, scale, seed, with_attack=False)
+    folder = _folder(published, cell, scale, seed, output_dir)
     config = paper.config_of(
         published, cell, scale, seed=seed, data_dir=data_dir, output_dir=str(folder)
     )
@@ -206,6 +209,23 @@ def _measure(
     from tff_nlp.runs import inversion  # It needs TensorFlow.
 
     return inversion.attack(folder, configs.InversionConfig(**cell.attack, seed=seed))
+
+
+def _folder(
+    published: paper.Paper, cell: paper.Cell, scale: str, seed: int, output_dir: pathlib.Path
+) -> pathlib.Path:
+    """Returns the folder of a cell's run."""
+    return output_dir / _RUNS / _key(published, cell, scale, seed, with_attack=False)
+
+
+def _delete_weights(published: paper.Paper, folder: pathlib.Path) -> None:
+    """Deletes the weights of a run whose number is stored: a table of them needs many gigabytes.
+
+    Those of a paper with attacks stay, since several attacks read the model of one run.
+    """
+    if all(cell.attack is None for _, _, cell in published.cells()):
+        for name in (run_directory.CHECKPOINTS, run_directory.MODEL):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _key(

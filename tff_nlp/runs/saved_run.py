@@ -143,15 +143,20 @@ def configuration(folder: pathlib.Path) -> configs.FederatedRun:
     return configs.FederatedRun(**{name: group(folder, kinds[name], config) for name in names})
 
 
-def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(folder: pathlib.Path, *, named: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the configuration and the result of a finished run.
+
+    Args:
+      folder: Folder of the run.
+      named: The folder in messages, a marked text; empty: the value of `run`.
 
     Raises:
       UserError: If there is no finished run in the folder, or one of the files is damaged.
     """
-    config = _read(folder, run_directory.CONFIG, "not a run")
-    result = _read(folder, run_directory.RESULT, "the run is not finished")
-    _check_result(folder, result)
+    named = named or errors.setting("run", folder)
+    config = _read(folder, run_directory.CONFIG, "not a run", named)
+    result = _read(folder, run_directory.RESULT, "the run is not finished", named)
+    _check_result(named, result)
     return config, result
 
 
@@ -339,7 +344,7 @@ def group(folder: pathlib.Path, kind: type, config: Mapping[str, Any]) -> Any:
         _refuse(folder, f"{run_directory.CONFIG} is damaged: {error.marked}")
 
 
-def _check_result(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
+def _check_result(named: str, result: Mapping[str, Any]) -> None:
     """Refuses a result that a run cannot have written."""
     try:
         whole = (
@@ -351,21 +356,23 @@ def _check_result(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        _refuse(folder, f"{run_directory.RESULT} is damaged")
+        raise errors.UserError(f"{named}: {run_directory.RESULT} is damaged")
 
 
-def _read(folder: pathlib.Path, name: str, missing: str) -> dict[str, Any]:
+def _read(folder: pathlib.Path, name: str, missing: str, named: str) -> dict[str, Any]:
     if not folder.is_dir():
-        _refuse(folder, "there is no such folder")
+        raise errors.UserError(f"{named}: there is no such folder")
     path = folder / name
     if not path.exists():
-        _refuse(folder, f"{missing}: {name} is missing")
+        raise errors.UserError(f"{named}: {missing}: {name} is missing")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        _refuse(folder, f"{name} cannot be read ({errors.verbatim(error)})")
+        raise errors.UserError(
+            f"{named}: {name} cannot be read ({errors.verbatim(error)})"
+        ) from error
     if not isinstance(value, dict):
-        _refuse(folder, f"{name} cannot be read (it is no JSON object)")
+        raise errors.UserError(f"{named}: {name} cannot be read (it is no JSON object)")
     return value
 
 
