@@ -5,10 +5,10 @@
   experiments/reproduce.py basu2021 --scale=small --data_dir=corpora --output_dir=runs/basu
 
 It writes reproduction.html and reproduction.md, a picture for each table, and reproduction.json.
-Each run has its own folder in --output_dir, with its report. Its weights are deleted when its
-number is stored, unless the paper attacks its models. If the script was stopped, the same command
-continues it, and no number is computed twice. Each result remembers the SHA-256 of its files, and a
-folder with results of other files is refused. docs/reproduced.md shows the results.
+Each run has its own folder in --output_dir, with its report. Its model is not kept, unless the
+paper attacks it. If the script was stopped, the same command continues it, and no number is
+computed twice. Each result remembers the SHA-256 of its files, and a folder with results of other
+files is refused. docs/reproduced.md shows the results.
 """
 
 from experiments.command_line import startup  # noqa: F401

@@ -178,6 +178,10 @@ def smoke(name, tmp_path):
 def check_runs(name, out):
     """Compares what each run has recorded with the configuration that the page describes."""
     published = PAPERS[name]
+    attacked = any(cell.attack for _, _, cell in published.cells())
+    for folder in (out / "runs").iterdir():
+        assert (folder / "report.html").exists()
+        assert attacked == (folder / "model").exists() == (folder / "checkpoints").exists()
     recorded = []
     for path in (out / "results").glob("*.json"):
         result = json.loads(path.read_text())["result"]

@@ -22,7 +22,7 @@ def results(folder, name, published):
 
 def test_results_become_sections_with_their_pictures(tmp_path, monkeypatch):
     score = {"test": {"accuracy": 0.75}}
-    monkeypatch.setattr(cells, "train", lambda config: ({}, score))
+    monkeypatch.setattr(cells, "train", lambda config, **options: ({}, score))
     docs = tmp_path / "docs"
     folders = [results(tmp_path, "b2021", exact(2.5)), results(tmp_path, "a2020", TRAINED)]
     reproduced_pages.collect(folders, docs)

@@ -47,7 +47,7 @@ def trainer(monkeypatch):
     """Replaces training by scores that depend on rounds and seed, and returns what was trained."""
     trained = []
 
-    def train(config):
+    def train(config, **options):
         trained.append((config.rounds.rounds, config.rounds.seed))
         rounds, seed = trained[-1]
         if rounds == 3:
@@ -123,7 +123,7 @@ def test_cells_of_one_run_share_it(tmp_path, trainer):
 
 
 def test_a_killed_reproduction_goes_on(tmp_path, trainer, monkeypatch):
-    def killed(config):
+    def killed(config, **options):
         raise KeyboardInterrupt
 
     run(tmp_path, chosen="*a, 1")
@@ -187,9 +187,9 @@ def test_a_folder_with_results_of_another_file_is_refused(tmp_path, trainer, tex
 def test_a_file_that_changes_meanwhile_gives_no_result(tmp_path, trainer, texts, monkeypatch):
     train = runs.train
 
-    def change(config):
+    def change(config, **options):
         texts.write_text("another\n")
-        return train(config)
+        return train(config, **options)
 
     monkeypatch.setattr(runs, "train", change)
     with pytest.raises(errors.UserError, match="texts.csv is not what the results"):
@@ -220,9 +220,12 @@ def test_the_date_is_that_of_the_last_result(tmp_path, trainer):
     assert run(tmp_path, chosen="*b, 1")["date"] > "2020"
 
 
-def test_weights_go_once_the_number_is_stored_unless_they_are_attacked(tmp_path, monkeypatch):
-    def train(config):
-        for name in ("checkpoints", "model", "tensorboard"):
+def test_weights_stay_only_where_they_are_attacked(tmp_path, monkeypatch):
+    kept = []
+
+    def train(config, *, keeps_model):
+        kept.append(keeps_model)
+        for name in ("checkpoints", "tensorboard"):
             (pathlib.Path(config.place.output_dir) / name).mkdir(parents=True)
         return {}, {"test": {"accuracy": 0.5}}
 
@@ -235,13 +238,14 @@ def test_weights_go_once_the_number_is_stored_unless_they_are_attacked(tmp_path,
     both = dataclasses.replace(table, cells=(table.cells[0], attacked), higher=())
     (tmp_path / "other").mkdir()
     run(tmp_path / "other", dataclasses.replace(TRAINED, tables=(both,)))
-    assert len(list(tmp_path.glob("other/out/runs/*/model"))) == 4
+    assert len(list(tmp_path.glob("other/out/runs/*/checkpoints"))) == 4
+    assert kept == [False] * 2 + [True] * 4
 
 
 def test_accuracies_without_learning_are_said_first(tmp_path, monkeypatch):
     scores = iter([0.6, 0.5, 0.4, 0.9] * 2)
 
-    def train(config):
+    def train(config, **options):
         return {}, {"test": {"accuracy": next(scores), "majority_accuracy": 0.5}}
 
     monkeypatch.setattr(runs, "train", train)
@@ -294,7 +298,7 @@ def test_wrong_folders_and_names(tmp_path, trainer):
 def test_central_cells_are_central_runs(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        runs, "train", lambda c: (seen.append(c), ({}, {"test": {"accuracy": 1.0}}))[1]
+        runs, "train", lambda c, **options: (seen.append(c), ({}, {"test": {"accuracy": 1.0}}))[1]
     )
     [table] = TRAINED.tables
     cell = paper.Cell("a", "1", 80.0, {"epochs": 2}, is_central=True)

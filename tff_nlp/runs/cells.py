@@ -16,12 +16,15 @@ HEADLINES = ("perplexity", "accuracy")
 def train(
     cell: configs.FederatedRun | configs.CentralRun,
     watchers: Sequence[trackers.Tracker] = (),
+    *,
+    keeps_model: bool = True,
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Trains, or continues a run that was stopped. A finished run is not trained again.
 
     Args:
       cell: The configuration, with an `output_dir`.
       watchers: What receives each round. An error of theirs ends the training.
+      keeps_model: Whether the trained model is written. Without it, a run has only its figures.
 
     Returns:
       "folder" and "score", the headline of the test scores; or "refused" or "diverged", with the
@@ -37,9 +40,9 @@ def train(
         return {"refused": errors.with_flags(refused)}, {}
     try:
         if isinstance(cell, configs.CentralRun):
-            central_run.run(cell)
+            central_run.run(cell, keeps_model=keeps_model)
         else:
-            federated_run.run(cell, watchers=watchers)
+            federated_run.run(cell, watchers=watchers, keeps_model=keeps_model)
     except errors.DivergedError as error:
         reporter.say("diverged", [error.marked])
         return {"diverged": error.with_flags()}, {}

@@ -11,12 +11,15 @@ from tff_nlp.program import configuration, run_directory
 from tff_nlp.runs import configs, data, options, reporter, result, run_paths
 
 
-def run(config: configs.CentralRun, began: float | None = None) -> None:
+def run(
+    config: configs.CentralRun, began: float | None = None, *, keeps_model: bool = True
+) -> None:
     """Trains, prints messages and writes the results.
 
     Args:
       config: The configuration.
       began: Start time of the program, from `time.monotonic`; None for now.
+      keeps_model: Whether the trained model is written. Without it, the run has only its figures.
 
     Raises:
       UserError: If a flag, a file or a row is wrong.
@@ -42,4 +45,4 @@ def run(config: configs.CentralRun, began: float | None = None) -> None:
         reporter.say("loading", ["TensorFlow and KerasNLP"])
         from tff_nlp.runs import central_training
 
-        central_training.train(config, texts, directory, saved, began)
+        central_training.train(config, texts, directory, saved, began, keeps_model=keeps_model)

@@ -34,6 +34,8 @@ def train(
     directory: run_directory.RunDirectory,
     config: Mapping[str, Any],
     began: float,
+    *,
+    keeps_model: bool = True,
 ) -> None:
     """Trains and writes the results.
 
@@ -43,6 +45,7 @@ def train(
       directory: Directory of the run. Nothing is written before model and data are built.
       config: The configuration to record.
       began: Start time of the program, from `time.monotonic`.
+      keeps_model: Whether the trained model is written.
 
     Raises:
       UserError: If a flag or a file is wrong.
@@ -84,6 +87,7 @@ def train(
                 weights=_weights(learner),
             ),
             tracked,
+            keeps_model=keeps_model,
         )
 
 

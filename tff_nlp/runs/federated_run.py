@@ -28,6 +28,8 @@ def run(
     config: configs.FederatedRun,
     began: float | None = None,
     watchers: Sequence[trackers.Tracker] = (),
+    *,
+    keeps_model: bool = True,
 ) -> None:
     """Trains or resumes training, prints messages and writes the results.
 
@@ -35,6 +37,7 @@ def run(
       config: The configuration.
       began: Start time of the program, from `time.monotonic`; None for now.
       watchers: What receives each round besides trackers. An error of theirs ends the training.
+      keeps_model: Whether the trained model is written. Without it, the run has only its figures.
 
     Raises:
       UserError: If a flag, a file or a row is wrong.
@@ -84,5 +87,13 @@ def run(
             rounds = dataclasses.replace(config.rounds, rounds=plan.rounds)
             resolved = dataclasses.replace(resolved, rounds=rounds)
         federated_training.train(
-            resolved, texts, holders, directory, recorded, began, plan, watchers
+            resolved,
+            texts,
+            holders,
+            directory,
+            recorded,
+            began,
+            plan,
+            watchers,
+            keeps_model=keeps_model,
         )

@@ -57,6 +57,8 @@ def train(
     began: float,
     plan: PrivacyPlan | None = None,
     watchers: Sequence[trackers.Tracker] = (),
+    *,
+    keeps_model: bool = True,
 ) -> None:
     """Trains and writes the results.
 
@@ -69,6 +71,7 @@ def train(
       began: Start time of the program, from `time.monotonic`.
       plan: The privacy plan of the run; None without differential privacy.
       watchers: What else receives each round. An error of theirs ends the training.
+      keeps_model: Whether the trained model is written.
 
     Raises:
       UserError: If a flag or a file is wrong.
@@ -159,6 +162,7 @@ def train(
                 clock=device_rounds.result(trained.rows),
             ),
             tracked,
+            keeps_model=keeps_model,
         )
     canary_clients.check(audited)
 

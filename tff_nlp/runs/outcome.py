@@ -21,6 +21,8 @@ def write(
     outcome: training.Outcome,
     facts: result.Facts,
     tracked: Sequence[trackers.Tracker] = (),
+    *,
+    keeps_model: bool = True,
 ) -> None:
     """Writes all results of a finished run. result.json is written last.
 
@@ -29,8 +31,9 @@ def write(
       outcome: The result of training.
       facts: The other values of result.json.
       tracked: Trackers, which receive the result too.
+      keeps_model: Whether the trained model is written.
     """
-    reporter.say("saving", ["pictures and the model"])
+    reporter.say("saving", ["pictures and the model" if keeps_model else "pictures"])
     learner, title = facts.learner, facts.data.title
     test = outcome.scores["test"]
     pictures.draw_curves(
@@ -62,7 +65,35 @@ def write(
             title=title,
         )
         drawings.append(run_directory.CLOCK)
-    fingerprint = learner.export(
+    files = [
+        run_directory.REPORT,
+        run_directory.RESULT,
+        run_directory.CURVES,
+        *drawings,
+        run_directory.METRICS,
+    ]
+    fingerprints = {}
+    if keeps_model:
+        fingerprints["model"] = _export(directory, facts)
+        if learner.model.has_adapter:
+            adapters.save(learner, facts.weights, directory.path / run_directory.ADAPTER)
+            files.append(run_directory.ADAPTER)
+        files.append(f"{run_directory.MODEL}/")
+    values = result.build(outcome, facts)
+    values["fingerprints"].update(fingerprints)
+    texts = learner.show_texts(test, facts.data.test)
+    report = run_report.build(directory.path, title, values, outcome.rows, texts)
+    durable_files.replace_text(directory.path / run_directory.REPORT, report)
+    for tracker in tracked:
+        tracker.finish(values)
+    directory.save_result(values)
+    reporter.show(values["summary"])
+    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {', '.join(files)}"])
+
+
+def _export(directory: run_directory.RunDirectory, facts: result.Facts) -> str:
+    """Writes the model, and returns its fingerprint."""
+    return facts.learner.export(
         facts.weights,
         directory.path / run_directory.MODEL,
         strip_prefix=facts.strip_prefix,
@@ -72,24 +103,3 @@ def write(
             "tokens": facts.tokens["train"].to_json(),
         },
     )
-    files = [
-        run_directory.REPORT,
-        run_directory.RESULT,
-        run_directory.CURVES,
-        *drawings,
-        run_directory.METRICS,
-    ]
-    if learner.model.has_adapter:
-        adapters.save(learner, facts.weights, directory.path / run_directory.ADAPTER)
-        files.append(run_directory.ADAPTER)
-    values = result.build(outcome, facts)
-    values["fingerprints"]["model"] = fingerprint
-    texts = learner.show_texts(test, facts.data.test)
-    report = run_report.build(directory.path, title, values, outcome.rows, texts)
-    durable_files.replace_text(directory.path / run_directory.REPORT, report)
-    for tracker in tracked:
-        tracker.finish(values)
-    directory.save_result(values)
-    reporter.show(values["summary"])
-    listed = ", ".join([*files, f"{run_directory.MODEL}/"])
-    reporter.say("saved", [f"{errors.verbatim(directory.path)}: {listed}"])

@@ -89,7 +89,9 @@ def reproduce(
         _check_same_files(held, sources, data_dir, output_dir)
         seconds = round(time.monotonic() - began, 1)
         results.add(key, {"seconds": seconds, "files": files, "result": result})
-        _delete_weights(published, _folder(published, cell, scale, seed, output_dir))
+        if not _has_attacks(published):
+            folder = _folder(published, cell, scale, seed, output_dir)
+            shutil.rmtree(folder / run_directory.CHECKPOINTS, ignore_errors=True)
         stored = _stored(published, scale, results)
         found = _write(_found(name, published, scale, stored, computed), output_dir, found)
     if found is None:
@@ -201,7 +203,8 @@ def _measure(
     config = paper.config_of(
         published, cell, scale, seed=seed, data_dir=data_dir, output_dir=str(folder)
     )
-    entry, result = runs.train(config)
+    # The models of a table would need many gigabytes; only an attack reads them.
+    entry, result = runs.train(config, keeps_model=_has_attacks(published))
     if not result:
         return entry
     if cell.attack is None:
@@ -218,14 +221,8 @@ def _folder(
     return output_dir / _RUNS / _key(published, cell, scale, seed, with_attack=False)
 
 
-def _delete_weights(published: paper.Paper, folder: pathlib.Path) -> None:
-    """Deletes the weights of a run whose number is stored: a table of them needs many gigabytes.
-
-    Those of a paper with attacks stay, since several attacks read the model of one run.
-    """
-    if all(cell.attack is None for _, _, cell in published.cells()):
-        for name in (run_directory.CHECKPOINTS, run_directory.MODEL):
-            shutil.rmtree(folder / name, ignore_errors=True)
+def _has_attacks(published: paper.Paper) -> bool:
+    return any(cell.attack is not None for _, _, cell in published.cells())
 
 
 def _key(
