@@ -53,6 +53,7 @@ def test_sentences_are_well_formed(default):
         assert text[-1] in ".!?", text
 
 
+@pytest.mark.thorough
 def test_label_noise_is_as_stated():
     clean = generate(SyntheticSettings(label_noise=0.0), "train")
     noisy = generate(SyntheticSettings(label_noise=0.1), "train")

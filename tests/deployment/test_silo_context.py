@@ -20,6 +20,7 @@ def streamed(federation, state, number=0, names=None):
     return context.invoke(federation.computation, [np.asarray(state, np.float32), data])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("secure", [False, True])
 def test_rounds_have_the_bits_of_the_streaming_context(make_federation, secure):
     federation = make_federation(secure)

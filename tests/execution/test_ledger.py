@@ -28,6 +28,7 @@ def _ledger(aggregator=None, unweighted=False, **arguments):
     return _counted(process.next, **arguments)
 
 
+@pytest.mark.thorough
 def test_plain_averaging():
     found = _ledger()
     assert found.bytes_of("down", "weights") == TRAINED
@@ -53,6 +54,7 @@ def test_secure_sums_are_counted_in_bits():
     assert _counted(total).bytes_of("up", "secure update") == 2125
 
 
+@pytest.mark.thorough
 def test_the_secure_aggregator_sends_integers():
     found = _ledger(tff.learning.secure_aggregator())
     assert found.bytes_of("up", "update") == 0
@@ -71,6 +73,7 @@ def test_tensors_of_unknown_size_are_counted_apart():
     assert [p.unknown for p in found.parts if p.direction == "up"] == [1]
 
 
+@pytest.mark.thorough
 def test_frozen_weights_are_sent_once():
     model = tiny_classifier(trainable="head")
     found = _counted(begin(model)[0].next)
@@ -98,6 +101,7 @@ def test_the_context_compiles_once(monkeypatch):
     assert len(compiled) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("layers", "width", "size"),
     [

@@ -168,6 +168,7 @@ def _children(pid):
     return [int(child) for child, state in lines if not state.startswith("Z")]
 
 
+@pytest.mark.thorough
 def test_no_worker_outlives_a_program(program):
     (result, replaced, workers), problems, _ = program
     assert result == [11, 6]

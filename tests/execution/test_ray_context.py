@@ -94,6 +94,7 @@ class TestSameResults:
             BOUND,
         )
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("name", ["fedavg", pytest.param("fedprox", marks=pytest.mark.slow)])
     def test_a_bert(self, actors, context, name):
         from tests.learning import conftest as berts
@@ -120,6 +121,7 @@ class TestSameResults:
             ours = run_in(actors, process.next, state, updates, weights)
             assert_same_bits(ours, run_in(context, process.next, state, updates, weights))
 
+    @pytest.mark.thorough
     def test_updates_that_are_compressed(self, actors, context):
         from tests.learning import softmax_model as linear
         from tff_nlp.aggregation.compression import coded_mean, coding, rounding, top_k
@@ -415,6 +417,7 @@ def _all_ready(context):
     return all(actor.hello is not None for actor in context.pool.actors)
 
 
+@pytest.mark.thorough
 def test_a_context_by_name(cluster, actors):
     with pytest.raises(errors.UserError, match="context=streaming: has no ray_address"):
         contexts.install("streaming", ray_options=contexts.RayOptions(actors=1))

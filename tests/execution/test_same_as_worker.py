@@ -140,6 +140,7 @@ def _matrix(cases):
         yield pytest.param(case, marks=() if case.quick else pytest.mark.slow, id=name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", _matrix(ALGORITHMS))
 def test_algorithms(case, context, reference):
     process, data = case.build(), case.data()
@@ -273,6 +274,7 @@ def test_distributed_dp_is_the_sum_but_for_its_noise(context):
     assert np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) > 0.99
 
 
+@pytest.mark.thorough
 def test_own_processes(context, reference):
     from tests.learning import conftest as learning
     from tff_nlp.learning import client_work, composition, optimizers

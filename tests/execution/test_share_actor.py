@@ -38,6 +38,7 @@ class Share:
         return sums.accumulator, sums.secure
 
 
+@pytest.mark.thorough
 def test_two_lanes_give_the_streaming_contexts_bits(actor, context):
     process = _fed_avg()
     state = run_in(context, process.initialize)

@@ -420,6 +420,7 @@ def test_ctrl_c_stops_clients_in_the_middle():
 
 
 class TestDeterminism:
+    @pytest.mark.thorough
     def test_the_same_devices_give_the_same_bits(self):
         process = _fed_avg()
         state = process.initialize()
@@ -440,6 +441,7 @@ class TestDeterminism:
             context = streaming.StreamingContext(["/CPU:0"] * count)
             assert_close(run_in(context, process.next, state, list(cohort())), one, 1e-6)
 
+    @pytest.mark.thorough
     def test_lanes_do_not_share_variables(self):
         # Twelve clients train different models at the same time, each in its own Keras variables.
         process = _fed_avg()
@@ -457,6 +459,7 @@ class TestDeterminism:
 
 
 class TestAccumulation:
+    @pytest.mark.thorough
     def test_a_token_embedding_is_added_by_rows_and_the_rest_in_place(self):
         from tests.learning.conftest import begin, tiny_classifier
 

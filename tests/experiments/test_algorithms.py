@@ -26,6 +26,7 @@ FLAGS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "algorithm",
     [

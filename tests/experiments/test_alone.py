@@ -66,6 +66,7 @@ def result_of(run):
     return json.loads((run.folder / "result.json").read_text())
 
 
+@pytest.mark.thorough
 def test_only_the_domain_trains_and_as_much_as_the_others(done):
     _, asked = done
     together, on_its_own = asked[:6], asked[6:]
@@ -74,6 +75,7 @@ def test_only_the_domain_trains_and_as_much_as_the_others(done):
     assert len({name.split()[0] for name in together}) > 1
 
 
+@pytest.mark.thorough
 def test_the_result_has_the_scores_of_both(done):
     run, _ = done
     found = result_of(run)
@@ -86,6 +88,7 @@ def test_the_result_has_the_scores_of_both(done):
         assert right == pytest.approx(scores["examples"] * scores["accuracy"])
 
 
+@pytest.mark.thorough
 def test_it_ends_with_the_table(done, run_train, corpus):
     run, _ = done
     table = score_table.lines(result_of(run), classification.REPORT)

@@ -28,6 +28,7 @@ def attacked(tmp_path_factory, run_train):
     return folder, ended
 
 
+@pytest.mark.thorough
 def test_the_result_says_who_attacked_and_how_long_it_took(attacked):
     folder, ended = attacked
     found = json.loads((folder / "result.json").read_text())

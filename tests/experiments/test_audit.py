@@ -126,6 +126,7 @@ def test_memory_is_found_and_noise_hides_it(both):
     assert plain["privacy"] == "none"
 
 
+@pytest.mark.thorough
 def test_every_label_and_client_is_there(both):
     (plain, _), _ = both
     assert list(plain["labels"]) == ["n", "y"]
@@ -154,11 +155,13 @@ def keys(value, path=""):
     return set().union(*(keys(v, f"{path}.{k}" if path else k) for k, v in value.items()))
 
 
+@pytest.mark.thorough
 def test_every_key_is_documented(both):
     (plain, _), _ = both
     assert keys(plain) == documented()
 
 
+@pytest.mark.thorough
 def test_runs_are_printed_and_drawn_side_by_side(both, runs):
     (plain, private), ended = both
     rows = {re.split(r"\s{2,}", line.strip())[0]: line for line in ended.out.splitlines()}

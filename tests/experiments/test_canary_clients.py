@@ -17,6 +17,7 @@ def audit_of(folder):
     return json.loads((folder / "result.json").read_text())["audit"]
 
 
+@pytest.mark.thorough
 def test_a_sound_run_ends_with_audit_and_claim(audited):
     found = audit_of(audited.folder)
     assert found["lower"] <= found["claimed"] and not found["refuted"]
@@ -26,6 +27,7 @@ def test_a_sound_run_ends_with_audit_and_claim(audited):
     assert result["privacy"]["population"] == 124
 
 
+@pytest.mark.thorough
 def test_the_line_says_what_the_audit_could_have_found(audited):
     found = audit_of(audited.folder)
     assert found["confidence_of_all"] == 0.999
@@ -41,6 +43,7 @@ def test_the_line_says_what_the_audit_could_have_found(audited):
         assert part in line
 
 
+@pytest.mark.thorough
 def test_every_key_of_an_audit_is_documented(audited):
     keys = test_result.keys(audit_of(audited.folder), "audit")
     assert keys == test_result.documented("audit")

@@ -155,6 +155,7 @@ def test_a_learning_rate_that_diverges(tmp_path, run_train):
     assert one_line(run_train(folder, **flags), code=1) == line
 
 
+@pytest.mark.thorough
 def test_a_central_learning_rate_that_diverges(tmp_path, run_central):
     ended = run_central(
         tmp_path / "run", client_optimizer="sgd", client_learning_rate=1e30, client_momentum=0.9
@@ -164,6 +165,7 @@ def test_a_central_learning_rate_that_diverges(tmp_path, run_central):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.thorough
 def test_a_truncated_checkpoint(tmp_path, run_train, finished):
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)

@@ -44,6 +44,7 @@ def predict(finished, run_predict):
     return run
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "delimiter"), [("x.csv", ","), ("x.csv", ";"), ("x.tsv", "\t")])
 def test_tables(predict, tmp_path, name, delimiter):
     path = tmp_path / name

@@ -93,6 +93,7 @@ def test_every_output_has_the_epsilon(private_run, values):
         assert stated["sampling"] == "bounded"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "values",
     [
@@ -161,6 +162,7 @@ def load_weights(folder):
     return [leaf for leaf in leaves if leaf.dtype == np.float32 and leaf.ndim]
 
 
+@pytest.mark.thorough
 def test_a_target_finds_the_noise(tmp_path, run_train):
     flags = {**GAUSSIAN, "noise_multiplier": None}
     ended = run_train(tmp_path / "run", **flags, target_epsilon=3.0)
@@ -180,6 +182,7 @@ def test_a_target_ends_training(tmp_path, private_run, run_train):
     assert "ends training after 1 of 3 rounds" in ended.out
 
 
+@pytest.mark.thorough
 def test_a_breach_of_the_contract_is_refused_or_costs_the_epsilon(tmp_path, run_train):
     refused = run_train(tmp_path / "run", **GAUSSIAN, sampling="fixed")
     assert refused.code == 2
@@ -236,6 +239,7 @@ def test_mistakes_are_one_line_before_anything_runs(tmp_path, run_train, changes
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.thorough
 def test_a_lost_record_of_what_happened_is_refused(tmp_path, private_run, run_train):
     folder = shutil.copytree(private_run(TREE).stopped, tmp_path / "run")
     (folder / "privacy.jsonl").write_text("")

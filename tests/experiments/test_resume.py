@@ -123,6 +123,7 @@ def test_more_rounds_on_moved_texts_go_on(tmp_path, run_train, reviews, only_beg
     assert only_begun == [4, 6]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("flags", "part"),
     [

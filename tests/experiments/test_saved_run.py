@@ -30,6 +30,7 @@ def test_the_configuration_is_the_recorded_one(finished):
     assert all(recorded[name] == value for name, value in ours.items() if name not in machine)
 
 
+@pytest.mark.thorough
 def test_members_are_what_took_part(audited):
     """The cohorts drawn again are those whose data training asked for, canaries left out."""
     read = saved_run.load(audited.folder)

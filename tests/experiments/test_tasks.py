@@ -49,6 +49,7 @@ def spoken(tmp_path_factory, run_train, speeches):
     return conftest.Finished(folder, ended, values, stopped)
 
 
+@pytest.mark.thorough
 def test_a_language_model_says_what_it_has_learned(spoken):
     result = json.loads((spoken.folder / "result.json").read_text())
     assert result["task"] == "language_model"
@@ -112,6 +113,7 @@ def test_it_continues_texts(spoken, run_predict, tmp_path):
     assert json.loads(found.out)["continuation"] == rows[0]["continuation"]
 
 
+@pytest.mark.thorough
 def test_a_model_is_used_as_what_it_is(spoken, finished, run_predict):
     ended = run_predict(f"--run={spoken.folder}", "the king")
     assert (ended.code, ended.err.splitlines()[-1]) == (

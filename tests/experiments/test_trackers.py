@@ -114,6 +114,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.thorough
 def test_a_private_run_shows_nothing_that_clients_measured(tmp_path, run_train, reviews):
     folder = tmp_path / "run"
     ended = run_train(folder, **PRIVATE, **BOTH)

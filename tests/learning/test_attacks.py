@@ -44,6 +44,7 @@ def _moves():
     return [quadratics.local_steps(0.0, number, STEPS, RATE) for number in range(2)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "scale", "factor"), [("sign_flip", 2.0, -2.0), ("scaling", 10.0, 10.0)]
 )
@@ -70,6 +71,7 @@ def test_attackers_send_a_multiple_of_their_updates(build, name, scale, factor):
     assert _round(build, attack, [False, True]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_median_of_three_ignores_one_attacker():
     process = fed_avg.fed_avg(
         quadratics.task(),
@@ -84,6 +86,7 @@ def test_the_median_of_three_ignores_one_attacker():
     assert first > second
 
 
+@pytest.mark.thorough
 def test_colluding_attackers_send_the_mean_minus_deviations_of_the_honest():
     process = fed_avg.fed_avg(
         quadratics.task(),

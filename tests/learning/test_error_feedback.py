@@ -55,6 +55,7 @@ def largest(total, kept=3):
     return sent.reshape(total.shape)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("codec", "code"),
     [
@@ -80,6 +81,7 @@ def test_without_feedback_nothing_is_kept():
     np.testing.assert_allclose(np.abs(moved), np.abs(update).mean(), rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_fedprox_robust_rules_and_own_models_keep_errors_too():
     rule = robust_mean.RobustMeanFactory("median", clients=3, coding=SIGNS)
     for process, own in (

@@ -66,6 +66,7 @@ def effective(model, weights):
 
 
 # FEDSA is tested in algorithms/test_fed_sa.py.
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "aggregation",
     [

@@ -38,6 +38,7 @@ def personalize():
     return train
 
 
+@pytest.mark.thorough
 def test_a_clients_numbers_are_those_of_tff(oracle):
     model = berts.tiny_classifier(trainable="head")
     task = classification.classification(model)

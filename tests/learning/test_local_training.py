@@ -103,6 +103,7 @@ ADAM = ClientOptimizer("adamw", 0.01, epsilon=1e-4)
 
 
 class TestAgainstKeras:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("decay", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
     def test_adamw_with_decay_but_for_biases_and_norms(self, frozen_embeddings, decay):
         model, data = frozen_embeddings, client(frozen_embeddings, 3, epochs=2)
@@ -113,6 +114,7 @@ class TestAgainstKeras:
         keras.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         assert_same_weights(model, after(model, deltas), keras_training(model, keras, data))
 
+    @pytest.mark.thorough
     def test_adamw_with_sparse_embedding(self, model):
         data = client(model, 3)
         deltas, _ = train_locally(model, ADAM, data)
@@ -129,6 +131,7 @@ class TestAgainstKeras:
         if norm < 1:  # three steps, none longer than the rate times the norm
             assert np.sqrt(sum((d**2).sum() for d in deltas)) <= 3 * 0.5 * norm * 1.001
 
+    @pytest.mark.thorough
     def test_momentum_over_epochs_and_partial_batches(self, model):
         data = client(model, 5, examples=7, epochs=3)
         deltas, sums = train_locally(model, MOMENTUM, data)
@@ -136,6 +139,7 @@ class TestAgainstKeras:
         assert_same_weights(model, after(model, deltas), theirs)
         assert (sums["num_examples"], sums["num_batches"]) == (21, 6)
 
+    @pytest.mark.thorough
     def test_the_proximal_term_pulls_back(self, model):
         data = client(model, 5, epochs=3)
         deltas, _ = train_locally(model, MOMENTUM, data, mu=2.0)
@@ -147,6 +151,7 @@ class TestAgainstKeras:
 
 
 class TestLogitAdjustment:
+    @pytest.mark.thorough
     def test_it_is_training_with_the_log_prior_in_the_bias_of_the_head(self, model):
         x, _ = client_rows(model, 8, 12)
         y = np.array([0] * 8 + [2] * 4, np.int32)
@@ -181,6 +186,7 @@ class TestLogitAdjustment:
 
 
 class TestEmbedding:
+    @pytest.mark.thorough
     def test_rows_that_a_client_did_not_see_have_no_update(self, model):
         x, y = client_rows(model, 6, 9, tokens=np.arange(10, 20))
         optimizer = ClientOptimizer("adamw", 0.01, weight_decay=0.1)
@@ -190,6 +196,7 @@ class TestEmbedding:
         assert (rows[~seen] == 0).all()
         assert (rows[seen] > 0).all()
 
+    @pytest.mark.thorough
     def test_local_rows_give_what_the_whole_table_gives(self, model):
         data = client(model, 7, epochs=2)
         optimizer = ClientOptimizer("sgd", 0.2, momentum=0.5, clip_norm=0.3)
@@ -208,6 +215,7 @@ class TestEmbedding:
 
 
 class TestDropout:
+    @pytest.mark.thorough
     def test_seeds_decide_the_masks(self):
         model = tiny_classifier(dropout=0.3)
         data, optimizer = client(model, 9), ClientOptimizer("sgd", 0.1)
@@ -236,6 +244,7 @@ class TestDropout:
 
 
 class TestOddClients:
+    @pytest.mark.thorough
     def test_a_diverging_client_is_left_out_and_counted(self, model):
         local = LocalWork(ClientOptimizer("sgd", 1e30))
         process, state, metrics = train(model, local, 1, [client(model, 1), client(model, 2)])
@@ -257,6 +266,7 @@ class TestOddClients:
         assert all((d == 0).all() for d in deltas)
         assert (sums["num_examples"], sums["num_batches"], sums["non_finite"]) == (0, 0, 0.0)
 
+    @pytest.mark.thorough
     def test_shuffling_data_is_read_once(self, model):
         x, y = client_rows(model, 11, 12)
         rows = tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=x, y=y))
@@ -267,6 +277,7 @@ class TestOddClients:
 
 
 class TestProcess:
+    @pytest.mark.thorough
     def test_the_schedule_scales_the_rate_by_round(self, model):
         schedule = schedules.LinearSchedule(warmup_rounds=1, total_rounds=4)
         local = LocalWork(ClientOptimizer("sgd", 0.2), schedule)
@@ -284,6 +295,7 @@ class TestProcess:
             np.array(lengths) / lengths[1], [1 / 2, 1, 2 / 3, 1 / 3, 0], rtol=1e-3
         )
 
+    @pytest.mark.thorough
     def test_frozen_weights_stay_and_are_not_sent(self):
         model = tiny_classifier(trainable="head")
         process, state, _ = train(model, LocalWork(), 2, [client(model, 1)])
@@ -308,6 +320,7 @@ class TestProcess:
         shapes = [tuple(t.shape) for _, t in tff.structure.iter_elements(weights.trainable)]
         assert shapes == [w.shape for w in model.initial_weights()[0]]
 
+    @pytest.mark.thorough
     def test_metrics_are_means_over_examples(self, model):
         local = LocalWork(ClientOptimizer("sgd", 1e-12), seed=5)
         rows = [client_rows(model, s, n) for s, n in ((1, 10), (2, 3))]

@@ -57,6 +57,7 @@ def targets_of(algorithm, ends):
     return linear.softmax(np.mean([linear.softmax(z) for z in logits], axis=0) / TEMPERATURE)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_each_round_is_that_of_the_paper(algorithm):
     federation = begin(algorithm)
@@ -102,6 +103,7 @@ def test_nobody_takes_part():
     np.testing.assert_array_equal(federation.own(0).trainable[0], again.own(0).trainable[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("algorithm", ["fedmd", pytest.param("dsfl", marks=pytest.mark.slow)])
 def test_the_same_in_tffs_worker(algorithm):
     ours, theirs = begin(algorithm), begin(algorithm)
@@ -114,6 +116,7 @@ def test_the_same_in_tffs_worker(algorithm):
         np.testing.assert_allclose(ours.kept[number][0], theirs.kept[number][0], atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_matrix_of_a_client_is_one_update_that_is_clipped():
     """Without noise, clipping to a tenth of a norm divides the mean of one client by ten."""
     logits = linear.ROWS @ linear.train(linear.START, 0, SIZES[0], RATE)
@@ -152,6 +155,7 @@ def mixed_round(process, state, kept):
     return output.state, output.clients
 
 
+@pytest.mark.thorough
 def test_clients_of_two_kinds():
     process, task, positions = mixed()
     assert process.own_model is None

@@ -61,6 +61,7 @@ def one_round(model, ranks=RANKS):
     return process.get_model_weights(process.next(state, clients).state)
 
 
+@pytest.mark.thorough
 def test_the_mean_of_products_of_different_ranks():
     model = adapted(LARGEST)
     data = cohort(model)

@@ -68,6 +68,7 @@ def _as_tff(mu):
     return GradientTransform(lambda weights: tuple(weights), update)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("algorithm", "weighting", "client", "server"), _cases())
 def test_the_process_equals_tff(model, oracle, algorithm, weighting, client, server):
     ours_client, their_client = CLIENTS[client]

@@ -44,6 +44,7 @@ def logits(model):
     return model.logits(trainable, frozen, IDS, MASK, seed=None).numpy()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("build", "kind"),
     [
@@ -94,6 +95,7 @@ def test_a_language_model_has_no_head_to_train():
         gpt2(None, "head")
 
 
+@pytest.mark.thorough
 def test_low_rank_factors_are_a_change_of_the_matrix():
     model, plain = bert(KINDS["every matrix"][0]), bert(None, "all")
     trainable, frozen = model.initial_weights()

@@ -168,6 +168,7 @@ def test_bytes_that_are_not_utf8(tokenizer):
     assert found == tokenizer.pieces(tf.constant(["a\ufffd b"])).to_list()
 
 
+@pytest.mark.thorough
 def test_a_graph_gives_the_same_ids(tokenizer, tmp_path):
     """A program without this package runs the exported operations."""
     module = tf.Module()

@@ -35,6 +35,7 @@ def batch(texts):
     return make
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trainable", ["all", "no_embeddings", "top_1", "biases"])
 def test_logits_equal_kerasnlps(tiny_decoder, batch, trainable):
     decoder = tiny_decoder()

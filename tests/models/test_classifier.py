@@ -33,6 +33,7 @@ def sized_encoder(vocabulary_size, layers, width, heads):
     return encoders.Encoder("sized", backbone, Tokenizer(SPECIAL_TOKENS), False)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("layers", "width", "parameters"),
     [(2, 128, 4_386_178), (4, 256, 11_171_074), (4, 512, 28_764_674), (12, 768, 109_483_778)],
@@ -169,6 +170,7 @@ def rounding_deviation(model, weights, direction):
     return variance**0.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "pooling",
     [
@@ -232,6 +234,7 @@ def test_a_compact_vocabulary_gives_the_same_logits(tiny, seed):
     )
 
 
+@pytest.mark.thorough
 def test_traces_into_a_plain_graph_without_variables(tiny):
     model = classifier.build(tiny(), 3, trainable="top_1")
     weights, frozen = model.initial_weights()

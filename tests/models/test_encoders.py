@@ -49,6 +49,7 @@ def test_preset_folder(preset):
         assert encoder.pretrained
 
 
+@pytest.mark.thorough
 def test_gelu_of_a_preset_can_be_changed(preset):
     folder, backbone = preset
     inputs = {

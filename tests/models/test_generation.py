@@ -54,6 +54,7 @@ def by_hand(full_logits, model, weights, prompt, max_new_tokens):
     return new
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("max_new_tokens", [1, 20])
 def test_greedy_equals_the_full_model(full_logits, model, weights, max_new_tokens):
     found = generation.generate(
@@ -64,6 +65,7 @@ def test_greedy_equals_the_full_model(full_logits, model, weights, max_new_token
     assert len({tuple(ids) for ids in new}) > 1
 
 
+@pytest.mark.thorough
 def test_ends_of_texts(full_logits, model, weights):
     """The end of a text is likely in this table, so rows end at different positions."""
     trainable, frozen = weights

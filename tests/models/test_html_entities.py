@@ -2,6 +2,7 @@
 
 import html
 
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ def decoded(texts):
     return [text.decode() for text in decode(tf.constant(texts, tf.string)).numpy()]
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.lists(PARTS, max_size=8).map("".join), max_size=5))
 def test_equals_html_unescape(texts):

@@ -57,6 +57,7 @@ def test_a_cache_gives_the_same_logits(model, batch):
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=ROUNDING)
 
 
+@pytest.mark.thorough
 def test_greedy_text_equals_numpys(path, model):
     values, weights = llama_files.stored(path)
     prompt = "the cat"
@@ -70,6 +71,7 @@ def test_greedy_text_equals_numpys(path, model):
     assert prompt + found == model.tokenizer.decode(ids)
 
 
+@pytest.mark.thorough
 def test_the_network_works_in_plain_graphs(model, batch):
     """TFF builds graphs outside of tf.function. They cannot capture eager tensors."""
     ids, mask = batch
@@ -160,6 +162,7 @@ def test_an_output_table_of_its_own_is_refused(tmp_path):
         llama.load_gguf(path)
 
 
+@pytest.mark.thorough
 def test_low_rank_factors_in_a_llama(path, batch):
     """Factors change the matrices as in GPT-2; bottlenecks have no place in a Llama's layers."""
     ids, mask = batch

@@ -94,6 +94,7 @@ def test_many_texts_equal_each_alone():
         assert ids[starts[row] : starts[row] + lengths[row]].tolist() == alone.tolist()
 
 
+@pytest.mark.thorough
 @settings(max_examples=40)
 @given(st.lists(st.text(max_size=30), max_size=4), st.integers(2, 12))
 def test_any_text_encodes(texts, max_tokens):

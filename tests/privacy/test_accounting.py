@@ -201,6 +201,7 @@ def test_very_large_epsilons_are_fast():
     assert 1e7 < absurd.pld <= absurd.rdp < math.inf
 
 
+@pytest.mark.thorough
 def test_rounding_of_losses_does_not_pile_up_over_a_million_rounds():
     found = accounting.epsilons(sampled(1e-3, 2.611, 1_000_000), 2.5e-7)
     assert found.pld < found.rdp
@@ -227,6 +228,7 @@ def test_the_whole_room_needs_no_tensorflow():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.thorough
 def test_the_grid_does_not_fill_the_memory_where_epsilon_is_in_the_thousands():
     found = accounting.epsilons(sampled(0.05, 0.05, 10), 1e-3)
     assert found.rdp > 1000

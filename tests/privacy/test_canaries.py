@@ -40,6 +40,7 @@ def test_the_cosines_are_those_of_the_vectors():
     assert canaries.cosines(own, 7, 6, SHAPES)[2] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_canaries_that_were_not_sent_look_like_the_closed_form():
     """The audit uses this closed form: N(0, 1/dimension) for every release."""
     released = [np.zeros(shape) for shape in SHAPES]

@@ -268,6 +268,7 @@ def test_the_parts_of_adaptive_clippings_noise_cost_what_is_stated():
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("efficient", "restart_every"),
     [
@@ -299,6 +300,7 @@ def test_the_tree_is_tensorflow_privacys(efficient, restart_every):
         np.testing.assert_allclose(flat(mean), flat(result), rtol=0, atol=1 / 32 + 1e-5)
 
 
+@pytest.mark.thorough
 def test_a_trees_noise_on_all_rounds_is_that_of_its_nodes():
     mean = mean_of(
         clipped_mean.Clipping(1.0),
@@ -329,6 +331,7 @@ def test_clipping_out_of_range_names_the_flag(values, flag):
         clipped_mean.Clipping(**values)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "codec", [random_k.RandomK(0.3), rounding.Rounding(4), top_k.TopK(0.5), signs.Signs()]
 )

@@ -65,6 +65,7 @@ def test_without_noise_it_is_the_mean_of_clipped_updates():
     np.testing.assert_allclose(released, expected, atol=2e-5)
 
 
+@pytest.mark.thorough
 def test_the_sum_has_the_noise_of_all_clients():
     mean, clients = mean_of(noise=1.5), updates()
     draws = []
@@ -87,6 +88,7 @@ def test_what_a_client_sends_is_no_longer_than_the_noise_was_made_for():
         assert np.sqrt(np.sum(centred.astype(float) ** 2)) <= mean.grid.longest
 
 
+@pytest.mark.thorough
 def test_shares_follow_from_the_clients_secrets_and_not_from_the_clock():
     """Otherwise the server could compute all shares by trying the microseconds of the round."""
     mean, clients = mean_of(), updates()
@@ -130,6 +132,7 @@ def test_the_server_receives_one_secure_sum_and_nothing_else():
     assert vector.shape == [1024] and vector.dtype == tf.int32
 
 
+@pytest.mark.thorough
 def test_the_process_is_its_parts():
     process, mean, clients = process_of(), mean_of(), updates()
     values = [

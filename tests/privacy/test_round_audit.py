@@ -77,6 +77,7 @@ def test_the_count_bound_is_the_t_test_of_the_cosine():
     assert found.newcomers == 50
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clients", [0.0, 15.0])
 def test_the_bounds_are_wrong_no_more_often_than_allowed(clients):
     """The bounds are tightest with exactly the stated noise and canaries of weight 1."""

@@ -147,6 +147,7 @@ def test_another_models_checkpoint_is_refused(tmp_path, leaves, other):
     assert str(path) in str(raised.value)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_fills_in_the_middle_is_one_line(tmp_path, leaves, limited_files):
     """The system refuses the write. NumPy's writer would then print a stack trace."""

@@ -171,6 +171,7 @@ def test_tensorboard_says_what_the_rows_say(undisturbed):
         assert number == pytest.approx(float(row["train_loss"]), rel=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("checkpoint_every", [1, pytest.param(2, marks=pytest.mark.slow), 3, 100])
 def test_a_stop_at_any_write_changes_nothing(tmp_path, undisturbed, monkeypatch, checkpoint_every):
     """Stops a run before or after each of the program's writes, one run per write."""

@@ -42,6 +42,7 @@ def exported(run, output, to, student=None, **options):
     return model_folder.of_run(output, "run")
 
 
+@pytest.mark.thorough
 def test_savedmodel_has_the_layout_of_tensorflow_serving(run, tmp_path, capsys):
     folder = exported(run, tmp_path / "served", "savedmodel")
     assert folder == tmp_path / "served" / "1"
@@ -55,6 +56,7 @@ def test_savedmodel_has_the_layout_of_tensorflow_serving(run, tmp_path, capsys):
     assert "no guarantee: trained without" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("to", ["onnx", "tflite"])
 def test_other_formats_predict_as_the_run(run, tmp_path, to):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -67,6 +69,7 @@ def test_other_formats_predict_as_the_run(run, tmp_path, to):
     assert info["privacy"]["guaranteed"] is False
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "adapter", [{"adapter": "lora", "trainable": "adapter"}, {"pooling": "cls"}]
 )
@@ -92,6 +95,7 @@ def test_weights_have_their_names_again(tmp_path, adapter):
     assert again.model.tokenizer.vocabulary == learner.model.tokenizer.vocabulary
 
 
+@pytest.mark.thorough
 def test_a_student_has_fewer_layers_and_learns(run, tmp_path, capsys):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     student = StudentConfig(student_layers=1, distill_epochs=30, distill_learning_rate=3e-3)

@@ -230,6 +230,7 @@ CASES = {
 FAST = ("head",)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "case",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
@@ -303,6 +304,7 @@ def approved(place, tmp_path_factory):
     return federated
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "message"),
     [

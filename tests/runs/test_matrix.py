@@ -37,6 +37,7 @@ from tff_nlp.runs.configs import federated, task_names
 FEW, PARTS = 2, 8
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_refusal_names_arguments_of_the_combination(whole):
     named = functools.cache(lambda sentence: set(re.findall(r"`(\w+)`", sentence)))
@@ -137,6 +138,7 @@ def asks_for_one_aggregator(combination):
     return len(asked) + of_clients <= 1
 
 
+@pytest.mark.thorough
 def test_objects_are_refused_with_the_same_sentence(workplace, monkeypatch):
     # Building TFF's secure aggregator takes longer than all else here, and many need the same one.
     secure = functools.cache(tff.learning.secure_aggregator)
@@ -252,6 +254,7 @@ def check(workplace, combination, folder):
             conduct.check(workplace.configure(combination, context="tff"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(FEW))
 def test_some_train_resume_and_are_as_in_the_worker(workplace, number, tmp_path):
     check(workplace, matrix.covering(matrix.accepted(), 2)[number], tmp_path)

@@ -107,6 +107,7 @@ def test_token_counts(model, loaded):
     assert counts.tokens_unknown == 1
 
 
+@pytest.mark.thorough
 def test_a_prefix_is_stripped_as_loading_does(model, weights, tmp_path):
     prefixed = tmp_path / "model"
     export.export(prefixed, model, *weights, LABELS, MAX_TOKENS, strip_prefix="=(good")
@@ -135,6 +136,7 @@ def test_info(model, saved):
     assert (info["tokenizer"]["lowercase"], info["tokenizer"]["strip_accents"]) == (True, False)
 
 
+@pytest.mark.thorough
 def test_fresh_process(model, weights, saved, serve_in_fresh_process):
     alone, probabilities = serve_in_fresh_process(saved, ODD)
     assert any(name in alone for name in (repr(label.encode()) for label in LABELS))
@@ -142,6 +144,7 @@ def test_fresh_process(model, weights, saved, serve_in_fresh_process):
     np.testing.assert_allclose(probabilities, expected(model, weights, ODD), atol=ROUNDING)
 
 
+@pytest.mark.thorough
 def test_export_replaces_an_older_one_only(model, weights, saved, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "model")
     stale = tmp_path / ".model.partial"

@@ -67,6 +67,7 @@ def expected(model, weights, pairs):
     return np.stack(rows)
 
 
+@pytest.mark.thorough
 def test_saved_model_equals_the_classifier(model, weights, loaded):
     right = expected(model, weights, PAIRS)
     assert loaded.reads_pairs and loaded.label_names == LABELS

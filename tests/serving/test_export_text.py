@@ -46,6 +46,7 @@ def saved(model, weights, tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_it_continues_texts_like_the_model(model, weights, saved):
     loaded = text_generator.load(saved)
     assert (loaded.max_tokens, loaded.max_new_tokens) == (20, 6)

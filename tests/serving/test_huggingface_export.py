@@ -121,6 +121,7 @@ def test_the_card_says_what_a_student_learned_from(tmp_path):
     assert "remove the prefix 'RE:'" in card
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pooling", classifier.POOLINGS)
 def test_logits_are_the_stored_ones_of_pytorch(pooling, tmp_path):
     """KerasNLP computes them from the exported encoder, and from the head before the export."""

@@ -76,6 +76,7 @@ def test_predictions_are_those_of_the_classifier(single, write, to, precision):
     assert loaded.predict([]).probabilities.shape == (0, 3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("to", "pooling"),
     [

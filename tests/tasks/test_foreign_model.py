@@ -71,6 +71,7 @@ def test_tffs_shakespeare_model_trains_as_in_tff():
     assert float(output.metrics["client_work"]["train"]["loss"]) > 0
 
 
+@pytest.mark.thorough
 def test_our_task_trains_under_tffs_algorithm():
     model = berts.tiny_classifier()
     task = classification.classification(model)

@@ -136,6 +136,7 @@ def test_right_predictions_are_counted_in_tffs_graphs(model):
     assert float(found["accuracy"]) == pytest.approx(right.sum() / real.sum())
 
 
+@pytest.mark.thorough
 def test_clients_are_weighted_by_tokens(model):
     task = language_model.language_model(model)
     local = client_work.LocalWork(optimizers.ClientOptimizer("sgd", 0.1))

@@ -95,6 +95,7 @@ def test_a_step_is_that_of_keras(model, sparse):
         np.testing.assert_allclose(ours, RATE * theirs, rtol=2e-4, atol=2e-6)
 
 
+@pytest.mark.thorough
 def test_private_steps_clip_pairs_one_by_one(model):
     x, y = rows(model, 2, 7)
     alone = [keras_gradients(model, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]

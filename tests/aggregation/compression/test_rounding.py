@@ -30,6 +30,7 @@ def test_a_tensor_is_within_a_level_and_packed(bits):
     np.testing.assert_allclose(back.numpy()[largest], values.numpy()[largest], rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", rounding.BITS)
 def test_rounding_is_unbiased(bits):
     """The mean over many seeds is the value within 5 standard errors, each at most half a level."""

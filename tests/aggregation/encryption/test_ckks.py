@@ -31,6 +31,7 @@ def inputs(count, seed=0):
     ]
 
 
+@pytest.mark.thorough
 def test_sums_are_exact_for_all_residues(holder):
     # The largest numbers of either sign, whose errors are the largest.
     clients = inputs(7)

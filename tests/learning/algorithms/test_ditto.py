@@ -35,6 +35,7 @@ def members(*numbers, steps=STEPS):
     return {number: quadratics.client(number, steps) for number in numbers}
 
 
+@pytest.mark.thorough
 def test_the_models_of_clients_end_between_their_optimum_and_the_shared_model():
     federation = begin()
     for _ in range(30):

@@ -44,6 +44,7 @@ def only(process, state):
     return np.asarray(weights)
 
 
+@pytest.mark.thorough
 def test_each_round_is_algorithm_1():
     process, state = begin()
     expected = linear.START.astype(np.float64)
@@ -66,6 +67,7 @@ def test_a_client_without_examples_teaches_nothing():
     np.testing.assert_array_equal(only(process, unchanged), linear.START)
 
 
+@pytest.mark.thorough
 def test_a_model_that_equals_its_teacher_does_not_change():
     task = linear.task()
     start = tf.constant(linear.START)

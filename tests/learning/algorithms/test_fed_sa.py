@@ -17,6 +17,7 @@ from tff_nlp.tasks import classification
 EXAMPLES = (8, 4)
 
 
+@pytest.mark.thorough
 def test_two_rounds_are_those_of_the_clients_alone():
     model = adapted(names.FEDSA)
     task = classification.classification(model)
@@ -56,6 +57,7 @@ def test_two_rounds_are_those_of_the_clients_alone():
                 assert np.any(value)
 
 
+@pytest.mark.thorough
 def test_b_is_neither_sent_nor_received():
     model = adapted(names.FEDSA)
     task = classification.classification(model)

@@ -66,6 +66,7 @@ def values(weights):
     return [float(w) for w in weights.trainable]
 
 
+@pytest.mark.thorough
 def test_shared_weights_are_averaged_and_local_ones_stay():
     model = task()
     federation = Federation(local_parts.local_parts(model, LOCAL, parts=["weight_1"]), model)
@@ -114,6 +115,7 @@ def test_with_an_unused_weight_local_it_is_fed_avg():
         assert float(value) == float(expected[name]), name
 
 
+@pytest.mark.thorough
 def test_a_client_without_examples_keeps_its_part():
     model = task()
     federation = Federation(local_parts.local_parts(model, LOCAL, parts=["weight_2"]), model)
@@ -123,6 +125,7 @@ def test_a_client_without_examples_keeps_its_part():
     assert values(federation.own(0)) == before
 
 
+@pytest.mark.thorough
 def test_heads_are_neither_sent_nor_received():
     model = berts.tiny_classifier(trainable="biases")
     trained = classification.classification(model)
@@ -169,6 +172,7 @@ def test_what_does_not_go_together(build, message):
         build()
 
 
+@pytest.mark.thorough
 def test_the_same_in_tffs_worker():
     from tff_nlp.execution import worker
 

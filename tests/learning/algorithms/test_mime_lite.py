@@ -23,6 +23,7 @@ BASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("base", "weighting"),
     [
@@ -52,6 +53,7 @@ def test_quadratics_equal_tff(base, weighting):
         )
 
 
+@pytest.mark.thorough
 def test_what_a_client_sends_can_be_changed():
     task, weights = quadratics.task(), []
     for send in (None, lambda update, sums: tuple(2 * u for u in update)):

@@ -63,6 +63,7 @@ def test_each_round_is_algorithm_2(q):
     assert train(process_of(q), 3) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_q_0_is_fed_avg_with_its_bytes():
     ours = process_of(0.0)
     theirs = fed_avg.fed_avg(quadratics.task(START), LOCAL)
@@ -80,6 +81,7 @@ def test_a_larger_q_makes_the_losses_more_equal():
     assert spreads[1] < spreads[0] / 2
 
 
+@pytest.mark.thorough
 def test_a_client_with_more_examples_weighs_more():
     """An epoch of twice as many examples has the weight of two clients."""
     rows = quadratics.client(1, 1).unbatch().repeat(2).batch(2).repeat(STEPS)

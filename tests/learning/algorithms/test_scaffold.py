@@ -61,6 +61,7 @@ class Federation:
         return float(self.state.client_work[1][0])
 
 
+@pytest.mark.thorough
 def test_it_reaches_the_optimum_where_fed_avg_stays_aside():
     federation = Federation()
     for _ in range(60):
@@ -96,6 +97,7 @@ def test_each_round_is_algorithm_1_with_option_2():
         assert federation.variate == pytest.approx(own.mean(), abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_population_and_not_the_cohort_divides():
     small, large = Federation(population=2), Federation(population=20)
     small.round(0, 1)
@@ -124,6 +126,7 @@ def test_a_client_without_examples_keeps_what_it_has():
     assert federation.variate == server
 
 
+@pytest.mark.thorough
 def test_a_client_without_examples_counts_if_the_aggregator_has_no_weights():
     federation = Federation(aggregator=tff.aggregators.UnweightedMeanFactory())
     federation.round((0, STEPS), (1, 0))
@@ -140,6 +143,7 @@ def test_what_a_client_sends_can_be_changed():
     assert twice.variate == once.variate
 
 
+@pytest.mark.thorough
 def test_twice_the_bytes_and_what_a_client_keeps_is_not_sent():
     model = berts.tiny_classifier(trainable="head")
     task = classification.classification(model)

@@ -72,6 +72,7 @@ def one_by_one(model, x, y, norm):
     return total, np.array(norms)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "trainable", ["all", pytest.param("no_embeddings", marks=pytest.mark.slow), "head"]
 )
@@ -86,6 +87,7 @@ def test_a_step_is_the_mean_of_gradients_clipped_one_by_one(trainable):
         np.testing.assert_allclose(ours, RATE * total / 12, rtol=2e-4, atol=2e-6)
 
 
+@pytest.mark.thorough
 def test_without_noise_and_clipping_it_is_plain_training(model):
     x, y = client_rows(model, 4, 8)
     private, _ = update_of(model, batches(x, y, size=4), ExamplePrivacy(1e3, 0.0, 4))
@@ -104,6 +106,7 @@ def empty(count=1):
     return data.map(lambda e: collections.OrderedDict(x=e["x"], y=tf.cast(e["y"], tf.int32)))
 
 
+@pytest.mark.thorough
 def test_a_batch_of_nobody_is_noise_of_the_stated_deviation_on_every_weight(model):
     (deltas, sums), (again, _) = (update_of(model, empty(), NOISY) for _ in range(2))
     other, _ = update_of(model, empty(), NOISY, key=SECRET.key("client", 1, 0))
@@ -154,6 +157,7 @@ def test_ordinary_batches_do_not_fit(model):
         process.next(state, [batches(*client_rows(model, 3, 4))])
 
 
+@pytest.mark.thorough
 def test_without_a_key_nothing_is_sent(model):
     x, y = client_rows(model, 3, 4)
     deltas, sums = update_of(
@@ -162,6 +166,7 @@ def test_without_a_key_nothing_is_sent(model):
     assert all(np.count_nonzero(d) == 0 for d in deltas) and float(sums["non_finite"]) == 1
 
 
+@pytest.mark.thorough
 def test_one_example_that_is_not_finite_leaves_the_others(model, monkeypatch):
     """A NaN gradient used to blank the whole client: the test of its norm is false of NaN."""
     x, y = client_rows(model, 5, 3)
@@ -200,6 +205,7 @@ def test_dropout_of_an_example_does_not_depend_on_the_other_examples():
     np.testing.assert_allclose(last_of(x, y), last_of(other_x, other_y), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [

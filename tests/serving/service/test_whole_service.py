@@ -55,6 +55,7 @@ def raw(service, sent, seconds=20.0):
         return received
 
 
+@pytest.mark.thorough
 def test_sigterm_under_load_loses_no_accepted_request(serve, tmp_path):
     model = write_model(tmp_path / "model", seconds=0.02)
     service = serve(f"--run={model}", "--workers=2")
@@ -91,6 +92,7 @@ def test_a_killed_worker_under_load_is_replaced(serve, tmp_path):
     assert "tff_nlp_workers_ready 2" in metrics
 
 
+@pytest.mark.thorough
 def test_a_switch_under_load_loses_no_request(serve, tmp_path):
     old = write_model(tmp_path / "old", labels=["old", "other"], seconds=0.01)
     new = write_model(tmp_path / "new", labels=["new", "other"], load_seconds=0.5)
@@ -135,6 +137,7 @@ def test_a_broken_new_model_leaves_the_old_one(serve, tmp_path):
     assert post(service, {"text": "x"}).json()["version"] == 3
 
 
+@pytest.mark.thorough
 def test_rate_limits_hold_over_workers_and_new_keys_come_with_sighup(serve, tmp_path):
     keys, model = tmp_path / "keys", write_model(tmp_path / "model")
     key = new_key(keys, "a", 30)
@@ -238,6 +241,7 @@ def test_a_full_queue_is_503(serve, tmp_path):
     assert load.broken == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("worker_count", [1, 2])
 def test_the_service_starts_again_when_a_single_worker_dies(serve, tmp_path, worker_count):
     model = write_model(tmp_path / "model", load_seconds=0.5)
