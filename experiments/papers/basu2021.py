@@ -200,7 +200,7 @@ PAPER = paper.Paper(
     ),
     scales={
         "smoke": paper.Scale((*paper.SMOKE, *_SMALL[1:]), (0,), "a minute"),
-        "small": paper.Scale(_SMALL, (0, 1), "15 minutes"),
+        "small": paper.Scale(_SMALL, (0, 1), "50 minutes"),
         "full": paper.Scale(
             (paper.Change("encoder", "bert_base_en_uncased", "DistilBERT cannot be loaded"),),
             (0, 1, 2),

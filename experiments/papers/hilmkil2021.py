@@ -80,7 +80,7 @@ PAPER = paper.Paper(
                 Change("client_learning_rate", 3e-4, "not stated"),
             ),
             (0, 1),
-            "25 minutes",
+            "50 minutes",
         ),
         "full": paper.Scale(
             (

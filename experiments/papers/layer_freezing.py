@@ -95,7 +95,7 @@ PAPER = paper.Paper(
         "small": paper.Scale(
             (
                 Change("encoder", "minilm", "it has six layers, too; from a package index"),
-                Change("max_tokens", 64, _FEWER),
+                Change("max_tokens", 32, _FEWER),
                 Change("max_train_examples", 3000, _FEWER),
                 Change("max_test_examples", 1000, _FEWER),
                 Change("epochs", 1, _FEWER),
