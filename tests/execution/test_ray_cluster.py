@@ -156,7 +156,6 @@ def test_a_started_cluster_answers_nobody_else(listening):
     assert answer_to(head, METHODS[0], os.environ["RAY_AUTH_TOKEN"]) == "OK"
 
 
-@pytest.mark.thorough
 def test_the_folder_of_a_started_cluster_is_private(own_cluster):
     assert own_cluster.stat().st_mode & 0o777 == 0o700
     session = ray._private.worker._global_node.get_session_dir_path()

@@ -103,7 +103,7 @@ def only_begun(monkeypatch):
     """Runs begin, and end before any training; the fixture is the list of their rounds."""
     begun = []
 
-    def begin(run, texts, split, directory, *_):
+    def begin(run, texts, split, directory, *_, **options):
         directory.begin(devices=[])
         begun.append(run.rounds.rounds)
 
