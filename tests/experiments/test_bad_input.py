@@ -192,6 +192,8 @@ def test_predict(finished, run_predict, arguments, part):
 def test_predict_on_a_run_that_goes_on(tmp_path, run_predict):
     (tmp_path / "config.json").write_text("{}")
     assert "has no model yet" in run_predict(f"--run={tmp_path}", "text").err
+    (tmp_path / "result.json").write_text("{}")
+    assert run_predict(f"--run={tmp_path}", "text").err.endswith(f"{tmp_path}: has no model\n")
 
 
 # Runs scripts one after the other, each as its command line would.

@@ -115,6 +115,13 @@ def refusal(folder):
     return message
 
 
+def test_a_run_that_keeps_no_model(copy):
+    shutil.rmtree(copy / "model")
+    with pytest.raises(UserError) as caught:
+        saved_run.model_of(copy)
+    assert str(caught.value) == f"run={copy}: has no model"
+
+
 def test_what_is_no_finished_run(tmp_path, copy):
     assert "there is no such folder" in refusal(tmp_path / "missing")
     assert "not a run: config.json is missing" in refusal(copy / "model")

@@ -148,8 +148,7 @@ def _check_run(run: pathlib.Path, settings: Mapping[str, Any], config: Export) -
         raise UserError(
             f"{setting('run', run)}: is a language model; only classifiers are exported"
         )
-    if not (run / run_directory.MODEL).is_dir():
-        raise UserError(f"{setting('run', run)}: has no model")
+    saved_run.model_of(run)
     adapter = settings.get("adapter", names.NONE)
     stays = config.what.to == formats.SAVED_MODEL and config.student.student_layers is None
     if adapter not in (names.NONE, names.LORA) and not stays:

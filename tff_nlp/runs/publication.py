@@ -70,9 +70,7 @@ def publish(run: pathlib.Path, to: pathlib.Path) -> None:
         )
     user_folders.check_writable("to", to)
     config, result = saved_run.read(run)
-    model = run / run_directory.MODEL
-    if not model.is_dir():
-        raise UserError(f"{setting('run', run)}: has no model")
+    model = saved_run.model_of(run)
     model_fingerprint.check(model, "run")
     public_info = info(model / INFO)
     searched = tuning_price.of_trial(run)

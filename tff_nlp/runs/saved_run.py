@@ -160,6 +160,18 @@ def read(folder: pathlib.Path, *, named: str = "") -> tuple[dict[str, Any], dict
     return config, result
 
 
+def model_of(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of a run's model.
+
+    Raises:
+      UserError: If the run has none.
+    """
+    exported = folder / run_directory.MODEL
+    if not exported.is_dir():
+        _refuse(folder, "has no model")
+    return exported
+
+
 def examples(run: SavedRun) -> Examples:
     """Returns the examples that a run trained on, and those that it did not train on."""
     if run.split is None or run.clients is None or run.privacy is None:
@@ -297,7 +309,7 @@ def weights(
 
     from tff_nlp.serving import model_fingerprint, saved_models
 
-    exported = folder / run_directory.MODEL
+    exported = model_of(folder)
     model_fingerprint.check(exported, "run")
     try:
         info = json.loads((exported / saved_models.INFO_FILE).read_text(encoding="utf-8"))

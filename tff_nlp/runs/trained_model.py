@@ -78,7 +78,7 @@ def load(folder: pathlib.Path, config: Mapping[str, Any], cache_dir: str = "") -
     """
     silence_libraries.import_keras_nlp()
     flags = saved_run.group(folder, configs.ModelConfig, config)
-    exported = folder / run_directory.MODEL
+    exported = saved_run.model_of(folder)
     try:
         info = json.loads((exported / saved_models.INFO_FILE).read_text(encoding="utf-8"))
         label_names = tuple(map(str, info["label_names"]))

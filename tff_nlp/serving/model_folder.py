@@ -54,7 +54,9 @@ def of_run(folder: pathlib.Path, flag: str) -> pathlib.Path:
             f"{setting(flag, folder)}: is for transformers; take savedmodel, onnx or tflite"
         )
     if folder.is_dir() and not model.exists() and (folder / "config.json").exists():
-        raise UserError(f"{setting(flag, folder)}: has no model yet; finish the run first")
+        finished = (folder / "result.json").exists()
+        why = "has no model" if finished else "has no model yet; finish the run first"
+        raise UserError(f"{setting(flag, folder)}: {why}")
     found = model if model.exists() else _newest_version(folder)
     check(found, flag)
     return found
