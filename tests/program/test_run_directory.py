@@ -159,6 +159,14 @@ def test_an_empty_folder_is_removed(tmp_path):
     begun(tmp_path / "run", {**CONFIG, "encoder": "other"})
 
 
+def test_a_folder_that_is_deleted_meanwhile_is_one_line(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(errors.WriteError, match="config.json: cannot be written"):  # noqa: SIM117
+        with RunDirectory(folder, CONFIG) as directory:
+            shutil.rmtree(folder)
+            directory.begin()
+
+
 def test_the_result_marks_the_end(tmp_path):
     with RunDirectory(tmp_path, CONFIG) as directory:
         directory.begin()

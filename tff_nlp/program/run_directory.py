@@ -136,8 +136,9 @@ class RunDirectory:
         """Unlocks the folder, and removes it if no run has begun in it."""
         if self._lock.closed:
             return
-        if [entry.name for entry in self.path.iterdir()] == [_LOCK]:
-            with contextlib.suppress(OSError):
+        # Somebody may have deleted the folder, which another error has told already.
+        with contextlib.suppress(OSError):
+            if [entry.name for entry in self.path.iterdir()] == [_LOCK]:
                 (self.path / _LOCK).unlink()
                 self.path.rmdir()
         self._lock.close()
