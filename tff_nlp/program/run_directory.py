@@ -136,7 +136,7 @@ class RunDirectory:
         """Unlocks the folder, and removes it if no run has begun in it."""
         if self._lock.closed:
             return
-        # Somebody may have deleted the folder, which another error has told already.
+        # The folder may be gone. The error that ended the run says so.
         with contextlib.suppress(OSError):
             if [entry.name for entry in self.path.iterdir()] == [_LOCK]:
                 (self.path / _LOCK).unlink()

@@ -153,10 +153,9 @@ def read(folder: pathlib.Path, *, named: str = "") -> tuple[dict[str, Any], dict
     Raises:
       UserError: If there is no finished run in the folder, or one of the files is damaged.
     """
-    named = named or errors.setting("run", folder)
     config = _read(folder, run_directory.CONFIG, "not a run", named)
     result = _read(folder, run_directory.RESULT, "the run is not finished", named)
-    _check_result(named, result)
+    _check_result(folder, result, named)
     return config, result
 
 
@@ -356,7 +355,7 @@ def group(folder: pathlib.Path, kind: type, config: Mapping[str, Any]) -> Any:
         _refuse(folder, f"{run_directory.CONFIG} is damaged: {error.marked}")
 
 
-def _check_result(named: str, result: Mapping[str, Any]) -> None:
+def _check_result(folder: pathlib.Path, result: Mapping[str, Any], named: str) -> None:
     """Refuses a result that a run cannot have written."""
     try:
         whole = (
@@ -368,25 +367,23 @@ def _check_result(named: str, result: Mapping[str, Any]) -> None:
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise errors.UserError(f"{named}: {run_directory.RESULT} is damaged")
+        _refuse(folder, f"{run_directory.RESULT} is damaged", named)
 
 
 def _read(folder: pathlib.Path, name: str, missing: str, named: str) -> dict[str, Any]:
     if not folder.is_dir():
-        raise errors.UserError(f"{named}: there is no such folder")
+        _refuse(folder, "there is no such folder", named)
     path = folder / name
     if not path.exists():
-        raise errors.UserError(f"{named}: {missing}: {name} is missing")
+        _refuse(folder, f"{missing}: {name} is missing", named)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise errors.UserError(
-            f"{named}: {name} cannot be read ({errors.verbatim(error)})"
-        ) from error
+        _refuse(folder, f"{name} cannot be read ({errors.verbatim(error)})", named)
     if not isinstance(value, dict):
-        raise errors.UserError(f"{named}: {name} cannot be read (it is no JSON object)")
+        _refuse(folder, f"{name} cannot be read (it is no JSON object)", named)
     return value
 
 
-def _refuse(folder: pathlib.Path, why: str) -> NoReturn:
-    raise errors.UserError(f"{errors.setting('run', folder)}: {why}")
+def _refuse(folder: pathlib.Path, why: str, named: str = "") -> NoReturn:
+    raise errors.UserError(f"{named or errors.setting('run', folder)}: {why}")
